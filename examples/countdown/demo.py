@@ -1,0 +1,94 @@
+"""`make demo`: the whole self-rewarding loop on the Countdown world, on this machine, and its report.
+
+Real parts only: Redis, vLLM behind the gateway, the judge, TRL in the trainer, the orchestrator, as local processes.
+The exact checker plays the human annotators beforehand (seed data) and the independent examiner afterwards (labels);
+while the loop runs it is not loaded by any process of the loop.
+"""
+
+import argparse
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from examples.countdown.show import show_report
+from selfreward.cli import follow, resolve
+from selfreward.http import ServiceError
+from selfreward.local import LocalStack
+from selfreward.orchestrator_client import OrchestratorClient
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = ROOT / "recipes" / "countdown.toml"
+MODEL = ROOT / "examples" / "countdown" / "m0"
+
+
+def _module(name: str, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", name, *arguments], check=True, cwd=ROOT)
+
+
+def run_demo(seed: int, folder: Path, overrides: list[str], console: Console) -> Path:
+    """Run the loop with one seed in `folder` and return the path of its report.json.
+
+    Raises RuntimeError when a service does not come up, ServiceError when the run is refused or fails.
+    """
+    started = time.monotonic()
+    seed_data = folder / "seed"
+    console.print(f"[bold]Self-rewarding on Countdown[/bold], seed {seed}: M1 by SFT, then DPO on self-judged pairs")
+    _module("examples.countdown.seed_data", "--seed", str(seed), "--out", str(seed_data))
+    recipe = resolve(RECIPE, [f"seed={seed}", *overrides], model=str(MODEL), seed_data=seed_data)
+    # Answers are so short that the engine's batch is only full with many prompts in flight.
+    environment = {"SELFREWARD_MODEL": str(MODEL), "SELFREWARD_WORKER_CONCURRENCY": "256"}
+    with LocalStack(folder, environment=environment) as stack:
+        with console.status("starting Redis, generator, judge, trainer, orchestrator"):
+            stack.wait_healthy()
+        client = OrchestratorClient(stack.urls["orchestrator"])
+        run = client.start(recipe, run=f"countdown-{seed}")["run"]
+        follow(client, run)
+    artifacts = str(folder / "artifacts")
+    with console.status("independent checker and report"):
+        _module("examples.countdown.label", "--artifacts", artifacts, "--run", run)
+        _module("evaluation", "--artifacts", artifacts, "--run", run, "--out", str(folder))
+    console.print(f"done in {(time.monotonic() - started) / 60:.1f} minutes")
+    return folder / "report.json"
+
+
+def point_latest_at(folder: Path) -> None:
+    """Make `runs/latest` a link to `folder`."""
+    latest = folder.parent / "latest"
+    temporary = folder.parent / ".latest.tmp"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(folder.name)
+    if latest.is_dir() and not latest.is_symlink():
+        shutil.rmtree(latest)
+    temporary.replace(latest)
+
+
+def main() -> None:
+    """Parse the command line, run, and show the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the data and of the run (default 0)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the run's folder goes (default runs/)")
+    parser.add_argument("overrides", nargs="*", help="recipe overrides, for example prompts.per_iteration=200")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the services are stopped as on Ctrl-C
+    console = Console()
+    folder = (arguments.runs / time.strftime(f"countdown-{arguments.seed}-%Y%m%d-%H%M%S")).resolve()
+    folder.mkdir(parents=True)
+    try:
+        report = run_demo(arguments.seed, folder, arguments.overrides, console)
+    except (RuntimeError, ServiceError, subprocess.CalledProcessError) as error:
+        console.print(f"[red]the demo failed[/red]: {error}\nlogs: {folder / 'logs'}", highlight=False)
+        raise SystemExit(1) from error
+    except KeyboardInterrupt:
+        console.print(f"stopped; logs: {folder / 'logs'}", highlight=False)
+        raise SystemExit(130) from None
+    point_latest_at(folder)
+    show_report(report, console)
+
+
+if __name__ == "__main__":
+    main()

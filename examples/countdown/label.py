@@ -1,0 +1,77 @@
+"""The independent examiner: scores a run's held-out answers with the exact checker, after the run, in its own process.
+
+    python -m examples.countdown.label --artifacts ROOT --run RUN
+
+writes `labels.json` beside every model's answers below `runs/<run>/evaluation/`, and `pair_labels.json` there for the
+pairs that trained each stage. Nothing of the loop imports this module.
+"""
+
+import argparse
+from collections.abc import Iterable
+
+from examples.countdown.checker import score, solved
+from selfreward.artifacts import ArtifactStore
+from selfreward.contracts import PreferencePair, Rollout
+
+SETS = ("samples", "greedy")
+
+
+def label_model(store: ArtifactStore, folder: str) -> int:
+    """Label the answers below `folder` (`runs/<run>/evaluation/<model>`); returns how many there are."""
+    labels: dict[str, dict[str, list[int]]] = {}
+    verdicts: dict[str, dict[str, list[bool]]] = {}
+    count = 0
+    for name in SETS:
+        labels[name], verdicts[name] = {}, {}
+        for rollout in _rollouts(store, f"{folder}/{name}.jsonl"):
+            problem = rollout.prompt[-1].content
+            labels[name][rollout.prompt_id] = [score(problem, response.text) for response in rollout.responses]
+            verdicts[name][rollout.prompt_id] = [solved(problem, response.text) for response in rollout.responses]
+            count += len(rollout.responses)
+    store.write_json(f"{folder}/labels.json", {**labels, "solved": verdicts})
+    return count
+
+
+def label_pairs(store: ArtifactStore, run: str, stages: Iterable[str]) -> int:
+    """Score both answers of every actor pair, so that the report can say how many pairs were right."""
+    labels: dict[str, list[tuple[int, int]]] = {}
+    for stage in stages:
+        name = f"runs/{run}/pairs/{stage}.jsonl"
+        if store.exists(name):
+            pairs = [PreferencePair.model_validate(row) for row in store.read_jsonl(name)]
+            labels[stage] = [_pair_scores(pair) for pair in pairs if pair.kind == "actor"]
+    store.write_json(f"runs/{run}/evaluation/pair_labels.json", labels)
+    return sum(map(len, labels.values()))
+
+
+def _pair_scores(pair: PreferencePair) -> tuple[int, int]:
+    problem = pair.prompt[-1].content
+    return score(problem, pair.chosen[-1].content), score(problem, pair.rejected[-1].content)
+
+
+def _rollouts(store: ArtifactStore, name: str) -> Iterable[Rollout]:
+    if store.exists(name):
+        for row in store.read_jsonl(name):
+            yield Rollout.model_validate(row)
+
+
+def main() -> None:
+    """Label every model that the run's journal lists."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--artifacts", required=True, help="root of the artifact store")
+    parser.add_argument("--run", required=True, help="name of the run")
+    arguments = parser.parse_args()
+    store = ArtifactStore(arguments.artifacts)
+    journal = f"runs/{arguments.run}/run.json"
+    if not store.exists(journal):
+        raise SystemExit(f"{journal} does not exist under {store.root}: check --artifacts and --run")
+    names = [model["name"] for model in store.read_json(journal)["models"]]
+    for name in names:
+        folder = f"runs/{arguments.run}/evaluation/{name}"
+        if store.exists(f"{folder}/samples.jsonl"):
+            print(f"{name}: {label_model(store, folder)} answers labelled")
+    print(f"{label_pairs(store, arguments.run, names)} pairs labelled")
+
+
+if __name__ == "__main__":
+    main()

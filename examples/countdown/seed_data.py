@@ -1,0 +1,123 @@
+"""Seed data of the demo: ``python -m examples.countdown.seed_data --seed N --out DIR``.
+
+Writes what a person brings to the loop. ``ift.jsonl`` {"prompt", "response"}: demonstrations of mixed
+quality. ``eft.jsonl`` and ``eft_eval.jsonl`` {"prompt", "responses": [{"text", "rank"}]}: answers ranked by
+annotators, 1 is best, equal ranks allowed. ``prompts.jsonl`` {"prompt"}: the pool the rounds draw from.
+``heldout.jsonl`` {"prompt"}: evaluation problems that no pretraining, demonstration or round has seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from examples.countdown.attempts import Flaw, Habit, attempt, draw
+from examples.countdown.checker import Problem, score
+from examples.countdown.problems import all_problems, render_prompt, shuffled
+
+IFT_ROWS: Final = 3200
+EFT_PROMPTS: Final = 1200
+POOL_PROMPTS: Final = 2000
+RESPONSES: Final = 4
+
+DEMONSTRATION_HABITS: Final[dict[Habit, float]] = {
+    "clean": 0.40,
+    "stop": 0.24,
+    "repeat": 0.18,
+    "chat": 0.18,
+}
+CANDIDATE_HABITS: Final[dict[Habit, float]] = {
+    "clean": 0.46,
+    "stop": 0.14,
+    "invent": 0.12,
+    "repeat": 0.14,
+    "chat": 0.14,
+}
+CANDIDATE_FLAWS: Final[dict[Flaw, float]] = {
+    "none": 0.52,
+    "failed": 0.20,
+    "wish": 0.14,
+    "slip": 0.08,
+    "debris": 0.06,
+}
+
+
+def ranked(prompt: str, answers: list[str]) -> list[dict[str, Any]]:
+    """The answers with the ranks an exact annotator gives: 1 is best, equals share a rank."""
+    scores = [score(prompt, answer) for answer in answers]
+    order = sorted(set(scores), reverse=True)
+    return [{"text": a, "rank": order.index(s) + 1} for a, s in zip(answers, scores, strict=True)]
+
+
+def demonstrations(problems: Iterable[Problem], rng: Random) -> list[dict[str, Any]]:
+    """One demonstration per problem, flawed by a habit more often than not."""
+    rows = []
+    for problem in problems:
+        stated = shuffled(problem, rng)
+        answer = attempt(stated, rng, draw(DEMONSTRATION_HABITS, rng))
+        rows.append({"prompt": render_prompt(stated), "response": answer})
+    return rows
+
+
+def comparisons(problems: Iterable[Problem], rng: Random) -> list[dict[str, Any]]:
+    """Four different ranked answers per problem, of at least two ranks."""
+    rows = []
+    for problem in problems:
+        stated = shuffled(problem, rng)
+        prompt = render_prompt(stated)
+        while True:
+            answers: list[str] = []
+            while len(answers) < RESPONSES:
+                answer = attempt(stated, rng, draw(CANDIDATE_HABITS, rng), draw(CANDIDATE_FLAWS, rng))
+                if answer not in answers:
+                    answers.append(answer)
+            responses = ranked(prompt, answers)
+            if len({r["rank"] for r in responses}) > 1:
+                break
+        rows.append({"prompt": prompt, "responses": responses})
+    return rows
+
+
+def prompts(problems: Iterable[Problem], rng: Random) -> list[dict[str, Any]]:
+    """The problems' texts, numbers in random order."""
+    return [{"prompt": render_prompt(shuffled(problem, rng))} for problem in problems]
+
+
+def build(seed: int) -> dict[str, list[dict[str, Any]]]:
+    """All files' rows by file stem, the same for the same seed; every problem is used once.
+
+    Demonstrations draw with replacement, because the train split has fewer problems than are asked for.
+    """
+    rng = Random(seed)
+    train = list(all_problems("train"))
+    rng.shuffle(train)
+    eft, rest = train[:EFT_PROMPTS], train[EFT_PROMPTS:]
+    pool, rest = rest[:POOL_PROMPTS], rest[POOL_PROMPTS:]
+    return {
+        "ift": demonstrations(rng.choices(rest, k=IFT_ROWS), rng),
+        "eft": comparisons(eft, rng),
+        "eft_eval": comparisons(all_problems("eft_eval"), rng),
+        "prompts": prompts(pool, rng),
+        "heldout": prompts(all_problems("heldout"), rng),
+    }
+
+
+def main() -> None:
+    """Write the five files."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    for stem, rows in build(args.seed).items():
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (args.out / f"{stem}.jsonl").write_text(lines)
+        print(f"{stem}.jsonl: {len(rows)} rows")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""The orchestrator's HTTP API: start, follow, stop, resume and export runs. Every replica works and may lead."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Header, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import ValidationError
+from redis.exceptions import RedisError
+
+from orchestrator import events, metrics
+from orchestrator.context import Services
+from orchestrator.export import export_pairs
+from orchestrator.leader import Leader
+from orchestrator.rollouts import RolloutWorker
+from orchestrator.seed_rows import SeedError
+from orchestrator.settings import OrchestratorSettings
+from orchestrator.state import RunState, ask_to_run, ask_to_stop, load, load_all, public, stopped_runs
+from orchestrator.submission import RunExists, submit
+from orchestrator.tasks import QUEUE
+from selfreward.artifacts import ArtifactStore
+from selfreward.auth import authorised
+from selfreward.config import RecipeError, explain, parse_recipe
+from selfreward.contracts import Contract
+from selfreward.generator_client import GeneratorClient
+from selfreward.http import ServiceClient, ServiceError
+from selfreward.judge_client import JudgeClient
+from selfreward.queue import WorkQueue
+from selfreward.redis_client import connect
+from selfreward.settings import key_of
+from selfreward.telemetry import metrics_page
+
+_log = logging.getLogger(__name__)
+_MOST_BACKOFF = 10.0
+
+
+class RunRequest(Contract):
+    """Body of `POST /v1/runs`. `run` is the id; left out, one is made of the recipe's name and the time."""
+
+    recipe: dict[str, Any]
+    run: str | None = None
+
+
+class UnknownRun(LookupError):
+    """No run of that id."""
+
+
+def create_app(settings: OrchestratorSettings) -> FastAPI:
+    """The service with its worker and its candidate for the lease."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        key = key_of(settings)
+        connections = settings.worker_concurrency + 8
+        redis = connect(settings.redis_url)
+        async with (
+            ServiceClient(settings.generator_url, key, max_connections=connections) as generator,
+            ServiceClient(settings.judge_url, key, max_connections=connections) as judge,
+        ):
+            store = ArtifactStore(settings.artifacts)
+            services = Services(settings, redis, store, GeneratorClient(generator), judge)
+            worker = RolloutWorker(settings, redis, services.generator, JudgeClient(judge))
+            app.state.services = services
+            app.state.tasks = [
+                asyncio.create_task(_for_ever("worker", worker.run)),
+                asyncio.create_task(_for_ever("leader", Leader(services).run)),
+            ]
+            yield
+            await _end(app.state.tasks)
+        await redis.aclose()
+
+    app = FastAPI(title="selfreward orchestrator", lifespan=lifespan)
+    _add_guard(app, key_of(settings))
+    _add_errors(app)
+    _add_runs(app)
+    _add_health(app)
+    return app
+
+
+async def _for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Keep a background loop alive: whatever ends it is logged, and it starts again."""
+    delay = 0.5
+    while True:
+        try:
+            await work()
+        except Exception:
+            _log.exception("background loop ended; it starts again", extra={"loop": name})
+        await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
+        delay = min(delay * 2, _MOST_BACKOFF)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel background loops until they have ended: an error in a loop's clean-up can swallow one cancellation."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=1)
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+async def _known(services: Services, run: str) -> RunState:
+    state = await load(services.redis, run)
+    if state is None:
+        raise UnknownRun(f"run {run!r} does not exist; GET /v1/runs lists all")
+    return state
+
+
+async def _shown(services: Services, run: str) -> dict[str, Any]:
+    return public(await _known(services, run), await stopped_runs(services.redis))
+
+
+def _add_runs(app: FastAPI) -> None:
+    @app.post("/v1/runs", status_code=201)
+    async def start(request: Request, body: RunRequest) -> JSONResponse:
+        """Check a recipe and its seed data completely, then queue the run. Starting it again returns it (200)."""
+        recipe = parse_recipe(body.recipe, source="in the request")
+        state, new = await submit(_services(request), recipe, body.run)
+        shown = public(state, await stopped_runs(_services(request).redis))
+        return JSONResponse(shown, 201 if new else 200, {"Location": f"/v1/runs/{state.run}"})
+
+    @app.get("/v1/runs")
+    async def runs(request: Request) -> dict[str, Any]:
+        """All runs, newest first, without their recipes and journals."""
+        redis = _services(request).redis
+        stopped = await stopped_runs(redis)
+        rows = [public(state, stopped) for state in reversed(await load_all(redis))]
+        return {"data": [{key: row[key] for key in row if key not in ("recipe", "journal")} for row in rows]}
+
+    @app.get("/v1/runs/{run}")
+    async def show(request: Request, run: str) -> dict[str, Any]:
+        """One run: state, models, finished phases with their durations, recipe."""
+        return await _shown(_services(request), run)
+
+    @app.get("/v1/runs/{run}/events")
+    async def follow(request: Request, run: str, last_event_id: str = Header("0")) -> StreamingResponse:
+        """Progress as server-sent events, from after `Last-Event-ID` (all when left out) to the terminal one."""
+        services = _services(request)
+        await _known(services, run)
+        stream = events.follow(services.redis, run, _event_id(last_event_id))
+        return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+    @app.post("/v1/runs/{run}/stop", status_code=202)
+    async def stop(request: Request, run: str) -> dict[str, Any]:
+        """Stop after the work in hand. A run that has ended stays as it is."""
+        services = _services(request)
+        if (await _known(services, run)).state in ("queued", "running"):
+            await ask_to_stop(services.redis, run)
+        return await _shown(services, run)
+
+    @app.post("/v1/runs/{run}/resume", status_code=202)
+    async def resume(request: Request, run: str) -> dict[str, Any]:
+        """Go on with a stopped or failed run where it was."""
+        services = _services(request)
+        state = await _known(services, run)
+        if state.state != "done":
+            await events.emit(services.redis, run, message=f"resumed after: {state.message}" if state.message else "")
+            await ask_to_run(services.redis, run)
+        return await _shown(services, run)
+
+    @app.get("/v1/runs/{run}/export")
+    async def export(request: Request, run: str, stage: str) -> Response:
+        """The pairs that trained `stage`, as one Parquet file in TRL's conversational preference format."""
+        services = _services(request)
+        state = await _known(services, run)
+        data = await run_in_threadpool(export_pairs, services.store, state.run, stage)
+        headers = {"Content-Disposition": f'attachment; filename="{run}-{stage}.parquet"'}
+        return Response(data, media_type="application/vnd.apache.parquet", headers=headers)
+
+
+def _event_id(given: str) -> str:
+    """A Redis stream id, or ValueError: anything else would make the stream's reader fail half-way."""
+    milliseconds, _, sequence = given.partition("-")
+    if not milliseconds.isdecimal() or (sequence and not sequence.isdecimal()):
+        raise ValueError(f"Last-Event-ID {given!r} is not an id of this service: send one back as it came, or none")
+    return given
+
+
+def _add_health(app: FastAPI) -> None:
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz(request: Request) -> JSONResponse:
+        """Redis answers."""
+        try:
+            await _services(request).redis.ping()
+        except RedisError as error:
+            return JSONResponse({"status": "not ready", "reason": f"Redis does not answer: {error}"}, 503)
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/metrics", include_in_schema=False)
+    async def page(request: Request) -> Response:
+        redis = _services(request).redis
+        for name in (QUEUE, "train"):
+            await metrics.observe_queue(WorkQueue(redis, name), name)
+        content, media_type = metrics_page()
+        return Response(content, media_type=media_type)
+
+
+def _add_guard(app: FastAPI, key: str | None) -> None:
+    @app.middleware("http")
+    async def guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        if request.url.path.startswith("/v1/") and not authorised(request.headers, key):
+            return _error(401, "the API key is missing or wrong: send `Authorization: Bearer <key>`", "authentication")
+        return await call(request)
+
+
+def _error(status: int, message: str, kind: str) -> JSONResponse:
+    return JSONResponse({"error": {"message": message, "type": kind}}, status)
+
+
+def _add_errors(app: FastAPI) -> None:
+    statuses: dict[type[Exception], tuple[int, str]] = {
+        RecipeError: (422, "invalid_recipe"),
+        SeedError: (422, "invalid_seed_data"),
+        RunExists: (409, "run_exists"),
+        UnknownRun: (404, "unknown_run"),
+        FileNotFoundError: (404, "not_found"),
+        ServiceError: (503, "service_unavailable"),
+        RedisError: (503, "service_unavailable"),
+        ValueError: (422, "invalid_request"),
+    }
+
+    async def answer(_: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, ValidationError):
+            return _error(422, explain(error), "invalid_request")
+        status, kind = next(found for known, found in statuses.items() if isinstance(error, known))
+        return _error(status, str(error), kind)
+
+    for known in statuses:
+        app.add_exception_handler(known, answer)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        lines = [f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in error.errors()]
+        return _error(422, "\n".join(lines), "invalid_request")

@@ -1,0 +1,83 @@
+"""Have tasks done by the workers of all replicas, and wait until every one is accounted for."""
+
+import asyncio
+from collections.abc import Sequence
+
+from orchestrator.context import RunContext, RunFailed
+from orchestrator.results import Results
+from orchestrator.tasks import QUEUE, Task
+from selfreward.contracts import Rollout
+from selfreward.queue import WorkQueue
+
+_DEAD_PAGE = 500
+
+
+class DeadLetters:
+    """Dead letters of a queue from now on, read incrementally."""
+
+    def __init__(self, queue: WorkQueue) -> None:
+        self.queue = queue
+        self._last = "0-0"
+
+    async def start(self) -> None:
+        """Skip what is already there: an earlier attempt's failures are to be tried again."""
+        newest = await self.queue.redis.xrevrange(self.queue.dead_stream, count=1)
+        self._last = newest[0][0] if newest else "0-0"
+
+    async def new(self) -> dict[str, str]:
+        """Key and error of the letters since the last call."""
+        found: dict[str, str] = {}
+        while True:
+            page = await self.queue.redis.xrange(self.queue.dead_stream, min=f"({self._last}", count=_DEAD_PAGE)
+            for entry_id, fields in page:
+                self._last = entry_id
+                found[fields["key"]] = fields["error"]
+            if len(page) < _DEAD_PAGE:
+                return found
+
+
+async def run_tasks(context: RunContext, tasks: Sequence[Task]) -> tuple[list[Rollout], dict[str, str]]:
+    """Results in the order of the tasks, and the errors of those that failed for good, by key.
+
+    Tasks with a result are not done again, so a restarted phase goes on where it was. Raises RunStopped, and RunFailed
+    when more than the tolerated share of the tasks failed.
+    """
+    services, settings = context.services, context.services.settings
+    queue = WorkQueue(services.redis, QUEUE)
+    await queue.open()
+    results = Results(services.redis, context.run, context.state.stage, context.state.phase)
+    bodies = {task.key: task for task in tasks}
+    letters, failed = DeadLetters(queue), dict[str, str]()
+    await letters.start()
+    await _put(queue, bodies, await results.missing(bodies))
+    shown, idle = -1, 0.0
+    while True:
+        await context.check()
+        done = await results.count()
+        failed |= {key: error for key, error in (await letters.new()).items() if key in bodies}
+        if len(failed) > settings.tolerated_failures * len(tasks):
+            raise RunFailed(_explain(failed, len(tasks)))
+        if done != shown:
+            await context.progress(done, len(tasks), f"{len(failed)} failed" if failed else "")
+            shown, idle = done, 0.0
+        if done + len(failed) >= len(tasks):
+            missing = [key for key in await results.missing(bodies) if key not in failed]
+            if not missing:
+                break
+        elif idle > 5 and not await queue.length():
+            # A worker may drop a run's prompts while it still believes the run to be stopped.
+            await _put(queue, bodies, [key for key in await results.missing(bodies) if key not in failed])
+            idle = 0.0
+        await asyncio.sleep(settings.poll_s)
+        idle += settings.poll_s
+    return [rollout async for rollout in results.read(list(bodies))], failed
+
+
+async def _put(queue: WorkQueue, bodies: dict[str, Task], keys: Sequence[str]) -> None:
+    for key in keys:
+        await queue.put(key, bodies[key].model_dump(mode="json"))
+
+
+def _explain(failed: dict[str, str], total: int) -> str:
+    key, error = next(iter(failed.items()))
+    return f"{len(failed)} of {total} prompts failed, more than is tolerated; for example {key}: {error}"

@@ -1,0 +1,90 @@
+"""What the phases of a run work with."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator import events
+from orchestrator.lease import Lease
+from orchestrator.settings import OrchestratorSettings
+from orchestrator.state import RunState, save, stopped_runs
+from selfreward.artifacts import ArtifactStore
+from selfreward.config import Recipe
+from selfreward.generator_client import GeneratorClient
+from selfreward.http import ServiceClient
+from selfreward.redis_client import RedisClient
+
+
+class RunStopped(RuntimeError):
+    """Somebody asked the run to stop."""
+
+
+class RunFailed(RuntimeError):
+    """The run cannot go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """Connections that all runs share. `judge` is the judge service's base connection."""
+
+    settings: OrchestratorSettings
+    redis: RedisClient
+    store: ArtifactStore
+    generator: GeneratorClient
+    judge: ServiceClient
+
+
+@dataclass
+class RunContext:
+    """One run in the hands of the lease holder."""
+
+    services: Services
+    lease: Lease
+    state: RunState
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+        return self.state.run
+
+    @property
+    def recipe(self) -> Recipe:
+        """The run's recipe."""
+        return self.state.recipe
+
+    async def update(self, **fields: Any) -> None:
+        """Change fields of the run's record and store it. Raises LeaseLost."""
+        self.state = self.state.model_copy(update=fields)
+        await save(self.lease, self.state)
+
+    async def check(self) -> None:
+        """Raises RunStopped when a stop was asked for."""
+        if self.run in await stopped_runs(self.services.redis):
+            raise RunStopped(f"run {self.run} was asked to stop")
+
+    async def progress(self, done: int, total: int, message: str = "", metrics: dict[str, float] | None = None) -> None:
+        """Tell followers how far the present phase is."""
+        await events.emit(
+            self.services.redis,
+            self.run,
+            stage=self.state.stage,
+            phase=self.state.phase,
+            done=done,
+            total=total,
+            message=message,
+            metrics=metrics,
+        )
+
+    async def read_rows(self, name: str) -> list[dict[str, Any]]:
+        """Rows of a JSON Lines artifact; an empty list when there is none."""
+        store = self.services.store
+        return await asyncio.to_thread(lambda: list(store.read_jsonl(name)) if store.exists(name) else [])
+
+    async def write_rows(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
+        """Write a JSON Lines artifact."""
+        await asyncio.to_thread(self.services.store.write_jsonl, name, rows)
+
+    async def write_json(self, name: str, data: Any) -> None:
+        """Write a JSON artifact."""
+        await asyncio.to_thread(self.services.store.write_json, name, data)

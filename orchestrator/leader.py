@@ -1,0 +1,76 @@
+"""Whichever replica holds the lease advances the runs, one at a time, oldest first."""
+
+import asyncio
+import contextlib
+import logging
+import uuid
+
+from redis.exceptions import RedisError
+
+from orchestrator import events, metrics
+from orchestrator.context import RunContext, Services
+from orchestrator.lease import Lease, acquire
+from orchestrator.machine import advance
+from orchestrator.state import RunState, load_all, save, stopped_runs
+
+_log = logging.getLogger(__name__)
+
+
+class Leader:
+    """Competes for the lease for ever."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        # Two replicas may share a worker name by mistake; a lease must still have one holder.
+        self.holder = f"{services.settings.worker_name}-{uuid.uuid4().hex[:8]}"
+
+    async def run(self) -> None:
+        """Take the lease whenever it is free, lead while it is held."""
+        seconds = self.services.settings.lease_s
+        while True:
+            lease = await acquire(self.services.redis, self.holder, seconds)
+            if lease is None:
+                await asyncio.sleep(min(seconds / 3, 1.0))
+                continue
+            _log.info("lease taken", extra={"token": lease.token})
+            await self._lead(lease)
+
+    async def _lead(self, lease: Lease) -> None:
+        work = asyncio.create_task(self._advance_runs(lease))
+        metrics.LEADER.set(1)
+        try:
+            while not work.done():
+                await asyncio.wait({work}, timeout=lease.seconds / 3)
+                if not await lease.renew():
+                    _log.warning("lease lost", extra={"token": lease.token})
+                    break
+            if work.done():
+                work.result()
+        finally:
+            metrics.LEADER.set(0)
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            # Without Redis there is nothing to release: the lease runs out by itself.
+            with contextlib.suppress(RedisError, TimeoutError):
+                async with asyncio.timeout(2):
+                    await lease.release()
+
+    async def _advance_runs(self, lease: Lease) -> None:
+        while True:
+            state = await self._next(lease)
+            if state is None:
+                await asyncio.sleep(self.services.settings.poll_s)
+            else:
+                await advance(RunContext(self.services, lease, state))
+
+    async def _next(self, lease: Lease) -> RunState | None:
+        """The run in hand before any other, else the oldest that is wanted. Stops wanted of waiting runs are noted."""
+        stopped = await stopped_runs(self.services.redis)
+        wanted = []
+        for state in await load_all(self.services.redis):
+            if state.run not in stopped and state.state != "done":
+                wanted.append(state)
+            elif state.run in stopped and state.state in ("queued", "running"):
+                await save(lease, state.model_copy(update={"state": "stopped", "message": "stopped on request"}))
+                await events.emit(self.services.redis, state.run, message="stopped on request", state="stopped")
+        return min(wanted, key=lambda state: (state.state != "running", state.created_at), default=None)

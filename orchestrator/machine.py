@@ -1,0 +1,105 @@
+"""The state machine of a run: stage after stage, phase after phase, each noted in the journal when it is done.
+
+What the journal has is never done again; what it lacks is done from the start of that phase, whose effects are
+idempotent. So the holder of the lease may die anywhere and another goes on.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from orchestrator import events, metrics, phases, plan
+from orchestrator.context import RunContext, RunFailed, RunStopped
+from orchestrator.lease import LeaseLost
+from orchestrator.state import Transition, ask_to_stop, now
+from selfreward.artifacts import ArtifactStore
+from selfreward.http import ServiceError
+
+PHASES: dict[str, Callable[[RunContext], Awaitable[None]]] = {
+    "prompts": phases.prompts,
+    "rollouts": phases.rollouts,
+    "pairs": phases.pairs,
+    "train": phases.train,
+    "publish": phases.publish,
+    "reload": phases.reload,
+    "evaluate": phases.evaluate,
+}
+_log = logging.getLogger(__name__)
+
+
+async def advance(context: RunContext) -> None:
+    """Take a run to its end: `done`, `failed` or `stopped`. Raises LeaseLost and RedisError: then nothing can be said.
+
+    Any other error ends the run as failed with its message, and the run can be resumed: trying for ever would hide it.
+    """
+    await context.update(state="running", message="", started_at=context.state.started_at or now())
+    _log.info("run goes on", extra={"run": context.run, "finished_phases": len(context.state.journal)})
+    try:
+        for stage in plan.stages(context.recipe):
+            for phase in plan.phases(context.recipe, stage):
+                if not context.state.finished(stage, phase):
+                    await context.check()
+                    await _perform(context, stage, phase)
+            await _write_iteration(context, stage)
+    except RunStopped:
+        await _end(context, "stopped", "stopped on request; `resume` continues it")
+    except (LeaseLost, RedisError):
+        raise
+    except Exception as error:
+        _log.exception("run failed", extra={"run": context.run})
+        expected = isinstance(error, (RunFailed, ServiceError))
+        await ask_to_stop(context.services.redis, context.run)
+        await _end(context, "failed", str(error) if expected else f"{type(error).__name__}: {error}")
+    else:
+        await _end(context, "done", f"{len(context.state.models)} models")
+
+
+async def _perform(context: RunContext, stage: str, phase: str) -> None:
+    await context.update(stage=stage, phase=phase)
+    started = time.monotonic()
+    await PHASES[phase](context)
+    seconds = round(time.monotonic() - started, 3)
+    entry = Transition(stage=stage, phase=phase, seconds=seconds, finished_at=now())
+    await context.update(journal=[*context.state.journal, entry])
+    await phases.forget_results(context, stage, phase)
+    await write_record(context)
+    metrics.PHASE_SECONDS.labels(phase).observe(seconds)
+    _log.info("phase done", extra={"run": context.run, "stage": stage, "phase": phase, "seconds": seconds})
+
+
+async def _end(context: RunContext, state: str, message: str) -> None:
+    await context.update(state=state, message=message, finished_at=now())
+    await write_record(context)
+    await events.emit(context.services.redis, context.run, message=message, state=state)
+
+
+async def write_record(context: RunContext) -> None:
+    """Write `run.json`: the recipe, the models and the journal, for whoever reads the artifacts without Redis."""
+    state = context.state
+    stages = plan.stages(context.recipe)
+    record = {
+        **state.model_dump(mode="json"),
+        "models": [model.model_dump() for model in state.models if model.policy_version],
+        "seconds": {stage: state.seconds(stage) for stage in stages},
+    }
+    await context.write_json(f"runs/{context.run}/run.json", record)
+
+
+async def _write_iteration(context: RunContext, stage: str) -> None:
+    """Add the durations to a DPO round's record, once its last phase is done."""
+    name = f"runs/{context.run}/iterations/{stage}.json"
+    store: ArtifactStore = context.services.store
+    if not store.exists(name):
+        return
+    seconds = context.state.seconds(stage)
+    record: dict[str, Any] = store.read_json(name)
+    record["seconds"] = {
+        "rollout": seconds.get("rollouts", 0.0),
+        "train": seconds.get("train", 0.0),
+        "reload": seconds.get("publish", 0.0) + seconds.get("reload", 0.0),
+        "evaluate": seconds.get("evaluate", 0.0),
+    }
+    await context.write_json(name, record)

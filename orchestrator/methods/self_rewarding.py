@@ -1,0 +1,95 @@
+"""Preference pairs of the self-rewarding method (Yuan et al. 2024, 2401.10020, section 2.2).
+
+The answer with the highest mean score is chosen, the one with the lowest is rejected; a prompt whose answers all
+score the same gives no pair.
+"""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import fmean
+
+from selfreward.contracts import Message, PreferencePair, Rollout, content_key
+
+OUTCOMES = ("kept", "tie", "unscored", "below_margin")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One distinct scored answer and all its votes. `score` is the mean of the valid ones."""
+
+    text: str
+    score: float
+    votes: tuple[float | None, ...]
+
+
+def candidates(rollout: Rollout) -> list[Candidate]:
+    """The distinct scored answers of a rollout, in order of first appearance.
+
+    Answers of equal text pool their votes: a gap between two scores of one text is noise, not preference. Unscored
+    answers are left out.
+    """
+    votes: dict[str, list[float | None]] = {}
+    for response, judgment in zip(rollout.responses, rollout.judgments, strict=False):
+        if judgment.score is not None:
+            votes.setdefault(response.text, []).extend(vote.score for vote in judgment.votes)
+    return [
+        Candidate(text, fmean(score for score in scores if score is not None), tuple(scores))
+        for text, scores in votes.items()
+    ]
+
+
+def choose(found: list[Candidate], margin: float, rng: random.Random) -> tuple[Candidate, Candidate] | str:
+    """(chosen, rejected), or the outcome that explains why there is no pair.
+
+    Among several maxima (or minima) one is drawn at random; the paper does not say how it breaks such ties.
+    """
+    if not found:
+        return "unscored"
+    highest = max(candidate.score for candidate in found)
+    lowest = min(candidate.score for candidate in found)
+    if highest == lowest:
+        return "tie"
+    if highest - lowest < margin:
+        return "below_margin"
+    chosen = rng.choice([candidate for candidate in found if candidate.score == highest])
+    rejected = rng.choice([candidate for candidate in found if candidate.score == lowest])
+    return chosen, rejected
+
+
+def build_pairs(
+    rollouts: Iterable[Rollout], *, margin: float = 0.0, seed: int = 0
+) -> tuple[list[PreferencePair], dict[str, int]]:
+    """At most one pair for each rollout, and how many rollouts ended in each of `OUTCOMES`.
+
+    A rollout with fewer than two scored answers counts as unscored. `margin` is in rubric points. The result depends
+    on `seed` and each rollout alone, not on their order.
+    """
+    pairs: list[PreferencePair] = []
+    counts = dict.fromkeys(OUTCOMES, 0)
+    for rollout in rollouts:
+        scored = sum(judgment.score is not None for judgment in rollout.judgments)
+        rng = random.Random(content_key(seed, rollout.prompt_id))  # noqa: S311
+        outcome = choose(candidates(rollout), margin, rng) if scored >= 2 else "unscored"
+        if isinstance(outcome, str):
+            counts[outcome] += 1
+            continue
+        counts["kept"] += 1
+        pairs.append(_pair(rollout, *outcome))
+    return pairs, counts
+
+
+def _pair(rollout: Rollout, chosen: Candidate, rejected: Candidate) -> PreferencePair:
+    return PreferencePair(
+        prompt=rollout.prompt,
+        chosen=[Message(role="assistant", content=chosen.text)],
+        rejected=[Message(role="assistant", content=rejected.text)],
+        prompt_id=rollout.prompt_id,
+        score_chosen=chosen.score,
+        score_rejected=rejected.score,
+        votes_chosen=list(chosen.votes),
+        votes_rejected=list(rejected.votes),
+        policy_version=rollout.policy_version,
+        judge_version=rollout.judge_version or rollout.policy_version,
+        rubric=rollout.rubric or "",
+    )

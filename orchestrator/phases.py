@@ -1,0 +1,194 @@
+"""The phases of a stage. Each is idempotent: done again after a crash, it ends with the same artifacts."""
+
+import random
+from typing import Any
+
+from orchestrator import metrics, plan
+from orchestrator.barrier import run_tasks
+from orchestrator.context import RunContext, RunFailed
+from orchestrator.eft import select
+from orchestrator.iteration import summarise
+from orchestrator.judge_data import filled_prompts, judge_pairs, sft_rows
+from orchestrator.methods.self_rewarding import build_pairs
+from orchestrator.prompt_writer import write_prompts
+from orchestrator.reload import announce_model, serve
+from orchestrator.results import Results
+from orchestrator.state import ModelRecord
+from orchestrator.tasks import PromptItem, eft_tasks, evaluation_tasks, rollout_tasks
+from orchestrator.training import train as follow_training
+from selfreward.contracts import Message, PreferencePair, Response, Rollout, content_key
+
+EVALUATION_SETS = ("samples", "greedy", "eft_eval")
+
+
+async def prompts(context: RunContext) -> None:
+    """M0: write all prompts of the run by Self-Instruct. A DPO stage: take its slice of them."""
+    run, recipe, stage = context.run, context.recipe, context.state.stage
+    size = recipe.prompts.per_iteration
+    if plan.kind(recipe, stage) == "base":
+        model = _present(context)
+        await serve(context, model)
+        human = [row["prompt"][-1]["content"] for row in await context.read_rows(plan.data(run, "ift"))]
+        written = await write_prompts(context, model, human, size * recipe.loop.iterations)
+        rows = [
+            {"prompt_id": f"prompts-{number:05d}", "prompt": [{"role": "user", "content": text}]}
+            for number, text in enumerate(written)
+        ]
+        await context.write_rows(plan.data(run, "prompts"), rows)
+        return
+    start = plan.round_index(stage) * size
+    rows = (await context.read_rows(plan.data(run, "prompts")))[start : start + size]
+    await context.write_rows(plan.data(run, f"prompts-{stage}"), rows)
+    await context.progress(len(rows), len(rows))
+
+
+async def rollouts(context: RunContext) -> None:
+    """Answer and judge the stage's prompts, or judge the human-ranked answers, by the model before this stage."""
+    run, recipe, stage = context.run, context.recipe, context.state.stage
+    model = _present(context)
+    await serve(context, model)
+    if plan.kind(recipe, stage) == "eft":
+        ranked = _items(await context.read_rows(plan.data(run, "eft_ranked")))
+        tasks = eft_tasks(run, recipe, stage, ranked, model.policy_version)
+    else:
+        items = _items(await context.read_rows(plan.data(run, f"prompts-{stage}")))
+        tasks = rollout_tasks(run, recipe, stage, items, model.policy_version)
+    done, _ = await run_tasks(context, tasks)
+    await context.write_rows(
+        f"runs/{run}/rollouts/{stage}.jsonl", (rollout.model_dump(mode="json") for rollout in done)
+    )
+
+
+async def pairs(context: RunContext) -> None:
+    """Build the stage's training data from its rollouts."""
+    run, recipe, stage = context.run, context.recipe, context.state.stage
+    done = [Rollout.model_validate(row) for row in await context.read_rows(f"runs/{run}/rollouts/{stage}.jsonl")]
+    if plan.kind(recipe, stage) == "eft":
+        await _eft(context, done)
+        return
+    actor, counts = build_pairs(done, margin=recipe.pairs.margin, seed=recipe.seed)
+    if not actor:
+        raise RunFailed(f"no preference pairs came of {len(done)} prompts: {counts}; see the score histogram")
+    judged = await _judge_pairs(context, round(recipe.pairs.judge_pairs * len(actor)))
+    trained = [*actor, *judged]
+    await context.write_rows(plan.pairs(run, stage), (pair.model_dump(mode="json") for pair in trained))
+    asked = len(await context.read_rows(plan.data(run, f"prompts-{stage}")))
+    summary = summarise(stage, done, trained, counts, failed=asked - len(done))
+    await context.write_json(f"runs/{run}/iterations/{stage}.json", summary)
+    for outcome, count in counts.items():
+        metrics.PAIRS.labels(outcome).inc(count)
+    for pair in actor:
+        metrics.LENGTH.labels("chosen").observe(len(pair.chosen[-1].content))
+        metrics.LENGTH.labels("rejected").observe(len(pair.rejected[-1].content))
+    shown = {"pairs": len(actor), "ties": counts["tie"], "unscored": counts["unscored"]}
+    await context.progress(
+        len(done), len(done), metrics={**shown, "gap": summary["chosen_rejected_gap"]} | {"judge_pairs": len(judged)}
+    )
+
+
+async def train(context: RunContext) -> None:
+    """Train the stage and remember its checkpoint."""
+    heldout = await context.read_rows(plan.data(context.run, "heldout"))
+    canary = [Message.model_validate(message) for message in heldout[0]["prompt"]]
+    status = await follow_training(context, canary)
+    if status.digest is None:
+        raise RunFailed(f"training {status.id} is done but reports no digest: look at the trainer's log")
+    artifact = plan.weights(context.run, context.state.stage)
+    trained = ModelRecord(name=context.state.stage, policy_version="", artifact=artifact, digest=status.digest)
+    await context.update(models=[*_others(context), trained])
+
+
+async def publish(context: RunContext) -> None:
+    """Announce the stage's checkpoint."""
+    model = _present(context)
+    announced = await announce_model(context, model.name, model.artifact, model.digest)
+    await context.update(models=[*_others(context), announced])
+    metrics.ITERATION.set(len(context.state.models))
+    await context.progress(1, 1, announced.policy_version)
+
+
+async def reload(context: RunContext) -> None:
+    """Wait until every generator replica serves the stage's model."""
+    model = _present(context)
+    await context.progress(0, 1, model.policy_version)
+    await serve(context, model)
+    await context.progress(1, 1, model.policy_version)
+
+
+async def evaluate(context: RunContext) -> None:
+    """Sample the stage's model on held-out prompts and have it judge the human-ranked answers."""
+    run, stage = context.run, context.state.stage
+    model = _present(context)
+    await serve(context, model)
+    heldout = _items(await context.read_rows(plan.data(run, "heldout")))
+    ranked = _items(await context.read_rows(plan.data(run, "eft_eval")))
+    tasks = evaluation_tasks(run, context.recipe, stage, heldout, ranked, model.policy_version)
+    done, _ = await run_tasks(context, tasks)
+    parts = {task.key: task.part for task in tasks}
+    for name in EVALUATION_SETS:
+        rows = [rollout.model_dump(mode="json") for rollout in done if parts[rollout.key] == name]
+        if rows:
+            await context.write_rows(f"runs/{run}/evaluation/{stage}/{name}.jsonl", rows)
+
+
+async def forget_results(context: RunContext, stage: str, phase: str) -> None:
+    """Drop results that are now in the artifact store and in the journal."""
+    await Results(context.services.redis, context.run, stage, phase).clear()
+
+
+async def _eft(context: RunContext, done: list[Rollout]) -> None:
+    run, recipe = context.run, context.recipe
+    rows = await context.read_rows(plan.data(run, "eft_ranked"))
+    ranks = {row["prompt_id"]: [response["rank"] for response in row["responses"]] for row in rows}
+    eft = recipe.eft
+    selection = select(done, ranks, cap_ratio=eft.cap_ratio, max_rows=eft.max_rows, seed=recipe.seed)
+    if not selection.accepted:
+        raise RunFailed(
+            f"no judgment of the SFT baseline agrees with the human ranking: {selection.counts}; if most are unparsed, "
+            "raise judging.max_tokens or use a base model that can follow the rubric; else give more EFT rows or raise "
+            "eft.judgments"
+        )
+    places = sorted({(v.prompt_id, v.index) for v in selection.accepted} | {_place(c) for c in selection.contrasts})
+    filled, rubric = await filled_prompts(context.services.judge, recipe.judging.rubric, done, places)
+    await context.write_rows(plan.data(run, "eft"), sft_rows(selection.accepted, filled))
+    made = judge_pairs(selection.contrasts, filled, done[0].policy_version, rubric)
+    await context.write_rows(plan.data(run, "judge_pairs"), (pair.model_dump(mode="json") for pair in made))
+    counts = {**selection.counts, "judge_pairs": len(made)}
+    await context.write_json(f"runs/{run}/eft.json", counts)
+    shown = {name: float(counts[name]) for name in ("agreeing", "accepted", "kept", "judge_pairs")}
+    await context.progress(counts["prompts"], counts["prompts"], metrics=shown)
+
+
+def _place(contrast: Any) -> tuple[str, int]:
+    return contrast.chosen.prompt_id, contrast.chosen.index
+
+
+async def _judge_pairs(context: RunContext, wanted: int) -> list[PreferencePair]:
+    """Up to `wanted` judge pairs, another draw in every stage."""
+    if not wanted:
+        return []
+    rows = await context.read_rows(plan.data(context.run, "judge_pairs"))
+    rng = random.Random(content_key(context.recipe.seed, context.state.stage, "judge pairs"))  # noqa: S311
+    return [PreferencePair.model_validate(row) for row in rng.sample(rows, min(wanted, len(rows)))]
+
+
+def _present(context: RunContext) -> ModelRecord:
+    """The stage's own model once it is trained, else the one before it: the policy that is or will be served."""
+    if not context.state.models:
+        raise RunFailed(f"run {context.run} has no model before stage {context.state.stage}: its record is damaged")
+    return context.state.models[-1]
+
+
+def _others(context: RunContext) -> list[ModelRecord]:
+    return [model for model in context.state.models if model.name != context.state.stage]
+
+
+def _items(rows: list[dict[str, Any]]) -> list[PromptItem]:
+    return [
+        PromptItem(
+            prompt_id=row["prompt_id"],
+            prompt=row["prompt"],
+            responses=[Response(text=response["text"]) for response in row.get("responses", [])],
+        )
+        for row in rows
+    ]

@@ -1,0 +1,100 @@
+"""The plan of a run, derived from its recipe alone: stages, their phases, their training jobs.
+
+Stages: M0 (the base model, published), SFT (IFT only: writes the EFT judgments and is the comparison), M1 (SFT of M0 on
+IFT and EFT), M2, M3, ... (DPO on self-judged pairs). Without EFT, M1 is the SFT baseline itself.
+"""
+
+from typing import Literal
+
+from selfreward.config import Recipe
+from selfreward.contracts import Message
+from selfreward.training import TrainJob
+
+Kind = Literal["base", "sft", "eft", "dpo"]
+
+_SERVED = ("train", "publish", "reload")
+_DATA = ("prompts", "rollouts", "pairs")
+
+
+def stages(recipe: Recipe) -> list[str]:
+    """Names of the run's stages in order."""
+    baseline = ["SFT"] if recipe.loop.use_eft else []
+    return ["M0", *baseline, *(f"M{number}" for number in range(1, recipe.loop.iterations + 2))]
+
+
+def kind(recipe: Recipe, stage: str) -> Kind:
+    """How a stage's model is made."""
+    if stage == "M0":
+        return "base"
+    if stage == "SFT":
+        return "sft"
+    if stage == "M1":
+        return "eft" if recipe.loop.use_eft else "sft"
+    return "dpo"
+
+
+def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
+    """A stage's phases in order. Self-instruct prompts are written while the base model is served: it stays fixed."""
+    made = kind(recipe, stage)
+    if made == "base":
+        written = ("prompts",) if recipe.prompts.source == "self_instruct" and recipe.loop.iterations else ()
+        # It has learned neither role, so there is nothing to evaluate; generators load it while the baseline trains.
+        return ("train", "publish", *written)
+    if made == "sft":
+        return (*_SERVED, "evaluate")
+    return (*(_DATA if made == "dpo" else _DATA[1:]), *_SERVED, "evaluate")
+
+
+def round_index(stage: str) -> int:
+    """0 for M2, 1 for M3, ...: which slice of the prompts a DPO round takes."""
+    return int(stage.removeprefix("M")) - 2
+
+
+def weights(run: str, stage: str) -> str:
+    """Artifact name of a stage's checkpoint."""
+    return f"runs/{run}/weights/{stage}"
+
+
+def data(run: str, name: str) -> str:
+    """Artifact name of a JSON Lines file of the run's data."""
+    return f"runs/{run}/data/{name}.jsonl"
+
+
+def pairs(run: str, stage: str) -> str:
+    """Artifact name of the pairs that train a stage."""
+    return f"runs/{run}/pairs/{stage}.jsonl"
+
+
+def parent(recipe: Recipe, stage: str) -> str:
+    """The stage whose weights training starts from (papers: section 1.7 of 2401.10020 starts from the previous)."""
+    made = kind(recipe, stage)
+    if made in ("sft", "eft"):
+        return "M0"
+    if recipe.loop.init_from == "anchor":
+        return "M1"
+    return f"M{int(stage.removeprefix('M')) - 1}"
+
+
+def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> TrainJob:
+    """The training job of a stage; the same recipe gives the same job id."""
+    made = kind(recipe, stage)
+    common = {
+        "id": f"{run}-{stage}".lower(),
+        "run": run,
+        "stage": stage,
+        "output": weights(run, stage),
+        "canary": canary,
+        "seed": recipe.seed,
+        "world_size": recipe.trainer.world_size,
+        "recipe_hash": recipe.hash,
+    }
+    if made == "base":
+        return TrainJob.model_validate({**common, "method": "publish", "init_from": recipe.model, "world_size": 1})
+    start = {"init_from": weights(run, parent(recipe, stage))}
+    if made == "sft":
+        hyper = {"method": "sft", "sft": recipe.baseline_sft, "datasets": [data(run, "ift")]}
+    elif made == "eft":
+        hyper = {"method": "sft", "sft": recipe.sft, "datasets": [data(run, "ift"), data(run, "eft")]}
+    else:
+        hyper = {"method": "dpo", "dpo": recipe.dpo, "datasets": [pairs(run, stage)]}
+    return TrainJob.model_validate({**common, **start, **hyper})

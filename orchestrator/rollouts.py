@@ -1,0 +1,163 @@
+"""The worker: answers and judges prompts from the queue, many at a time, so that the two overlap on the engine.
+
+Delivery is at least once and the effect is idempotent by key, so a worker may die at any moment.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from orchestrator import metrics
+from orchestrator.results import Results
+from orchestrator.settings import OrchestratorSettings
+from orchestrator.state import stopped_runs
+from orchestrator.tasks import QUEUE, Task
+from selfreward.contracts import JudgeItem, JudgeResponse, Response, Rollout
+from selfreward.generator_client import GeneratorClient
+from selfreward.http import ServiceError, WrongPolicyVersion
+from selfreward.judge_client import JudgeClient
+from selfreward.queue import Work, WorkQueue
+from selfreward.redis_client import RedisClient
+
+_TAKEN_AT_ONCE = 32
+Reply = TypeVar("Reply")
+_log = logging.getLogger(__name__)
+
+
+def phase_of(part: str) -> str:
+    """The results hash that a part's tasks share: the phase that waits for them."""
+    return "rollouts" if part in ("rollouts", "eft") else "evaluate"
+
+
+class JudgingFailed(ServiceError):
+    """The engine failed for some answers of a batch; another delivery may fare better."""
+
+
+class RolloutWorker:
+    """Drains the queue until cancelled. What is in hand when it stops is claimed by another worker."""
+
+    def __init__(
+        self, settings: OrchestratorSettings, redis: RedisClient, generator: GeneratorClient, judge: JudgeClient
+    ) -> None:
+        self.settings = settings
+        self.redis = redis
+        self.generator = generator
+        self.judge = judge
+        self.queue = WorkQueue(redis, QUEUE, claim_after_ms=int(settings.claim_after_s * 1000))
+        self._active: dict[asyncio.Task[None], Work] = {}
+        self._stopped: set[str] = set()
+        self._stopped_read = float("-inf")
+
+    async def run(self) -> None:
+        """Work for ever."""
+        await self.queue.open()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._heartbeats())
+            while True:
+                free = self.settings.worker_concurrency - len(self._active)
+                if not free:
+                    await asyncio.wait(self._active, return_when=asyncio.FIRST_COMPLETED)
+                    continue
+                name = self.settings.worker_name
+                taken = await self.queue.take(name, count=min(free, _TAKEN_AT_ONCE), block_ms=500)
+                if taken:
+                    await self._read_stopped_runs()
+                for work in taken:
+                    if work.deliveries > 1:
+                        metrics.REDELIVERIES.labels(QUEUE).inc()
+                    task = group.create_task(self.handle(work))
+                    self._active[task] = work
+                    task.add_done_callback(lambda done: self._active.pop(done, None))
+
+    async def _heartbeats(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.claim_after_s / 3)
+            for work in list(self._active.values()):
+                await self.queue.heartbeat(self.settings.worker_name, work)
+
+    async def handle(self, work: Work) -> None:
+        """Do one item. A failure is noted on the item, which is delivered again or becomes a dead letter."""
+        try:
+            task = Task.model_validate(work.body)
+        except ValidationError as error:
+            await self.queue.dead_letter(work, f"not a task: {error}")
+            metrics.DEAD_LETTERS.labels(QUEUE).inc()
+            return
+        if task.run in self._stopped:
+            await self.queue.done(work)
+            return
+        try:
+            rollout = await self.perform(task, last=work.deliveries >= self.queue.max_deliveries)
+        except (ServiceError, ValidationError) as error:
+            _log.warning("prompt failed", extra={"run": task.run, "prompt": task.prompt_id, "error": str(error)})
+            await self.queue.failed(work, f"{type(error).__name__}: {error}")
+            if work.deliveries >= self.queue.max_deliveries:
+                metrics.DEAD_LETTERS.labels(QUEUE).inc()
+            return
+        await Results(self.redis, task.run, task.stage, phase_of(task.part)).add(rollout)
+        await self.queue.done(work)
+
+    async def perform(self, task: Task, last: bool = False) -> Rollout:
+        """Answer and judge one prompt.
+
+        Raises ServiceError (JudgingFailed where the engine failed some votes, unless this is the `last` try) and
+        WrongPolicyVersion when the pinned version stays away for `policy_wait_s`.
+        """
+        responses = task.responses
+        if task.generate is not None:
+            responses = await self._patiently(lambda: self._generate(task))
+        judged = None
+        if task.judge is not None:
+            judged = await self._patiently(lambda: self._judge(task, responses))
+            failed = sum(judgment.failure_kind == "error" for judgment in judged.data)
+            if failed and not last:
+                raise JudgingFailed(f"the engine failed the judgments of {failed} of {len(responses)} answers")
+        return Rollout(
+            key=task.key,
+            run=task.run,
+            stage=task.stage,
+            prompt_id=task.prompt_id,
+            prompt=task.prompt,
+            policy_version=task.policy,
+            responses=responses,
+            judgments=judged.data if judged else [],
+            judge_version=judged.judge_version if judged else None,
+            rubric=judged.rubric if judged else None,
+        )
+
+    async def _generate(self, task: Task) -> list[Response]:
+        if task.generate is None:
+            return task.responses
+        sampling = task.generate.model_dump()
+        answered = await self.generator.chat(task.prompt, model=task.policy, seed=task.seed, **sampling)
+        if answered.policy_version != task.policy:
+            raise WrongPolicyVersion(f"asked for {task.policy}, answered by {answered.policy_version}", 409)
+        return answered.responses
+
+    async def _judge(self, task: Task, responses: list[Response]) -> JudgeResponse:
+        if task.judge is None:
+            raise ValueError(f"task {task.key} asks for no judgment")
+        items = [JudgeItem(prompt=task.prompt, response=response.text) for response in responses]
+        return await self.judge.judge(items, policy=task.policy, seed=task.seed, **task.judge.model_dump())
+
+    async def _patiently(self, call: Callable[[], Awaitable[Reply]]) -> Reply:
+        """Repeat a call while replicas are still on their way to the pinned version."""
+        deadline = time.monotonic() + self.settings.policy_wait_s
+        while True:
+            try:
+                return await call()
+            except WrongPolicyVersion:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(random.uniform(0.1, 1.0))  # noqa: S311
+
+    async def _read_stopped_runs(self) -> None:
+        """At most once a second: a stop need not be instant, and reading costs a round trip."""
+        if time.monotonic() - self._stopped_read > 1:
+            self._stopped = await stopped_runs(self.redis)
+            self._stopped_read = time.monotonic()

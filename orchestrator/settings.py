@@ -1,0 +1,28 @@
+"""Settings of the orchestrator service."""
+
+import socket
+
+from pydantic import Field
+
+from selfreward.settings import Settings
+
+
+class OrchestratorSettings(Settings):
+    """Everything about a run is in its recipe; these say how this replica works."""
+
+    worker_concurrency: int = Field(default=64, ge=1)
+    """Prompts in flight in this replica's worker, so that generation and judging overlap."""
+    worker_name: str = Field(default_factory=socket.gethostname, min_length=1)
+    """Consumer name in the queue; stable over restarts (the pod's or host's name)."""
+    claim_after_s: float = Field(default=30.0, gt=0)
+    """Silence after which another replica takes over a prompt."""
+    policy_wait_s: float = Field(default=120.0, ge=0)
+    """How long a worker waits for a pinned policy version before it gives the prompt back."""
+    lease_s: float = Field(default=10.0, gt=0)
+    """Lifetime of the lease of the replica that advances the runs; renewed three times in that time."""
+    poll_s: float = Field(default=0.5, gt=0)
+    """How often progress is looked at."""
+    reload_timeout_s: float = Field(default=900.0, gt=0)
+    """How long generators may take to serve an announced version before the run fails."""
+    tolerated_failures: float = Field(default=0.05, ge=0, le=1)
+    """Share of a phase's prompts that may end as dead letters before the run fails."""

@@ -1,0 +1,133 @@
+"""The record of a run in Redis: what it is, which phases are behind it, which models it has made.
+
+The record is written by the lease holder only. People's wishes (`run` or `stop`) live in a key of their own, which any
+replica may write, so the two never overwrite each other.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from orchestrator.lease import Lease
+from selfreward.config import Recipe
+from selfreward.contracts import Contract
+from selfreward.redis_client import RedisClient
+
+_INDEX = "selfreward:runs"
+_STOPPED = "selfreward:runs:stopped"
+
+_CREATE = """
+if redis.call('SETNX', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('ZADD', KEYS[2], ARGV[2], ARGV[3])
+return 1
+"""
+
+State = Literal["queued", "running", "done", "failed", "stopped"]
+
+
+class ModelRecord(Contract):
+    """A model that the run has published: its stage name, public version, artifact and manifest digest."""
+
+    name: str
+    policy_version: str
+    artifact: str
+    digest: str
+
+
+class Transition(Contract):
+    """A finished phase; `seconds` it took, over all attempts that ended well."""
+
+    stage: str
+    phase: str
+    seconds: float = Field(ge=0)
+    finished_at: str
+
+
+class RunState(Contract):
+    """A run. `journal` lists finished phases in order; what is not in it is still to be done."""
+
+    run: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")
+    recipe: Recipe
+    recipe_hash: str
+    state: State = "queued"
+    stage: str = ""
+    phase: str = ""
+    message: str = ""
+    models: list[ModelRecord] = []
+    journal: list[Transition] = []
+    created_at: str
+    started_at: str | None = None
+    finished_at: str | None = None
+
+    def finished(self, stage: str, phase: str) -> bool:
+        """Whether a phase is behind the run."""
+        return any(entry.stage == stage and entry.phase == phase for entry in self.journal)
+
+    def seconds(self, stage: str) -> dict[str, float]:
+        """Duration of each finished phase of a stage."""
+        return {entry.phase: entry.seconds for entry in self.journal if entry.stage == stage}
+
+    def model(self, name: str) -> ModelRecord | None:
+        """The published model of a stage, if there is one."""
+        return next((model for model in self.models if model.name == name), None)
+
+
+def now() -> str:
+    """RFC 3339 time in UTC with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def state_key(run: str) -> str:
+    """Redis key of a run's record."""
+    return f"selfreward:run:{run}"
+
+
+async def create(redis: RedisClient, state: RunState) -> bool:
+    """Store a new run; False when a run of that id exists."""
+    created = datetime.fromisoformat(state.created_at).timestamp()
+    arguments = (state.model_dump_json(), created, state.run)
+    return bool(await redis.eval(_CREATE, 2, state_key(state.run), _INDEX, *arguments))
+
+
+async def load(redis: RedisClient, run: str) -> RunState | None:
+    """The record of a run, or None."""
+    body = await redis.get(state_key(run))
+    return RunState.model_validate_json(body) if body else None
+
+
+async def load_all(redis: RedisClient) -> list[RunState]:
+    """All runs, oldest first."""
+    names = await redis.zrange(_INDEX, 0, -1)
+    bodies = await redis.mget([state_key(name) for name in names]) if names else []
+    return [RunState.model_validate_json(body) for body in bodies if body]
+
+
+async def save(lease: Lease, state: RunState) -> None:
+    """Write a run's record. Raises LeaseLost when another replica has taken over."""
+    await lease.write(state_key(state.run), state.model_dump_json())
+
+
+async def ask_to_stop(redis: RedisClient, run: str) -> None:
+    """Workers drop the run's queued prompts; the lease holder stops advancing it."""
+    await redis.sadd(_STOPPED, run)
+
+
+async def ask_to_run(redis: RedisClient, run: str) -> None:
+    """Take back a stop (or the stop that a failure set)."""
+    await redis.srem(_STOPPED, run)
+
+
+async def stopped_runs(redis: RedisClient) -> set[str]:
+    """Runs that are not to be worked on."""
+    return set(await redis.smembers(_STOPPED))
+
+
+def public(state: RunState, stopped: set[str]) -> dict[str, Any]:
+    """A run as the API shows it: the record, with `state` as it will be once the lease holder has looked."""
+    shown: str = state.state
+    if state.run in stopped and shown in ("queued", "running"):
+        shown = "stopped" if shown == "queued" else "stopping"
+    elif state.run not in stopped and shown in ("failed", "stopped"):
+        shown = "queued"
+    return {**state.model_dump(mode="json"), "state": shown}

@@ -1,0 +1,79 @@
+"""Take a run in: check everything that can be checked before any work starts, keep its data, and queue it."""
+
+import asyncio
+import secrets
+import time
+from pathlib import Path
+
+from orchestrator import plan
+from orchestrator.context import Services
+from orchestrator.seed_rows import SeedData, read_seed_data, snapshot
+from orchestrator.state import RunState, create, load, now
+from selfreward.artifacts import ArtifactStore
+from selfreward.config import Recipe, RecipeError
+from selfreward.http import ServiceClient, ServiceError
+from selfreward.settings import key_of
+
+
+class RunExists(RuntimeError):
+    """A run of that id exists and has another recipe."""
+
+
+async def submit(services: Services, recipe: Recipe, run: str | None) -> tuple[RunState, bool]:
+    """The run and whether it is new. The same id and recipe again give the run that exists.
+
+    Raises RecipeError or SeedError naming what is wrong, RunExists, ServiceError when the judge does not answer, and
+    pydantic's ValidationError for a bad id.
+    """
+    name = run or f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+    state = RunState(run=name, recipe=recipe, recipe_hash=recipe.hash, created_at=now())
+    known = await load(services.redis, name)
+    if known is not None:
+        return _same(known, state), False
+    check_model(recipe)
+    seed = await asyncio.to_thread(read_seed_data, recipe)
+    await _check_rubric(services, recipe)
+    await asyncio.to_thread(_keep, services.store, name, seed)
+    if not await create(services.redis, state):
+        known = await load(services.redis, name)
+        return _same(known or state, state), False
+    return state, True
+
+
+def _same(known: RunState, asked: RunState) -> RunState:
+    if known.recipe_hash != asked.recipe_hash:
+        raise RunExists(
+            f"run {known.run!r} exists with another recipe (hash {known.recipe_hash}, asked {asked.recipe_hash}): "
+            "choose another run id, or submit the same recipe to continue it"
+        )
+    return known
+
+
+def check_model(recipe: Recipe) -> None:
+    """Raises RecipeError when the base model is not a checkpoint folder in Hugging Face layout."""
+    folder = Path(recipe.model)
+    missing = [name for name in ("config.json", "tokenizer_config.json") if not (folder / name).is_file()]
+    if not folder.is_dir():
+        raise RecipeError(
+            f"model = {recipe.model!r} is not a folder (working directory {Path.cwd()}): give a checkpoint folder in "
+            "Hugging Face layout, for example one that `hf download` made"
+        )
+    if missing or not any(folder.glob("*.safetensors")):
+        lacking = ", ".join([*missing, *([] if any(folder.glob("*.safetensors")) else ["*.safetensors"])])
+        raise RecipeError(f"model = {recipe.model!r} has no {lacking}: give a complete checkpoint folder")
+
+
+async def _check_rubric(services: Services, recipe: Recipe) -> None:
+    settings = services.settings
+    async with ServiceClient(settings.judge_url, key_of(settings), deadline=15, attempts=4) as judge:
+        try:
+            await judge.request("GET", f"/v1/rubrics/{recipe.judging.rubric}")
+        except ServiceError as error:
+            if error.status == 404:
+                raise RecipeError(f"judging.rubric = {recipe.judging.rubric!r}: {error}") from error
+            raise
+
+
+def _keep(store: ArtifactStore, run: str, seed: SeedData) -> None:
+    for name, rows in snapshot(seed).items():
+        store.write_jsonl(plan.data(run, name), rows())

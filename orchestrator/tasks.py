@@ -1,0 +1,131 @@
+"""One unit of the `rollouts` queue: a prompt to answer, to judge, or both, by one pinned policy version."""
+
+from collections.abc import Sequence
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from selfreward.config import Judging, Recipe, Sampling
+from selfreward.contracts import Contract, Message, Response, content_key
+
+QUEUE = "rollouts"
+# vLLM takes any 64-bit seed; 31 bits fit every other engine too.
+_SEED_BITS = 31
+
+
+class Generate(Contract):
+    """How many answers to sample, and how. Temperature 0 is greedy."""
+
+    n: int = Field(ge=1, le=64)
+    temperature: float = Field(ge=0, le=2)
+    top_p: float = Field(gt=0, le=1)
+    max_tokens: int = Field(ge=1)
+
+
+class Task(Contract):
+    """Sample answers (`generate`) or take `responses` as given; judge them if `judge` is there.
+
+    `part` names the set of results that the task belongs to (`rollouts`, `samples`, `greedy`, `eft`, `eft_eval`).
+    `policy` pins who answers and who judges. `seed` makes a second run of the same task draw the same sample.
+    """
+
+    key: str
+    run: str
+    stage: str
+    part: str
+    prompt_id: str
+    prompt: list[Message] = Field(min_length=1)
+    policy: str
+    seed: int = Field(ge=0)
+    generate: Generate | None = None
+    responses: list[Response] = []
+    judge: Judging | None = None
+
+    @model_validator(mode="after")
+    def _answers_from_one_place(self) -> Self:
+        if (self.generate is None) == (not self.responses):
+            raise ValueError("give either `generate` or `responses`, not both and not neither")
+        return self
+
+
+class PromptItem(Contract):
+    """A prompt of a run's data with its id, and the answers to judge where they are given."""
+
+    prompt_id: str
+    prompt: list[Message]
+    responses: list[Response] = []
+
+
+def make_task(
+    run: str,
+    recipe: Recipe,
+    stage: str,
+    part: str,
+    item: PromptItem,
+    policy: str,
+    generate: Generate | None = None,
+    judge: Judging | None = None,
+) -> Task:
+    """A task whose key and seed follow from what it is, so that making it again makes the same one."""
+    rubric = judge.rubric if judge else None
+    return Task(
+        key=content_key(run, stage, part, item.prompt_id, rubric, policy),
+        run=run,
+        stage=stage,
+        part=part,
+        prompt_id=item.prompt_id,
+        prompt=item.prompt,
+        policy=policy,
+        seed=seed_of(recipe.seed, stage, part, item.prompt_id),
+        generate=generate,
+        responses=item.responses,
+        judge=judge,
+    )
+
+
+def seed_of(*parts: object) -> int:
+    """A request seed of 31 bits that depends on `parts` alone."""
+    return int(content_key(*parts), 16) % (1 << _SEED_BITS)
+
+
+def _sampled(sampling: Sampling, n: int) -> Generate:
+    return Generate(n=n, temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens)
+
+
+def rollout_tasks(run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptItem], policy: str) -> list[Task]:
+    """N answers to each prompt, each judged with K votes by the policy that wrote them."""
+    generate = _sampled(recipe.sampling, recipe.sampling.n)
+    return [make_task(run, recipe, stage, "rollouts", item, policy, generate, recipe.judging) for item in prompts]
+
+
+def eft_tasks(run: str, recipe: Recipe, stage: str, ranked: Sequence[PromptItem], policy: str) -> list[Task]:
+    """The baseline's judgments of human-ranked answers, sampled as the EFT section says."""
+    eft = recipe.eft
+    judging = recipe.judging.model_copy(
+        update={"votes": eft.judgments, "temperature": eft.temperature, "top_p": eft.top_p}
+    )
+    return [make_task(run, recipe, stage, "eft", item, policy, judge=judging) for item in ranked]
+
+
+def evaluation_tasks(
+    run: str,
+    recipe: Recipe,
+    stage: str,
+    heldout: Sequence[PromptItem],
+    ranked: Sequence[PromptItem],
+    policy: str,
+) -> list[Task]:
+    """Sampled answers (the first `judged_prompts` self-judged), greedy answers, and judgments of human-ranked ones."""
+    plan = recipe.evaluation
+    prompts = heldout[: plan.prompts]
+    sampled = _sampled(recipe.sampling, plan.samples)
+    greedy = Generate(n=1, temperature=0.0, top_p=1.0, max_tokens=recipe.sampling.max_tokens)
+    tasks = [
+        make_task(
+            run, recipe, stage, "samples", item, policy, sampled, recipe.judging if n < plan.judged_prompts else None
+        )
+        for n, item in enumerate(prompts)
+    ]
+    tasks += [make_task(run, recipe, stage, "greedy", item, policy, greedy) for item in prompts]
+    tasks += [make_task(run, recipe, stage, "eft_eval", item, policy, judge=recipe.judging) for item in ranked]
+    return tasks

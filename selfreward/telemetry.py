@@ -1,0 +1,41 @@
+"""Structured logs (one JSON object a line on stderr) and the Prometheus endpoint."""
+
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message"}
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as JSON: `time` (RFC 3339, UTC), `level`, `logger`, `message`, and whatever `extra=` carried."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, without line breaks."""
+        line: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def configure_logging(level: str = "INFO") -> None:
+    """Send all logs of the process to stderr as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def metrics_page() -> tuple[bytes, str]:
+    """Body and content type of `GET /metrics`."""
+    return generate_latest(), CONTENT_TYPE_LATEST

@@ -1,0 +1,186 @@
+"""The generator's HTTP application: OpenAI routes, health, metrics and weights."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+
+from selfreward.announcements import Announced
+from selfreward.artifacts import ArtifactStore
+from selfreward.generator_client import VERSION_HEADER
+from selfreward.redis_client import connect
+from selfreward.settings import key_of
+from selfreward.telemetry import metrics_page
+from services.generator import metrics
+from services.generator.engine import SERVED_NAME, EngineFailed
+from services.generator.engine_client import control_client
+from services.generator.errors import ApiError, error_response
+from services.generator.follower import Follower
+from services.generator.gate import Gate
+from services.generator.middleware import Boundary
+from services.generator.proxy import Proxy
+from services.generator.replica import Replica, WeightsRefused
+from services.generator.settings import GeneratorSettings
+
+PROXIED = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize")
+_log = logging.getLogger(__name__)
+
+
+def create_app(settings: GeneratorSettings) -> FastAPI:
+    """One replica. The engine starts in the background: `/readyz` says when it serves."""
+    gate = Gate(settings.max_inflight, settings.max_queued, settings.queue_seconds)
+    control = control_client()
+    replica = Replica(settings, ArtifactStore(settings.artifacts, settings.artifact_cache), gate, control)
+    redis = connect(settings.redis_url)
+    follower = Follower(redis, replica, settings.poll_seconds)
+    # vLLM closes idle connections after 5 s; a pooled one must not be about to be closed when it is used.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=512, keepalive_expiry=4)
+    timeout = httpx.Timeout(settings.request_seconds, connect=10)
+    http = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
+    proxy = Proxy(replica, gate, http)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(follower.run()), asyncio.create_task(replica.heal())]
+        try:
+            yield
+        finally:
+            # A poll that ends by itself leaves its Redis connection whole; a swap or a start is not waited for.
+            follower.stopping.set()
+            await asyncio.wait(tasks[:1], timeout=1)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await replica.stop()
+            await http.aclose()
+            await control.aclose()
+            await redis.aclose()
+
+    app = FastAPI(title="selfreward generator", lifespan=lifespan)
+    app.state.replica = replica
+    app.add_middleware(Boundary, key=key_of(settings))
+    _add_proxied(app, proxy)
+    _add_models(app, replica)
+    _add_health(app, replica, gate)
+    _add_weights(app, replica, follower)
+    return app
+
+
+def _add_proxied(app: FastAPI, proxy: Proxy) -> None:
+    def carry(route: str) -> None:
+        async def endpoint(request: Request) -> Response:
+            return await proxy.answer(request, route)
+
+        app.add_route(route, endpoint, methods=["POST"])
+
+    for route in PROXIED:
+        carry(route)
+
+    @app.exception_handler(ApiError)
+    async def api_error(_: Request, error: ApiError) -> JSONResponse:
+        return error_response(error)
+
+    @app.exception_handler(404)
+    async def unknown_route(request: Request, _: Exception) -> JSONResponse:
+        message = f"{request.method} {request.url.path} is not a route of this service; see /openapi.json"
+        return error_response(ApiError(404, message, code="unknown_route"))
+
+    @app.exception_handler(405)
+    async def wrong_method(request: Request, _: Exception) -> JSONResponse:
+        message = f"{request.url.path} does not take {request.method}"
+        return error_response(ApiError(405, message, code="wrong_method"))
+
+
+def _add_models(app: FastAPI, replica: Replica) -> None:
+    def cards() -> list[dict[str, Any]]:
+        serving = replica.serving
+        if serving is None:
+            return []
+        common = {"object": "model", "created": 0, "owned_by": "selfreward", "max_model_len": replica.max_model_len}
+        names = [SERVED_NAME, serving.label]
+        return [
+            {"id": name, **common, "root": serving.artifact or serving.label, "parent": parent}
+            for name, parent in zip(names, (None, SERVED_NAME), strict=True)
+        ]
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        """`policy`, the alias of what is served, and its version."""
+        return {"object": "list", "data": cards()}
+
+    @app.get("/v1/models/{name}")
+    async def model(name: str) -> dict[str, Any]:
+        """One of them."""
+        for card in cards():
+            if card["id"] == name:
+                return card
+        raise ApiError(404, f"model {name!r} is not served here", "model", "model_not_found")
+
+
+def _add_health(app: FastAPI, replica: Replica, gate: Gate) -> None:
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The gateway itself lives. A lost engine is healed, so it is no reason to restart the gateway."""
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz() -> JSONResponse:
+        """Engine up, not paused, expected version, last canary passed: 200. Else 503 with the reasons."""
+        reasons = await replica.unready()
+        label = replica.serving.label if replica.serving else None
+        refused = {label: refusal.reason for label, refusal in replica.refused.items()}
+        body = {"ready": not reasons, "version": label, "reasons": reasons, "refused": refused}
+        return JSONResponse(body, status_code=503 if reasons else 200)
+
+    @app.get("/metrics")
+    async def metrics_text() -> Response:
+        """Our metrics, then the engine's."""
+        metrics.INFLIGHT.clear()
+        metrics.INFLIGHT.labels(gate.label).set(gate.inflight)
+        metrics.QUEUED.set(gate.queued)
+        metrics.READY.set(gate.reason is None)
+        page, content_type = metrics_page()
+        try:
+            page += metrics.engine_families(await replica.admin().metrics()).encode()
+        except EngineFailed as error:
+            _log.warning("no engine metrics", extra={"reason": str(error)})
+        return PlainTextResponse(page, headers={"content-type": content_type})
+
+
+def _add_weights(app: FastAPI, replica: Replica, follower: Follower) -> None:
+    def status() -> dict[str, Any]:
+        serving = replica.serving
+        return {
+            "state": replica.state,
+            "label": serving.label if serving else None,
+            "version": serving.version if serving else None,
+            "artifact": serving.artifact if serving else None,
+            "digest": serving.digest if serving else None,
+            "announced": follower.announced.model_dump() if follower.announced else None,
+            "refused": [{"label": label, **refusal._asdict()} for label, refusal in replica.refused.items()],
+            "swaps": replica.swaps,
+            "last_swap_seconds": replica.last_swap,
+        }
+
+    @app.get("/admin/weights")
+    async def weights() -> dict[str, Any]:
+        """What is served, what is announced, and what was refused and why."""
+        return status()
+
+    @app.post("/admin/weights")
+    async def put_weights(wanted: Announced) -> JSONResponse:
+        """Serve these weights now, without an announcement; they stay until the announcement changes."""
+        replica.target = wanted.label
+        try:
+            await replica.adopt(wanted)
+        except WeightsRefused as refused:
+            raise ApiError(422, str(refused), "artifact", "weights_refused") from refused
+        except EngineFailed as failed:
+            raise ApiError(503, str(failed), code="engine_lost") from failed
+        headers = {VERSION_HEADER: wanted.label}
+        return JSONResponse(status(), headers=headers)

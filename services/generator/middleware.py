@@ -1,0 +1,45 @@
+"""What holds for every request: the API key, the request id, the version header, the count."""
+
+import re
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from selfreward.auth import authorised
+from services.generator import metrics
+from services.generator.errors import ApiError, error_response
+
+_OPEN = ("/healthz", "/readyz")
+_REQUEST_ID = re.compile(r"^[\x21-\x7e]{1,128}$")
+_COUNTED = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize", "/v1/models", "/admin/weights")
+
+
+class Boundary:
+    """Plain ASGI, so that streams and disconnects pass through it untouched."""
+
+    def __init__(self, app: ASGIApp, key: str | None) -> None:
+        self._app = app
+        self._key = key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
+        path = str(scope["path"])
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+                metrics.REQUESTS.labels(path if path in _COUNTED else "other", str(message["status"])).inc()
+            await send(message)
+
+        if path not in _OPEN and not authorised(headers, self._key):
+            error = ApiError(401, "send the API key as 'Authorization: Bearer <key>'", code="invalid_api_key")
+            await error_response(error)(scope, receive, send_with_headers)
+            return
+        await self._app(scope, receive, send_with_headers)

@@ -1,0 +1,65 @@
+"""Settings of the generator service, from the environment (`SELFREWARD_*`)."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from selfreward.settings import Settings
+
+DEFAULT_PORT = 8000
+
+
+class GeneratorSettings(Settings):
+    """What one replica serves, how its engine is started, and the bounds that protect it."""
+
+    model: Path | None = None
+    """Checkpoint folder served before the first announcement; unset: wait for the first announcement."""
+    work_dir: Path = Path("runs/generator")
+    """Where the engine runs and keeps `engine.log`."""
+    artifact_cache: Path | None = None
+    """Where checkpoints of a remote artifact store are copied to."""
+
+    engine: Literal["cpu", "gpu"] = "cpu"
+    """Chooses the defaults of dtype, flags and environment in `engine_command`."""
+    engine_dtype: str | None = None
+    """vLLM `--dtype`; by default float32 on the CPU (bf16 is slow on AVX2) and the checkpoint's own on a GPU."""
+    engine_args: list[str] = []
+    """Further vLLM arguments (a JSON list); they come last, so they win."""
+    engine_env: dict[str, str] = {}
+    """Further environment of the engine (a JSON object), for example `VLLM_CPU_OMP_THREADS_BIND`."""
+    engine_max_num_seqs: int = Field(default=256, ge=1)
+    engine_max_model_len: int | None = Field(default=None, ge=8)
+    engine_start_seconds: float = Field(default=900, gt=0)
+    """How long a starting engine may take until it is healthy."""
+    engine_stop_seconds: float = Field(default=5, gt=0)
+    """How long a stopping engine may take until it is killed."""
+    engine_admin_seconds: float = Field(default=30, gt=0)
+    """Deadline of each control call to the engine other than the reload itself."""
+
+    poll_seconds: float = Field(default=0.5, gt=0)
+    """How often the announced version is read."""
+    swap_wait_seconds: float = Field(default=120, ge=0)
+    """How long a swap lets requests in flight finish; then it aborts them and the gateway repeats them."""
+    swap_abort_seconds: float = Field(default=15, gt=0)
+    """How long aborted requests may take to end."""
+    reload_seconds: float = Field(default=300, gt=0)
+    """Deadline of the engine's own reading of new weights."""
+    canary_tokens: int | None = Field(default=None, ge=1)
+    """How many leading canary tokens must agree; unset: all. Use 1 where the engine's dtype is not the trainer's."""
+
+    max_inflight: int = Field(default=2048, ge=1)
+    """Requests that may be with the engine at once; more are answered 429."""
+    max_queued: int = Field(default=2048, ge=0)
+    """Requests that may wait while the gate is closed; more are answered 429."""
+    queue_seconds: float = Field(default=120, ge=0)
+    """How long a request waits for the gate to open; then it is answered 503."""
+    request_seconds: float = Field(default=900, gt=0)
+    """Longest silence of the engine in an answer."""
+    max_body_bytes: int = Field(default=4 << 20, ge=1024)
+    max_sequences: int = Field(default=256, ge=1)
+    """Most sequences that one request may ask for: prompts times `n`."""
+    retries: int = Field(default=3, ge=0)
+    """How often the gateway itself repeats a request that an abort or a dying engine cut off before it answered."""
+    drain_seconds: int = Field(default=30, ge=0)
+    """How long requests may go on after SIGTERM."""

@@ -1,0 +1,88 @@
+"""Replaces the engine's weights while users wait at the gate: drain, pause, reload, reset, label, resume, canary.
+
+The gate counts requests from before they are sent until their answer has ended, so once it has drained no request can
+run on other weights than its ticket says. Every step is checked; what fails is taken back to the last good weights.
+"""
+
+import logging
+import time
+
+from services.generator.checkpoint import Checkpoint
+from services.generator.engine import EngineFailed
+from services.generator.engine_client import EngineAdmin
+from services.generator.gate import Gate
+from services.generator.settings import GeneratorSettings
+
+_log = logging.getLogger(__name__)
+_ABORT_EVERY = 0.25
+
+
+class SwapRefused(RuntimeError):
+    """The new weights failed in the engine; the old ones serve again."""
+
+
+class CanaryFailed(EngineFailed):
+    """The engine answers the canary prompt differently from what the trainer published."""
+
+
+async def swap(
+    admin: EngineAdmin, gate: Gate, old: Checkpoint, new: Checkpoint, settings: GeneratorSettings
+) -> dict[str, float]:
+    """Put `new` in the place of `old`; the gate is left closed for the caller to open. Returns seconds per step.
+
+    Raises SwapRefused when `new` failed and `old` is back in the engine, EngineFailed when the engine itself is
+    beyond repair and must be restarted.
+    """
+    started = time.monotonic()
+    gate.close(f"swapping {old.label} for {new.label}")
+    await quiesce(admin, gate, settings)
+    drained = time.monotonic()
+    try:
+        await load(admin, new, settings)
+    except EngineFailed as failure:
+        _log.error("swap failed, rolling back", extra={"policy": new.label, "reason": str(failure)})
+        await admin.pause()
+        await load(admin, old, settings)
+        raise SwapRefused(f"{new.label}: {failure}; {old.label} serves on") from failure
+    return {"drain": drained - started, "load": time.monotonic() - drained}
+
+
+async def quiesce(admin: EngineAdmin, gate: Gate, settings: GeneratorSettings) -> None:
+    """Return with nothing in flight and the engine paused. Requests that outlast the wait are aborted."""
+    if not await gate.drained(settings.swap_wait_seconds):
+        _log.warning("requests outlast the swap's wait and are aborted", extra={"inflight": gate.inflight})
+        gate.mark_aborted()
+        deadline = time.monotonic() + settings.swap_abort_seconds
+        # Repeated, because a request that the engine's server is still parsing is not known to be aborted yet.
+        await admin.abort_requests()
+        while not await gate.drained(_ABORT_EVERY):
+            if time.monotonic() > deadline:
+                raise EngineFailed(
+                    f"{gate.inflight} requests did not end {settings.swap_abort_seconds:g} s after abort"
+                )
+            await admin.abort_requests()
+    await admin.pause()
+
+
+async def load(admin: EngineAdmin, checkpoint: Checkpoint, settings: GeneratorSettings) -> None:
+    """Read weights into the paused engine, resume and prove them. Raises EngineFailed naming the step that failed."""
+    await admin.reload(checkpoint.folder, settings.reload_seconds)
+    await admin.reset_prefix_cache()
+    await admin.label(checkpoint.label)
+    await admin.resume()
+    await check_canary(admin, checkpoint, settings.canary_tokens)
+
+
+async def check_canary(admin: EngineAdmin, checkpoint: Checkpoint, tokens: int | None) -> None:
+    """Raise CanaryFailed unless the engine's greedy answer begins as published. Without a canary nothing is checked."""
+    canary = checkpoint.canary
+    if canary is None:
+        _log.warning("checkpoint has no canary: its weights are served unproven", extra={"policy": checkpoint.label})
+        return
+    expected = canary.token_ids[:tokens]
+    found = await admin.greedy(canary.messages, len(expected))
+    if found != expected:
+        raise CanaryFailed(
+            f"canary answer begins {found}, published is {expected}: the weights in the engine are not the trainer's; "
+            "check dtype and canary_tokens, or publish again"
+        )

@@ -1,0 +1,117 @@
+"""Make text from outside harmless inside a judge prompt: it can neither close its section nor speak as a role.
+
+Clean text comes back byte for byte. What looks like a delimiter, a verdict label or a chat role token loses the signs
+that make it one (`</response>` becomes `(/response)`, `Score: 5` becomes `Score - 5`) and stays readable. Looking is
+done on a folded view of the text: compatibility forms, look-alike letters, accents, case, invisible characters and
+spacing are ignored, so disguises are found too, while the text itself is never normalised. No nonce is used: equal
+input gives an equal prompt, which keeps judgments reproducible and prefix caches warm.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+
+_SIGNS = {"<": "(", ">": ")", "[": "(", "]": ")", "|": "/", ":": " -"}
+_DECORATION = r"[\s*_`\"'~\\]*"
+_KEPT_CONTROLS = "\t\n\r"
+
+# Controls, lone surrogates (no valid text), bidirectional overrides (text that reads otherwise than it is shown) and
+# invisible tag characters.
+_DROPPED = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
+)
+
+# Role tokens: `<|...|>` of most models, the bracketed ones of the Llama 2 and Mistral families, T5 and Gemma turns.
+_ROLE_TOKENS = (
+    r"<\s*\|[^|<>\n]{0,64}\|\s*>",
+    r"<\s*<\s*(?:/\s*)?sys\s*>\s*>",
+    r"<\s*(?:/\s*)?(?:s|bos|eos|pad|unk|think|tool_call|tool_response|(?:start|end)_of_turn|extra_id_[0-9]+)\s*>",
+    r"\[\s*(?:/\s*)?(?:inst|system_prompt|available_tools|tool_calls|tool_results|bos|eos|cls|sep|mask|pad)\s*\]",
+)
+
+# Look-alikes that Unicode's compatibility decomposition leaves alone, by what they look like.
+_LOOKALIKES = str.maketrans(
+    {
+        **dict(zip("авеёкмнорстухіїѕјһԁԛԝӏ", "abeekmhopctyxiisjhdqwl", strict=True)),
+        **dict(zip("αεικνορτυχ", "aeikvoptux", strict=True)),
+        **dict.fromkeys("‹〈⟨❮ᐸ˂≺❬", "<"),
+        **dict.fromkeys("›〉⟩❯ᐳ˃≻❭", ">"),
+        **dict.fromkeys("꞉ː∶׃։܃܄˸", ":"),
+        **dict.fromkeys("ǀ∣│❘¦┃", "|"),
+        **dict.fromkeys("⁄∕⧸╱", "/"),
+        **dict.fromkeys("ıɩ", "i"),
+        **dict.fromkeys("\u115f\u1160\u2800", ""),
+    }
+)
+
+
+def check_delimiter(delimiter: str) -> None:
+    """ValueError when a delimiter has no sign whose loss would make it harmless."""
+    if not any(sign in delimiter for sign in _SIGNS):
+        raise ValueError(
+            f"{delimiter!r} cannot be neutralised in candidate text: use a delimiter with one of {' '.join(_SIGNS)}"
+        )
+
+
+def compile_guard(delimiters: Sequence[str]) -> re.Pattern[str]:
+    """A pattern, for the folded view, of the given delimiters and of all known role tokens."""
+    return re.compile("|".join([*map(_disguises, delimiters), *_ROLE_TOKENS]), re.IGNORECASE)
+
+
+def _disguises(delimiter: str) -> str:
+    """A tag in any of its forms (`<x>`, `</ x`, `<x/>`); anything else with spacing or markdown between its parts.
+
+    There is no condition on what stands before or after: an invisible character could fake it.
+    """
+    tag = re.fullmatch(r"<\s*/?\s*(\w+)\s*>", delimiter)
+    if tag:
+        return rf"<\s*(?:/\s*)?{tag[1]}(?:\s*(?:/\s*)?>)?"
+    return _DECORATION.join(re.escape(part) for part in re.findall(r"\w+|[^\w\s]", delimiter))
+
+
+def neutralise(text: str, guard: re.Pattern[str]) -> str:
+    """`text` with every match of `guard` and every control character made harmless; the result has neither left."""
+    plain = text.isascii() and not _DROPPED.search(text)
+    while True:
+        folded, origin = (text, None) if plain else _fold_text(text)
+        spans = [match.span() for match in guard.finditer(folded)]
+        if not spans:
+            return text if plain else _DROPPED.sub("", text)
+        if origin is not None:
+            spans = [(origin[start], origin[end - 1] + 1) for start, end in spans]
+        text = _replace(text, spans)
+
+
+def _replace(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    pieces, position = [], 0
+    for start, end in spans:
+        pieces += [text[position:start], "".join(map(_harmless, text[start:end]))]
+        position = end
+    return "".join([*pieces, text[position:]])
+
+
+def _harmless(character: str) -> str:
+    seen = _fold(character)
+    if not seen:
+        return ""
+    return "".join(_SIGNS.get(sign, sign) for sign in seen) if any(sign in _SIGNS for sign in seen) else character
+
+
+def _fold_text(text: str) -> tuple[str, list[int]]:
+    """The folded view and, for each of its characters, the index in `text` that it came from."""
+    folded, origin = [], []
+    for index, character in enumerate(text):
+        seen = _fold(character)
+        folded.append(seen)
+        origin += [index] * len(seen)
+    return "".join(folded), origin
+
+
+@lru_cache(maxsize=8192)
+def _fold(character: str) -> str:
+    """What a reader takes one character for: lower case, no accents; nothing at all when it is invisible."""
+    if unicodedata.category(character) in ("Cc", "Cf", "Cs") and character not in _KEPT_CONTROLS:
+        return ""
+    seen = unicodedata.normalize("NFKD", character).casefold().translate(_LOOKALIKES)
+    return "".join(part for part in seen if not unicodedata.category(part).startswith("M"))

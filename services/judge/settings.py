@@ -1,0 +1,44 @@
+"""Settings of the judge service (`SELFREWARD_JUDGE_*`, and the shared ones)."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+
+from selfreward.settings import Settings, key_of
+
+DEFAULT_PORT = 8001
+
+
+class JudgeSettings(Settings):
+    """Which engine judges, and how much work is taken on at once."""
+
+    judge_engine_url: str | None = None
+    """Any OpenAI-compatible base URL without `/v1`; by default the generator."""
+    judge_engine_model: str = "policy"
+    """Model name sent to the engine when a request pins no version."""
+    judge_engine_key: SecretStr | None = None
+    """Bearer key of an engine other than the generator; the generator gets `api_key`."""
+    judge_engine_deadline: float = Field(default=300.0, gt=0)
+    """Seconds for one item's engine request, retries included."""
+    judge_engine_attempts: int = Field(default=5, ge=1, le=20)
+    judge_concurrency: int = Field(default=64, ge=1, le=4096)
+    """Engine requests in flight; each asks for all votes of one item."""
+    judge_max_waiting: int = Field(default=8192, ge=1)
+    """Items that may wait for the engine over all requests; beyond it a request gets 429."""
+    judge_max_items: int = Field(default=1024, ge=1, le=1024)
+    """Items in one request."""
+    judge_max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    judge_rubrics: Path | None = None
+    """Folder with rubrics of your own, each `<name>/rubric.toml` and `<name>/template.txt`, beside the shipped ones."""
+
+
+def engine_url(settings: JudgeSettings) -> str:
+    """Base URL of the judging engine."""
+    return settings.judge_engine_url or settings.generator_url
+
+
+def engine_key(settings: JudgeSettings) -> str | None:
+    """The engine's key in the clear. Our own key goes to the generator only, never to somebody else's engine."""
+    if settings.judge_engine_key:
+        return settings.judge_engine_key.get_secret_value()
+    return None if settings.judge_engine_url else key_of(settings)

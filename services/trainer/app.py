@@ -1,0 +1,52 @@
+"""The trainer's small HTTP face: health and metrics around the worker."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI, Response
+
+from selfreward.artifacts import ArtifactStore
+from selfreward.redis_client import connect
+from selfreward.telemetry import metrics_page
+from services.trainer.settings import TrainerSettings
+from services.trainer.worker import Worker
+
+# The worker's longest silence that is no fault: eight tries of a Redis command that times out.
+_MOST_SILENT = 180.0
+
+
+def create_app(settings: TrainerSettings) -> FastAPI:
+    """An app whose lifespan is the worker's: it starts with the server and is stopped, child and all, with it."""
+    redis = connect(settings.redis_url)
+    worker = Worker(redis, ArtifactStore(settings.artifacts, settings.artifact_cache), settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(worker.run())
+        app.state.worker_task = task
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await redis.aclose()
+
+    app = FastAPI(title="selfreward trainer", lifespan=lifespan)
+
+    @app.get("/healthz")
+    async def healthz(response: Response) -> dict[str, str]:
+        """200 while the worker works or waits for work; 503 when it has ended or hangs."""
+        silent = time.monotonic() - worker.last_turn
+        if app.state.worker_task.done() or silent > _MOST_SILENT:
+            response.status_code = 503
+            return {"status": f"the worker has been silent for {silent:.0f} s"}
+        return {"status": "ok"}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Prometheus metrics."""
+        body, media_type = metrics_page()
+        return Response(body, media_type=media_type)
+
+    return app

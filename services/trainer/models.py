@@ -1,0 +1,33 @@
+"""Loading of checkpoints for training: complete or not at all."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from services.trainer.refusal import JobRefused
+
+
+def load_model(folder: Path, dtype: torch.dtype) -> Any:
+    """The model of a folder in `dtype`. Refuses weights that lack a tensor: it would be filled with random numbers."""
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, output_loading_info=True
+    )
+    model, report = loaded
+    for problem in ("missing_keys", "mismatched_keys"):
+        if report[problem]:
+            names = ", ".join(sorted(str(name) for name in report[problem])[:5])
+            raise JobRefused(f"{folder}: {problem.replace('_', ' ')} in the weights: {names}; publish it again")
+    return model
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The dtype that a checkpoint was saved in, by its config; float32 when it does not say."""
+    dtype = AutoConfig.from_pretrained(folder).dtype
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def context_length(folder: Path) -> int:
+    """The longest sequence the model was built for, in tokens."""
+    return int(AutoConfig.from_pretrained(folder).get_text_config().max_position_embeddings)

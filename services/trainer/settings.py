@@ -1,0 +1,38 @@
+"""Settings of the trainer service, from the environment (`SELFREWARD_*`)."""
+
+import socket
+from pathlib import Path
+
+from pydantic import Field
+
+from selfreward.settings import Settings
+
+DEFAULT_PORT = 8003
+
+
+class TrainerSettings(Settings):
+    """Where one worker works, and the bounds of its patience."""
+
+    work_dir: Path = Path("runs/trainer")
+    """Each job has a folder `train/<job id>` below it: its spec, log, progress and, until published, checkpoints."""
+    artifact_cache: Path | None = None
+    """Where artifacts of a remote store are copied to."""
+    consumer: str = ""
+    """This worker's name in the queue's consumer group; by default host name and port."""
+    claim_after_seconds: float = Field(default=30, ge=2)
+    """After this long without a heartbeat another worker takes the job over and resumes it."""
+    max_attempts: int = Field(default=5, ge=1)
+    """How often a job may be started, stops and crashes of workers included. A refused job is not tried again."""
+    poll_seconds: float = Field(default=0.5, gt=0)
+    """How often the job's progress is read."""
+    stop_seconds: float = Field(default=20, gt=0)
+    """How long a job may take to end after SIGTERM before it is killed."""
+
+    @property
+    def consumer_name(self) -> str:
+        """`consumer`, or a name that stays the same when this worker restarts."""
+        return self.consumer or f"{socket.gethostname()}:{self.port or DEFAULT_PORT}"
+
+    def job_folder(self, job_id: str) -> Path:
+        """The working folder of a job."""
+        return self.work_dir / "train" / job_id

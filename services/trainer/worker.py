@@ -1,0 +1,178 @@
+"""The worker: takes train jobs from the queue one at a time and runs each as a child process.
+
+Delivery is at least once and every effect is idempotent: a published output ends a job at once, a killed job is taken
+up again from its last complete checkpoint. Training never waits for Redis; only taking and finishing a job does.
+"""
+
+import asyncio
+import hashlib
+import logging
+import shutil
+import time
+from pathlib import Path
+
+from pydantic import ValidationError
+from redis.exceptions import RedisError
+
+from selfreward.artifacts import ArtifactStore
+from selfreward.child import log_tail, start_child, stop_child
+from selfreward.config import explain
+from selfreward.manifest import MANIFEST_NAME
+from selfreward.queue import Work, WorkQueue
+from selfreward.redis_client import RedisClient
+from selfreward.training import TrainJob, TrainStatus
+from services.trainer import metrics
+from services.trainer.launch import job_command, job_environment
+from services.trainer.progress import PROGRESS_NAME, read_progress
+from services.trainer.settings import TrainerSettings
+
+QUEUE = "train"
+STATUS_PREFIX = "selfreward:train:"
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One consumer of the queue `train`."""
+
+    def __init__(self, redis: RedisClient, store: ArtifactStore, settings: TrainerSettings) -> None:
+        self._redis = redis
+        self._store = store
+        self._settings = settings
+        self._name = settings.consumer_name
+        # This worker counts attempts itself, so that the job's status says so when they are used up.
+        self.queue = WorkQueue(
+            redis, QUEUE, claim_after_ms=int(settings.claim_after_seconds * 1000), max_deliveries=1_000_000
+        )
+        self.last_turn = time.monotonic()
+        """When the worker last showed that it is alive (`time.monotonic`)."""
+
+    async def run(self) -> None:
+        """Work for ever; cancelling stops the child and leaves its job to be claimed."""
+        opened = False
+        while True:
+            self.last_turn = time.monotonic()
+            try:
+                if not opened:
+                    await self.queue.open()
+                    opened = True
+                for work in await self.queue.take(self._name):
+                    await self._handle(work)
+            except RedisError as error:
+                opened = False
+                _log.warning("Redis is away: %s", error)
+                await asyncio.sleep(1)
+
+    async def _handle(self, work: Work) -> None:
+        try:
+            job = TrainJob.model_validate(work.body)
+        except ValidationError as error:
+            await self._fail(work, None, f"the job is not valid:\n{explain(error)}")
+            return
+        try:
+            metrics.BUSY.set(1)
+            await self._attempt(work, job)
+        except RedisError:
+            raise
+        except Exception as error:
+            _log.exception("the attempt at a job failed", extra={"job": job.id})
+            await self._retry(work, job, f"ended with {type(error).__name__}: {error}")
+        finally:
+            metrics.BUSY.set(0)
+
+    async def _attempt(self, work: Work, job: TrainJob) -> None:
+        if await asyncio.to_thread(self._store.exists, job.output):
+            digest = await asyncio.to_thread(self._digest, job.output)
+            uri = f"{self._store.root}/{job.output}"
+            await self._succeed(work, job, TrainStatus(id=job.id, state="done", uri=uri, digest=digest))
+        elif work.deliveries > self._settings.max_attempts:
+            last = await self.status(job.id)
+            text = f"given up after {self._settings.max_attempts} attempts"
+            await self._fail(work, job, f"{text}; {last.error}" if last and last.error else text)
+        else:
+            await self._train(work, job)
+
+    async def _train(self, work: Work, job: TrainJob) -> None:
+        folder = self._settings.job_folder(job.id).resolve()
+        spec = await asyncio.to_thread(_prepare, folder, job)
+        _log.info("job started", extra={"job": job.id, "method": job.method, "attempt": work.deliveries})
+        await self._put(TrainStatus(id=job.id, state="running"))
+        log = folder / "job.log"
+        code = await self._run_child(work, job_command(job, spec), log, folder / PROGRESS_NAME)
+        status = read_progress(folder / PROGRESS_NAME)
+        if status is not None and status.state == "done":
+            await self._succeed(work, job, status)
+        elif status is not None and status.state == "failed":
+            await self._fail(work, job, status.error or "refused")
+        else:
+            await self._retry(work, job, f"ended with status {code}; its log ends:\n{log_tail(log)}")
+
+    async def _run_child(self, work: Work, command: list[str], log: Path, progress: Path) -> int:
+        """Run the child to its end, passing on its progress and keeping the job claimed; returns its exit status."""
+        child = start_child(command, log, job_environment())
+        beat_every = self._settings.claim_after_seconds / 3
+        beaten = 0.0
+        shown: TrainStatus | None = None
+        try:
+            while child.poll() is None:
+                self.last_turn = time.monotonic()
+                status = read_progress(progress)
+                try:
+                    if self.last_turn - beaten >= beat_every:
+                        await self.queue.heartbeat(self._name, work)
+                        beaten = time.monotonic()
+                    if status is not None and status.state == "running" and status != shown:
+                        await self._put(status)
+                        shown = status
+                except RedisError as error:
+                    _log.warning("training goes on while Redis is away: %s", error)
+                await asyncio.sleep(self._settings.poll_seconds)
+        finally:
+            # Blocking on purpose: the loop may be closing, and the child must not outlive it.
+            stop_child(child, self._settings.stop_seconds)
+        return child.returncode
+
+    async def _succeed(self, work: Work, job: TrainJob, status: TrainStatus) -> None:
+        await self._put(status)
+        await self.queue.done(work)
+        metrics.JOBS.labels(job.method, "done").inc()
+        metrics.JOB_SECONDS.labels(job.method).observe(status.seconds)
+        _log.info("job done", extra={"job": job.id, "digest": status.digest, "seconds": round(status.seconds, 1)})
+
+    async def _retry(self, work: Work, job: TrainJob, error: str) -> None:
+        if work.deliveries >= self._settings.max_attempts:
+            await self._fail(work, job, f"failed {work.deliveries} times, at last it {error}")
+            return
+        _log.warning("job will be tried again", extra={"job": job.id, "error": error})
+        metrics.JOBS.labels(job.method, "retried").inc()
+        await self._put(TrainStatus(id=job.id, state="queued", error=f"attempt {work.deliveries} {error}"))
+        await self.queue.failed(work, error)
+
+    async def _fail(self, work: Work, job: TrainJob | None, error: str) -> None:
+        _log.error("job failed", extra={"job": work.key, "error": error})
+        metrics.JOBS.labels(job.method if job else "unknown", "failed").inc()
+        await self._put(TrainStatus(id=job.id if job else work.key, state="failed", error=error))
+        await self.queue.dead_letter(work, error)
+
+    async def status(self, job_id: str) -> TrainStatus | None:
+        """The status of a job as others see it."""
+        body = await self._redis.get(f"{STATUS_PREFIX}{job_id}")
+        return TrainStatus.model_validate_json(body) if body else None
+
+    async def _put(self, status: TrainStatus) -> None:
+        metrics.show(status)
+        await self._redis.set(f"{STATUS_PREFIX}{status.id}", status.model_dump_json())
+
+    def _digest(self, name: str) -> str:
+        return hashlib.sha256(self._store.read_bytes(f"{name}/{MANIFEST_NAME}")).hexdigest()
+
+
+def _prepare(folder: Path, job: TrainJob) -> Path:
+    """Write the spec. What an earlier job of the same id but other content left behind is removed."""
+    spec = folder / "spec.json"
+    text = job.model_dump_json(indent=1)
+    if folder.exists() and not (spec.exists() and spec.read_text() == text):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PROGRESS_NAME).unlink(missing_ok=True)
+    spec.write_text(text)
+    return spec

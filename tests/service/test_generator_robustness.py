@@ -1,0 +1,82 @@
+"""What hits the engine: bursts of seeded requests, and its death in the middle of work."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+
+from tests.service.conftest import Generator
+
+
+def test_a_burst_of_seeded_requests_is_served(generator: Generator) -> None:
+    """With chunked prefill this ended the CPU engine at once."""
+
+    async def scenario() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=64)
+        async with httpx.AsyncClient(base_url=generator.url, timeout=240, limits=limits) as http:
+            return await asyncio.gather(*(http.post("/v1/chat/completions", json=body(n)) for n in range(300)))
+
+    def body(number: int) -> dict[str, object]:
+        chat = [{"role": "user", "content": f"Use {number % 50} 3 12 to make 33 . " * (1 + number % 9)}]
+        sampling = {"n": 4, "seed": number, "temperature": 0.7, "top_p": 0.9, "max_tokens": 8}
+        return {"model": "policy", "messages": chat, **sampling}
+
+    replies = asyncio.run(scenario())
+    assert {reply.status_code for reply in replies} == {200}
+    assert all(len(reply.json()["choices"]) == 4 for reply in replies)
+    assert generator.ready()
+
+
+def test_a_dead_engine_is_reported_and_healed_and_its_requests_are_repeated(generator: Generator) -> None:
+    label, restarts = generator.weights()["label"], restarts_of(generator)
+
+    async def scenario() -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=generator.url, timeout=240) as http:
+            body = {"model": "policy", "messages": [{"role": "user", "content": "Use 7 3 12 to make 33 ."}]}
+            long = {**body, "max_tokens": 450, "ignore_eos": True}
+            pending = [asyncio.create_task(http.post("/v1/chat/completions", json=long)) for _ in range(16)]
+            await asyncio.sleep(0.5)
+            os.kill(engine_core(generator), signal.SIGKILL)
+            await asyncio.to_thread(until_unready, generator)
+            assert generator.weights()["state"] == "restarting"
+            assert "restarting" in generator.http.get("/readyz").json()["reasons"][0]
+            assert (await http.get("/healthz")).is_success
+            # Asked while there is no engine: held back, then answered.
+            pending.append(asyncio.create_task(http.post("/v1/chat/completions", json=body | {"max_tokens": 4})))
+            return await asyncio.gather(*pending)
+
+    assert {reply.status_code for reply in asyncio.run(scenario())} == {200}
+    generator.wait_for(label)
+    assert generator.ready()
+    assert restarts_of(generator) == restarts + 1
+
+
+def until_unready(generator: Generator) -> None:
+    deadline = time.monotonic() + 30
+    while generator.ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def restarts_of(generator: Generator) -> float:
+    page = generator.http.get("/metrics").text
+    return float(re.findall(r"^selfreward_generator_engine_restarts_total (.*)$", page, re.M)[0])
+
+
+def engine_core(generator: Generator) -> int:
+    """Process id of vLLM's engine core below the gateway."""
+    listing = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout  # noqa: S607
+    children: dict[int, list[int]] = {}
+    for line in listing.splitlines()[1:]:
+        pid, parent = map(int, line.split())
+        children.setdefault(parent, []).append(pid)
+    below, waiting = [], [generator.pid]
+    while waiting:
+        waiting = [child for parent in waiting for child in children.get(parent, [])]
+        below += waiting
+    return next(pid for pid in below if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes())

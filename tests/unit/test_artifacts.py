@@ -1,0 +1,111 @@
+"""The artifact store: nothing half-written is ever read, nothing leaves its root."""
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfreward.artifacts import ArtifactStore
+from selfreward.manifest import MANIFEST_NAME, InvalidArtifact, Lineage, WeightsManifest, verify_folder
+
+
+def fill(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "model.safetensors").chmod(0o600)
+    (folder / "sub").mkdir()
+    (folder / "sub" / "extra.json").write_text("{}")
+
+
+def describe(_: Path) -> WeightsManifest:
+    return WeightsManifest(files={}, lineage=Lineage(stage="M1"))
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
+    """A store on the local file system, and one on a remote-like file system without rename."""
+    if request.param == "local":
+        return ArtifactStore(str(tmp_path / "store"))
+    return ArtifactStore(f"memory://{tmp_path.name}", cache=tmp_path / "cache")
+
+
+def test_publish_then_fetch_gives_verified_readable_files(store: ArtifactStore) -> None:
+    manifest, digest = store.publish("runs/a/weights/M1", fill, describe)
+    folder = store.fetch("runs/a/weights/M1")
+    assert set(manifest.files) == {"model.safetensors", "sub/extra.json"}
+    assert verify_folder(folder) == (manifest, digest)
+    assert (folder / "model.safetensors").read_bytes() == b"weights"
+
+
+def test_published_files_are_readable_by_another_user(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    store.publish("w", fill, describe)
+    for path in (tmp_path / "w", tmp_path / "w" / "model.safetensors"):
+        assert path.stat().st_mode & stat.S_IROTH
+
+
+def test_publishing_a_name_twice_keeps_the_first(store: ArtifactStore) -> None:
+    first = store.publish("w", fill, describe)
+
+    def other(folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"different")
+
+    assert store.publish("w", other, describe) == first
+    assert (store.fetch("w") / "model.safetensors").read_bytes() == b"weights"
+
+
+def test_a_failed_publish_leaves_nothing(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+
+    def die(folder: Path) -> None:
+        fill(folder)
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        store.publish("runs/w", die, describe)
+    assert not store.exists("runs/w")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_folder_without_a_manifest_does_not_exist(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    fill_into = tmp_path / "w"
+    fill_into.mkdir()
+    fill(fill_into)
+    assert not store.exists("w")
+    with pytest.raises(InvalidArtifact, match="never completely published"):
+        store.fetch("w")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors is missing"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"short"), "has 5 bytes, its manifest says 7"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"WEIGHTS"), "does not match its SHA-256"),
+        (lambda folder: (folder / MANIFEST_NAME).write_text("{"), "is not a manifest"),
+        (lambda folder: (folder / MANIFEST_NAME).unlink(), "never completely published"),
+    ],
+)
+def test_damage_is_named(tmp_path: Path, damage: Callable[[Path], object], message: str) -> None:
+    ArtifactStore(str(tmp_path)).publish("w", fill, describe)
+    damage(tmp_path / "w")
+    with pytest.raises(InvalidArtifact, match=message):
+        verify_folder(tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc/passwd", "a/../b", "a//b", ".hidden", "a/.tmp", "", "a/", "a b", "a\nb"]
+)
+def test_names_cannot_leave_the_root(store: ArtifactStore, name: str) -> None:
+    with pytest.raises(ValueError, match="is not allowed"):
+        store.write_bytes(name, b"")
+
+
+def test_jsonl_round_trips(store: ArtifactStore) -> None:
+    rows: list[dict[str, Any]] = [{"a": 1}, {"b": "ü\n"}]
+    store.write_jsonl("x/rows.jsonl", rows)
+    assert list(store.read_jsonl("x/rows.jsonl")) == rows
+    store.write_json("x/one.json", {"k": [1, 2]})
+    assert store.read_json("x/one.json") == {"k": [1, 2]}

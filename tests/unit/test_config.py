@@ -1,0 +1,89 @@
+"""Recipes: precedence of their sources, and errors that name the key and the remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from selfreward.config import RecipeError, load_recipe
+
+RECIPE = """
+name = "small"
+model = "base"
+[data]
+ift = "ift.jsonl"
+eft = "eft.jsonl"
+prompts = "prompts.jsonl"
+heldout = "heldout.jsonl"
+[sampling]
+n = 4
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_defaults_are_the_papers(recipe: Path) -> None:
+    loaded = load_recipe(recipe, environment={})
+    assert (loaded.sampling.n, loaded.sampling.temperature, loaded.sampling.top_p) == (4, 0.7, 0.9)
+    assert (loaded.judging.votes, loaded.dpo.beta, loaded.loop.init_from) == (3, 0.1, "previous")
+
+
+def test_command_line_beats_environment_beats_file(recipe: Path) -> None:
+    environment = {"SELFREWARD_RECIPE__sampling__n": "6", "SELFREWARD_RECIPE__seed": "9", "PATH": "/bin"}
+    loaded = load_recipe(recipe, ["sampling.n=8"], environment)
+    assert (loaded.sampling.n, loaded.seed) == (8, 9)
+
+
+def test_overrides_take_toml_literals_and_bare_words(recipe: Path) -> None:
+    loaded = load_recipe(recipe, ["loop.init_from=anchor", "loop.use_eft=false", "dpo.beta=0.2", 'model="other"'], {})
+    assert (loaded.loop.init_from, loaded.loop.use_eft, loaded.dpo.beta, loaded.model) == (
+        "anchor",
+        False,
+        0.2,
+        "other",
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sampling.N=8", r"sampling\.N = 8: unknown key"),
+        ("sampling.n=1", r"sampling\.n = 1: .*greater than or equal to 2"),
+        ("sampling=3", r"sampling = 3"),
+        ("dpo.learning_rate=fast", r"dpo\.learning_rate = 'fast'"),
+        ("sampling.n.deep=1", r"'n' is a value, not a section"),
+        ("nonsense", "key=value"),
+        ("loop.init_from=other", r"loop\.init_from = 'other'"),
+        ("data.prompts=''", "data.prompts is missing: give a file"),
+        ("data.eft=''", "data.eft is missing"),
+    ],
+)
+def test_a_wrong_override_is_named_with_its_remedy(recipe: Path, override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(recipe, [override], {})
+
+
+def test_missing_and_malformed_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="does not exist"):
+        load_recipe(tmp_path / "none.toml", environment={})
+    broken = tmp_path / "broken.toml"
+    broken.write_text("name = [")
+    with pytest.raises(RecipeError, match=r"broken.toml is not valid TOML"):
+        load_recipe(broken, environment={})
+
+
+def test_the_hash_follows_the_values_not_their_source(recipe: Path) -> None:
+    assert load_recipe(recipe, [], {}).hash == load_recipe(recipe, ["sampling.n=4"], {}).hash
+    assert load_recipe(recipe, [], {}).hash != load_recipe(recipe, ["sampling.n=5"], {}).hash
+
+
+def test_shipped_recipes_resolve() -> None:
+    data = ["model=base", "data.ift=a", "data.eft=b", "data.prompts=c", "data.heldout=d"]
+    recipes = sorted(Path("recipes").glob("*.toml"))
+    assert recipes
+    for path in recipes:
+        assert load_recipe(path, data, {}).name == path.stem

@@ -1,0 +1,95 @@
+"""How the engine is started, and that nothing of it outlives the gateway."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from services.generator import keeper
+from services.generator.engine import engine_command, engine_environment, worker_cores
+from services.generator.metrics import engine_families
+from services.generator.settings import GeneratorSettings
+
+
+def test_cpu_engine_never_splits_a_prefill_and_listens_on_loopback() -> None:
+    command = engine_command(GeneratorSettings(engine_args=["--dtype", "bfloat16"]), Path("/m"), 5)
+    assert "--no-enable-chunked-prefill" in command
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert command[-2:] == ["--dtype", "bfloat16"]
+    assert "--no-enable-chunked-prefill" not in engine_command(GeneratorSettings(engine="gpu"), Path("/m"), 5)
+
+
+def test_engine_environment_has_no_secrets_of_ours() -> None:
+    inherited = {"PATH": "/bin", "SELFREWARD_API_KEY": "secret", "VLLM_CPU_KVCACHE_SPACE": "3"}
+    environment = engine_environment(GeneratorSettings(engine_env={"A": "b"}), inherited)
+    assert "SELFREWARD_API_KEY" not in environment
+    assert (environment["A"], environment["VLLM_CPU_KVCACHE_SPACE"], environment["PATH"]) == ("b", "3", "/bin")
+    assert environment["VLLM_SERVER_DEV_MODE"] == "1"
+    assert "VLLM_CPU_OMP_THREADS_BIND" not in engine_environment(GeneratorSettings(engine="gpu"), {})
+
+
+def test_the_first_core_is_left_to_the_server() -> None:
+    assert worker_cores({0, 1}) == "1"
+    assert worker_cores({4, 2, 7}) == "4,7"
+    assert worker_cores({3}) == "3"
+
+
+def test_only_the_engines_own_metrics_are_passed_on() -> None:
+    page = "# HELP python_info x\npython_info 1\n# HELP vllm:n x\n# TYPE vllm:n gauge\nvllm:n 3\n"
+    assert engine_families(page) == "# HELP vllm:n x\n# TYPE vllm:n gauge\nvllm:n 3\n"
+
+
+def alive(marker: str) -> list[int]:
+    """Processes whose command line holds `marker`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and marker.encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_killed_gateway_takes_its_engine_along(tmp_path: Path, stubborn: bool) -> None:
+    """A child and a grandchild, also such that ignore SIGTERM, end when the keeper's parent is killed."""
+    marker = f"keeper-test-{os.getpid()}-{stubborn}"
+    ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " if stubborn else ""
+    sleep = f"{ignore}import time; time.sleep(600) # {marker}"
+    child = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {sleep!r}]); {sleep}"
+    command = [sys.executable, str(Path(keeper.__file__)), "0.3", sys.executable, "-c", child]
+    parent = (
+        "import subprocess, time\n"
+        f"p = subprocess.Popen({command!r}, stdin=subprocess.PIPE, start_new_session=True)\n"
+        "time.sleep(600)\n"
+    )
+    gateway = subprocess.Popen([sys.executable, "-c", parent])
+    deadline = time.monotonic() + 30
+    while len(alive(marker)) < 4 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(alive(marker)) >= 4  # parent, keeper, child, grandchild
+    time.sleep(0.3)
+    gateway.send_signal(signal.SIGKILL)
+    gateway.wait()
+    deadline = time.monotonic() + 10
+    while alive(marker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert alive(marker) == []
+
+
+def test_a_command_that_ends_takes_what_it_started_along() -> None:
+    marker = f"keeper-end-{os.getpid()}"
+    orphan = f"import time; time.sleep(600) # {marker}"
+    child = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {orphan!r}])"
+    command = [sys.executable, str(Path(keeper.__file__)), "0.3", sys.executable, "-c", child]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
+        process.wait(timeout=30)
+    deadline = time.monotonic() + 5
+    while alive(marker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert alive(marker) == []

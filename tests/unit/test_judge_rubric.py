@@ -1,0 +1,86 @@
+"""Rubrics as data files: what is accepted, and what is refused with which words."""
+
+from pathlib import Path
+
+import pytest
+
+from services.judge.rubric import SHIPPED, RubricError, load_rubric, load_rubrics
+
+TEMPLATE = "Grade.\n<answer>{response}</answer> to {prompt}\n"
+SPEC = 'title = "T"\nscale = { min = 1, max = 10 }\nverdict_label = "Grade:"\ndelimiters = ["<answer>"]\n'
+
+
+def write(folder: Path, spec: str = SPEC, template: str = TEMPLATE) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "rubric.toml").write_text(spec)
+    (folder / "template.txt").write_text(template)
+    return folder
+
+
+def test_shipped_rubrics_load() -> None:
+    rubrics = load_rubrics([SHIPPED])
+
+    assert sorted(rubrics) == ["additive5", "countdown"]
+    for name, rubric in rubrics.items():
+        assert rubric.id == f"{name}@sha256:{rubric.digest[:12]}"
+        assert (rubric.spec.scale.min, rubric.spec.scale.max) == (0, 5)
+
+
+def test_additive5_has_the_structure_of_the_paper() -> None:
+    text = load_rubric(SHIPPED / "additive5").text
+
+    assert text.count("(+1)") == 5
+    places = [text.index(mark) for mark in ("(+1)", "{prompt}", "{response}", "100 words", "Score: <total points>")]
+    assert places == sorted(places)
+
+
+def test_the_id_changes_with_every_byte(tmp_path: Path) -> None:
+    first = load_rubric(write(tmp_path / "r")).id
+    assert load_rubric(write(tmp_path / "r")).id == first
+    assert load_rubric(write(tmp_path / "r", template=TEMPLATE + " ")).id != first
+    assert load_rubric(write(tmp_path / "r", spec=SPEC + "min_valid_votes = 1\n")).id != first
+
+
+def test_own_rubrics_stand_beside_and_before_the_shipped_ones(tmp_path: Path) -> None:
+    write(tmp_path / "mine")
+    write(tmp_path / "additive5")
+
+    rubrics = load_rubrics([SHIPPED, tmp_path])
+
+    assert sorted(rubrics) == ["additive5", "countdown", "mine"]
+    assert rubrics["additive5"].spec.title == "T"
+
+
+@pytest.mark.parametrize(
+    ("spec", "template", "words"),
+    [
+        ("title = ", TEMPLATE, "is not valid TOML"),
+        ("scale = { min = 1, max = 10 }\n", TEMPLATE, "title: Field required"),
+        (SPEC + "votes = 3\n", TEMPLATE, "votes = 3: unknown key"),
+        ('title = "T"\nscale = { min = 5, max = 0 }\n', TEMPLATE, "min=5 is not below max=0"),
+        ('title = "T"\nmin_valid_votes = 0\n', TEMPLATE, "min_valid_votes = 0"),
+        ('title = "T"\n[sampling]\ntemperature = 3\n', TEMPLATE, "sampling.temperature = 3"),
+        ('title = "T"\nverdict_label = "Score"\n', TEMPLATE, "'Score' cannot be neutralised"),
+        ('title = "T"\ndelimiters = ["END"]\n', TEMPLATE, "'END' cannot be neutralised"),
+        ('title = "T"\ndelimiters = ["<reply>"]\n', TEMPLATE, "'<reply>' does not occur in template.txt"),
+        (SPEC, "<answer> {prompt}", "never uses {response}"),
+        (SPEC, "<answer> {respones} {response}", "never uses {prompt}"),
+    ],
+)
+def test_a_bad_rubric_is_refused_with_the_field_and_the_remedy(
+    tmp_path: Path, spec: str, template: str, words: str
+) -> None:
+    with pytest.raises(RubricError) as caught:
+        load_rubric(write(tmp_path / "bad", spec, template))
+
+    assert str(caught.value).startswith("rubric bad: ")
+    assert words in str(caught.value)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(RubricError, match=r"rubric\.toml is missing"):
+        load_rubric(tmp_path / "empty")
+    with pytest.raises(RubricError, match="is not a folder"):
+        load_rubrics([tmp_path / "nowhere"])

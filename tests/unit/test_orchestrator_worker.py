@@ -1,0 +1,267 @@
+"""The worker and the barrier: real Redis and the real judge; only the engine behind them is a stand-in."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from orchestrator.barrier import run_tasks
+from orchestrator.context import RunContext, RunFailed, RunStopped, Services
+from orchestrator.lease import acquire
+from orchestrator.results import Results
+from orchestrator.rollouts import RolloutWorker
+from orchestrator.settings import OrchestratorSettings
+from orchestrator.state import RunState, ask_to_stop, now
+from orchestrator.tasks import PromptItem, Task, eft_tasks, rollout_tasks
+from selfreward.artifacts import ArtifactStore
+from selfreward.config import Recipe
+from selfreward.contracts import Message, Response
+from selfreward.generator_client import VERSION_HEADER, GeneratorClient
+from selfreward.http import ServiceClient
+from selfreward.judge_client import JudgeClient
+from selfreward.queue import WorkQueue
+from selfreward.redis_client import connect
+from services.judge.app import create_app as create_judge
+from services.judge.settings import JudgeSettings
+
+RECIPE = Recipe.model_validate(
+    {"name": "r", "model": "m", "data": {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}}
+)
+
+
+@dataclass
+class Engine:
+    """An OpenAI-compatible engine: judges every answer by its length, fails or changes version when told."""
+
+    version: str = "policy@3"
+    fail: Callable[[str], bool] = lambda _: False
+    inflight: int = 0
+    most_inflight: int = 0
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer a chat request."""
+        body = json.loads(request.content)
+        self.bodies.append(body)
+        if body["model"] != self.version:
+            return httpx.Response(409, json={"error": {"message": f"{self.version} is served"}})
+        if self.fail(body["messages"][-1]["content"]):
+            return httpx.Response(400, json={"error": {"message": "refused by the stand-in"}})
+        self.inflight += 1
+        self.most_inflight = max(self.most_inflight, self.inflight)
+        await asyncio.sleep(0.005)
+        self.inflight -= 1
+        judging = "Score" in body["messages"][-1]["content"]
+        choices = [
+            {
+                "index": index,
+                "finish_reason": "stop",
+                "message": {"content": f"Fine. Score: {index % 6}" if judging else f"answer {index}"},
+            }
+            for index in range(body["n"])
+        ]
+        return httpx.Response(
+            200,
+            json={"choices": choices, "usage": {"completion_tokens": 3 * body["n"]}, "model": self.version},
+            headers={VERSION_HEADER: self.version},
+        )
+
+
+@dataclass
+class Bench:
+    """A run's context and a worker on a stand-in engine."""
+
+    context: RunContext
+    worker: RolloutWorker
+    engine: Engine
+
+    @property
+    def queue(self) -> WorkQueue:
+        """The worker's queue."""
+        return self.worker.queue
+
+    def tasks(self, count: int) -> list[Task]:
+        """Tasks of `count` prompts: `question 0`, ..."""
+        items = [
+            PromptItem(prompt_id=f"p{n}", prompt=[Message(role="user", content=f"question {n}")]) for n in range(count)
+        ]
+        return rollout_tasks("one", RECIPE, "M2", items, "policy@3")
+
+
+@asynccontextmanager
+async def bench(redis_url: str, store_root: str, **settings: Any) -> AsyncIterator[Bench]:
+    engine = Engine()
+    transport = httpx.MockTransport(engine)
+    judge_app = create_judge(JudgeSettings(judge_engine_attempts=1), engine_transport=transport)
+    chosen = {"poll_s": 0.02, "claim_after_s": 0.3, "policy_wait_s": 0.2, **settings}
+    service = OrchestratorSettings(redis_url=redis_url, artifacts=store_root, worker_name="w", **chosen)
+    async with (
+        connect(redis_url) as redis,
+        judge_app.router.lifespan_context(judge_app),
+        ServiceClient("http://engine", transport=transport, attempts=1) as generator,
+        ServiceClient("http://judge", transport=httpx.ASGITransport(judge_app), attempts=1) as judge,
+    ):
+        services = Services(service, redis, ArtifactStore(store_root), GeneratorClient(generator), judge)
+        lease = await acquire(redis, "a", 60)
+        assert lease is not None
+        state = RunState(run="one", recipe=RECIPE, recipe_hash=RECIPE.hash, created_at=now())
+        context = RunContext(services, lease, state.model_copy(update={"stage": "M2", "phase": "rollouts"}))
+        yield Bench(context, RolloutWorker(service, redis, services.generator, JudgeClient(judge)), engine)
+
+
+async def length_becomes(queue: WorkQueue, length: int) -> None:
+    async with asyncio.timeout(5):
+        while await queue.length() != length:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def working(worker: RolloutWorker) -> AsyncIterator[None]:
+    task = asyncio.create_task(worker.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def test_prompts_are_answered_and_judged_by_the_pinned_version_many_at_a_time(redis_url: str, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root) as b, working(b.worker):
+            tasks = b.tasks(24)
+            done, failed = await asyncio.wait_for(run_tasks(b.context, tasks), 20)
+            assert failed == {}
+            assert [rollout.key for rollout in done] == [task.key for task in tasks]
+            assert all(len(rollout.responses) == len(rollout.judgments) == 4 for rollout in done)
+            assert {rollout.policy_version for rollout in done} == {rollout.judge_version for rollout in done}
+            assert [vote.score for vote in done[0].judgments[0].votes] == [0, 1, 2]
+            assert {body["model"] for body in b.engine.bodies} == {"policy@3"}
+            assert all("seed" in body for body in b.engine.bodies)
+            assert b.engine.most_inflight > 8
+            assert await b.queue.length() == 0
+
+    asyncio.run(main())
+
+
+def test_given_answers_are_judged_only(redis_url: str, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root) as b, working(b.worker):
+            prompt = [Message(role="user", content="q")]
+            item = PromptItem(prompt_id="e0", prompt=prompt, responses=[Response(text="good"), Response(text="bad")])
+            (rollout,), _ = await run_tasks(b.context, eft_tasks("one", RECIPE, "M2", [item], "policy@3"))
+            assert [response.text for response in rollout.responses] == ["good", "bad"]
+            assert [len(judgment.votes) for judgment in rollout.judgments] == [RECIPE.eft.judgments] * 2
+            assert len(b.engine.bodies) == 2
+
+    asyncio.run(main())
+
+
+def test_work_of_a_dead_worker_is_done_by_another_and_counts_once(redis_url: str, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root) as b:
+            tasks = b.tasks(6)
+            barrier = asyncio.create_task(run_tasks(b.context, tasks))
+            await length_becomes(b.queue, len(tasks))
+            taken = await b.queue.take("killed", count=4)
+            # This one died after its effect and before its acknowledgement.
+            await Results(b.worker.redis, "one", "M2", "rollouts").add(await b.worker.perform(tasks[0]))
+            assert len(taken) == 4
+            async with working(b.worker):
+                done, _ = await asyncio.wait_for(barrier, 20)
+            assert [rollout.key for rollout in done] == [task.key for task in tasks]
+            assert await b.queue.length() == 0
+
+    asyncio.run(main())
+
+
+def test_finished_prompts_are_not_done_again_after_a_restart(redis_url: str, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root) as b, working(b.worker):
+            await run_tasks(b.context, b.tasks(4))
+            before = len(b.engine.bodies)
+            done, _ = await run_tasks(b.context, b.tasks(5))
+            assert len(done) == 5
+            assert len(b.engine.bodies) - before == 1 + 4
+
+    asyncio.run(main())
+
+
+def test_a_version_that_is_not_served_is_waited_for(redis_url: str, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root, policy_wait_s=10) as b, working(b.worker):
+            b.engine.version = "policy@2"
+            barrier = asyncio.create_task(run_tasks(b.context, b.tasks(3)))
+            await asyncio.sleep(0.3)
+            assert not barrier.done()
+            b.engine.version = "policy@3"
+            done, failed = await asyncio.wait_for(barrier, 20)
+            assert len(done) == 3
+            assert failed == {}
+
+    asyncio.run(main())
+
+
+def test_a_prompt_that_always_fails_is_accounted_for_with_its_reason(redis_url: str, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root, claim_after_s=0.05, tolerated_failures=0.5) as b, working(b.worker):
+            b.engine.fail = lambda prompt: prompt == "question 1"
+            done, failed = await asyncio.wait_for(run_tasks(b.context, b.tasks(4)), 20)
+            assert [rollout.prompt_id for rollout in done] == ["p0", "p2", "p3"]
+            assert "refused by the stand-in" in failed[b.tasks(4)[1].key]
+
+    asyncio.run(main())
+
+
+def test_too_many_failures_fail_the_run_with_an_example(redis_url: str, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root, claim_after_s=0.05) as b, working(b.worker):
+            b.engine.fail = lambda _: True
+            with pytest.raises(RunFailed, match="refused by the stand-in"):
+                await asyncio.wait_for(run_tasks(b.context, b.tasks(3)), 20)
+
+    asyncio.run(main())
+
+
+def test_answers_whose_judging_failed_are_tried_again_and_at_last_unscored(redis_url: str, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root, claim_after_s=0.05) as b, working(b.worker):
+            b.engine.fail = lambda prompt: "Score" in prompt and "answer 2" in prompt
+            (rollout,), failed = await asyncio.wait_for(run_tasks(b.context, b.tasks(1)), 20)
+            assert failed == {}
+            assert [judgment.score is None for judgment in rollout.judgments] == [False, False, True, False]
+            assert rollout.judgments[2].failure_kind == "error"
+            assert sum(body["messages"][-1]["content"] == "question 0" for body in b.engine.bodies) == 5
+
+    asyncio.run(main())
+
+
+def test_a_stop_ends_the_wait_and_drops_the_queued_prompts(redis_url: str, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root) as b:
+            barrier = asyncio.create_task(run_tasks(b.context, b.tasks(5)))
+            await length_becomes(b.queue, 5)
+            await ask_to_stop(b.worker.redis, "one")
+            with pytest.raises(RunStopped):
+                await asyncio.wait_for(barrier, 5)
+            async with working(b.worker):
+                await length_becomes(b.queue, 0)
+            assert b.engine.bodies == []
+
+    asyncio.run(main())
+
+
+def test_a_body_that_is_no_task_is_a_dead_letter_at_once(redis_url: str, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root) as b, working(b.worker):
+            await b.queue.open()
+            await b.queue.put("bad", {"key": "bad"})
+            await length_becomes(b.queue, 0)
+            assert "not a task" in (await b.queue.dead())[0]["error"]
+
+    asyncio.run(main())

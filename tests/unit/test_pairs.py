@@ -1,0 +1,84 @@
+"""Preference pairs by the self-rewarding rule, with the golden vectors of the paper's notes."""
+
+import pytest
+
+from orchestrator.methods.self_rewarding import build_pairs, candidates
+from selfreward.contracts import Judgment, JudgmentStatus, Message, Response, Rollout, Vote
+
+
+def judgment(index: int, scores: list[float | None]) -> Judgment:
+    votes = [Vote(score=score, status="ok" if score is not None else "unparsed") for score in scores]
+    valid = [score for score in scores if score is not None]
+    mean = sum(valid) / len(valid) if valid else None
+    status: JudgmentStatus = "unscored" if not valid else "ok" if len(valid) == len(scores) else "partial"
+    return Judgment(id=str(index), index=index, score=mean, status=status, votes=votes, valid_votes=len(valid))
+
+
+def rollout(answers: dict[str, list[float | None]] | list[tuple[str, list[float | None]]], name: str = "p0") -> Rollout:
+    rows = list(answers.items()) if isinstance(answers, dict) else answers
+    return Rollout(
+        key=name,
+        run="r",
+        stage="M2",
+        prompt_id=name,
+        prompt=[Message(role="user", content="question")],
+        policy_version="policy@1",
+        responses=[Response(text=text) for text, _ in rows],
+        judgments=[judgment(index, scores) for index, (_, scores) in enumerate(rows)],
+        judge_version="policy@1",
+        rubric="additive5@sha256:0123456789ab",
+    )
+
+
+def test_golden_vector_of_the_paper() -> None:
+    pairs, counts = build_pairs([rollout({"A": [5, 4, 5], "B": [3, 4, 3], "C": [4, 4, 4], "D": [2, 3, 2]})])
+    (pair,) = pairs
+    assert (pair.chosen[0].content, pair.rejected[0].content) == ("A", "D")
+    assert pair.score_chosen == pytest.approx(14 / 3)
+    assert pair.score_rejected == pytest.approx(7 / 3)
+    assert pair.votes_chosen == [5, 4, 5]
+    assert counts == {"kept": 1, "tie": 0, "unscored": 0, "below_margin": 0}
+
+
+def test_equal_scores_give_no_pair() -> None:
+    pairs, counts = build_pairs([rollout({text: [4, 4, 4] for text in "ABCD"})])
+    assert pairs == []
+    assert counts["tie"] == 1
+
+
+def test_unscored_answers_are_dropped_and_never_a_zero() -> None:
+    pairs, counts = build_pairs([rollout({"A": [5, 5, 5], "B": [None, None, None], "C": [3, None, 3]})])
+    assert pairs[0].rejected[0].content == "C"
+    assert pairs[0].votes_rejected == [3, None, 3]
+    assert counts["kept"] == 1
+
+
+def test_fewer_than_two_scored_answers_count_as_unscored() -> None:
+    _, counts = build_pairs([rollout({"A": [5, 5, 5], "B": [None] * 3}), rollout({"A": [None] * 3, "B": [None] * 3})])
+    assert counts == {"kept": 0, "tie": 0, "unscored": 2, "below_margin": 0}
+
+
+def test_margin_is_the_smallest_gap_kept() -> None:
+    rows = [rollout({"A": [4, 4, 4], "B": [3, 3, 3]}, "p0"), rollout({"A": [4, 4, 4], "B": [4, 4, 3]}, "p1")]
+    pairs, counts = build_pairs(rows, margin=1.0)
+    assert [pair.prompt_id for pair in pairs] == ["p0"]
+    assert counts["below_margin"] == 1
+
+
+def test_equal_texts_pool_their_votes() -> None:
+    row = rollout([("A", [5.0, 5.0]), ("A", [1.0, 1.0]), ("B", [2.0, 2.0])])
+    assert [(found.text, found.score, found.votes) for found in candidates(row)] == [
+        ("A", 3.0, (5.0, 5.0, 1.0, 1.0)),
+        ("B", 2.0, (2.0, 2.0)),
+    ]
+    only_one_text = rollout([("A", [5.0]), ("A", [1.0])])
+    assert build_pairs([only_one_text])[1]["tie"] == 1
+
+
+def test_ties_at_the_top_are_broken_by_the_seed_and_not_by_position() -> None:
+    rows = [rollout({"A": [5], "B": [5], "C": [1], "D": [1]}, f"p{number}") for number in range(64)]
+    pairs, _ = build_pairs(rows, seed=1)
+    assert {pair.chosen[0].content for pair in pairs} == {"A", "B"}
+    assert {pair.rejected[0].content for pair in pairs} == {"C", "D"}
+    assert build_pairs(list(reversed(rows)), seed=1)[0] == list(reversed(pairs))
+    assert build_pairs(rows, seed=2)[0] != pairs

@@ -1,0 +1,75 @@
+"""The plan of a run follows from its recipe alone."""
+
+from typing import Any
+
+import pytest
+
+from orchestrator import plan
+from orchestrator.tasks import PromptItem, evaluation_tasks, rollout_tasks
+from selfreward.config import Recipe
+from selfreward.contracts import Message
+
+CANARY = [Message(role="user", content="hello")]
+
+
+def recipe(**sections: Any) -> Recipe:
+    data = {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}
+    return Recipe.model_validate({"name": "r", "model": "folder", "data": data, **sections})
+
+
+def test_stages_with_and_without_eft() -> None:
+    assert plan.stages(recipe()) == ["M0", "SFT", "M1", "M2", "M3"]
+    assert plan.stages(recipe(loop={"use_eft": False, "iterations": 1})) == ["M0", "M1", "M2"]
+    assert plan.stages(recipe(loop={"iterations": 0})) == ["M0", "SFT", "M1"]
+
+
+def test_phases_of_each_kind_of_stage() -> None:
+    plain = recipe()
+    assert plan.phases(plain, "M0") == ("train", "publish")
+    assert plan.phases(plain, "M1") == ("rollouts", "pairs", "train", "publish", "reload", "evaluate")
+    assert plan.phases(plain, "M2") == ("prompts", "rollouts", "pairs", "train", "publish", "reload", "evaluate")
+    assert "prompts" in plan.phases(recipe(prompts={"source": "self_instruct"}), "M0")
+    assert plan.phases(recipe(loop={"use_eft": False}), "M1") == ("train", "publish", "reload", "evaluate")
+
+
+@pytest.mark.parametrize(
+    ("stage", "method", "init_from", "datasets"),
+    [
+        ("M0", "publish", "folder", []),
+        ("SFT", "sft", "runs/x/weights/M0", ["runs/x/data/ift.jsonl"]),
+        ("M1", "sft", "runs/x/weights/M0", ["runs/x/data/ift.jsonl", "runs/x/data/eft.jsonl"]),
+        ("M2", "dpo", "runs/x/weights/M1", ["runs/x/pairs/M2.jsonl"]),
+        ("M3", "dpo", "runs/x/weights/M2", ["runs/x/pairs/M3.jsonl"]),
+    ],
+)
+def test_training_jobs(stage: str, method: str, init_from: str, datasets: list[str]) -> None:
+    job = plan.train_job("x", recipe(), stage, CANARY)
+    assert (job.method, job.init_from, job.datasets) == (method, init_from, datasets)
+    assert job.output == f"runs/x/weights/{stage}"
+    assert job.id == f"x-{stage.lower()}"
+
+
+def test_anchor_starts_every_round_from_m1() -> None:
+    anchored = recipe(loop={"init_from": "anchor"})
+    assert plan.train_job("x", anchored, "M3", CANARY).init_from == "runs/x/weights/M1"
+
+
+def test_tasks_are_the_same_when_made_again_and_differ_between_stages_versions_and_seeds() -> None:
+    items = [PromptItem(prompt_id=f"p{n}", prompt=CANARY) for n in range(3)]
+    first = rollout_tasks("x", recipe(), "M2", items, "policy@2")
+    assert rollout_tasks("x", recipe(), "M2", items, "policy@2") == first
+    assert len({task.key for task in first} | {task.seed for task in first}) == 6
+    later = rollout_tasks("x", recipe(), "M3", items, "policy@3")
+    assert not {task.key for task in first} & {task.key for task in later}
+    assert [task.seed for task in rollout_tasks("x", recipe(seed=1), "M2", items, "policy@2")] != [
+        task.seed for task in first
+    ]
+
+
+def test_evaluation_samples_all_prompts_and_judges_the_first_ones() -> None:
+    items = [PromptItem(prompt_id=f"h{n}", prompt=CANARY) for n in range(5)]
+    asked = recipe(evaluation={"prompts": 4, "judged_prompts": 2})
+    tasks = evaluation_tasks("x", asked, "M1", items, [], "policy@1")
+    assert [task.judge is not None for task in tasks if task.part == "samples"] == [True, True, False, False]
+    greedy = [task for task in tasks if task.part == "greedy"]
+    assert [(task.generate.n, task.generate.temperature) for task in greedy if task.generate] == [(1, 0.0)] * 4

@@ -1,0 +1,366 @@
+"""The report, made of a synthetic run's artifacts: fixed names, intervals, both label situations, bad input, HTML."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evaluation.__main__ import write_report
+from evaluation.inputs import ReportError, load_run
+from evaluation.report import build_report
+from selfreward.artifacts import ArtifactStore
+
+RUN = "synthetic"
+MODELS = {"SFT": 0.30, "M1": 0.32, "M2": 0.45, "M3": 0.52}
+"""Share of prompts' answers that each synthetic model solves."""
+NOISE = {"SFT": 2.5, "M1": 1.0, "M2": 0.9, "M3": 0.9}
+"""Standard deviation of each synthetic judge's votes around the truth."""
+HOSTILE = '<script>alert("x")</script> & | pipe'
+
+
+def _votes(rng: np.random.Generator, truth: float, noise: float) -> dict[str, Any]:
+    votes: list[dict[str, Any]] = []
+    for _ in range(3):
+        if rng.random() < 0.03:
+            votes.append({"score": None, "status": "unparsed", "text": HOSTILE})
+        else:
+            score = float(np.clip(round(truth + rng.normal(0, noise)), 0, 5))
+            votes.append({"score": score, "status": "ok", "text": f"checks done . Score: {score:.0f}"})
+    valid = [vote["score"] for vote in votes if vote["score"] is not None]
+    return {
+        "score": sum(valid) / len(valid) if valid else None,
+        "status": "ok" if len(valid) == 3 else "partial" if valid else "unscored",
+        "votes": votes,
+        "valid_votes": len(valid),
+    }
+
+
+def _rollout(
+    stage: str, prompt_id: str, prompt: str, texts: list[str], judgments: list[dict[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "key": f"{stage}-{prompt_id}",
+        "run": RUN,
+        "stage": stage,
+        "prompt_id": prompt_id,
+        "prompt": [{"role": "user", "content": prompt}],
+        "policy_version": f"policy@{list(MODELS).index(stage)}",
+        "responses": [{"text": text, "finish_reason": "stop", "tokens": len(text) // 3} for text in texts],
+        "judgments": [{"id": str(i), "index": i, **judgment} for i, judgment in enumerate(judgments)],
+    }
+
+
+def _answers(rng: np.random.Generator, rate: float, count: int) -> tuple[list[str], list[int]]:
+    scores = [5 if rng.random() < rate else int(rng.integers(1, 5)) for _ in range(count)]
+    return [f"7 * 3 = 21 ; 21 + 12 = {28 + score}" + " ; " * int(rng.integers(0, 3)) for score in scores], scores
+
+
+def write_run(store: ArtifactStore, prompts: int = 120, judged: int = 60, labelled: bool = True) -> None:
+    """A run as the orchestrator leaves it, with four models that get better and judges that vote around the truth."""
+    rng = np.random.default_rng(11)
+    base = f"runs/{RUN}"
+    recipe = {"name": "synthetic", "seed": 5, "sampling": {"n": 4, "temperature": 0.7, "top_p": 0.9}}
+    models = [{"name": name, "policy_version": f"policy@{i}", "digest": "d" * 64} for i, name in enumerate(MODELS)]
+    store.write_json(
+        f"{base}/run.json", {"recipe": recipe, "recipe_hash": "abc123", "models": models, "commit": "f" * 40}
+    )
+    ranked: list[dict[str, Any]] = [
+        {
+            "prompt_id": f"e{i:04}",
+            "prompt": f"Use 1 2 {i} to make 9 .",
+            "responses": [{"text": f"answer {rank}", "rank": rank} for rank in (2, 1, 3)],
+        }
+        for i in range(judged)
+    ]
+    store.write_jsonl(f"{base}/data/eft_eval.jsonl", ranked)
+    problems = [(f"p{i:04}", f"Use 7 3 {i} to make 33 .") for i in range(prompts)]
+    for name, rate in MODELS.items():
+        samples, greedy, labels, solved = [], [], {}, {}
+        greedy_labels, greedy_solved = {}, {}
+        for index, (prompt_id, prompt) in enumerate(problems):
+            texts, scores = _answers(rng, rate, 4)
+            if index == 0:
+                texts[0] = HOSTILE
+            judgments = [_votes(rng, score, NOISE[name]) for score in scores] if index < judged else []
+            samples.append(_rollout(name, prompt_id, prompt, texts, judgments))
+            labels[prompt_id], solved[prompt_id] = scores, [score == 5 for score in scores]
+            texts, scores = _answers(rng, rate + 0.05, 1)
+            greedy.append(_rollout(name, prompt_id, prompt, texts, []))
+            greedy_labels[prompt_id], greedy_solved[prompt_id] = scores, [score == 5 for score in scores]
+        fixed = [
+            _rollout(
+                name,
+                row["prompt_id"],
+                row["prompt"],
+                [response["text"] for response in row["responses"]],
+                [_votes(rng, 6.5 - 1.5 * response["rank"], NOISE[name]) for response in row["responses"]],
+            )
+            for row in ranked
+        ]
+        folder = f"{base}/evaluation/{name}"
+        # Files need not be in one order: workers finish as they finish.
+        rng.shuffle(samples)
+        for file, rows in (("samples", samples), ("greedy", greedy), ("eft_eval", fixed)):
+            store.write_jsonl(f"{folder}/{file}.jsonl", rows)
+        if labelled:
+            both = {"samples": solved, "greedy": greedy_solved}
+            store.write_json(f"{folder}/labels.json", {"samples": labels, "greedy": greedy_labels, "solved": both})
+    for stage, gap in (("M2", 1.4), ("M3", 0.9)):
+        _write_round(store, stage, gap, rng)
+    if labelled:
+        pair_labels = {stage: [(5, 3)] * 49 + [(4, 4)] * 14 + [(2, 3)] * 7 for stage in ("M2", "M3")}
+        store.write_json(f"{base}/evaluation/pair_labels.json", pair_labels)
+
+
+def _write_round(store: ArtifactStore, stage: str, gap: float, rng: np.random.Generator) -> None:
+    entry = {
+        "stage": stage,
+        "prompts": 100,
+        "pairs": 70,
+        "ties": 25,
+        "unscored": 12,
+        "chosen_rejected_gap": gap,
+        "score_histogram": [3, 10, 20, 40, 80, 120],
+        "seconds": {"rollout": 90.0, "train": 60.0, "reload": 2.0, "evaluate": 45.0},
+    }
+    store.write_json(f"runs/{RUN}/iterations/{stage}.json", entry)
+    pairs = [
+        {
+            "prompt": [{"role": "user", "content": "Use 1 2 to make 3 ."}],
+            "chosen": [{"role": "assistant", "content": "1 + 2 = 3"}],
+            "rejected": [{"role": "assistant", "content": "1 + 2 = 3 ; 3 + 1 = 4"}],
+            "kind": kind,
+            "prompt_id": f"q{index}",
+            "score_chosen": 5.0 if kind == "actor" else 2.0,
+            "score_rejected": 5.0 - gap - float(rng.random()) / 10 if kind == "actor" else 1.0,
+            "policy_version": "policy@1",
+            "judge_version": "policy@1",
+            "rubric": "countdown@sha256:0",
+        }
+        for index, kind in enumerate(["actor"] * 70 + ["judge"] * 30)
+    ]
+    store.write_jsonl(f"runs/{RUN}/pairs/{stage}.jsonl", pairs)
+
+
+@pytest.fixture
+def store(store_root: str) -> ArtifactStore:
+    return ArtifactStore(store_root)
+
+
+def _assert_figure(figure: dict[str, Any]) -> None:
+    assert set(figure) == {"value", "low", "high", "n"}
+    assert figure["n"] > 0
+    assert figure["low"] <= figure["value"] <= figure["high"]
+
+
+def test_report_has_the_fixed_names_and_every_figure_an_interval(store: ArtifactStore) -> None:
+    write_run(store)
+    write_report(store, RUN)
+    report = store.read_json(f"runs/{RUN}/report.json")
+    assert [model["name"] for model in report["models"]] == list(MODELS)
+    judge = {
+        "pairwise_accuracy",
+        "pairwise_accuracy_ties_half",
+        "spearman",
+        "kendall_tau_b",
+        "exact_match",
+        "five_best",
+    }
+    for model in report["models"]:
+        assert model["policy_version"].startswith("policy@")
+        assert {"solve_rate", "mean_score", "solve_rate_greedy"} <= set(model["checker"])
+        assert set(model["judge"]) == set(model["judge_fixed"]) == judge
+        sections = [model["checker"], model["judge"], model["judge_fixed"]]
+        for figure in [*(f for section in sections for f in section.values()), model["mean_length"]]:
+            _assert_figure(figure)
+        _assert_figure(model["parse_failure_rate"])
+        assert model["checker"]["solve_rate"]["n"] == 120
+    for comparison in report["comparisons"]:
+        shares = [comparison[outcome]["value"] for outcome in ("win", "tie", "lose")]
+        assert sum(shares) == pytest.approx(1)
+    assert {(c["a"], c["b"]) for c in report["comparisons"]} >= {
+        ("M1", "SFT"),
+        ("M2", "M1"),
+        ("M3", "M2"),
+        ("M3", "M1"),
+    }
+    assert len(report["iterations"]) == 2
+    for entry in report["iterations"]:
+        assert {"prompts", "pairs", "ties", "unscored", "chosen_rejected_gap", "score_histogram"} <= set(entry)
+        assert set(entry["seconds"]) == {"rollout", "train", "reload", "evaluate"}
+    known = report["provenance"]
+    assert (known["recipe_hash"], known["seed"], known["commit"]) == ("abc123", 5, "f" * 40)
+    assert known["versions"]
+
+
+def test_figures_say_what_was_put_in(store: ArtifactStore) -> None:
+    write_run(store, prompts=300, judged=100)
+    report = build_report(load_run(store, RUN))
+    models = {model["name"]: model for model in report["models"]}
+    for name, rate in MODELS.items():
+        figure = models[name]["checker"]["solve_rate"]
+        assert figure["low"] - 0.02 < rate < figure["high"] + 0.02
+    gained = next(d for d in report["differences"] if (d["a"], d["b"]) == ("M3", "M1"))
+    assert gained["solve_rate"]["low"] > 0.1
+    learnt = next(d for d in report["differences"] if (d["a"], d["b"]) == ("M1", "SFT"))
+    assert learnt["judge_pairwise_accuracy"]["low"] > 0
+    assert learnt["judge_fixed_pairwise_accuracy"]["low"] > 0
+    assert models["M1"]["parse_failure_rate"]["value"] == pytest.approx(0.03, abs=0.02)
+    second_round = report["iterations"][0]
+    assert second_round["pair_yield"]["value"] == pytest.approx(0.7)
+    assert second_round["chosen_rejected_gap"]["value"] == pytest.approx(1.45, abs=0.02)
+    assert second_round["length_ratio"]["value"] == pytest.approx(9 / 21)
+    assert second_round["pairs_right"]["value"] == pytest.approx(0.7)
+    assert second_round["pairs_wrong"]["value"] == pytest.approx(0.1)
+
+
+def test_without_labels_the_judge_is_measured_on_human_ranks(store: ArtifactStore) -> None:
+    write_run(store, labelled=False)
+    write_report(store, RUN)
+    report = store.read_json(f"runs/{RUN}/report.json")
+    assert report["comparisons"] == []
+    for model in report["models"]:
+        assert model["checker"] is None
+        assert model["judge_on"] == "eft_eval"
+        assert model["judge"] == model["judge_fixed"]
+    page = store.read_bytes(f"runs/{RUN}/report.html").decode()
+    assert "No independent labels" in page
+    assert "Judge on the fixed ranked answers" in page
+
+
+def test_without_labels_and_ranks_there_is_still_a_report(store: ArtifactStore) -> None:
+    write_run(store, labelled=False)
+    for name in MODELS:
+        store.fs.rm(store.path(f"runs/{RUN}/evaluation/{name}/eft_eval.jsonl"))
+        store.fs.rm(store.path(f"runs/{RUN}/evaluation/{name}/greedy.jsonl"))
+    write_report(store, RUN)
+    report = store.read_json(f"runs/{RUN}/report.json")
+    assert all(model["judge"] is None and model["judge_on"] is None for model in report["models"])
+
+
+def test_a_model_that_never_judged_has_no_judge_figures(store: ArtifactStore) -> None:
+    write_run(store)
+    folder = f"runs/{RUN}/evaluation/SFT"
+    rows = [{**row, "judgments": []} for row in store.read_jsonl(f"{folder}/samples.jsonl")]
+    store.write_jsonl(f"{folder}/samples.jsonl", rows)
+    write_report(store, RUN)
+    first = store.read_json(f"runs/{RUN}/report.json")["models"][0]
+    assert first["judge"] is None
+    assert first["judge_fixed"] is not None
+    assert first["own_score"]["value"] is None
+
+
+def test_html_is_one_page_that_escapes_what_models_wrote(store: ArtifactStore, tmp_path: Path) -> None:
+    write_run(store)
+    write_report(store, RUN, tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; | pipe" in page
+    assert not re.search(r'(?:src|href)="(?!#)', page.replace("xlink:href", "href"))
+    assert "@import" not in page
+    assert page.count("<svg") == 5
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    # Matplotlib names groups `figure_1` in every plot; only ids that something refers to must be unique.
+    referred = set(re.findall(r'(?:#)([\w-]+)["\)]', page))
+    assert all(ids.count(name) == 1 for name in referred if name in ids)
+    HTMLParser().feed(page)
+
+
+def test_markdown_has_tables_with_intervals(store: ArtifactStore) -> None:
+    write_run(store)
+    write_report(store, RUN)
+    text = store.read_bytes(f"runs/{RUN}/report.md").decode()
+    assert re.search(r"\| M3 vs M1 \| \d+\.\d \[\d+\.\d, \d+\.\d\] \|", text)
+    for line in (line for line in text.splitlines() if line.startswith("|")):
+        assert line.endswith("|")
+    assert "- recipe hash: `abc123`" in text
+
+
+def test_the_same_artifacts_give_the_same_report(store: ArtifactStore) -> None:
+    write_run(store)
+    write_report(store, RUN)
+    first = [store.read_bytes(f"runs/{RUN}/report.{kind}") for kind in ("json", "md", "html")]
+    write_report(store, RUN)
+    assert first == [store.read_bytes(f"runs/{RUN}/report.{kind}") for kind in ("json", "md", "html")]
+
+
+def test_labels_that_do_not_fit_the_answers_are_refused(store: ArtifactStore) -> None:
+    write_run(store)
+    name = f"runs/{RUN}/evaluation/M1/labels.json"
+    labels = store.read_json(name)
+    labels["samples"]["p0003"].pop()
+    store.write_json(name, labels)
+    with pytest.raises(
+        ReportError, match=r"M1/labels.json: samples\['p0003'\] has 3 labels for 4 answers: run the check"
+    ):
+        load_run(store, RUN)
+
+
+def test_a_prompt_that_failed_under_one_model_counts_for_none(store: ArtifactStore) -> None:
+    write_run(store)
+    name = f"runs/{RUN}/evaluation/M2/samples.jsonl"
+    rows = [row for row in store.read_jsonl(name) if row["prompt_id"] not in ("p0001", "p0100")]
+    store.write_jsonl(name, rows)
+    write_report(store, RUN)
+    for model in store.read_json(f"runs/{RUN}/report.json")["models"]:
+        assert model["checker"]["solve_rate"]["n"] == 118
+        assert model["checker"]["solve_rate_greedy"]["n"] == 120
+        assert sum(model["histograms"]["checker"]) == 4 * 118
+
+
+def test_models_on_other_prompts_are_refused(store: ArtifactStore) -> None:
+    write_run(store, labelled=False)
+    name = f"runs/{RUN}/evaluation/M2/samples.jsonl"
+    store.write_jsonl(name, [{**row, "prompt_id": "x" + row["prompt_id"]} for row in store.read_jsonl(name)])
+    with pytest.raises(ReportError, match="samples have no prompt in common"):
+        build_report(load_run(store, RUN))
+
+
+def test_ranks_that_do_not_fit_the_judgments_are_refused(store: ArtifactStore) -> None:
+    write_run(store)
+    name = f"runs/{RUN}/data/eft_eval.jsonl"
+    store.write_jsonl(name, list(store.read_jsonl(name))[1:])
+    with pytest.raises(ReportError, match=r"'e0000' has 3 judgments, data/eft_eval\.jsonl has 0 ranked"):
+        build_report(load_run(store, RUN))
+
+
+def test_malformed_rows_name_file_line_and_field(store: ArtifactStore) -> None:
+    write_run(store)
+    name = f"runs/{RUN}/evaluation/M3/greedy.jsonl"
+    rows = list(store.read_jsonl(name))
+    rows[1]["respones"] = rows[1].pop("responses")
+    store.write_jsonl(name, rows)
+    with pytest.raises(ReportError, match=r"greedy.jsonl, line 2:\n.*(?s:.)*respones.*unknown key"):
+        load_run(store, RUN)
+
+
+def test_command_line_reports_an_unknown_run(store: ArtifactStore) -> None:
+    command = [sys.executable, "-m", "evaluation", "--artifacts", store.root, "--run", "nosuch"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert "runs/nosuch/run.json does not exist" in ended.stderr
+
+
+def test_a_full_size_report_takes_seconds(store: ArtifactStore) -> None:
+    write_run(store, prompts=1000, judged=256)
+    started = time.perf_counter()
+    write_report(store, RUN)
+    assert time.perf_counter() - started < 20
+    text = store.read_bytes(f"runs/{RUN}/report.json").decode()
+    assert not any(math.isnan(value) for value in _numbers(json.loads(text)))
+
+
+def _numbers(data: Any) -> list[float]:
+    if isinstance(data, dict):
+        return [number for value in data.values() for number in _numbers(value)]
+    if isinstance(data, list):
+        return [number for value in data for number in _numbers(value)]
+    return [data] if isinstance(data, float) else []
