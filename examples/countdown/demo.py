@@ -40,8 +40,12 @@ def run_demo(seed: int, folder: Path, overrides: list[str], console: Console) ->
     console.print(f"[bold]Self-rewarding on Countdown[/bold], seed {seed}: M1 by SFT, then DPO on self-judged pairs")
     _module("examples.countdown.seed_data", "--seed", str(seed), "--out", str(seed_data))
     recipe = resolve(RECIPE, [f"seed={seed}", *overrides], model=str(MODEL), seed_data=seed_data)
-    # Answers are so short that the engine's batch is only full with many prompts in flight.
-    environment = {"SELFREWARD_MODEL": str(MODEL), "SELFREWARD_WORKER_CONCURRENCY": "256"}
+    # Answers and verdicts are so short that the engine's batch is only full with many of them in flight.
+    environment = {
+        "SELFREWARD_MODEL": str(MODEL),
+        "SELFREWARD_WORKER_CONCURRENCY": "256",
+        "SELFREWARD_JUDGE_CONCURRENCY": "128",
+    }
     with LocalStack(folder, environment=environment) as stack:
         with console.status("starting Redis, generator, judge, trainer, orchestrator"):
             stack.wait_healthy()

@@ -140,14 +140,17 @@ def test_requests_that_outlast_the_wait_are_aborted_and_repeated(generator: Gene
         return labels, replies
 
     before = aborted(generator)
-    labels, replies = asyncio.run(scenario())
-    assert aborted(generator) > before
-    for reply in replies:
-        assert reply.status_code == 200, reply.text
-        (choice,) = reply.json()["choices"]
-        assert choice["finish_reason"] == "length"
-        which = labels[reply.headers[VERSION_HEADER]]
-        assert choice["token_ids"][:TOKENS] == policies.expected[prompt][which].token_ids
+    for _ in range(5):  # on a machine that stalls, all may end between two looks of the gateway at its clock
+        labels, replies = asyncio.run(scenario())
+        for reply in replies:
+            assert reply.status_code == 200, reply.text
+            (choice,) = reply.json()["choices"]
+            assert choice["finish_reason"] == "length"
+            which = labels[reply.headers[VERSION_HEADER]]
+            assert choice["token_ids"][:TOKENS] == policies.expected[prompt][which].token_ids
+        if aborted(generator) > before:
+            return
+    raise AssertionError("no swap had to abort a request")
 
 
 def aborted(generator: Generator) -> float:
