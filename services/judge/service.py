@@ -1,0 +1,90 @@
+"""What every route judges through, whichever contract it speaks: checks, admission, judging, metrics."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from fastapi import Request
+
+from selfreward.contracts import JudgeRequest, JudgeResponse
+from selfreward.http import WrongPolicyVersion
+from services.judge.engine import Engine
+from services.judge.errors import error_response
+from services.judge.judging import EngineUnavailable, judge_batch
+from services.judge.metrics import BATCH_SIZE, DURATION, REQUESTS, observe
+from services.judge.refusal import Refused, check_items, check_policy, find_rubric, overloaded
+from services.judge.rubric import Rubric
+from services.judge.settings import JudgeSettings
+
+Result = TypeVar("Result")
+
+
+class JudgeService:
+    """The rubrics, the engine that judges by them, and the bounds on what is taken on."""
+
+    def __init__(self, settings: JudgeSettings, rubrics: dict[str, Rubric], engine: Engine) -> None:
+        self.settings = settings
+        self.rubrics = rubrics
+        self.engine = engine
+
+    def rubric(self, wanted: str) -> Rubric:
+        """A rubric by name or id; Refused (404) when there is none."""
+        return find_rubric(self.rubrics, wanted)
+
+    async def judge(self, request: Request, body: JudgeRequest, contract: str = "native") -> JudgeResponse:
+        """Judge a batch for the client behind `request`, and count it under `contract`.
+
+        Raises Refused, WrongPolicyVersion or EngineUnavailable; the application's handlers answer them.
+        """
+        started = time.perf_counter()
+        name, status = body.rubric.partition("@")[0], 500
+        try:
+            rubric = self.rubric(body.rubric)
+            check_items(body.items, rubric, self.settings.judge_max_items)
+            check_policy(body.policy)
+            self.admit(len(body.items))
+            BATCH_SIZE.observe(len(body.items))
+            work = judge_batch(self.engine, rubric, body, f"judge-{request.state.request_id}")
+            result = await while_connected(request, work)
+            observe(rubric.name, result.data)
+            status = 200
+            return result
+        except Refused as refused:
+            status = refused.response.status_code
+            raise
+        except WrongPolicyVersion:
+            status = 409
+            raise
+        except EngineUnavailable:
+            status = 503
+            raise
+        finally:
+            REQUESTS.labels(name if name in self.rubrics else "unknown", contract, str(status)).inc()
+            DURATION.observe(time.perf_counter() - started)
+
+    def admit(self, items: int) -> None:
+        """Raise Refused (429) when too many items wait for the engine already."""
+        waiting = self.engine.slots.waiting
+        if waiting and waiting + items > self.settings.judge_max_waiting:
+            raise overloaded(waiting)
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Do the work, but drop it when the client goes away: judging for nobody would delay everybody else."""
+    working = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait([working, gone], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Refused(error_response(499, "the client went away", "client_closed_request"))
+        return working.result()
+    finally:
+        for task in (working, gone):
+            task.cancel()
+        await asyncio.gather(working, gone, return_exceptions=True)
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
