@@ -44,15 +44,16 @@ def stop_child(process: subprocess.Popen[bytes], grace: float = 20.0) -> int:
         try:
             process.wait(timeout=grace)
         except subprocess.TimeoutExpired:
-            _signal_group(process, signal.SIGKILL)
+            kill_group(process.pid)
     status = process.wait(timeout=10)
-    _signal_group(process, signal.SIGKILL)
+    kill_group(process.pid)
     return status
 
 
-def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def kill_group(leader: int) -> None:
+    """SIGKILL everything in the process group that `leader` leads or led; nothing left is fine."""
     try:
-        os.killpg(process.pid, number)
+        os.killpg(leader, signal.SIGKILL)
     except ProcessLookupError:
         return
 

@@ -26,7 +26,9 @@ def _commit() -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _percent(figure: dict[str, Any]) -> str:
+def _percent(figure: dict[str, Any] | None) -> str:
+    if figure is None or figure["value"] is None:
+        return "-"
     return f"{100 * figure['value']:.1f} [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
 
 
@@ -44,8 +46,8 @@ def summary_markdown(summary: dict[str, Any]) -> str:
         for model in report["models"]:
             checker, judge = model["checker"], model["judge"]
             row = [_percent(checker["solve_rate"]), _percent(checker["solve_rate_greedy"])]
-            row += [_percent(judge["pairwise_accuracy"]) if judge else "-", f"{model['mean_length']['value']:.1f}"]
-            row += [_percent(model["parse_failure_rate"]) if model["parse_failure_rate"] else "-"]
+            row += [_percent(judge and judge["pairwise_accuracy"]), f"{model['mean_length']['value']:.1f}"]
+            row += [_percent(model["parse_failure_rate"])]
             lines.append(f"| {seed} | {model['name']} | {' | '.join(row)} |")
     lines += ["", "| claim | " + " | ".join(f"seed {seed}" for seed in summary["reports"]) + " |"]
     lines.append("|---|" + "---|" * len(summary["reports"]))

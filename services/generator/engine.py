@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Literal
 
 import httpx
 
+from selfreward.child import kill_group, log_tail
 from selfreward.redis_server import free_port
 from services.generator import keeper
 from services.generator.settings import GeneratorSettings
 
 SERVED_NAME = "policy"
-_LOG_TAIL = 2000
 _KEEPER = Path(keeper.__file__).resolve()
 _IMPORT_ROOT = _KEEPER.parents[2]
 _WORKER_EXTENSION = "services.generator.worker.WeightReload"
@@ -109,13 +108,15 @@ class EngineProcess:
             seconds = settings.engine_start_seconds
             raise EngineFailed(
                 f"engine not healthy after {seconds:g} s; raise engine_start_seconds or see {self.log}: "
-                f"{self._log_tail()}"
+                f"{log_tail(self.log)}"
             ) from None
 
     async def _until_healthy(self) -> None:
         while await self.health() != "ok":
             if not self.alive:
-                raise EngineFailed(f"engine ended while starting on {self.folder}; see {self.log}: {self._log_tail()}")
+                raise EngineFailed(
+                    f"engine ended while starting on {self.folder}; see {self.log}: {log_tail(self.log)}"
+                )
             await asyncio.sleep(0.2)
 
     async def health(self) -> Health:
@@ -133,7 +134,7 @@ class EngineProcess:
         """Wait until the process ends, and clear away what it may have left behind."""
         if self._process is not None:
             await self._process.wait()
-            self._kill_group(self._process.pid)
+            kill_group(self._process.pid)
 
     async def stop(self) -> None:
         """Stop the engine and all its workers; returns when they are gone."""
@@ -146,15 +147,5 @@ class EngineProcess:
                 await self._process.wait()
         except TimeoutError:
             _log.warning("engine ignored its keeper and is killed", extra={"pid": self._process.pid})
-        self._kill_group(self._process.pid)
+        kill_group(self._process.pid)
         await self._process.wait()
-
-    @staticmethod
-    def _kill_group(pid: int) -> None:
-        try:
-            os.killpg(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-
-    def _log_tail(self) -> str:
-        return self.log.read_bytes()[-_LOG_TAIL:].decode(errors="replace") if self.log.exists() else "(no log)"
