@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from orchestrator import events, metrics
+from orchestrator.background import end, for_ever
 from orchestrator.context import Services
 from orchestrator.export import export_pairs
 from orchestrator.leader import Leader
@@ -37,7 +37,6 @@ from selfreward.settings import key_of
 from selfreward.telemetry import metrics_page
 
 _log = logging.getLogger(__name__)
-_MOST_BACKOFF = 10.0
 
 
 class RunRequest(Contract):
@@ -68,11 +67,11 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
             worker = RolloutWorker(settings, redis, services.generator, JudgeClient(judge))
             app.state.services = services
             app.state.tasks = [
-                asyncio.create_task(_for_ever("worker", worker.run)),
-                asyncio.create_task(_for_ever("leader", Leader(services).run)),
+                asyncio.create_task(for_ever("worker", worker.run)),
+                asyncio.create_task(for_ever("leader", Leader(services).run)),
             ]
             yield
-            await _end(app.state.tasks)
+            await end(app.state.tasks)
         await redis.aclose()
 
     app = FastAPI(title="selfreward orchestrator", lifespan=lifespan)
@@ -81,27 +80,6 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
     _add_runs(app)
     _add_health(app)
     return app
-
-
-async def _for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Keep a background loop alive: whatever ends it is logged, and it starts again."""
-    delay = 0.5
-    while True:
-        try:
-            await work()
-        except Exception:
-            _log.exception("background loop ended; it starts again", extra={"loop": name})
-        await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
-        delay = min(delay * 2, _MOST_BACKOFF)
-
-
-async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel background loops until they have ended: an error in a loop's clean-up can swallow one cancellation."""
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=1)
 
 
 def _services(request: Request) -> Services:

@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from pydantic import ValidationError
+from redis.exceptions import RedisError
 
 from orchestrator import metrics
+from orchestrator.background import end
 from orchestrator.results import Results
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.state import stopped_runs
@@ -56,29 +58,49 @@ class RolloutWorker:
     async def run(self) -> None:
         """Work for ever."""
         await self.queue.open()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._heartbeats())
+        beating = asyncio.create_task(self._heartbeats())
+        try:
             while True:
                 free = self.settings.worker_concurrency - len(self._active)
                 if not free:
                     await asyncio.wait(self._active, return_when=asyncio.FIRST_COMPLETED)
                     continue
-                name = self.settings.worker_name
-                taken = await self.queue.take(name, count=min(free, _TAKEN_AT_ONCE), block_ms=500)
-                if taken:
-                    await self._read_stopped_runs()
-                for work in taken:
-                    if work.deliveries > 1:
-                        metrics.REDELIVERIES.labels(QUEUE).inc()
-                    task = group.create_task(self.handle(work))
+                for work in await self._take(min(free, _TAKEN_AT_ONCE)):
+                    task = asyncio.create_task(self._survive(work))
                     self._active[task] = work
                     task.add_done_callback(lambda done: self._active.pop(done, None))
+        finally:
+            await end([beating, *self._active])
+
+    async def _take(self, count: int) -> list[Work]:
+        """New work; none while Redis is away, so that its absence does not cost the work in hand."""
+        try:
+            taken = await self.queue.take(self.settings.worker_name, count=count, block_ms=500)
+            if taken:
+                await self._read_stopped_runs()
+        except RedisError as error:
+            _log.warning("no work can be taken", extra={"error": repr(error)})
+            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
+            return []
+        redelivered = sum(work.deliveries > 1 for work in taken)
+        metrics.REDELIVERIES.labels(QUEUE).inc(redelivered)
+        return taken
 
     async def _heartbeats(self) -> None:
         while True:
             await asyncio.sleep(self.settings.claim_after_s / 3)
-            for work in list(self._active.values()):
-                await self.queue.heartbeat(self.settings.worker_name, work)
+            try:
+                for work in list(self._active.values()):
+                    await self.queue.heartbeat(self.settings.worker_name, work)
+            except RedisError as error:
+                _log.warning("heartbeat failed", extra={"error": repr(error)})
+
+    async def _survive(self, work: Work) -> None:
+        """Do one item. What goes wrong outside of it must not end the others: the queue delivers it again."""
+        try:
+            await self.handle(work)
+        except Exception:
+            _log.exception("an item was left behind and is delivered again", extra={"key": work.key})
 
     async def handle(self, work: Work) -> None:
         """Do one item. A failure is noted on the item, which is delivered again or becomes a dead letter."""

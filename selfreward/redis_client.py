@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import FullJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -13,9 +13,14 @@ RedisClient = Any
 
 
 def connect(url: str) -> RedisClient:
-    """An async client of `url`: commands time out after 10 s and are tried up to 8 times while Redis is away."""
-    return Redis.from_url(
+    """An async client of `url`: commands time out after 10 s and are tried up to 8 times while Redis is away.
+
+    At most 64 connections: a burst of commands waits for one (up to 30 s), where a plain pool would refuse the surplus.
+    """
+    pool = BlockingConnectionPool.from_url(
         url,
+        max_connections=64,
+        timeout=30,
         decode_responses=True,
         socket_timeout=10,
         socket_connect_timeout=5,
@@ -23,3 +28,4 @@ def connect(url: str) -> RedisClient:
         retry=Retry(FullJitterBackoff(cap=5, base=0.1), 8),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
     )
+    return Redis.from_pool(pool)

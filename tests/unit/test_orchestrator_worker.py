@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from orchestrator.barrier import run_tasks
 from orchestrator.context import RunContext, RunFailed, RunStopped, Services
@@ -20,7 +21,7 @@ from orchestrator.state import RunState, ask_to_stop, now
 from orchestrator.tasks import PromptItem, Task, eft_tasks, rollout_tasks
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe
-from selfreward.contracts import Message, Response
+from selfreward.contracts import Message, Response, Rollout
 from selfreward.generator_client import VERSION_HEADER, GeneratorClient
 from selfreward.http import ServiceClient
 from selfreward.judge_client import JudgeClient
@@ -145,6 +146,69 @@ def test_prompts_are_answered_and_judged_by_the_pinned_version_many_at_a_time(re
             assert all("seed" in body for body in b.engine.bodies)
             assert b.engine.most_inflight > 8
             assert await b.queue.length() == 0
+
+    asyncio.run(main())
+
+
+def test_hundreds_of_prompts_that_end_at_once_do_not_run_out_of_redis_connections(
+    redis_url: str, store_root: str
+) -> None:
+    """Each ends with a few commands of its own; a pool that refuses a surplus fails here."""
+
+    async def main() -> None:
+        async with bench(redis_url, store_root, worker_concurrency=400, claim_after_s=30) as b, working(b.worker):
+            results = Results(b.worker.redis, "one", "M2", "rollouts")
+            rollout = await b.worker.perform(b.tasks(1)[0])
+            copies = [rollout.model_copy(update={"key": str(number)}) for number in range(400)]
+            await asyncio.gather(*(results.add(copy) for copy in copies))
+            done, _ = await asyncio.wait_for(run_tasks(b.context, b.tasks(300)), 60)
+            assert len(done) == 300
+
+    asyncio.run(main())
+
+
+def test_an_item_that_breaks_costs_no_other_and_is_delivered_again(
+    redis_url: str, store_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root, claim_after_s=0.3) as b, working(b.worker):
+            perform, broken = b.worker.perform, {"p3"}
+
+            async def once_broken(task: Task, last: bool = False) -> Rollout:
+                if task.prompt_id in broken:
+                    broken.remove(task.prompt_id)
+                    raise RedisConnectionError("gone for a moment")
+                return await perform(task, last)
+
+            monkeypatch.setattr(b.worker, "perform", once_broken)
+            before = len(b.engine.bodies)
+            done, failed = await asyncio.wait_for(run_tasks(b.context, b.tasks(8)), 20)
+            assert (len(done), failed, broken) == (8, {}, set())
+            assert len(b.engine.bodies) - before == 8 * (1 + 4)  # no prompt was asked twice
+
+    asyncio.run(main())
+
+
+def test_a_worker_ends_though_its_heartbeat_swallows_a_cancellation(
+    redis_url: str, store_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root, claim_after_s=0.03) as b:
+            beating = asyncio.Event()
+
+            async def stubborn(*_: object) -> None:
+                try:
+                    beating.set()
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    raise RedisConnectionError("lost while cancelled") from None
+
+            monkeypatch.setattr(b.worker.queue, "heartbeat", stubborn)
+            b.engine.fail = lambda _: not beating.is_set()
+            async with asyncio.timeout(10), working(b.worker):
+                task = asyncio.create_task(run_tasks(b.context, b.tasks(40)))
+                await beating.wait()
+                task.cancel()
 
     asyncio.run(main())
 

@@ -1,0 +1,34 @@
+"""Loops that run beside the API for as long as the process does, and how they are ended."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+_MOST_BACKOFF = 10.0
+_log = logging.getLogger(__name__)
+
+
+async def for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Keep a background loop alive: whatever ends it is logged, and it starts again."""
+    delay = 0.5
+    while True:
+        try:
+            await work()
+        except Exception:
+            _log.exception("background loop ended; it starts again", extra={"loop": name})
+        await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
+        delay = min(delay * 2, _MOST_BACKOFF)
+
+
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they have ended: an error in a clean-up (a lost connection, say) swallows one cancellation.
+
+    A TaskGroup cancels once, so one swallowed cancellation would have it wait for ever.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=1)
