@@ -12,6 +12,7 @@ from orchestrator.context import RunContext, Services
 from orchestrator.lease import Lease, acquire
 from orchestrator.machine import advance
 from orchestrator.state import RunState, load_all, save, stopped_runs
+from selfreward.redis_client import connect
 
 _log = logging.getLogger(__name__)
 
@@ -27,13 +28,15 @@ class Leader:
     async def run(self) -> None:
         """Take the lease whenever it is free, lead while it is held."""
         seconds = self.services.settings.lease_s
-        while True:
-            lease = await acquire(self.services.redis, self.holder, seconds)
-            if lease is None:
-                await asyncio.sleep(min(seconds / 3, 1.0))
-                continue
-            _log.info("lease taken", extra={"token": lease.token})
-            await self._lead(lease)
+        # A connection of its own: the lease must not run out because the workers' commands are served first.
+        async with connect(self.services.settings.redis_url) as redis:
+            while True:
+                lease = await acquire(redis, self.holder, seconds)
+                if lease is None:
+                    await asyncio.sleep(min(seconds / 3, 1.0))
+                    continue
+                _log.info("lease taken", extra={"token": lease.token})
+                await self._lead(lease)
 
     async def _lead(self, lease: Lease) -> None:
         work = asyncio.create_task(self._advance_runs(lease))

@@ -5,7 +5,6 @@ idempotent. So the holder of the lease may die anywhere and another goes on.
 """
 
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from redis.exceptions import RedisError
 from orchestrator import events, metrics, phases, plan
 from orchestrator.context import RunContext, RunFailed, RunStopped
 from orchestrator.lease import LeaseLost
-from orchestrator.state import Transition, ask_to_stop, now
+from orchestrator.state import Transition, ask_to_stop, now, seconds_since
 from selfreward.artifacts import ArtifactStore
 from selfreward.http import ServiceError
 
@@ -35,7 +34,11 @@ async def advance(context: RunContext) -> None:
 
     Any other error ends the run as failed with its message, and the run can be resumed: trying for ever would hide it.
     """
-    await context.update(state="running", message="", started_at=context.state.started_at or now())
+    # A phase that a dead leader had begun goes on; one that somebody had stopped begins anew.
+    begun = context.state.phase_started_at if context.state.state == "running" else None
+    await context.update(
+        state="running", message="", started_at=context.state.started_at or now(), phase_started_at=begun
+    )
     _log.info("run goes on", extra={"run": context.run, "finished_phases": len(context.state.journal)})
     try:
         for stage in plan.stages(context.recipe):
@@ -58,10 +61,11 @@ async def advance(context: RunContext) -> None:
 
 
 async def _perform(context: RunContext, stage: str, phase: str) -> None:
-    await context.update(stage=stage, phase=phase)
-    started = time.monotonic()
+    begun = context.state.phase_started_at if (context.state.stage, context.state.phase) == (stage, phase) else None
+    started = begun or now()
+    await context.update(stage=stage, phase=phase, phase_started_at=started)
     await PHASES[phase](context)
-    seconds = round(time.monotonic() - started, 3)
+    seconds = round(seconds_since(started), 3)
     entry = Transition(stage=stage, phase=phase, seconds=seconds, finished_at=now())
     await context.update(journal=[*context.state.journal, entry])
     await phases.forget_results(context, stage, phase)

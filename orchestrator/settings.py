@@ -18,7 +18,7 @@ class OrchestratorSettings(Settings):
     """Silence after which another replica takes over a prompt."""
     policy_wait_s: float = Field(default=120.0, ge=0)
     """How long a worker waits for a pinned policy version before it gives the prompt back."""
-    lease_s: float = Field(default=10.0, gt=0)
+    lease_s: float = Field(default=15.0, gt=0)
     """Lifetime of the lease of the replica that advances the runs; renewed three times in that time."""
     poll_s: float = Field(default=0.5, gt=0)
     """How often progress is looked at."""

@@ -36,7 +36,7 @@ class ModelRecord(Contract):
 
 
 class Transition(Contract):
-    """A finished phase; `seconds` it took, over all attempts that ended well."""
+    """A finished phase; `seconds` from when it was begun to its end, a change of leader on the way included."""
 
     stage: str
     phase: str
@@ -53,6 +53,7 @@ class RunState(Contract):
     state: State = "queued"
     stage: str = ""
     phase: str = ""
+    phase_started_at: str | None = None
     message: str = ""
     models: list[ModelRecord] = []
     journal: list[Transition] = []
@@ -76,6 +77,11 @@ class RunState(Contract):
 def now() -> str:
     """RFC 3339 time in UTC with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def seconds_since(moment: str) -> float:
+    """Seconds from an RFC 3339 time until now; never below 0, though clocks of two replicas may differ."""
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())
 
 
 def state_key(run: str) -> str:
