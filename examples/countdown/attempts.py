@@ -21,7 +21,7 @@ from examples.countdown.problems import (
 )
 
 T = TypeVar("T", bound=str)
-Habit = Literal["clean", "stop", "invent", "repeat", "chat"]
+Habit = Literal["clean", "stop", "invent", "reuse", "repeat", "chat"]
 Flaw = Literal["none", "failed", "wish", "slip", "debris"]
 
 CHAT_TAILS: Final = (
@@ -86,6 +86,8 @@ def _with_habit(steps: Solution, problem: Problem, habit: Habit, rng: Random) ->
         return render_steps(steps[:1])
     if habit == "invent":
         return render_steps(_invented(problem, rng))
+    if habit == "reuse":
+        return render_steps(_reused(problem, rng))
     if habit == "repeat":
         return render_steps((*steps, steps[-1]))
     if habit == "chat":
@@ -101,6 +103,30 @@ def _invented(problem: Problem, rng: Random) -> Solution:
     if high == problem.target:
         return (first, Step(first.result, "+", high - low, problem.target))
     return (first, Step(first.result, "-", high - low, problem.target))
+
+
+def _reused(problem: Problem, rng: Random) -> Solution:
+    """A second step that takes a number again which the first step has used up; at the target where that is possible.
+
+    The subtlest way to break the rules: every number in it stands in the task or is a result.
+    """
+    found = []
+    for first in {d[0] for d in derivations(tuple(sorted(problem.numbers)))}:
+        left = list(problem.numbers)
+        left.remove(first.left)
+        left.remove(first.right)
+        spent = {first.left, first.right} - {*left, first.result}
+        for again in sorted(spent):
+            for other in {first.result, *left}:
+                high, low = max(again, other), min(again, other)
+                found += [
+                    (first, Step(high, op, low, result))
+                    for op in OPERATIONS
+                    if 0 <= (result := apply(high, op, low)) <= LARGEST_RESULT
+                ]
+    found.sort(key=str)
+    hits = [steps for steps in found if steps[-1].result == problem.target]
+    return rng.choice(hits or found) if found else _invented(problem, rng)
 
 
 def _debris(text: str, rng: Random) -> str:

@@ -31,11 +31,12 @@ DEMONSTRATION_HABITS: Final[dict[Habit, float]] = {
     "chat": 0.18,
 }
 CANDIDATE_HABITS: Final[dict[Habit, float]] = {
-    "clean": 0.46,
-    "stop": 0.14,
+    "clean": 0.40,
+    "stop": 0.12,
     "invent": 0.12,
-    "repeat": 0.14,
-    "chat": 0.14,
+    "reuse": 0.14,
+    "repeat": 0.11,
+    "chat": 0.11,
 }
 CANDIDATE_FLAWS: Final[dict[Flaw, float]] = {
     "none": 0.52,
