@@ -64,6 +64,7 @@ def test_each_habit_fails_the_criterion_it_is_named_for() -> None:
     for _ in range(20):
         assert not criteria(prompt, attempt(problem, rng, "clean", "slip"))["steps"]
         assert criteria(prompt, attempt(problem, rng, "invent"))["target"]
+        assert not criteria(prompt, attempt(problem, rng, "reuse"))["numbers"]
 
 
 def test_an_attempt_at_an_impossible_problem_says_so() -> None:
