@@ -85,7 +85,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        if request.url.path == "/v1/judge":
+        if request.url.path == "/v1/judge" or request.url.path.startswith("/v1/judge/"):
             REQUESTS.labels("unknown", "native", "422").inc()
         return invalid_request(error.errors())
 

@@ -1,6 +1,6 @@
 """One question to the judging engine: all votes on one item in one chat request, to any OpenAI-compatible server."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,11 +11,12 @@ from services.judge.metrics import ENGINE_INFLIGHT
 
 
 class Choice(NamedTuple):
-    """One sampled judgment as the engine returned it."""
+    """One sampled judgment as the engine returned it; `logprobs` of its tokens where they were asked for."""
 
     text: str
     finish_reason: str | None
     refusal: str | None
+    logprobs: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ def _read(data: dict[str, Any], version: str | None) -> Answer:
             choice["message"].get("content") or "",
             choice.get("finish_reason"),
             choice["message"].get("refusal"),
+            (choice.get("logprobs") or {}).get("content"),
         )
         for choice in data["choices"]
     ]

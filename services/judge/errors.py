@@ -6,7 +6,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 _SHOWN = 80
-_TEXT_FIELDS = ("prompt", "response")
+_TEXT_FIELDS = ("prompt", "response", "a", "b")
 
 
 def error_response(

@@ -1,20 +1,19 @@
-"""Judge a batch: one engine request for each item, all verdicts by one policy version, seeds that can be repeated."""
+"""Put questions to the engine: one request for each, all verdicts by one policy version, seeds that can be repeated."""
 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 from selfreward.announcements import policy_number
-from selfreward.contracts import JudgeItem, JudgeRequest, JudgeResponse, Judgment, Usage, Vote, content_key
+from selfreward.contracts import Usage, VoteStatus
 from selfreward.http import ServiceError, WrongPolicyVersion
-from services.judge.aggregate import aggregate
-from services.judge.engine import Answer, Engine
+from services.judge.engine import Answer, Choice, Engine
 from services.judge.fair import Lane
 from services.judge.metrics import REJUDGED
-from services.judge.parse import parse_vote
-from services.judge.rubric import Rubric
+from services.judge.sampling import Sampling, another_seed
 
 _VERSION_ROUNDS = 6
 _ITEM_FAULTS = frozenset({400, 413, 422})
@@ -24,36 +23,132 @@ class EngineUnavailable(ServiceError):
     """The engine judged none of the items, for a reason that is not the items' own."""
 
 
-async def judge_batch(engine: Engine, rubric: Rubric, request: JudgeRequest, answer_id: str) -> JudgeResponse:
-    """Judge every item of a request.
+class Cast(Protocol):
+    """A vote of any kind."""
 
-    An item whose engine request failed gets votes of status `error`. Raises WrongPolicyVersion when the pinned version
-    is not served, or versions kept changing; EngineUnavailable when the engine failed for all.
+    @property
+    def status(self) -> VoteStatus:
+        """What became of it."""
+
+
+AnyVote = TypeVar("AnyVote", bound=Cast)
+
+
+@dataclass(frozen=True)
+class Question(Generic[AnyVote]):
+    """One filled prompt, the vote that a completion of it casts, and the one that `failed(why)` stands for."""
+
+    prompt: str
+    read: Callable[[Choice], AnyVote]
+    failed: Callable[[str], AnyVote]
+    seed: int | None = None
+    guide: str | None = None
+
+
+@dataclass(frozen=True)
+class Judged(Generic[AnyVote]):
+    """The votes on each question, in order, all by policy version `version`."""
+
+    votes: list[list[AnyVote]]
+    version: str
+    usage: Usage
+
+
+async def judge_questions(
+    engine: Engine, questions: Sequence[Question[AnyVote]], sampling: Sampling
+) -> Judged[AnyVote]:
+    """Sample `sampling.votes` verdicts on each question.
+
+    A question whose engine request failed gets votes of status `error`. Raises WrongPolicyVersion when the pinned
+    version is not served, or versions kept changing; EngineUnavailable when the engine failed for all.
     """
-    prompts = [rubric.prompt(item) for item in request.items]
-    sampling = _sampling(rubric, request)
     lane = Lane()
+    prompts = [question.prompt for question in questions]
+    bodies = [sampling.body(question.seed, question.guide) for question in questions]
+    outcomes, version = await _settle(engine, lane, prompts, bodies, sampling.policy)
+    votes = [_cast(question, found, sampling.votes) for question, found in zip(questions, outcomes, strict=True)]
+    answers = [found for found in outcomes if isinstance(found, Answer)]
+    if sampling.retry_max_tokens is not None and sampling.retry_max_tokens > sampling.max_tokens:
+        answers += await _retry(engine, lane, questions, bodies, votes, version, sampling.retry_max_tokens)
+    return Judged(votes, version, _usage(answers))
+
+
+def _cast(question: Question[AnyVote], outcome: Answer | ServiceError, votes: int) -> list[AnyVote]:
+    if isinstance(outcome, ServiceError):
+        return [question.failed(str(outcome))] * votes
+    cast = [question.read(choice) for choice in outcome.choices[:votes]]
+    return cast + [question.failed("the engine returned too few choices")] * (votes - len(cast))
+
+
+async def _retry(
+    engine: Engine,
+    lane: Lane,
+    questions: Sequence[Question[AnyVote]],
+    bodies: Sequence[dict[str, Any]],
+    votes: Sequence[list[AnyVote]],
+    version: str,
+    most: int,
+) -> list[Answer]:
+    """Sample the truncated votes once more with a larger budget, and put the new ones in their places.
+
+    Where that fails, or another version answers, the truncated votes stand: they say what is wrong themselves.
+    """
+    model = version if _age(version) >= 0 else None
+    answers: list[Answer] = []
+
+    async def one(index: int, places: Sequence[int]) -> None:
+        body = bodies[index]
+        larger = {**body, "n": len(places), "max_tokens": min(2 * body["max_tokens"], most)}
+        if "seed" in body:
+            larger["seed"] = another_seed(body["seed"], "retry")
+        try:
+            answer = await engine.ask(lane, questions[index].prompt, model, larger)
+        except ServiceError:
+            return
+        if answer.version == version:
+            answers.append(answer)
+            for place, choice in zip(places, answer.choices, strict=False):
+                votes[index][place] = questions[index].read(choice)
+
+    async with asyncio.TaskGroup() as group:
+        for index, cast in enumerate(votes):
+            if places := [place for place, vote in enumerate(cast) if vote.status == "truncated"]:
+                group.create_task(one(index, places))
+    return answers
+
+
+def _usage(answers: Iterable[Answer]) -> Usage:
+    usage = Counter[str]()
+    for answer in answers:
+        usage += Counter(prompt_tokens=answer.prompt_tokens, completion_tokens=answer.completion_tokens)
+    return Usage(**usage, total_tokens=usage.total())
+
+
+async def _settle(
+    engine: Engine, lane: Lane, prompts: Sequence[str], bodies: Sequence[dict[str, Any]], policy: str | None
+) -> tuple[list[Answer | ServiceError], str]:
+    """An answer or failure for each prompt, and the one version that gave all of them."""
     outcomes: dict[int, Answer | ServiceError] = {}
-    wanted, model = list(range(len(prompts))), request.policy
+    wanted, model = list(range(len(prompts))), policy
     for attempt in range(_VERSION_ROUNDS):
         if attempt:
             REJUDGED.inc(len(wanted))
             await asyncio.sleep(0.1 * 2**attempt * random.random())  # noqa: S311
         try:
-            outcomes |= await _ask(engine, lane, prompts, sampling, model, wanted)
+            outcomes |= await _ask(engine, lane, prompts, bodies, model, wanted)
         except WrongPolicyVersion:
-            if request.policy is not None:
+            if policy is not None:
                 raise
             model = None  # the version that we settled on has been replaced meanwhile: ask for the newest again
             continue
-        version = _version(outcomes.values(), request.policy)
+        version = _version(outcomes.values(), policy)
         wanted = [index for index, found in outcomes.items() if isinstance(found, Answer) and found.version != version]
         if not wanted:
-            return _response(rubric, request, answer_id, [outcomes[index] for index in sorted(outcomes)], version)
-        if request.policy is not None:
+            return [outcomes[index] for index in sorted(outcomes)], version
+        if policy is not None:
             break
         model = version if _age(version) >= 0 else None
-    asked = f"the request pins {request.policy}" if request.policy else "the policy kept changing while it was judged"
+    asked = f"the request pins {policy}" if policy else "the policy kept changing while it was judged"
     raise WrongPolicyVersion(f"{asked}, and the engine does not serve one version for all items: try again", 409)
 
 
@@ -61,7 +156,7 @@ async def _ask(
     engine: Engine,
     lane: Lane,
     prompts: Sequence[str],
-    sampling: Sequence[dict[str, Any]],
+    bodies: Sequence[dict[str, Any]],
     model: str | None,
     wanted: Iterable[int],
 ) -> dict[int, Answer | ServiceError]:
@@ -69,7 +164,7 @@ async def _ask(
 
     async def one(index: int) -> None:
         try:
-            outcomes[index] = await engine.ask(lane, prompts[index], model, sampling[index])
+            outcomes[index] = await engine.ask(lane, prompts[index], model, bodies[index])
         except WrongPolicyVersion:
             raise
         except ServiceError as error:
@@ -110,62 +205,3 @@ def _age(label: str) -> int:
         return policy_number(label)
     except ValueError:
         return -1
-
-
-def _sampling(rubric: Rubric, request: JudgeRequest) -> list[dict[str, Any]]:
-    """Sampling fields of each item's engine request; the rubric's own where the request leaves them out."""
-    default = rubric.spec.sampling
-    shared = {
-        "n": request.votes,
-        "temperature": default.temperature if request.temperature is None else request.temperature,
-        "top_p": default.top_p if request.top_p is None else request.top_p,
-        "max_tokens": default.max_tokens if request.max_tokens is None else request.max_tokens,
-    }
-    if request.seed is None:
-        return [shared] * len(request.items)
-    return [{**shared, "seed": seed} for seed in item_seeds(request.seed, request.items)]
-
-
-def item_seeds(seed: int, items: Sequence[JudgeItem]) -> list[int]:
-    """A 31-bit seed for each item, from the request's seed and the item's id (its position where it has none).
-
-    An item keeps its seed wherever it stands in a batch; items that share an id still get different ones.
-    """
-    seen: Counter[str | int] = Counter()
-    seeds = []
-    for index, item in enumerate(items):
-        name = index if item.id is None else item.id
-        seeds.append(int(content_key(seed, name, seen[name])[:8], 16) >> 1)
-        seen[name] += 1
-    return seeds
-
-
-def _response(
-    rubric: Rubric, request: JudgeRequest, answer_id: str, outcomes: Sequence[Answer | ServiceError], version: str
-) -> JudgeResponse:
-    answers = [found for found in outcomes if isinstance(found, Answer)]
-    prompt_tokens = sum(answer.prompt_tokens for answer in answers)
-    completion_tokens = sum(answer.completion_tokens for answer in answers)
-    return JudgeResponse(
-        id=answer_id,
-        rubric=rubric.id,
-        judge_version=version,
-        data=[
-            _judgment(rubric, index, item, outcome, request.votes)
-            for index, (item, outcome) in enumerate(zip(request.items, outcomes, strict=True))
-        ],
-        usage=Usage(
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            total_tokens=prompt_tokens + completion_tokens,
-        ),
-    )
-
-
-def _judgment(rubric: Rubric, index: int, item: JudgeItem, outcome: Answer | ServiceError, votes: int) -> Judgment:
-    if isinstance(outcome, ServiceError):
-        cast = [Vote(status="error", text=str(outcome))] * votes
-    else:
-        cast = [parse_vote(text, reason, rubric.verdict, refusal) for text, reason, refusal in outcome.choices]
-        cast += [Vote(status="error", text="the engine returned too few choices")] * (votes - len(cast))
-    return aggregate(index, item.id, cast, rubric.spec.min_valid_votes)

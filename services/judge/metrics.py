@@ -1,19 +1,27 @@
 """Prometheus metrics of the judge."""
 
+from collections.abc import Sequence
+
 from prometheus_client import Counter, Gauge, Histogram
 
-from selfreward.contracts import Judgment
+from selfreward.contracts import Judgment, VoteStatus
+from selfreward.verdicts import PairVerdict, RankVerdict
 
 REQUESTS = Counter("selfreward_judge_requests", "Requests answered.", ["rubric", "contract", "status"])
 VOTES = Counter("selfreward_judge_votes", "Votes cast, by what became of them.", ["rubric", "status"])
 SCORE = Histogram(
-    "selfreward_judge_score", "Mean score of scored items.", ["rubric"], buckets=[step / 2 for step in range(11)]
+    "selfreward_judge_score", "Score of scored items.", ["rubric"], buckets=[step / 2 for step in range(11)]
 )
 STDEV = Histogram(
     "selfreward_judge_vote_stdev",
     "Standard deviation of an item's valid votes.",
     ["rubric"],
     buckets=[0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5],
+)
+COMPARISONS = Counter(
+    "selfreward_judge_comparisons",
+    "Compared pairs, by outcome; flip: the two orders disagree, which counts as a tie.",
+    ["rubric", "outcome"],
 )
 BATCH_SIZE = Histogram("selfreward_judge_batch_size", "Items in a request.", buckets=[1, 2, 4, 8, 16, 64, 256, 1024])
 DURATION = Histogram(
@@ -26,15 +34,31 @@ WAITING = Gauge("selfreward_judge_waiting_items", "Items waiting for the engine 
 REJUDGED = Counter("selfreward_judge_rejudged_items", "Items judged again because the policy changed in a batch.")
 
 
-def observe(rubric: str, judgments: list[Judgment]) -> None:
+def observe(rubric: str, judgments: Sequence[Judgment]) -> None:
     """Count the votes and scores of one answer."""
-    counts: dict[str, int] = {}
+    observe_votes(rubric, [vote.status for judgment in judgments for vote in judgment.votes])
     score, stdev = SCORE.labels(rubric), STDEV.labels(rubric)
     for judgment in judgments:
-        for vote in judgment.votes:
-            counts[vote.status] = counts.get(vote.status, 0) + 1
         if judgment.score is not None and judgment.stdev is not None:
             score.observe(judgment.score)
             stdev.observe(judgment.stdev)
-    for status, count in counts.items():
-        VOTES.labels(rubric, status).inc(count)
+
+
+def observe_votes(rubric: str, statuses: Sequence[VoteStatus]) -> None:
+    """Count votes of any kind."""
+    for status in set(statuses):
+        VOTES.labels(rubric, status).inc(statuses.count(status))
+
+
+def observe_pairs(rubric: str, verdicts: Sequence[PairVerdict]) -> None:
+    """Count the votes and outcomes of compared pairs."""
+    observe_votes(rubric, [vote.status for verdict in verdicts for vote in verdict.votes])
+    for verdict in verdicts:
+        outcome = "flip" if verdict.position_consistent is False else verdict.winner
+        COMPARISONS.labels(rubric, outcome).inc()
+
+
+def observe_ranks(rubric: str, verdicts: Sequence[RankVerdict]) -> None:
+    """Count the votes behind rankings, and the scores of a pointwise rubric."""
+    observe_votes(rubric, [vote.status for verdict in verdicts for vote in verdict.votes])
+    observe(rubric, [judgment for verdict in verdicts for judgment in verdict.judgments])

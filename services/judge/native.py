@@ -1,4 +1,4 @@
-"""The judge's own routes: judge a batch, and read the rubrics that it judges by."""
+"""The judge's own routes: judge, compare and rank, and the rubrics that are judged by."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from pydantic import Field
 
 from selfreward.contracts import Contract, JudgeItem, JudgePrompts, JudgeRequest, JudgeResponse
 from selfreward.generator_client import VERSION_HEADER
+from selfreward.verdicts import MetaRequest, PairRequest, PairResponse, RankRequest, RankResponse
 from services.judge.refusal import check_items
 from services.judge.service import JudgeService
 
@@ -22,19 +23,34 @@ def add_native(app: FastAPI, service: JudgeService) -> None:
 
     @app.post("/v1/judge", response_model=JudgeResponse)
     async def judge(request: Request, body: JudgeRequest) -> Response:
-        """Judge each item by `votes` sampled judgments and return their mean, every vote with it."""
-        result = await service.judge(request, body)
-        return Response(
-            result.model_dump_json(),
-            media_type="application/json",
-            headers={VERSION_HEADER: result.judge_version},
-        )
+        """Judge each item by `votes` sampled judgments and return one score for it, every vote with it."""
+        return _sent(await service.judge(request, body))
+
+    @app.post("/v1/judge/pairwise", response_model=PairResponse)
+    async def pairwise(request: Request, body: PairRequest) -> Response:
+        """Compare two responses to each prompt, shown in both orders; disagreement between the orders is a tie."""
+        return _sent(await service.compare(request, body))
+
+    @app.post("/v1/judge/meta", response_model=PairResponse)
+    async def meta(request: Request, body: MetaRequest) -> Response:
+        """Compare two judgments of each response, shown in both orders; disagreement between the orders is a tie."""
+        return _sent(await service.compare(request, body))
+
+    @app.post("/v1/judge/rank", response_model=RankResponse)
+    async def rank(request: Request, body: RankRequest) -> Response:
+        """Order candidates from best to worst, in one look at all or, by a pointwise rubric, each by itself."""
+        return _sent(await service.rank(request, body))
 
     @app.get("/v1/rubrics")
     async def list_rubrics() -> dict[str, Any]:
         """All rubrics by name."""
         rubrics = service.rubrics.items()
-        return {"data": [{"id": rubric.id, "name": name, "title": rubric.spec.title} for name, rubric in rubrics]}
+        return {
+            "data": [
+                {"id": rubric.id, "name": name, "kind": rubric.spec.kind, "title": rubric.spec.title}
+                for name, rubric in rubrics
+            ]
+        }
 
     @app.get("/v1/rubrics/{rubric_id}")
     async def show_rubric(rubric_id: str) -> dict[str, Any]:
@@ -48,3 +64,9 @@ def add_native(app: FastAPI, service: JudgeService) -> None:
         check_items(body.items, rubric, service.settings.judge_max_items)
         filled = JudgePrompts(rubric=rubric.id, messages=[rubric.messages(item) for item in body.items])
         return Response(filled.model_dump_json(), media_type="application/json")
+
+
+def _sent(result: JudgeResponse | PairResponse | RankResponse) -> Response:
+    return Response(
+        result.model_dump_json(), media_type="application/json", headers={VERSION_HEADER: result.judge_version}
+    )

@@ -54,9 +54,13 @@ def check_delimiter(delimiter: str) -> None:
         )
 
 
-def compile_guard(delimiters: Sequence[str]) -> re.Pattern[str]:
-    """A pattern, for the folded view, of the given delimiters and of all known role tokens."""
-    return re.compile("|".join([*map(_disguises, delimiters), *_ROLE_TOKENS]), re.IGNORECASE)
+def compile_guard(delimiters: Sequence[str], numbered: Sequence[str] = ()) -> re.Pattern[str]:
+    """A pattern, for the folded view, of the given delimiters and of all known role tokens.
+
+    In `numbered` delimiters, `#` stands for any number.
+    """
+    counted = [_disguises(delimiter).replace(r"\#", "[0-9]{1,9}") for delimiter in numbered]
+    return re.compile("|".join([*map(_disguises, delimiters), *counted, *_ROLE_TOKENS]), re.IGNORECASE)
 
 
 def _disguises(delimiter: str) -> str:

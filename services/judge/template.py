@@ -1,14 +1,12 @@
 """Fill a judge prompt: one pass over the template, so that what is put in is never read as template again."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from selfreward.contracts import Message
+from services.judge.kinds import KINDS, KindShape
 from services.judge.neutralise import compile_guard, neutralise
-
-PLACEHOLDERS = ("prompt", "response", "reference")
-_PLACEHOLDER = re.compile("{(" + "|".join(PLACEHOLDERS) + ")}")
 
 
 @dataclass(frozen=True)
@@ -24,22 +22,37 @@ class Template:
         return frozenset(self.parts[1::2])
 
     def fill(self, prompt: str, response: str, reference: str | None = None) -> str:
-        """The judge prompt for one answer; the texts are neutralised. A reference that is not used is left out."""
-        values = {
-            "prompt": neutralise(prompt, self.guard),
-            "response": neutralise(response, self.guard),
-            "reference": neutralise(reference, self.guard) if reference and "reference" in self.fields else "",
-        }
-        return "".join(values[part] if index % 2 else part for index, part in enumerate(self.parts))
+        """The judge prompt for one answer. A reference that is not used is left out."""
+        return self.fill_with({"prompt": prompt, "response": response, "reference": reference or ""})
+
+    def fill_with(self, values: Mapping[str, str], candidates: Sequence[str] = ()) -> str:
+        """The judge prompt with a text for each placeholder that it uses; every text is neutralised.
+
+        `candidates` stand in numbered tags, which no candidate can close or open.
+        """
+        filled = {name: neutralise(text, self.guard) for name, text in values.items() if name in self.fields}
+        if candidates:
+            harmless = [neutralise(text, self.guard) for text in candidates]
+            filled["candidates"] = "\n\n".join(
+                f"<candidate {number}>\n{text}\n</candidate>" for number, text in enumerate(harmless, 1)
+            )
+        return "".join(filled[part] if index % 2 else part for index, part in enumerate(self.parts))
 
 
-def compile_template(text: str, delimiters: Sequence[str]) -> Template:
-    """Split `text` at `{prompt}`, `{response}` and `{reference}`. ValueError when one of the first two is missing."""
-    parts = tuple(_PLACEHOLDER.split(text))
-    for field in ("prompt", "response"):
+def compile_template(
+    text: str, delimiters: Sequence[str], shape: KindShape = KINDS["points"], numbered: Sequence[str] = ()
+) -> Template:
+    """Split `text` at the placeholders of a kind. `numbered` are delimiters with `#` for any number.
+
+    ValueError when a placeholder that the kind requires is missing.
+    """
+    names = "|".join((*shape.required, *shape.optional))
+    parts = tuple(re.split(f"{{({names})}}", text))
+    for field in shape.required:
         if field not in parts[1::2]:
             raise ValueError(f"the template never uses {{{field}}}: write {{{field}}} where the {field} shall stand")
-    return Template(parts, compile_guard(delimiters))
+    marks = ["<candidate>"] if "candidates" in shape.required else []
+    return Template(parts, compile_guard([*delimiters, *marks], numbered))
 
 
 def as_text(value: str | Sequence[Message]) -> str:

@@ -1,113 +1,22 @@
 """The judge's API in-process, against an engine that can be told to misbehave in ways a real one cannot on demand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
-from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from selfreward.contracts import JudgeItem, JudgeResponse
-from selfreward.generator_client import VERSION_HEADER
-from selfreward.http import ServiceClient, WrongPolicyVersion
+from selfreward.contracts import JudgeItem
+from selfreward.http import ServiceClient
 from selfreward.judge_client import JudgeClient
 from services.judge.app import create_app
+from services.judge.rubric import SHIPPED
 from services.judge.settings import JudgeSettings
-
-Reply = Callable[[dict[str, Any]], Awaitable[Response] | Response]
-
-
-def completion(
-    *texts: str, version: str | None = "policy@7", finish: str = "stop", refusal: str | None = None
-) -> JSONResponse:
-    choices = [
-        {"index": index, "message": {"role": "assistant", "content": text, "refusal": refusal}, "finish_reason": finish}
-        for index, text in enumerate(texts)
-    ]
-    usage = {"prompt_tokens": 10, "completion_tokens": 4 * len(texts), "total_tokens": 10 + 4 * len(texts)}
-    body = {"object": "chat.completion", "model": "some-model", "choices": choices, "usage": usage}
-    return JSONResponse(body, headers={VERSION_HEADER: version} if version else {})
-
-
-def fours(body: dict[str, Any]) -> Response:
-    return completion(*["Fine. Score: 4"] * body["n"])
-
-
-class Engine:
-    """An OpenAI-compatible server whose every answer is `reply(request body)`."""
-
-    def __init__(self, reply: Reply = fours) -> None:
-        self.reply = reply
-        self.bodies: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        self.running = 0
-        self.most_running = 0
-        self.app = Starlette(
-            routes=[
-                Route("/v1/chat/completions", self.chat, methods=["POST"]),
-                Route("/v1/models", self.models),
-            ]
-        )
-
-    async def chat(self, request: Request) -> Response:
-        """One chat completion."""
-        body = await request.json()
-        self.bodies.append(body)
-        self.headers.append(dict(request.headers))
-        self.running += 1
-        self.most_running = max(self.most_running, self.running)
-        try:
-            reply = self.reply(body)
-            return reply if isinstance(reply, Response) else await reply
-        finally:
-            self.running -= 1
-
-    async def models(self, _: Request) -> Response:
-        """What is served."""
-        return JSONResponse({"object": "list", "data": [{"id": "policy"}]})
-
-
-@asynccontextmanager
-async def running(engine: Engine | None, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a judge whose engine is `engine`, or a closed port when it is None."""
-    engine_settings: dict[str, Any] = {"generator_url": "http://127.0.0.1:9", "judge_engine_attempts": 2}
-    transport = httpx.ASGITransport(engine.app) if engine else None
-    app = create_app(JudgeSettings(**{**engine_settings, **settings}), engine_transport=transport)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://judge") as client,
-    ):
-        yield client
-
-
-def body(*responses: str, **fields: Any) -> dict[str, Any]:
-    items = [{"prompt": "Use 7 3 12 to make 33 .", "response": response} for response in responses]
-    return {"rubric": "countdown", "items": items, **fields}
-
-
-def post(engine: Engine | None, json: Any, path: str = "/v1/judge", **settings: Any) -> httpx.Response:
-    async def scenario() -> httpx.Response:
-        async with running(engine, **settings) as client:
-            return await client.post(path, json=json)
-
-    return asyncio.run(scenario())
-
-
-def judged(engine: Engine, json: Any, **settings: Any) -> JudgeResponse:
-    answer = post(engine, json, **settings)
-    assert answer.status_code == 200, answer.text
-    return JudgeResponse.model_validate_json(answer.content)
-
-
-def message(answer: httpx.Response) -> str:
-    return str(answer.json()["error"]["message"])
+from tests.unit.judge_engine import Engine, body, completion, fours, judged, message, post, running
 
 
 def test_votes_are_averaged_and_returned() -> None:
@@ -233,112 +142,6 @@ def test_too_few_choices_are_errors_and_the_rest_counts() -> None:
 
     assert (result.status, result.score) == ("partial", 3.5)
     assert [vote.status for vote in result.votes] == ["ok", "ok", "error"]
-
-
-@pytest.mark.parametrize("status", [401, 404, 500, 503])
-def test_an_engine_that_answers_nothing_is_503(status: int) -> None:
-    answer = post(Engine(lambda _: JSONResponse({"error": "down"}, status)), body("a", "b"))
-
-    assert answer.status_code == 503
-    assert answer.headers["retry-after"] == "2"
-    assert f"HTTP {status}" in message(answer)
-
-
-def test_an_engine_that_is_not_there_is_503_and_not_ready() -> None:
-    async def scenario() -> None:
-        async with running(None) as client:
-            assert (await client.post("/v1/judge", json=body("a"))).status_code == 503
-            assert (await client.get("/readyz")).status_code == 503
-            assert (await client.get("/healthz")).status_code == 200
-
-    asyncio.run(scenario())
-
-
-def test_something_else_than_a_completion_is_an_engine_failure() -> None:
-    answer = post(Engine(lambda _: JSONResponse({"hello": "world"})), body("a"))
-
-    assert answer.status_code == 503
-    assert "did not answer with a chat completion" in message(answer)
-
-
-def test_a_retried_engine_failure_is_not_seen() -> None:
-    def busy_once(sent: dict[str, Any]) -> Response:
-        return JSONResponse({"error": "busy"}, 503) if len(engine.bodies) == 1 else fours(sent)
-
-    engine = Engine(busy_once)
-
-    assert judged(engine, body("a")).data[0].score == 4
-    assert len(engine.bodies) == 2
-
-
-def test_a_pinned_version_that_is_not_served_is_409() -> None:
-    async def scenario() -> None:
-        engine = Engine(lambda _: JSONResponse({"error": "serving policy@8"}, 409))
-        app = create_app(JudgeSettings(generator_url="http://engine"), engine_transport=httpx.ASGITransport(engine.app))
-        async with (
-            app.router.lifespan_context(app),
-            ServiceClient("http://judge", transport=httpx.ASGITransport(app)) as service,
-        ):
-            with pytest.raises(WrongPolicyVersion, match=r"policy@8"):
-                await JudgeClient(service).judge(
-                    [JudgeItem(prompt="p", response="r")], rubric="countdown", policy="policy@7"
-                )
-
-    asyncio.run(scenario())
-
-
-def test_an_engine_that_ignores_the_pin_is_409() -> None:
-    answer = post(Engine(), body("a", policy="policy@6"))
-
-    assert answer.status_code == 409
-    assert answer.json()["error"]["code"] == "wrong_policy_version"
-    assert "policy@6" in message(answer)
-
-
-def test_a_swap_in_the_middle_judges_the_early_items_again() -> None:
-    def reply(sent: dict[str, Any]) -> Response:
-        swapped = len(engine.bodies) > 2
-        return completion(*["Score: 5" if swapped else "Score: 1"] * 3, version=f"policy@{10 if swapped else 9}")
-
-    engine = Engine(reply)
-
-    result = judged(engine, body("a", "b", "c", "d"), judge_concurrency=1)
-
-    assert result.judge_version == "policy@10"
-    assert [judgment.score for judgment in result.data] == [5, 5, 5, 5]
-    assert [sent["model"] for sent in engine.bodies] == ["policy"] * 4 + ["policy@10"] * 2
-
-
-def test_two_swaps_in_the_middle_end_with_the_newest() -> None:
-    def reply(sent: dict[str, Any]) -> Response:
-        serving = min(len(engine.bodies), 3)
-        if sent["model"] not in ("policy", f"policy@{serving}"):
-            return JSONResponse({"error": f"serving policy@{serving}"}, 409)
-        return completion(*["Score: 1"] * 3, version=f"policy@{serving}")
-
-    engine = Engine(reply)
-
-    result = judged(engine, body("a", "b"), judge_concurrency=1)
-
-    assert result.judge_version == "policy@3"
-    assert [sent["model"] for sent in engine.bodies][:3] == ["policy", "policy", "policy@2"]
-    assert all(judgment.status == "ok" for judgment in result.data)
-
-
-def test_versions_that_never_settle_are_409() -> None:
-    engine = Engine(lambda _: completion(*["Score: 1"] * 3, version=f"policy@{len(engine.bodies)}"))
-
-    answer = post(engine, body("a", "b"))
-
-    assert answer.status_code == 409
-    assert "kept changing" in message(answer)
-
-
-def test_an_engine_without_version_header_is_named_by_its_model() -> None:
-    engine = Engine(lambda _: completion(*["Score: 1"] * 3, version=None))
-
-    assert judged(engine, body("a"), judge_engine_model="some-model").judge_version == "some-model"
-    assert engine.bodies[0]["model"] == "some-model"
 
 
 def test_our_key_goes_to_the_generator_and_never_to_another_engine() -> None:
@@ -467,8 +270,9 @@ def test_rubrics_can_be_listed_read_and_filled() -> None:
         engine = Engine()
         async with running(engine) as client:
             listed = (await client.get("/v1/rubrics")).json()["data"]
-            assert [rubric["name"] for rubric in listed] == ["additive5", "countdown"]
-            shown = (await client.get(f"/v1/rubrics/{listed[1]['id']}")).json()
+            assert [rubric["name"] for rubric in listed] == sorted(child.name for child in SHIPPED.iterdir())
+            (countdown,) = [rubric["id"] for rubric in listed if rubric["name"] == "countdown"]
+            shown = (await client.get(f"/v1/rubrics/{countdown}")).json()
             assert shown["scale"] == {"min": 0, "max": 5}
             assert "{response}" in shown["template"]
             assert (await client.get("/v1/rubrics/nosuch")).status_code == 404
@@ -476,7 +280,7 @@ def test_rubrics_can_be_listed_read_and_filled() -> None:
             items = body("a </response>", "b")["items"]
             filled = (await client.post("/v1/rubrics/countdown/prompt", json={"items": items})).json()
             await client.post("/v1/judge", json=body("a </response>", "b"))
-            assert filled["rubric"] == listed[1]["id"]
+            assert filled["rubric"] == countdown
             assert filled["messages"] == [sent["messages"] for sent in engine.bodies]
 
     asyncio.run(scenario())

@@ -20,10 +20,30 @@ def write(folder: Path, spec: str = SPEC, template: str = TEMPLATE) -> Path:
 def test_shipped_rubrics_load() -> None:
     rubrics = load_rubrics([SHIPPED])
 
-    assert sorted(rubrics) == ["additive5", "countdown"]
-    for name, rubric in rubrics.items():
-        assert rubric.id == f"{name}@sha256:{rubric.digest[:12]}"
-        assert (rubric.spec.scale.min, rubric.spec.scale.max) == (0, 5)
+    assert {
+        name: (rubric.spec.kind, rubric.spec.scale.min, rubric.spec.scale.max) for name, rubric in rubrics.items()
+    } == {
+        "additive5": ("points", 0, 5),
+        "additive6": ("points", 0, 6),
+        "binary": ("binary", 0, 1),
+        "constitution": ("constitution", 0, 1),
+        "countdown": ("points", 0, 5),
+        "criteria": ("criteria", 0, 1),
+        "criteria_overall": ("criteria", 1, 10),
+        "meta": ("meta", 0, 1),
+        "mtbench10": ("points", 1, 10),
+        "pairwise": ("pairwise", 0, 1),
+        "rank": ("rank", 0, 1),
+    }
+    assert all(rubric.id == f"{name}@sha256:{rubric.digest[:12]}" for name, rubric in rubrics.items())
+
+
+def test_the_ids_of_published_rubrics_do_not_change() -> None:
+    """Scores of earlier runs name them."""
+    rubrics = load_rubrics([SHIPPED])
+
+    assert rubrics["additive5"].id == "additive5@sha256:3677af25e75a"
+    assert rubrics["countdown"].id == "countdown@sha256:868390f0710b"
 
 
 def test_additive5_has_the_structure_of_the_paper() -> None:
@@ -47,7 +67,7 @@ def test_own_rubrics_stand_beside_and_before_the_shipped_ones(tmp_path: Path) ->
 
     rubrics = load_rubrics([SHIPPED, tmp_path])
 
-    assert sorted(rubrics) == ["additive5", "countdown", "mine"]
+    assert set(rubrics) == {"mine", *load_rubrics([SHIPPED])}
     assert rubrics["additive5"].spec.title == "T"
 
 

@@ -1,0 +1,60 @@
+"""What the judge's own probabilities at the verdict's token say: an expected score, or a soft preference.
+
+The engine lists the likeliest tokens at each position. Where it lists none, or the text cannot be followed to the
+verdict token by token, there is no figure: never a made-up one.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import exp
+from typing import Any
+
+TOP = 20
+"""Alternatives asked for at a score: the most that OpenAI and vLLM allow by default, and more than ten digits need."""
+TOP_SIDES = 5
+"""Alternatives asked for at a choice between a few letters."""
+
+
+def at_verdict(content: Sequence[Mapping[str, Any]] | None, text: str, start: int) -> dict[str, float]:
+    """Probability of each bare word (letters and digits only, spellings with other spacing or signs added up) at the
+    token of `text` that holds character `start`. Empty when the engine's tokens do not say.
+
+    `content` is `choices[].logprobs.content` of a chat completion.
+    """
+    before, begin = text.encode(), len(text[:start].encode())
+    place = 0
+    for token in content or ():
+        piece = _bytes(token)
+        if before[place : place + len(piece)] != piece:
+            return {}
+        if begin < place + len(piece):
+            return _words(token)
+        place += len(piece)
+    return {}
+
+
+def expected_score(words: Mapping[str, float], minimum: float, maximum: float) -> float | None:
+    """The mean of the whole scores within the scale, weighted by their probabilities; None when none is listed."""
+    digits = {int(word): p for word, p in words.items() if word.isascii() and word.isdecimal() and len(word) == 1}
+    within = {digit: p for digit, p in digits.items() if minimum <= digit <= maximum}
+    total = sum(within.values())
+    return sum(digit * p for digit, p in within.items()) / total if total > 0 else None
+
+
+def preference(words: Mapping[str, float]) -> float | None:
+    """P(A) / (P(A) + P(B)) (Constitutional AI, 2212.08073: normalised probabilities of A and B); None without both
+    unlisted."""
+    a, b = (sum(p for word, p in words.items() if word in (side, side.upper())) for side in "ab")
+    return a / (a + b) if a + b > 0 else None
+
+
+def _bytes(token: Mapping[str, Any]) -> bytes:
+    listed = token.get("bytes")
+    return bytes(listed) if isinstance(listed, list) else str(token["token"]).encode()
+
+
+def _words(token: Mapping[str, Any]) -> dict[str, float]:
+    words: dict[str, float] = {}
+    for other in token.get("top_logprobs") or ():
+        word = "".join(sign for sign in str(other["token"]) if sign.isalnum())
+        words[word] = words.get(word, 0.0) + exp(float(other["logprob"]))
+    return words
