@@ -2,8 +2,8 @@
 
 import pytest
 
-from selfreward.contracts import Vote, VoteStatus
-from services.judge.aggregate import aggregate
+from selfreward.contracts import Aggregation, Vote, VoteStatus
+from services.judge.aggregate import aggregate, one_number
 
 
 def votes(*scores: float | VoteStatus) -> list[Vote]:
@@ -59,3 +59,37 @@ def test_the_most_frequent_failure_is_the_kind() -> None:
 def test_one_vote_is_enough_when_one_was_asked_for() -> None:
     assert aggregate(0, None, votes(3), min_valid_votes=2).status == "ok"
     assert aggregate(0, None, votes("refused"), min_valid_votes=2).status == "unscored"
+
+
+@pytest.mark.parametrize(
+    ("scores", "how", "score"),
+    [
+        ((5, 4, 5), "median", 5),
+        ((1, 4, 5, 5), "median", 4.5),
+        ((5, 4, 5), "majority", 5),
+        ((1, 0), "majority", 0),  # a divided vote earns no more than it is sure of
+        ((3, 4, 4, 3, 5), "majority", 3),
+        ((3.5, 4.5), "expected", 4),
+    ],
+)
+def test_other_ways_to_aggregate(scores: tuple[float, ...], how: Aggregation, score: float) -> None:
+    assert one_number(scores, how) == score
+
+
+@pytest.mark.parametrize(("scores", "share"), [((5, 4, 5), 2 / 3), ((4, 4), 1), ((1, 2, 3), 1 / 3)])
+def test_agreement_is_the_share_of_the_most_frequent_score(scores: tuple[float, ...], share: float) -> None:
+    assert aggregate(0, None, votes(*scores, "unparsed"), 1).agreement == pytest.approx(share)
+
+
+def test_expected_scores_are_averaged_and_their_deviation_is_given() -> None:
+    cast = [Vote(status="ok", score=4, expected=expected) for expected in (3.5, 4.5)]
+
+    judgment = aggregate(0, None, cast, 1, "expected")
+
+    assert (judgment.score, judgment.stdev, judgment.agreement) == (4.0, 0.5, 1.0)
+
+
+def test_the_reason_of_a_failure_is_passed_on() -> None:
+    cast = [Vote(status="out_of_range", reason="10 is not within 0 to 5")]
+
+    assert str(aggregate(0, None, cast, 1).failure_reason).endswith("(first: 10 is not within 0 to 5)")
