@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from selfreward.contracts import JudgeItem
 from selfreward.http import ServiceClient
-from selfreward.judge_client import JudgeClient
+from selfreward.judge_client import AsyncJudgeClient
 from services.judge.app import create_app
 from services.judge.rubric import SHIPPED
 from services.judge.settings import JudgeSettings
@@ -293,7 +293,7 @@ def test_the_client_fills_prompts_too() -> None:
             app.router.lifespan_context(app),
             ServiceClient("http://judge", transport=httpx.ASGITransport(app)) as service,
         ):
-            filled = await JudgeClient(service).prompts([JudgeItem(prompt="p", response="r")], rubric="countdown")
+            filled = await AsyncJudgeClient(service).prompts([JudgeItem(prompt="p", response="r")], rubric="countdown")
         assert filled.messages[0][0].content.endswith("Task : p Answer : r")
 
     asyncio.run(scenario())
