@@ -108,7 +108,9 @@ def _check_same_job(place: str, done: dict[str, Any], options: JudgeOptions) -> 
     if rubric not in (done["rubric"], done["rubric"].partition("@")[0]):
         raise RowError(f"{place} was judged by rubric {done['rubric']}, not {rubric}: use another --out")
     if len(done["votes"]) != votes:
-        raise RowError(f"{place} has {len(done['votes'])} votes, not {votes}: continue with as many, or use another --out")
+        raise RowError(
+            f"{place} has {len(done['votes'])} votes, not {votes}: continue with as many, or use another --out"
+        )
 
 
 def _judge_rest(

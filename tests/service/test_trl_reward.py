@@ -16,7 +16,7 @@ from selfreward import AsyncJudgeClient, JudgeClient
 from selfreward.adapters import async_trl_reward, trl_reward
 from tests.listening import listening_judge
 from tests.service.trainer_jobs import M0
-from tests.unit.test_judge_app import Engine, completion
+from tests.unit.judge_engine import Engine, completion
 
 with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
     # GRPO samples with transformers here; TRL would load vLLM and its compiler for a minute, only to be able to.

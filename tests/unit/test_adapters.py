@@ -25,7 +25,7 @@ from selfreward.adapters import (
 from selfreward.http import ServiceClient
 from selfreward.prometheus import PrometheusJudge
 from tests.listening import listening_judge
-from tests.unit.test_judge_app import Engine, completion
+from tests.unit.judge_engine import Engine, completion
 
 
 def by_words(sent: dict[str, Any]) -> Response:

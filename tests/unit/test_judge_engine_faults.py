@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from selfreward.contracts import JudgeItem
 from selfreward.http import ServiceClient, WrongPolicyVersion
-from selfreward.judge_client import JudgeClient
+from selfreward.judge_client import AsyncJudgeClient
 from services.judge.app import create_app
 from services.judge.settings import JudgeSettings
 from tests.unit.judge_engine import Engine, body, completion, fours, judged, message, post, running
@@ -60,7 +60,7 @@ def test_a_pinned_version_that_is_not_served_is_409() -> None:
             ServiceClient("http://judge", transport=httpx.ASGITransport(app)) as service,
         ):
             with pytest.raises(WrongPolicyVersion, match=r"policy@8"):
-                await JudgeClient(service).judge(
+                await AsyncJudgeClient(service).judge(
                     [JudgeItem(prompt="p", response="r")], rubric="countdown", policy="policy@7"
                 )
 

@@ -21,7 +21,7 @@ from selfreward.judge_files import Summary, judge_file
 from selfreward.judge_output import JudgedRows
 from selfreward.judge_rows import WRITTEN, Fields, RowError
 from tests.listening import listening_judge
-from tests.unit.test_judge_app import Engine, completion
+from tests.unit.judge_engine import Engine, completion
 
 
 def by_length(sent: dict[str, Any]) -> Response:
@@ -122,9 +122,7 @@ def test_a_judge_that_fails_in_the_middle_loses_nothing(tmp_path: Path) -> None:
     assert [row["source"] for row in read(out)] == list(range(300))
 
 
-def test_a_seed_gives_the_same_votes_after_an_interruption(
-    client: JudgeClient, engine: Engine, tmp_path: Path
-) -> None:
+def test_a_seed_gives_the_same_votes_after_an_interruption(client: JudgeClient, engine: Engine, tmp_path: Path) -> None:
     source, out = write(tmp_path / "in.jsonl", rows(20)), tmp_path / "out.jsonl"
     engine.bodies.clear()
     judged(client, source, out, seed=1)
@@ -161,9 +159,7 @@ def test_parquet_in_and_out(client: JudgeClient, tmp_path: Path) -> None:
     assert (again.rows, again.continued_at, again.histogram) == (40, 40, summary.histogram)
 
 
-def test_parquet_output_is_continued_from_its_partial_file(
-    client: JudgeClient, engine: Engine, tmp_path: Path
-) -> None:
+def test_parquet_output_is_continued_from_its_partial_file(client: JudgeClient, engine: Engine, tmp_path: Path) -> None:
     source, out, partial = (tmp_path / name for name in ("in.jsonl", "out.parquet", "out.parquet.partial.jsonl"))
     write(source, rows(30))
     judged(client, source, tmp_path / "first.jsonl")
