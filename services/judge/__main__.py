@@ -6,6 +6,7 @@ import uvicorn
 
 from selfreward.telemetry import configure_logging
 from services.judge.app import create_app
+from services.judge.keys import KeysError
 from services.judge.rubric import RubricError
 from services.judge.settings import DEFAULT_PORT, JudgeSettings
 
@@ -16,7 +17,7 @@ def main() -> None:
     configure_logging(settings.log_level)
     try:
         app = create_app(settings)
-    except RubricError as error:
+    except (KeysError, RubricError) as error:
         sys.exit(str(error))
     uvicorn.run(
         app,

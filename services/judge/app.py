@@ -8,12 +8,14 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from selfreward.aiohttp_transport import AiohttpTransport
 from selfreward.http import ServiceClient, ServiceError, WrongPolicyVersion
-from selfreward.settings import key_of
 from selfreward.telemetry import metrics_page
 from services.judge.engine import Engine
 from services.judge.errors import error_response, invalid_request
+from services.judge.fair import FairSlots
 from services.judge.judging import EngineUnavailable
+from services.judge.keys import load_keyring
 from services.judge.metrics import REQUESTS, WAITING
 from services.judge.middleware import Gate
 from services.judge.native import add_native
@@ -28,7 +30,7 @@ _READY_DEADLINE = 3.0
 def create_app(settings: JudgeSettings, engine_transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
     """The judge. `engine_transport` replaces the network towards the engine.
 
-    Raises RubricError when a rubric cannot be used.
+    Raises RubricError when a rubric cannot be used, KeysError when the keys file cannot.
     """
     rubrics = load_rubrics([SHIPPED, *([settings.judge_rubrics] if settings.judge_rubrics else [])])
     url, key = engine_url(settings), engine_key(settings)
@@ -37,11 +39,10 @@ def create_app(settings: JudgeSettings, engine_transport: httpx.AsyncBaseTranspo
         key,
         deadline=settings.judge_engine_deadline,
         attempts=settings.judge_engine_attempts,
-        max_connections=settings.judge_concurrency,
-        transport=engine_transport,
+        transport=engine_transport or AiohttpTransport(settings.judge_concurrency),
     )
     probe = ServiceClient(url, key, deadline=_READY_DEADLINE, attempts=1, max_connections=2, transport=engine_transport)
-    engine = Engine(engine_client, settings.judge_engine_model, settings.judge_concurrency)
+    engine = Engine(engine_client, settings.judge_engine_model, FairSlots(settings.judge_concurrency))
     WAITING.set_function(lambda: engine.slots.waiting)
 
     @asynccontextmanager
@@ -50,7 +51,12 @@ def create_app(settings: JudgeSettings, engine_transport: httpx.AsyncBaseTranspo
             yield
 
     app = FastAPI(title="selfreward judge", lifespan=lifespan)
-    app.add_middleware(Gate, api_key=key_of(settings), max_body_bytes=settings.judge_max_body_bytes)
+    app.add_middleware(
+        Gate,
+        keyring=load_keyring(settings),
+        routes=app.router.routes,
+        max_body_bytes=settings.judge_max_body_bytes,
+    )
     _add_error_handlers(app)
     add_native(app, JudgeService(settings, rubrics, engine))
     _add_health(app, probe)

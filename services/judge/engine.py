@@ -1,13 +1,13 @@
 """One question to the judging engine: all votes on one item in one chat request, to any OpenAI-compatible server."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from selfreward.generator_client import VERSION_HEADER
 from selfreward.http import ServiceClient, ServiceError
 from services.judge.fair import FairSlots, Lane
-from services.judge.metrics import ENGINE_INFLIGHT
+from services.judge.metrics import ENGINE_DURATION, ENGINE_INFLIGHT
 
 
 class Choice(NamedTuple):
@@ -28,13 +28,18 @@ class Answer:
     completion_tokens: int
 
 
+@dataclass(frozen=True)
 class Engine:
-    """`model` is what the engine is asked for when a request pins no version."""
+    """`model` is what the engine is asked for when a request pins no version; `caller` is whose turns it takes."""
 
-    def __init__(self, service: ServiceClient, model: str, concurrency: int) -> None:
-        self.service = service
-        self.model = model
-        self.slots = FairSlots(concurrency)
+    service: ServiceClient
+    model: str
+    slots: FairSlots
+    caller: str = ""
+
+    def for_caller(self, caller: str) -> "Engine":
+        """The same engine, asked on behalf of somebody."""
+        return replace(self, caller=caller)
 
     async def ask(self, lane: Lane, prompt: str, model: str | None, sampling: Mapping[str, Any]) -> Answer:
         """Sample judgments of one filled prompt.
@@ -42,8 +47,8 @@ class Engine:
         Raises WrongPolicyVersion when a pinned version is not served, ServiceError on any other failure.
         """
         body = {"model": model or self.model, "messages": [{"role": "user", "content": prompt}], **sampling}
-        async with self.slots.slot(lane):
-            with ENGINE_INFLIGHT.track_inprogress():
+        async with self.slots.slot(lane, self.caller):
+            with ENGINE_INFLIGHT.track_inprogress(), ENGINE_DURATION.time():
                 reply = await self.service.request("POST", "/v1/chat/completions", json=body)
         try:
             return _read(reply.json(), reply.headers.get(VERSION_HEADER))

@@ -1,23 +1,19 @@
 """What every route judges through, whichever contract it speaks: checks, admission, judging, metrics."""
 
-import asyncio
 import time
-from collections.abc import Coroutine
-from typing import Any, TypeVar
 
 from fastapi import Request
 
 from selfreward.contracts import JudgeRequest, JudgeResponse
 from selfreward.http import WrongPolicyVersion
+from services.judge.deadline import timeout_of, while_wanted
 from services.judge.engine import Engine
-from services.judge.errors import error_response
 from services.judge.judging import EngineUnavailable, judge_batch
+from services.judge.limits import Limits
 from services.judge.metrics import BATCH_SIZE, DURATION, REQUESTS, observe
 from services.judge.refusal import Refused, check_items, check_policy, find_rubric, overloaded
 from services.judge.rubric import Rubric
 from services.judge.settings import JudgeSettings
-
-Result = TypeVar("Result")
 
 
 class JudgeService:
@@ -27,6 +23,7 @@ class JudgeService:
         self.settings = settings
         self.rubrics = rubrics
         self.engine = engine
+        self.limits = Limits()
 
     def rubric(self, wanted: str) -> Rubric:
         """A rubric by name or id; Refused (404) when there is none."""
@@ -43,10 +40,13 @@ class JudgeService:
             rubric = self.rubric(body.rubric)
             check_items(body.items, rubric, self.settings.judge_max_items)
             check_policy(body.policy)
+            seconds = timeout_of(request)
             self.admit(len(body.items))
-            BATCH_SIZE.observe(len(body.items))
-            work = judge_batch(self.engine, rubric, body, f"judge-{request.state.request_id}")
-            result = await while_connected(request, work)
+            with self.limits.of(request.state.key).admitted(len(body.items)):
+                BATCH_SIZE.observe(len(body.items))
+                engine = self.engine.for_caller(request.state.key.name)
+                work = judge_batch(engine, rubric, body, f"judge-{request.state.request_id}")
+                result = await while_wanted(request, work, seconds)
             observe(rubric.name, result.data)
             status = 200
             return result
@@ -68,23 +68,3 @@ class JudgeService:
         waiting = self.engine.slots.waiting
         if waiting and waiting + items > self.settings.judge_max_waiting:
             raise overloaded(waiting)
-
-
-async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Do the work, but drop it when the client goes away: judging for nobody would delay everybody else."""
-    working = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnect(request))
-    try:
-        await asyncio.wait([working, gone], return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise Refused(error_response(499, "the client went away", "client_closed_request"))
-        return working.result()
-    finally:
-        for task in (working, gone):
-            task.cancel()
-        await asyncio.gather(working, gone, return_exceptions=True)
-
-
-async def _disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -28,6 +28,8 @@ class JudgeSettings(Settings):
     judge_max_items: int = Field(default=1024, ge=1, le=1024)
     """Items in one request."""
     judge_max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    judge_keys: Path | None = None
+    """TOML file with API keys, their scopes and limits (`services/judge/keys.py`), beside `api_key`."""
     judge_rubrics: Path | None = None
     """Folder with rubrics of your own, each `<name>/rubric.toml` and `<name>/template.txt`, beside the shipped ones."""
 
