@@ -1,7 +1,9 @@
 """The judge's HTTP API, wired together. Stateless: any number of replicas may stand behind one address."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import httpx
 from fastapi import FastAPI, Request, Response
@@ -10,7 +12,9 @@ from starlette.exceptions import HTTPException
 
 from selfreward.aiohttp_transport import AiohttpTransport
 from selfreward.http import ServiceClient, ServiceError, WrongPolicyVersion
+from selfreward.redis_client import connect_briefly
 from selfreward.telemetry import metrics_page
+from services.judge.cache import AnswerCache
 from services.judge.engine import Engine
 from services.judge.errors import error_response, invalid_request
 from services.judge.fair import FairSlots
@@ -23,34 +27,53 @@ from services.judge.refusal import Refused
 from services.judge.rubric import SHIPPED, load_rubrics
 from services.judge.service import JudgeService
 from services.judge.settings import JudgeSettings, engine_key, engine_url
+from services.judge.tracing import provider_from_environment, trace_requests, traced
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 _READY_DEADLINE = 3.0
 
 
-def create_app(settings: JudgeSettings, engine_transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
-    """The judge. `engine_transport` replaces the network towards the engine.
+def create_app(
+    settings: JudgeSettings,
+    engine_transport: httpx.AsyncBaseTransport | None = None,
+    tracer_provider: "TracerProvider | None" = None,
+) -> FastAPI:
+    """The judge. `engine_transport` replaces the network towards the engine, `tracer_provider` where traces go.
 
     Raises RubricError when a rubric cannot be used, KeysError when the keys file cannot.
     """
     rubrics = load_rubrics([SHIPPED, *([settings.judge_rubrics] if settings.judge_rubrics else [])])
+    provider = tracer_provider or provider_from_environment()
+    transport = engine_transport or AiohttpTransport(settings.judge_concurrency)
     url, key = engine_url(settings), engine_key(settings)
     engine_client = ServiceClient(
         url,
         key,
         deadline=settings.judge_engine_deadline,
         attempts=settings.judge_engine_attempts,
-        transport=engine_transport or AiohttpTransport(settings.judge_concurrency),
+        transport=traced(transport, provider) if provider else transport,
     )
-    probe = ServiceClient(url, key, deadline=_READY_DEADLINE, attempts=1, max_connections=2, transport=engine_transport)
-    engine = Engine(engine_client, settings.judge_engine_model, FairSlots(settings.judge_concurrency))
+    probe = ServiceClient(url, key, deadline=_READY_DEADLINE, attempts=1, max_connections=8, transport=engine_transport)
+    cache = None
+    if settings.judge_cache_seconds:
+        redis = connect_briefly(settings.judge_cache_url or settings.redis_url)
+        cache = AnswerCache(redis, settings.judge_cache_seconds)
+    engine = Engine(engine_client, probe, settings.judge_engine_model, FairSlots(settings.judge_concurrency), cache)
     WAITING.set_function(lambda: engine.slots.waiting)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with engine_client, probe:
             yield
+        if cache:
+            await cache.close()
+        if provider:
+            await asyncio.to_thread(provider.shutdown)
 
     app = FastAPI(title="selfreward judge", lifespan=lifespan)
+    app.state.draining = False
     app.add_middleware(
         Gate,
         keyring=load_keyring(settings),
@@ -60,6 +83,8 @@ def create_app(settings: JudgeSettings, engine_transport: httpx.AsyncBaseTranspo
     _add_error_handlers(app)
     add_native(app, JudgeService(settings, rubrics, engine))
     _add_health(app, probe)
+    if provider:
+        trace_requests(app, provider)
     return app
 
 
@@ -71,7 +96,9 @@ def _add_health(app: FastAPI, probe: ServiceClient) -> None:
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        """Ready when the judging engine answers."""
+        """Ready when the judging engine answers and this replica is not about to leave."""
+        if app.state.draining:
+            return error_response(503, "this replica is about to leave", "service_unavailable", code="draining")
         try:
             await probe.request("GET", "/v1/models")
         except ServiceError as error:

@@ -10,10 +10,12 @@ from services.judge.deadline import timeout_of, while_wanted
 from services.judge.engine import Engine
 from services.judge.judging import EngineUnavailable, judge_batch
 from services.judge.limits import Limits
+from services.judge.lookup import cache_mode
 from services.judge.metrics import BATCH_SIZE, DURATION, REQUESTS, observe
 from services.judge.refusal import Refused, check_items, check_policy, find_rubric, overloaded
 from services.judge.rubric import Rubric
 from services.judge.settings import JudgeSettings
+from services.judge.tracing import describe
 
 
 class JudgeService:
@@ -40,13 +42,15 @@ class JudgeService:
             rubric = self.rubric(body.rubric)
             check_items(body.items, rubric, self.settings.judge_max_items)
             check_policy(body.policy)
-            seconds = timeout_of(request)
+            seconds, cache = timeout_of(request), cache_mode(request.headers)
             self.admit(len(body.items))
             with self.limits.of(request.state.key).admitted(len(body.items)):
                 BATCH_SIZE.observe(len(body.items))
-                engine = self.engine.for_caller(request.state.key.name)
+                engine = self.engine.for_request(request.state.key.name, cache)
+                describe(rubric=rubric.id, items=len(body.items), votes=body.votes, request_id=request.state.request_id)
                 work = judge_batch(engine, rubric, body, f"judge-{request.state.request_id}")
                 result = await while_wanted(request, work, seconds)
+            describe(policy_version=result.judge_version)
             observe(rubric.name, result.data)
             status = 200
             return result

@@ -35,7 +35,7 @@ class HangingEngine:
     async def wait_for(self, asked: int, opened: int) -> None:
         """Return once so many questions came and so many connections are open; TimeoutError after 5 s."""
         async with asyncio.timeout(5):
-            while (self.asked, self.open) != (asked, opened):
+            while (self.asked, self.open) != (asked, opened):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 
@@ -49,7 +49,7 @@ async def serving(engine: HangingEngine, **settings: Any) -> AsyncIterator[str]:
     judge = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=1))
     async with server:
         running = asyncio.create_task(judge.serve())
-        while not judge.started:
+        while not judge.started:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         try:
             yield f"http://127.0.0.1:{port}"

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from services.judge.app import create_app
-from services.judge.keys import Key, KeysError, Keyring, load_keyring, load_keys
+from services.judge.keys import Key, Keyring, KeysError, load_keyring, load_keys
 from services.judge.middleware import Gate
 from services.judge.settings import JudgeSettings
 from tests.unit.test_judge_app import Engine, body, message, running
