@@ -186,7 +186,7 @@ def test_without_redis_the_judge_judges_and_says_it_once(caplog: pytest.LogCaptu
             started = time.monotonic()
             for _ in range(3):
                 await texts(client, seed=1)
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 30
         assert counted("unavailable") - before == 6
 
     with caplog.at_level(logging.WARNING):
