@@ -24,6 +24,8 @@ from services.generator.requests import Prepared, prepare
 CLIENT_CLOSED_REQUEST = 499
 # A request that kills the engine must not do so for ever.
 _MOST_ENGINES_LOST = 1
+# W3C trace context: the engine continues the caller's trace.
+_TRACE_HEADERS = ("traceparent", "tracestate")
 _log = logging.getLogger(__name__)
 
 
@@ -40,7 +42,8 @@ class Proxy:
         """The engine's answer to an allow-listed route. Raises ApiError."""
         raw = await self._read(request)
         prepared = prepare(route, raw, self._settings.max_sequences)
-        work = asyncio.create_task(self._answer(route, prepared))
+        trace = {name: value for name in _TRACE_HEADERS if (value := request.headers.get(name)) is not None}
+        work = asyncio.create_task(self._answer(route, prepared, trace))
         gone = asyncio.create_task(_disconnected(request))
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -61,12 +64,12 @@ class Proxy:
                 raise ApiError(413, message, code="body_too_long")
         return bytes(raw)
 
-    async def _answer(self, route: str, prepared: Prepared) -> Response:
+    async def _answer(self, route: str, prepared: Prepared, trace: dict[str, str]) -> Response:
         for attempt in range(self._settings.retries + 1):
             ticket = await self._admit(prepared)
             kept = False
             try:
-                reply = await self._send(route, prepared, ticket)
+                reply = await self._send(route, prepared, ticket, trace)
                 if prepared.stream and reply.is_success:
                     kept = True
                     return _Stream(self._gate, ticket, reply)
@@ -104,9 +107,9 @@ class Proxy:
             raise ApiError(409, message, "model", "wrong_policy_version")
         return ticket
 
-    async def _send(self, route: str, prepared: Prepared, ticket: Ticket) -> httpx.Response:
+    async def _send(self, route: str, prepared: Prepared, ticket: Ticket, trace: dict[str, str]) -> httpx.Response:
         content = prepared.content(ticket.label)
-        headers = {"content-type": "application/json", "accept-encoding": "identity"}
+        headers = {"content-type": "application/json", "accept-encoding": "identity", **trace}
         request = self._http.build_request("POST", f"{ticket.url}{route}", content=content, headers=headers)
         return await self._http.send(request, stream=True)
 

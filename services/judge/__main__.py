@@ -6,6 +6,8 @@ import uvicorn
 
 from selfreward.telemetry import configure_logging
 from services.judge.app import create_app
+from services.judge.drain import DrainingServer
+from services.judge.keys import KeysError
 from services.judge.rubric import RubricError
 from services.judge.settings import DEFAULT_PORT, JudgeSettings
 
@@ -16,16 +18,17 @@ def main() -> None:
     configure_logging(settings.log_level)
     try:
         app = create_app(settings)
-    except RubricError as error:
+    except (KeysError, RubricError) as error:
         sys.exit(str(error))
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port or DEFAULT_PORT,
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=30,
+        timeout_graceful_shutdown=settings.judge_drain_seconds,
     )
+    DrainingServer(config, app, settings.judge_drain_notice).run()
 
 
 if __name__ == "__main__":

@@ -1,19 +1,25 @@
 """The judge's HTTP API, wired together. Stateless: any number of replicas may stand behind one address."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import httpx
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from selfreward.aiohttp_transport import AiohttpTransport
 from selfreward.http import ServiceClient, ServiceError, WrongPolicyVersion
-from selfreward.settings import key_of
+from selfreward.redis_client import connect_briefly
 from selfreward.telemetry import metrics_page
+from services.judge.cache import AnswerCache
 from services.judge.engine import Engine
 from services.judge.errors import error_response, invalid_request
+from services.judge.fair import FairSlots
 from services.judge.judging import EngineUnavailable
+from services.judge.keys import load_keyring
 from services.judge.metrics import REQUESTS, WAITING
 from services.judge.middleware import Gate
 from services.judge.native import add_native
@@ -21,39 +27,64 @@ from services.judge.refusal import Refused
 from services.judge.rubric import SHIPPED, load_rubrics
 from services.judge.service import JudgeService
 from services.judge.settings import JudgeSettings, engine_key, engine_url
+from services.judge.tracing import provider_from_environment, trace_requests, traced
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 _READY_DEADLINE = 3.0
 
 
-def create_app(settings: JudgeSettings, engine_transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
-    """The judge. `engine_transport` replaces the network towards the engine.
+def create_app(
+    settings: JudgeSettings,
+    engine_transport: httpx.AsyncBaseTransport | None = None,
+    tracer_provider: "TracerProvider | None" = None,
+) -> FastAPI:
+    """The judge. `engine_transport` replaces the network towards the engine, `tracer_provider` where traces go.
 
-    Raises RubricError when a rubric cannot be used.
+    Raises RubricError when a rubric cannot be used, KeysError when the keys file cannot.
     """
     rubrics = load_rubrics([SHIPPED, *([settings.judge_rubrics] if settings.judge_rubrics else [])])
+    provider = tracer_provider or provider_from_environment()
+    transport = engine_transport or AiohttpTransport(settings.judge_concurrency)
     url, key = engine_url(settings), engine_key(settings)
     engine_client = ServiceClient(
         url,
         key,
         deadline=settings.judge_engine_deadline,
         attempts=settings.judge_engine_attempts,
-        max_connections=settings.judge_concurrency,
-        transport=engine_transport,
+        transport=traced(transport, provider) if provider else transport,
     )
-    probe = ServiceClient(url, key, deadline=_READY_DEADLINE, attempts=1, max_connections=2, transport=engine_transport)
-    engine = Engine(engine_client, settings.judge_engine_model, settings.judge_concurrency)
+    probe = ServiceClient(url, key, deadline=_READY_DEADLINE, attempts=1, max_connections=8, transport=engine_transport)
+    cache = None
+    if settings.judge_cache_seconds:
+        redis = connect_briefly(settings.judge_cache_url or settings.redis_url)
+        cache = AnswerCache(redis, settings.judge_cache_seconds)
+    engine = Engine(engine_client, probe, settings.judge_engine_model, FairSlots(settings.judge_concurrency), cache)
     WAITING.set_function(lambda: engine.slots.waiting)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with engine_client, probe:
             yield
+        if cache:
+            await cache.close()
+        if provider:
+            await asyncio.to_thread(provider.shutdown)
 
     app = FastAPI(title="selfreward judge", lifespan=lifespan)
-    app.add_middleware(Gate, api_key=key_of(settings), max_body_bytes=settings.judge_max_body_bytes)
+    app.state.draining = False
+    app.add_middleware(
+        Gate,
+        keyring=load_keyring(settings),
+        routes=app.router.routes,
+        max_body_bytes=settings.judge_max_body_bytes,
+    )
     _add_error_handlers(app)
     add_native(app, JudgeService(settings, rubrics, engine))
     _add_health(app, probe)
+    if provider:
+        trace_requests(app, provider)
     return app
 
 
@@ -65,7 +96,9 @@ def _add_health(app: FastAPI, probe: ServiceClient) -> None:
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        """Ready when the judging engine answers."""
+        """Ready when the judging engine answers and this replica is not about to leave."""
+        if app.state.draining:
+            return error_response(503, "this replica is about to leave", "service_unavailable", code="draining")
         try:
             await probe.request("GET", "/v1/models")
         except ServiceError as error:

@@ -1,4 +1,8 @@
-"""A bounded number of slots, shared fairly: a request of one item never waits behind a request of a thousand."""
+"""A bounded number of slots, shared fairly: first between callers, then between the requests of one caller.
+
+A request of one item never waits behind a request of a thousand, and a caller with a thousand requests gets no more
+turns than a caller with one.
+"""
 
 import asyncio
 from collections import deque
@@ -14,30 +18,34 @@ class Lane:
 
 
 class FairSlots:
-    """At most `limit` holders at a time. A freed slot goes to the next lane in turn, first come first served in it."""
+    """At most `limit` holders at a time.
+
+    A freed slot goes to the next caller in turn, of its lanes to the next in turn, and in that to who came first.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.in_use = 0
         self.waiting = 0
-        self._turns: deque[Lane] = deque()
+        self._turns: dict[str, deque[Lane]] = {}
+        """Lanes with somebody waiting, by caller; both in the order of their turns."""
 
     @asynccontextmanager
-    async def slot(self, lane: Lane) -> AsyncIterator[None]:
+    async def slot(self, lane: Lane, caller: str = "") -> AsyncIterator[None]:
         """Hold one slot for the length of the `async with`."""
         if self.in_use < self.limit:
             self.in_use += 1
         else:
-            await self._wait(lane)
+            await self._wait(lane, caller)
         try:
             yield
         finally:
             self._hand_over()
 
-    async def _wait(self, lane: Lane) -> None:
+    async def _wait(self, lane: Lane, caller: str) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not lane.waiting:
-            self._turns.append(lane)
+            self._turns.setdefault(caller, deque()).append(lane)
         lane.waiting.append(turn)
         self.waiting += 1
         try:
@@ -51,11 +59,20 @@ class FairSlots:
 
     def _hand_over(self) -> None:
         while self._turns:
-            lane = self._turns.popleft()
-            turn = lane.waiting.popleft()
-            if lane.waiting:
-                self._turns.append(lane)
+            turn = self._next()
             if not turn.done():
                 turn.set_result(None)
                 return
         self.in_use -= 1
+
+    def _next(self) -> asyncio.Future[None]:
+        """Take who is next; caller and lane go to the end of their lines."""
+        caller = next(iter(self._turns))
+        lanes = self._turns.pop(caller)
+        lane = lanes.popleft()
+        turn = lane.waiting.popleft()
+        if lane.waiting:
+            lanes.append(lane)
+        if lanes:
+            self._turns[caller] = lanes
+        return turn

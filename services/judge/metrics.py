@@ -27,7 +27,22 @@ BATCH_SIZE = Histogram("selfreward_judge_batch_size", "Items in a request.", buc
 DURATION = Histogram(
     "selfreward_judge_request_duration_seconds",
     "Time from a request's arrival to its answer.",
-    buckets=[0.1, 0.3, 1, 3, 10, 30, 100, 300, 600],
+    buckets=[0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 600],
+)
+REFUSED = Counter(
+    "selfreward_judge_refused",
+    "Requests not taken on: unauthenticated, forbidden, too_large, rate, concurrency.",
+    ["key", "reason"],
+)
+CACHE = Counter(
+    "selfreward_judge_cache",
+    "Items looked up in the result cache: hit, miss, refresh, unversioned (engine) or unavailable (Redis).",
+    ["result"],
+)
+ENGINE_DURATION = Histogram(
+    "selfreward_judge_engine_duration_seconds",
+    "Time of one item's engine request, retries included, waiting for a slot not.",
+    buckets=[0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300],
 )
 ENGINE_INFLIGHT = Gauge("selfreward_judge_engine_inflight_requests", "Requests at the engine now.")
 WAITING = Gauge("selfreward_judge_waiting_items", "Items waiting for the engine now.")

@@ -1,26 +1,40 @@
-"""What every request passes first: a request id, the API key, and the limit on the size of its body."""
+"""What every request passes first: a request id, the API key and its scope, and the limit on the size of its body."""
 
 import re
 import uuid
+from collections.abc import Sequence
 
+from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from selfreward.auth import authorised
 from services.judge.errors import error_response
+from services.judge.keys import Key, Keyring
+from services.judge.metrics import REFUSED
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _OPEN = ("/healthz", "/readyz")
 
 
 class Gate:
-    """ASGI middleware. `scope["state"]["request_id"]` is the id; it goes back as `X-Request-Id`."""
+    """ASGI middleware. `request.state` then has `request_id`, which goes back as `X-Request-Id`, and the `key`.
 
-    def __init__(self, app: ASGIApp, api_key: str | None, max_body_bytes: int) -> None:
+    Routes declared with `openapi_extra={"x-scope": "admin"}` need that scope; all others need `judge`.
+    """
+
+    def __init__(self, app: ASGIApp, keyring: Keyring, routes: Sequence[BaseRoute], max_body_bytes: int) -> None:
         self.app = app
-        self.api_key = api_key
+        self.keyring = keyring
         self.max_body_bytes = max_body_bytes
+        # The application has all its routes by the time its first request builds the middleware.
+        self.admin_routes = [
+            route
+            for route in routes
+            if isinstance(route, APIRoute) and (route.openapi_extra or {}).get("x-scope") == "admin"
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -30,30 +44,44 @@ class Gate:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        key = self.keyring.find(headers)
+        state = scope.setdefault("state", {})
+        state |= {"request_id": request_id, "key": key}
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
-        if scope["path"] not in _OPEN and not authorised(headers, self.api_key):
-            refused = error_response(
+        refused = None if scope["path"] in _OPEN else self._refusal(scope, headers, key)
+        if refused is not None:
+            await refused(scope, receive, send_with_id)
+            return
+        await self.app(scope, self._counted(receive), send_with_id)
+
+    def _refusal(self, scope: Scope, headers: Headers, key: Key | None) -> Response | None:
+        if key is None:
+            REFUSED.labels("", "unauthenticated").inc()
+            return error_response(
                 401,
                 "the API key is missing or wrong: send `Authorization: Bearer <key>`",
                 "authentication_error",
                 code="invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-            await refused(scope, receive, send_with_id)
-            return
+        needed = "admin" if self._is_admin(scope) else "judge"
+        if needed not in key.scopes:
+            REFUSED.labels(key.name, "forbidden").inc()
+            message = f"key {key.name!r} lacks the scope {needed!r}: use a key that has it, or add it to the keys file"
+            return error_response(403, message, "permission_error", code="missing_scope")
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self.max_body_bytes:
-            await error_response(413, self._too_large(), "invalid_request_error", code="request_too_large")(
-                scope, receive, send_with_id
-            )
-            return
-        await self.app(scope, self._counted(receive), send_with_id)
+            REFUSED.labels(key.name, "too_large").inc()
+            return error_response(413, self._too_large(), "invalid_request_error", code="request_too_large")
+        return None
+
+    def _is_admin(self, scope: Scope) -> bool:
+        return any(route.matches(scope)[0] is Match.FULL for route in self.admin_routes)
 
     def _too_large(self) -> str:
         return f"the body has more than {self.max_body_bytes} bytes: send fewer items in one request"

@@ -1,8 +1,7 @@
 """What every route judges through, whichever contract it speaks: checks, admission, judging, metrics."""
 
-import asyncio
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -11,10 +10,12 @@ from fastapi import Request
 from selfreward.contracts import JudgeRequest, JudgeResponse
 from selfreward.http import WrongPolicyVersion
 from selfreward.verdicts import MetaRequest, PairRequest, PairResponse, RankRequest, RankResponse
+from services.judge.deadline import timeout_of, while_wanted
 from services.judge.engine import Engine
-from services.judge.errors import error_response
 from services.judge.judging import EngineUnavailable
 from services.judge.kinds import POINTWISE
+from services.judge.limits import Limits
+from services.judge.lookup import cache_mode
 from services.judge.metrics import BATCH_SIZE, DURATION, REQUESTS, observe, observe_pairs, observe_ranks
 from services.judge.pairs import compare_judgements, compare_responses
 from services.judge.pointwise import judge_batch
@@ -32,8 +33,9 @@ from services.judge.refusal import (
 )
 from services.judge.rubric import Rubric
 from services.judge.settings import JudgeSettings
+from services.judge.tracing import describe
 
-Result = TypeVar("Result")
+Result = TypeVar("Result", JudgeResponse, PairResponse, RankResponse)
 
 
 class JudgeService:
@@ -43,6 +45,7 @@ class JudgeService:
         self.settings = settings
         self.rubrics = rubrics
         self.engine = engine
+        self.limits = Limits()
 
     def rubric(self, wanted: str) -> Rubric:
         """A rubric by name or id; Refused (404) when there is none."""
@@ -58,8 +61,13 @@ class JudgeService:
             check_items(body.items, rubric, self.settings.judge_max_items)
             check_aggregation(body.aggregation, rubric)
             check_policy(body.policy)
-            self.admit(len(body.items))
-            result = await while_connected(request, judge_batch(self.engine, rubric, body, answer_id(request)))
+            result = await self._perform(
+                request,
+                rubric,
+                len(body.items),
+                body.votes,
+                lambda engine: judge_batch(engine, rubric, body, answer_id(request)),
+            )
             observe(rubric.name, result.data)
             return result
 
@@ -73,14 +81,13 @@ class JudgeService:
             items = body.entries if isinstance(body, MetaRequest) else body.items
             check_pairs(items, rubric, self.settings.judge_max_items)
             check_policy(body.policy)
-            self.admit(len(items) * (2 if body.swap else 1))
-            name = answer_id(request)
-            result = await while_connected(
-                request,
-                compare_judgements(self.engine, rubric, body, name)
-                if isinstance(body, MetaRequest)
-                else compare_responses(self.engine, rubric, body, name),
-            )
+
+            def work(engine: Engine) -> Coroutine[Any, Any, PairResponse]:
+                if isinstance(body, MetaRequest):
+                    return compare_judgements(engine, rubric, body, answer_id(request))
+                return compare_responses(engine, rubric, body, answer_id(request))
+
+            result = await self._perform(request, rubric, len(items) * (2 if body.swap else 1), body.votes, work)
             observe_pairs(rubric.name, result.data)
             return result
 
@@ -93,10 +100,31 @@ class JudgeService:
             check_criteria(rubric)
             check_policy(body.policy)
             looks = 2 if body.swap else 1
-            self.admit(sum(looks if rubric.spec.kind == "rank" else len(item.candidates) for item in items))
-            result = await while_connected(request, rank(self.engine, rubric, body, answer_id(request)))
+            questions = sum(looks if rubric.spec.kind == "rank" else len(item.candidates) for item in items)
+            result = await self._perform(
+                request, rubric, questions, body.votes, lambda engine: rank(engine, rubric, body, answer_id(request))
+            )
             observe_ranks(rubric.name, result.data)
             return result
+
+    async def _perform(
+        self,
+        request: Request,
+        rubric: Rubric,
+        questions: int,
+        votes: int,
+        work: Callable[[Engine], Coroutine[Any, Any, Result]],
+    ) -> Result:
+        """Admit so many questions of the caller and have them answered, within its limits and its patience."""
+        seconds, cache = timeout_of(request), cache_mode(request.headers)
+        self.admit(questions)
+        with self.limits.of(request.state.key).admitted(questions):
+            BATCH_SIZE.observe(questions)
+            describe(rubric=rubric.id, items=questions, votes=votes, request_id=request.state.request_id)
+            engine = self.engine.for_request(request.state.key.name, cache)
+            result = await while_wanted(request, work(engine), seconds)
+        describe(policy_version=result.judge_version)
+        return result
 
     @contextmanager
     def counted(self, wanted: str, contract: str) -> Iterator[None]:
@@ -124,29 +152,8 @@ class JudgeService:
         waiting = self.engine.slots.waiting
         if waiting and waiting + items > self.settings.judge_max_waiting:
             raise overloaded(waiting)
-        BATCH_SIZE.observe(items)
 
 
 def answer_id(request: Request) -> str:
     """Id of the answer to a request."""
     return f"judge-{request.state.request_id}"
-
-
-async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Do the work, but drop it when the client goes away: judging for nobody would delay everybody else."""
-    working = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnect(request))
-    try:
-        await asyncio.wait([working, gone], return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise Refused(error_response(499, "the client went away", "client_closed_request"))
-        return working.result()
-    finally:
-        for task in (working, gone):
-            task.cancel()
-        await asyncio.gather(working, gone, return_exceptions=True)
-
-
-async def _disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

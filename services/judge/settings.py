@@ -28,6 +28,16 @@ class JudgeSettings(Settings):
     judge_max_items: int = Field(default=1024, ge=1, le=1024)
     """Items in one request."""
     judge_max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    judge_cache_seconds: int = Field(default=86_400, ge=0)
+    """How long an answer of the engine is kept for the same question; 0: no result cache."""
+    judge_cache_url: str | None = None
+    """Redis of the result cache, best one with `maxmemory` and `allkeys-lru`; by default `redis_url`."""
+    judge_drain_notice: float = Field(default=1.0, ge=0)
+    """Seconds between SIGTERM, when `/readyz` turns 503, and the end of accepting connections."""
+    judge_drain_seconds: int = Field(default=30, ge=0)
+    """How long requests in flight may go on after that."""
+    judge_keys: Path | None = None
+    """TOML file with API keys, their scopes and limits (`services/judge/keys.py`), beside `api_key`."""
     judge_rubrics: Path | None = None
     """Folder with rubrics of your own, each `<name>/rubric.toml` and `<name>/template.txt`, beside the shipped ones."""
 

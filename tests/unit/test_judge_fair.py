@@ -62,3 +62,36 @@ def test_a_cancelled_wait_gives_its_slot_on() -> None:
         assert (slots.in_use, slots.waiting) == (0, 0)
 
     asyncio.run(scenario())
+
+
+def test_callers_take_turns_however_many_requests_they_have() -> None:
+    async def scenario() -> list[str]:
+        slots, order = FairSlots(1), list[str]()
+
+        async def work(lane: Lane, caller: str, name: str) -> None:
+            async with slots.slot(lane, caller):
+                order.append(name)
+                await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as group:
+            for request in range(50):
+                lane = Lane()
+                for item in range(4):
+                    group.create_task(work(lane, "bulk", f"bulk{request}.{item}"))
+            await asyncio.sleep(0)
+            lanes = [Lane(), Lane()]
+            for item in range(2):
+                for index, lane in enumerate(lanes):
+                    group.create_task(work(lane, "interactive", f"call{index}.{item}"))
+        assert (slots.in_use, slots.waiting) == (0, 0)
+        return order
+
+    order = asyncio.run(scenario())
+
+    assert len(order) == 204
+    # Every other turn is the interactive caller's until it has nothing left, by turns over its two requests.
+    first = order.index("call0.0")
+    assert first <= 3  # it came when a slot had been handed on already
+    assert order[first : first + 8 : 2] == ["call0.0", "call1.0", "call0.1", "call1.1"]
+    bulk = [name for name in order if name.startswith("bulk")]
+    assert [name.partition(".")[2] for name in bulk[1:50]] == ["0"] * 49

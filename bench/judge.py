@@ -1,0 +1,228 @@
+"""What the judge costs: the same judgments through it and straight from its vLLM, by turns in one run.
+
+Writes bench/results/judge.json:
+- `throughput`: judgments/s of a batch with 64 items in flight, k=3 votes each (ratio_to_raw 1.0: the judge is free);
+- `latency`: one item at a time, each asked both ways with the same seed, so both sample the same words;
+- `gain`: judgments/s of asking k votes in one request and of the prefix cache, over k requests without it.
+
+The judge talks to vLLM directly, and its result cache is off. The raw client is aiohttp, the fastest at hand.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from bench.gateway import MODEL, ROOT, engine_url
+from selfreward.child import log_tail, start_child, stop_child
+from selfreward.contracts import JudgeItem
+from selfreward.redis_server import free_port, start_redis
+from services.judge.judging import item_seeds
+
+VOTES = 3
+IN_FLIGHT = 64
+RUBRIC = "countdown"
+
+
+def items(count: int) -> list[dict[str, Any]]:
+    """Answers to Countdown problems, right and wrong, no two alike."""
+    made = []
+    for index in range(count):
+        a, b, c = 1 + index % 15, 1 + index * 7 % 15, 1 + index * 11 % 15
+        response = f"{a} * {b} = {a * b} ; {a * b} + {c} = {a * b + c + index % 2}"
+        made.append({"id": str(index), "prompt": f"Use {a} {b} {c} to make {a * b + c} .", "response": response})
+    return made
+
+
+class Bench:
+    """The judge's address, the engine's, and what the judge sends to it for each item."""
+
+    def __init__(self, http: aiohttp.ClientSession, judge: str, engine: str) -> None:
+        self.http = http
+        self.judge = judge
+        self.engine = engine
+        self.bodies: list[dict[str, Any]] = []
+
+    async def post(self, url: str, body: dict[str, Any]) -> Any:
+        """The answer to a request, read and parsed."""
+        async with self.http.post(url, json=body) as reply:
+            content = await reply.read()
+            if reply.status != 200:
+                raise RuntimeError(f"{url} answered {reply.status}: {content[:500]!r}")
+            return json.loads(content)
+
+    async def fill(self, batch: Sequence[dict[str, Any]]) -> None:
+        """Have the judge fill its prompts, letter for letter as it sends them, with its rubric's sampling."""
+        filled = await self.post(f"{self.judge}/v1/rubrics/{RUBRIC}/prompt", {"items": batch})
+        async with self.http.get(f"{self.judge}/v1/rubrics/{RUBRIC}") as reply:
+            sampling = (await reply.json())["sampling"]
+        self.bodies = [
+            {"model": "policy", "messages": messages, "n": VOTES, **sampling} for messages in filled["messages"]
+        ]
+
+    async def raw(self, bodies: Sequence[dict[str, Any]], in_flight: int = IN_FLIGHT) -> float:
+        """Seconds that the engine takes for the requests."""
+        slots = asyncio.Semaphore(in_flight)
+
+        async def one(body: dict[str, Any]) -> None:
+            async with slots:
+                await self.post(f"{self.engine}/v1/chat/completions", body)
+
+        started = time.perf_counter()
+        await asyncio.gather(*map(one, bodies))
+        return time.perf_counter() - started
+
+    async def judged(self, batch: Sequence[dict[str, Any]], seed: int | None = None) -> float:
+        """Seconds that the judge takes for the items, sent as one request."""
+        body = {"rubric": RUBRIC, "items": batch, "votes": VOTES, **({} if seed is None else {"seed": seed})}
+        started = time.perf_counter()
+        answer = await self.post(f"{self.judge}/v1/judge", body)
+        seconds = time.perf_counter() - started
+        if any(vote["status"] == "error" for judgment in answer["data"] for vote in judgment["votes"]):
+            raise RuntimeError("the engine failed to cast some votes: the rates would not be comparable")
+        return seconds
+
+
+async def throughput(bench: Bench, batch: Sequence[dict[str, Any]], rounds: int) -> dict[str, Any]:
+    """Both ways by turns, `rounds` times, after one unmeasured turn each."""
+    rates: dict[str, list[float]] = {"raw": [], "judge": []}
+    ways: dict[str, Callable[[], Awaitable[float]]] = {
+        "raw": lambda: bench.raw(bench.bodies),
+        "judge": lambda: bench.judged(batch),
+    }
+    for turn in range(rounds + 1):
+        for name, way in ways.items():
+            rate = VOTES * len(batch) / await way()
+            if turn:
+                rates[name].append(rate)
+                print(f"{name:<8}{rate:8.0f} judgments/s")
+    ratios = [judge / raw for judge, raw in zip(rates["judge"], rates["raw"], strict=True)]
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    return {"judgments_per_second": medians, "ratio_to_raw": statistics.median(ratios), "ratios": ratios}
+
+
+async def latency(bench: Bench, batch: Sequence[dict[str, Any]], pairs: int) -> dict[str, Any]:
+    """Each item asked both ways with one seed, in changing order, nothing else running."""
+    taken: dict[str, list[float]] = {"raw": [], "judge": []}
+    for turn in range(-10, pairs):  # ten unmeasured pairs first
+        index, seed = turn % len(batch), turn + 10
+        item = batch[index]
+        (own_seed,) = item_seeds(seed, [JudgeItem.model_validate(item)])
+        for name in ("raw", "judge") if turn % 2 else ("judge", "raw"):
+            if name == "raw":
+                seconds = await bench.raw([{**bench.bodies[index], "seed": own_seed}])
+            else:
+                seconds = await bench.judged([item], seed)
+            if turn >= 0:
+                taken[name].append(seconds)
+    added = [judge - raw for judge, raw in zip(taken["judge"], taken["raw"], strict=True)]
+    quarters = statistics.quantiles(added, n=4)
+    return {
+        "p50_ms": {name: statistics.median(values) * 1000 for name, values in taken.items()},
+        "added_p50_ms": quarters[1] * 1000,
+        "added_p25_ms": quarters[0] * 1000,
+        "added_p75_ms": quarters[2] * 1000,
+        "pairs": pairs,
+    }
+
+
+async def gain(bench: Bench, rounds: int) -> dict[str, Any]:
+    """Judgments/s of the engine for four ways to ask for k votes, by turns; the sequences in flight are as many."""
+
+    def bodies(separate: bool, cached: bool) -> list[dict[str, Any]]:
+        made = [{**body, "n": 1} for body in bench.bodies for _ in range(VOTES)] if separate else bench.bodies
+        return made if cached else [{**body, "cache_salt": uuid.uuid4().hex} for body in made]
+
+    ways = {
+        "separate_requests_no_prefix_cache": (True, False),
+        "separate_requests": (True, True),
+        "one_request_no_prefix_cache": (False, False),
+        "one_request": (False, True),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds + 1):
+        for name, (separate, cached) in ways.items():
+            seconds = await bench.raw(bodies(separate, cached), IN_FLIGHT * (VOTES if separate else 1))
+            if turn:
+                rates[name].append(VOTES * len(bench.bodies) / seconds)
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    naive = medians["separate_requests_no_prefix_cache"]
+    return {"judgments_per_second": medians, "over_naive": {name: rate / naive for name, rate in medians.items()}}
+
+
+async def measure(judge: str, engine: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """All three parts, one after the other."""
+    batch = items(arguments.items)
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=600)) as http:
+        bench = Bench(http, judge, engine)
+        await bench.fill(batch)
+        return {
+            "throughput": await throughput(bench, batch, arguments.rounds),
+            "latency": await latency(bench, batch, arguments.pairs),
+            "gain": await gain(bench, arguments.rounds),
+        }
+
+
+async def until_ready(url: str, log: Path, seconds: float = 60.0) -> None:
+    """Return when the judge serves; RuntimeError with the end of its log when it does not."""
+    deadline = time.monotonic() + seconds
+    async with aiohttp.ClientSession() as http:
+        while time.monotonic() < deadline:
+            try:
+                async with http.get(f"{url}/readyz") as reply:
+                    if reply.status == 200:
+                        return
+            except aiohttp.ClientConnectionError:
+                pass
+            await asyncio.sleep(0.2)
+    raise RuntimeError(f"the judge is not ready after {seconds:g} s; {log} ends:\n{log_tail(log)}")
+
+
+def main() -> None:
+    """Start Redis, a generator for its engine, and a judge; measure; write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--items", type=int, default=512)
+    parser.add_argument("--pairs", type=int, default=200)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, judge_url = Path(scratch), f"http://127.0.0.1:{free_port()}"
+        redis_port = free_port()
+        redis = start_redis(folder / "redis", redis_port)
+        log = folder / "generator.log"
+        shared = {"SELFREWARD_REDIS_URL": f"redis://127.0.0.1:{redis_port}/0"}
+        own = {"MODEL": str(MODEL), "WORK_DIR": scratch, "ARTIFACTS": f"{scratch}/artifacts", "PORT": str(free_port())}
+        environment = shared | {f"SELFREWARD_{name}": value for name, value in own.items()}
+        generator = start_child([sys.executable, "-m", "services.generator"], log, environment)
+        judge = None
+        try:
+            engine = engine_url(log)
+            own = {"ENGINE_URL": engine, "CACHE_SECONDS": "0", "CONCURRENCY": str(IN_FLIGHT)}
+            environment = shared | {f"SELFREWARD_JUDGE_{name}": value for name, value in own.items()}
+            environment["SELFREWARD_PORT"] = judge_url.rpartition(":")[2]
+            judge = start_child([sys.executable, "-m", "services.judge"], folder / "judge.log", environment)
+            asyncio.run(until_ready(judge_url, folder / "judge.log"))
+            result = asyncio.run(measure(judge_url, engine, arguments))
+        finally:
+            for process in filter(None, (judge, generator, redis)):
+                stop_child(process)
+    command = f"python -m bench.judge --rounds {arguments.rounds} --items {arguments.items} --pairs {arguments.pairs}"
+    out = ROOT / "bench" / "results" / "judge.json"
+    setting = {"votes": VOTES, "in_flight": IN_FLIGHT, "rubric": RUBRIC, "model": str(MODEL.relative_to(ROOT))}
+    out.write_text(json.dumps({"command": command, **setting, **result}, indent=1) + "\n")
+    ratio, added = result["throughput"]["ratio_to_raw"], result["latency"]["added_p50_ms"]
+    print(f"ratio to raw {ratio:.3f}, added p50 {added:.1f} ms; {out}")
+
+
+if __name__ == "__main__":
+    main()

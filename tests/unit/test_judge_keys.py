@@ -1,0 +1,151 @@
+"""Who is let in: a keys file is checked to the field, keys are compared by hash, and scopes are held to."""
+
+import asyncio
+import hashlib
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from services.judge.app import create_app
+from services.judge.keys import Key, Keyring, KeysError, load_keyring, load_keys
+from services.judge.middleware import Gate
+from services.judge.settings import JudgeSettings
+from tests.unit.test_judge_app import Engine, body, message, running
+
+
+def sha256(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def keys_file(folder: Path, **entries: str) -> Path:
+    """A keys file with, for each name, a key that is the name itself and further lines of TOML."""
+    path = folder / "keys.toml"
+    path.write_text("\n".join(f'[[keys]]\nname = "{n}"\nsha256 = "{sha256(n)}"\n{more}' for n, more in entries.items()))
+    return path
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_each_key_is_found_by_its_hash_and_no_other(tmp_path: Path) -> None:
+    path = keys_file(tmp_path, alice="", bob='scopes = ["judge", "admin"]\nconcurrency = 2')
+    ring = load_keyring(JudgeSettings(judge_keys=path, api_key=SecretStr("ours")))
+
+    found = {key: ring.find({"authorization": f"Bearer {key}"}) for key in ("alice", "bob", "ours")}
+
+    assert [key.name if key else None for key in found.values()] == ["alice", "bob", "shared"]
+    assert [key.scopes if key else None for key in found.values()] == [
+        ["judge"],
+        ["judge", "admin"],
+        ["judge", "admin"],
+    ]
+    assert [key.concurrency if key else 0 for key in found.values()] == [None, 2, None]
+    for wrong in ("", "Bearer ", "Bearer alic", f"Bearer {sha256('alice')}", "Basic alice", "alice"):
+        assert ring.find({"authorization": wrong}) is None
+    assert ring.find({}) is None
+
+
+def test_without_any_key_everybody_may_do_everything() -> None:
+    found = load_keyring(JudgeSettings()).find({})
+
+    assert found is not None
+    assert (found.scopes, found.rate, found.concurrency) == (["judge", "admin"], None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "keys: Field required"),
+        ("keys = [", "is not valid TOML"),
+        ('[[keys]]\nname = "a b"\nsha256 = "0"', "keys.0.name = 'a b'"),
+        ('[[keys]]\nname = "a"', "keys.0.sha256: Field required"),
+        (f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\nscope = ["judge"]', "keys.0.scope = ['judge']: unknown key"),
+        (f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\nscopes = ["root"]', "keys.0.scopes.0 = 'root'"),
+        (f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\nrate = {{ burst = 5 }}', "keys.0.rate.items_per_second"),
+        (f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\nconcurrency = 0', "keys.0.concurrency = 0"),
+        (f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\n' * 2, "keys.1.name = 'a' stands there twice"),
+    ],
+)
+def test_a_keys_file_that_is_wrong_names_the_field(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "keys.toml"
+    path.write_text(text)
+
+    with pytest.raises(KeysError) as caught:
+        create_app(JudgeSettings(judge_keys=path))
+
+    assert str(path) in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_a_keys_file_that_is_not_there_refuses_to_start(tmp_path: Path) -> None:
+    with pytest.raises(KeysError, match=r"judge_keys=.*nowhere.toml' cannot be read: No such file"):
+        create_app(JudgeSettings(judge_keys=tmp_path / "nowhere.toml"))
+
+
+def test_a_minted_key_is_let_in(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "services.judge.keys", "new", "ci", "--admin"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    (key,) = (word for word in printed.split() if word.startswith("srk_"))
+    path = tmp_path / "keys.toml"
+    path.write_text(printed)
+
+    (entry,) = load_keys(path)
+
+    assert key not in str(tomllib.loads(printed))
+    assert len(key) > 40
+    assert Keyring([entry]).find({"authorization": f"Bearer {key}"}) == Key(
+        name="ci", sha256=sha256(key), scopes=["judge", "admin"]
+    )
+
+
+def test_wrong_keys_are_401_and_missing_scopes_403(tmp_path: Path) -> None:
+    path = keys_file(tmp_path, reader='scopes = ["judge"]', keeper='scopes = ["admin"]')
+
+    async def scenario() -> None:
+        async with running(Engine(), judge_keys=path) as client:
+            for headers in ({}, bearer("nobody")):
+                refused = await client.post("/v1/judge", json=body("a"), headers=headers)
+                assert refused.status_code == 401
+                assert refused.headers["www-authenticate"] == "Bearer"
+            assert (await client.post("/v1/judge", json=body("a"), headers=bearer("reader"))).status_code == 200
+            refused = await client.post("/v1/judge", json=body("a"), headers=bearer("keeper"))
+            assert refused.status_code == 403
+            assert refused.json()["error"]["code"] == "missing_scope"
+            assert "key 'keeper' lacks the scope 'judge'" in message(refused)
+            assert (await client.get("/healthz")).status_code == 200
+            assert (await client.get("/readyz")).status_code == 200
+            page = (await client.get("/metrics", headers=bearer("reader"))).text
+            assert 'selfreward_judge_refused_total{key="",reason="unauthenticated"}' in page
+            assert 'selfreward_judge_refused_total{key="keeper",reason="forbidden"}' in page
+
+    asyncio.run(scenario())
+
+
+def test_marked_routes_need_the_admin_scope() -> None:
+    keys = [Key(name=scope, sha256=sha256(scope), scopes=[scope]) for scope in ("judge", "admin")]
+    app = FastAPI()
+    app.add_middleware(Gate, keyring=Keyring(keys), routes=app.router.routes, max_body_bytes=1024)
+
+    @app.put("/things/{name}", openapi_extra={"x-scope": "admin"})
+    async def put(name: str) -> str:
+        return name
+
+    @app.get("/things/{name}")
+    async def get(name: str) -> str:
+        return name
+
+    async def scenario() -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://judge") as client:
+            calls = [("PUT", "judge"), ("PUT", "admin"), ("GET", "judge"), ("GET", "admin")]
+            return [
+                (await client.request(method, "/things/x", headers=bearer(key))).status_code for method, key in calls
+            ]
+
+    assert asyncio.run(scenario()) == [403, 200, 200, 403]
