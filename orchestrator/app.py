@@ -30,7 +30,7 @@ from selfreward.config import RecipeError, explain, parse_recipe
 from selfreward.contracts import Contract
 from selfreward.generator_client import GeneratorClient
 from selfreward.http import ServiceClient, ServiceError
-from selfreward.judge_client import JudgeClient
+from selfreward.judge_client import AsyncJudgeClient
 from selfreward.queue import WorkQueue
 from selfreward.redis_client import connect
 from selfreward.settings import key_of
@@ -65,7 +65,7 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
         ):
             store = ArtifactStore(settings.artifacts)
             services = Services(settings, redis, store, GeneratorClient(generator), judge)
-            worker = RolloutWorker(settings, redis, services.generator, JudgeClient(judge))
+            worker = RolloutWorker(settings, redis, services.generator, AsyncJudgeClient(judge))
             app.state.services = services
             app.state.tasks = [
                 asyncio.create_task(_for_ever("worker", worker.run)),

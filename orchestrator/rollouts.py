@@ -20,7 +20,7 @@ from orchestrator.tasks import QUEUE, Task
 from selfreward.contracts import JudgeItem, JudgeResponse, Response, Rollout
 from selfreward.generator_client import GeneratorClient
 from selfreward.http import ServiceError, WrongPolicyVersion
-from selfreward.judge_client import JudgeClient
+from selfreward.judge_client import AsyncJudgeClient
 from selfreward.queue import Work, WorkQueue
 from selfreward.redis_client import RedisClient
 
@@ -42,7 +42,7 @@ class RolloutWorker:
     """Drains the queue until cancelled. What is in hand when it stops is claimed by another worker."""
 
     def __init__(
-        self, settings: OrchestratorSettings, redis: RedisClient, generator: GeneratorClient, judge: JudgeClient
+        self, settings: OrchestratorSettings, redis: RedisClient, generator: GeneratorClient, judge: AsyncJudgeClient
     ) -> None:
         self.settings = settings
         self.redis = redis

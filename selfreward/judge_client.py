@@ -1,48 +1,212 @@
-"""Async client of the judge service."""
+"""Async client of the judge service: one batch, or any number of items as a stream."""
 
-from collections.abc import Sequence
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack
+from urllib.parse import quote
 
-from selfreward.contracts import JudgeItem, JudgePrompts, JudgeRequest, JudgeResponse
+from pydantic import BaseModel
+
+from selfreward.contracts import JudgeItem, JudgePrompts, JudgeRequest, JudgeResponse, Judgment, Message
+from selfreward.conversations import conversation
 from selfreward.http import ServiceClient
+from selfreward.settings import Settings, key_of
+
+Turns = str | Sequence[Message] | Sequence[Mapping[str, Any]]
+"""A text, or chat messages."""
+Judgeable = JudgeItem | tuple[Turns, Turns]
+"""An item, or simply (prompt, response)."""
+
+MAX_ITEMS = 1024
+BATCH_SIZE = 64
+IN_FLIGHT = 4
+"""Batches on the way at once: with BATCH_SIZE items each, enough to keep a judge busy that takes 64 at a time."""
 
 
-class JudgeClient:
-    """Sends items to `POST /v1/judge` and returns one judgment for each, in order."""
+class JudgeOptions(TypedDict, total=False):
+    """How to judge; what is left out is the judge's default (`additive5`, 3 votes, the rubric's sampling).
 
-    def __init__(self, service: ServiceClient) -> None:
-        self.service = service
+    `policy` pins the judging version (`policy@3`). `seed` makes the votes repeatable.
+    """
 
-    async def judge(
-        self,
-        items: Sequence[JudgeItem],
-        *,
-        rubric: str = "additive5",
-        votes: int = 3,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        max_tokens: int | None = None,
-        policy: str | None = None,
-        seed: int | None = None,
-    ) -> JudgeResponse:
-        """Judge a batch. `policy` pins the judging version; sampling left out is the rubric's own.
+    rubric: str
+    votes: int
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    policy: str | None
+    seed: int | None
+
+
+class Judged(NamedTuple):
+    """An item of a stream, its judgment (`index` counts through the stream), and by which rubric and version."""
+
+    item: JudgeItem
+    judgment: Judgment
+    rubric: str
+    judge_version: str
+
+
+class PairwiseOptions(TypedDict, total=False):
+    """How to compare two answers; what is left out is the judge's default."""
+
+    rubric: str
+    votes: int
+    policy: str | None
+    seed: int | None
+
+
+class Comparison(BaseModel):
+    """What the judge says of two answers, both orders considered. `p_a` is the probability that a is the better."""
+
+    winner: Literal["a", "b", "tie", "unscored"]
+    position_consistent: bool | None = None
+    p_a: float | None = None
+
+
+def as_item(value: Judgeable) -> JudgeItem:
+    """An item of what a caller may give. Raises ValueError naming the field that cannot be judged."""
+    if isinstance(value, JudgeItem):
+        return value
+    prompt, response = value
+    return JudgeItem(prompt=conversation(prompt, "prompt"), response=conversation(response, "response"))
+
+
+def numbered(batch: Iterable[Judgeable], start: int) -> list[JudgeItem]:
+    """Items of a stream's batch; one without an id gets its place in the stream.
+
+    Votes under a seed depend on the id, so they come out the same however the stream is cut into batches.
+    """
+    items = map(as_item, batch)
+    return [
+        item if item.id is not None else item.model_copy(update={"id": str(index)})
+        for index, item in enumerate(items, start)
+    ]
+
+
+class AsyncJudgeClient:
+    """Sends answers to the judge and returns a judgment for each, in order. Use as an async context manager.
+
+    `judge` is the service's address, by default `SELFREWARD_JUDGE_URL` (then `api_key` is `SELFREWARD_API_KEY` unless
+    given), or a ServiceClient with deadlines and retries of your own, which is then yours to close.
+    """
+
+    def __init__(self, judge: str | ServiceClient | None = None, api_key: str | None = None) -> None:
+        self._owns_service = not isinstance(judge, ServiceClient)
+        if judge is None:
+            settings = Settings()
+            # The configured key goes to the configured judge only, never to an address that a caller names.
+            judge, api_key = settings.judge_url, api_key or key_of(settings)
+        self.service = judge if isinstance(judge, ServiceClient) else ServiceClient(judge, api_key)
+
+    async def __aenter__(self) -> "AsyncJudgeClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections, unless they belong to a ServiceClient that was given."""
+        if self._owns_service:
+            await self.service.close()
+
+    async def judge(self, items: Iterable[Judgeable], **options: Unpack[JudgeOptions]) -> JudgeResponse:
+        """Judge up to 1024 answers in one request, all by one version.
 
         Raises WrongPolicyVersion when the pinned version is not served, ServiceError on any other failure.
         """
-        request = JudgeRequest(
-            rubric=rubric,
-            items=list(items),
-            votes=votes,
-            temperature=temperature,
-            top_p=top_p,
-            max_tokens=max_tokens,
-            policy=policy,
-            seed=seed,
-        )
+        batch = [as_item(item) for item in items]
+        if not 1 <= len(batch) <= MAX_ITEMS:
+            raise ValueError(
+                f"items has {len(batch)} entries, 1 to {MAX_ITEMS} are allowed: judge_many takes any number"
+            )
+        request = JudgeRequest(items=batch, **options)
         reply = await self.service.request("POST", "/v1/judge", json=request.model_dump(mode="json"))
         return JudgeResponse.model_validate_json(reply.content)
+
+    async def judge_batch(self, items: Sequence[JudgeItem], start: int, options: JudgeOptions) -> list[Judged]:
+        """One batch of a stream, whose first item is the stream's item `start`."""
+        answer = await self.judge(items, **options)
+        return [
+            Judged(item, judgment.model_copy(update={"index": index}), answer.rubric, answer.judge_version)
+            for index, (item, judgment) in enumerate(zip(items, answer.data, strict=True), start)
+        ]
+
+    async def judge_stream(
+        self,
+        items: AsyncIterable[Judgeable] | Iterable[Judgeable],
+        *,
+        batch_size: int = BATCH_SIZE,
+        in_flight: int = IN_FLIGHT,
+        **options: Unpack[JudgeOptions],
+    ) -> AsyncIterator[Judged]:
+        """Judge any number of answers, in their order; at most `batch_size * in_flight` of them are held at a time.
+
+        Batches may be judged by different versions unless `policy` pins one. Raises as `judge` does.
+        """
+        waiting: deque[asyncio.Task[list[Judged]]] = deque()
+        try:
+            start = 0
+            async for batch in _batches(items, batch_size):
+                work = self.judge_batch(numbered(batch, start), start, options)
+                waiting.append(asyncio.ensure_future(work))
+                start += len(batch)
+                if len(waiting) == in_flight:
+                    for judged in await waiting.popleft():
+                        yield judged
+            while waiting:
+                for judged in await waiting.popleft():
+                    yield judged
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def compare(
+        self, pairs: Iterable[tuple[Turns, Turns, Turns]], **options: Unpack[PairwiseOptions]
+    ) -> list[Comparison]:
+        """Compare answers a and b to a prompt, for each (prompt, a, b), in both orders, by a pairwise rubric.
+
+        Raises as `judge` does.
+        """
+        fields = ("prompt", "a", "b")
+        items = [{name: _wire(turns, name) for name, turns in zip(fields, pair, strict=True)} for pair in pairs]
+        reply = await self.service.request("POST", "/v1/judge/pairwise", json={"items": items, **options})
+        return [Comparison.model_validate(row) for row in reply.json()["data"]]
 
     async def prompts(self, items: Sequence[JudgeItem], rubric: str = "additive5") -> JudgePrompts:
         """The filled judge conversations of a batch, letter for letter as `judge` would send them to the model."""
         body = {"items": [item.model_dump(mode="json") for item in items]}
         reply = await self.service.request("POST", f"/v1/rubrics/{rubric}/prompt", json=body)
         return JudgePrompts.model_validate_json(reply.content)
+
+    async def rubric(self, rubric: str) -> dict[str, Any]:
+        """A rubric as the judge describes it: `id` (name and content hash), scale, sampling, template.
+
+        ServiceError with status 404 when the judge has none of that name or id.
+        """
+        reply = await self.service.request("GET", f"/v1/rubrics/{quote(rubric, safe='@:')}")
+        return dict(reply.json())
+
+
+async def _batches(items: AsyncIterable[Judgeable] | Iterable[Judgeable], size: int) -> AsyncIterator[list[Judgeable]]:
+    if not isinstance(items, AsyncIterable):
+        iterator = iter(items)
+        while batch := list(itertools.islice(iterator, size)):
+            yield batch
+        return
+    batch = []
+    async for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _wire(turns: Turns, field: str) -> Any:
+    found = conversation(turns, field)
+    return found if isinstance(found, str) else [turn.model_dump(mode="json") for turn in found]

@@ -16,7 +16,7 @@ from selfreward.announcements import announce
 from selfreward.artifacts import ArtifactStore
 from selfreward.contracts import JudgeItem, JudgeResponse
 from selfreward.http import ServiceClient, WrongPolicyVersion
-from selfreward.judge_client import JudgeClient
+from selfreward.judge_client import AsyncJudgeClient
 from selfreward.redis_client import connect
 from selfreward.redis_server import free_port
 from tests.service.checkpoints import copy_of, perturbed, publish
@@ -83,7 +83,7 @@ async def announced(generator: Generator, name: str, digest: str) -> str:
 def judge(url: str, items: list[JudgeItem], policy: str | None = None, seed: int | None = None) -> JudgeResponse:
     async def scenario() -> JudgeResponse:
         async with ServiceClient(url, deadline=120) as service:
-            return await JudgeClient(service).judge(items, rubric="countdown", policy=policy, seed=seed)
+            return await AsyncJudgeClient(service).judge(items, rubric="countdown", policy=policy, seed=seed)
 
     return asyncio.run(scenario())
 
@@ -125,7 +125,7 @@ def test_a_batch_over_a_swap_is_judged_by_one_version(generator: Generator, judg
 
     async def scenario() -> tuple[JudgeResponse, str]:
         async with ServiceClient(judge_url, deadline=120) as service:
-            judging = asyncio.create_task(JudgeClient(service).judge(items, rubric="countdown"))
+            judging = asyncio.create_task(AsyncJudgeClient(service).judge(items, rubric="countdown"))
             await asyncio.sleep(0.2)
             after = await announced(generator, "judge/1", digest)
             return await judging, after

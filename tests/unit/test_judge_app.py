@@ -17,7 +17,7 @@ from starlette.routing import Route
 from selfreward.contracts import JudgeItem, JudgeResponse
 from selfreward.generator_client import VERSION_HEADER
 from selfreward.http import ServiceClient, WrongPolicyVersion
-from selfreward.judge_client import JudgeClient
+from selfreward.judge_client import AsyncJudgeClient
 from services.judge.app import create_app
 from services.judge.settings import JudgeSettings
 
@@ -280,7 +280,7 @@ def test_a_pinned_version_that_is_not_served_is_409() -> None:
             ServiceClient("http://judge", transport=httpx.ASGITransport(app)) as service,
         ):
             with pytest.raises(WrongPolicyVersion, match=r"policy@8"):
-                await JudgeClient(service).judge(
+                await AsyncJudgeClient(service).judge(
                     [JudgeItem(prompt="p", response="r")], rubric="countdown", policy="policy@7"
                 )
 
@@ -489,7 +489,7 @@ def test_the_client_fills_prompts_too() -> None:
             app.router.lifespan_context(app),
             ServiceClient("http://judge", transport=httpx.ASGITransport(app)) as service,
         ):
-            filled = await JudgeClient(service).prompts([JudgeItem(prompt="p", response="r")], rubric="countdown")
+            filled = await AsyncJudgeClient(service).prompts([JudgeItem(prompt="p", response="r")], rubric="countdown")
         assert filled.messages[0][0].content.endswith("Task : p Answer : r")
 
     asyncio.run(scenario())

@@ -23,7 +23,7 @@ from selfreward.config import Recipe
 from selfreward.contracts import Message, Response
 from selfreward.generator_client import VERSION_HEADER, GeneratorClient
 from selfreward.http import ServiceClient
-from selfreward.judge_client import JudgeClient
+from selfreward.judge_client import AsyncJudgeClient
 from selfreward.queue import WorkQueue
 from selfreward.redis_client import connect
 from services.judge.app import create_app as create_judge
@@ -111,7 +111,7 @@ async def bench(redis_url: str, store_root: str, **settings: Any) -> AsyncIterat
         assert lease is not None
         state = RunState(run="one", recipe=RECIPE, recipe_hash=RECIPE.hash, created_at=now())
         context = RunContext(services, lease, state.model_copy(update={"stage": "M2", "phase": "rollouts"}))
-        yield Bench(context, RolloutWorker(service, redis, services.generator, JudgeClient(judge)), engine)
+        yield Bench(context, RolloutWorker(service, redis, services.generator, AsyncJudgeClient(judge)), engine)
 
 
 async def length_becomes(queue: WorkQueue, length: int) -> None:

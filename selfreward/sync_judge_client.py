@@ -1,0 +1,129 @@
+"""Blocking client of the judge service, for scripts, notebooks and trainers.
+
+It drives the async client on an event loop in a thread of its own: retries and deadlines are written once, it works
+where a loop is running already (a notebook), and any number of threads may share one client.
+"""
+
+import asyncio
+import itertools
+import threading
+from collections import deque
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar, Unpack
+
+from selfreward.contracts import JudgeItem, JudgePrompts, JudgeResponse
+from selfreward.http import ServiceClient
+from selfreward.judge_client import (
+    BATCH_SIZE,
+    IN_FLIGHT,
+    AsyncJudgeClient,
+    Comparison,
+    Judgeable,
+    Judged,
+    JudgeOptions,
+    PairwiseOptions,
+    Turns,
+    numbered,
+)
+
+Result = TypeVar("Result")
+
+
+class JudgeClient:
+    """Sends answers to the judge and returns a judgment for each, in order. Use as a context manager, or `close` it.
+
+    Arguments as AsyncJudgeClient's: an address and its key, by default `SELFREWARD_JUDGE_URL` and
+    `SELFREWARD_API_KEY`, or a ServiceClient with deadlines and retries of your own.
+    """
+
+    def __init__(self, judge: str | ServiceClient | None = None, api_key: str | None = None) -> None:
+        self._client = AsyncJudgeClient(judge, api_key)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def __enter__(self) -> "JudgeClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections and end the thread."""
+        with self._starting:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is None or thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(self._client.close(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    def judge(self, items: Iterable[Judgeable], **options: Unpack[JudgeOptions]) -> JudgeResponse:
+        """Judge up to 1024 answers in one request: `client.judge([("prompt", "response")], rubric="additive5")`.
+
+        Raises WrongPolicyVersion when the pinned version is not served, ServiceError on any other failure.
+        """
+        return self._wait(self._client.judge(items, **options))
+
+    def judge_many(
+        self,
+        items: Iterable[Judgeable],
+        *,
+        batch_size: int = BATCH_SIZE,
+        in_flight: int = IN_FLIGHT,
+        **options: Unpack[JudgeOptions],
+    ) -> Iterator[Judged]:
+        """Judge any number of answers, in their order; at most `batch_size * in_flight` of them are held at a time.
+
+        The iterable is read in the caller's thread, as far ahead as that. Raises as `judge` does.
+        """
+        waiting: deque[Future[list[Judged]]] = deque()
+        iterator, start = iter(items), 0
+        try:
+            while batch := list(itertools.islice(iterator, batch_size)):
+                waiting.append(self._submit(self._client.judge_batch(numbered(batch, start), start, options)))
+                start += len(batch)
+                if len(waiting) == in_flight:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def compare(
+        self, pairs: Iterable[tuple[Turns, Turns, Turns]], **options: Unpack[PairwiseOptions]
+    ) -> list[Comparison]:
+        """Compare answers a and b to a prompt, for each (prompt, a, b), in both orders, by a pairwise rubric."""
+        return self._wait(self._client.compare(pairs, **options))
+
+    def prompts(self, items: Sequence[JudgeItem], rubric: str = "additive5") -> JudgePrompts:
+        """The filled judge conversations of a batch, letter for letter as `judge` would send them to the model."""
+        return self._wait(self._client.prompts(items, rubric))
+
+    def rubric(self, rubric: str) -> dict[str, Any]:
+        """A rubric as the judge describes it; ServiceError with status 404 when it has none of that name or id."""
+        return self._wait(self._client.rubric(rubric))
+
+    def _wait(self, work: Coroutine[Any, Any, Result]) -> Result:
+        future = self._submit(work)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C here must not leave the request running there
+            raise
+
+    def _submit(self, work: Coroutine[Any, Any, Result]) -> "Future[Result]":
+        with self._starting:
+            if self._loop is None:
+                # Started with the first request and not with the client: a client may be made before a fork.
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="judge-client", daemon=True)
+                self._thread.start()
+            elif self._thread is None or not self._thread.is_alive():
+                work.close()
+                raise RuntimeError("this JudgeClient was used before the process forked: make one in each process")
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
