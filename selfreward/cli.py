@@ -12,6 +12,8 @@ from rich.table import Table
 
 from selfreward.config import Recipe, RecipeError, load_recipe
 from selfreward.http import ServiceError
+from selfreward.judge_cli import commands as judge_commands
+from selfreward.judge_rows import RowError
 from selfreward.local import LocalStack
 from selfreward.orchestrator_client import OrchestratorClient
 from selfreward.progress import RunProgress
@@ -146,11 +148,14 @@ def up(
             _out.print("stopping")
 
 
+app.add_typer(judge_commands)
+
+
 def main() -> Any:
     """Entry point: errors that a user can mend are printed without a traceback and end with status 2."""
     try:
         app()
-    except (RecipeError, ServiceError) as error:
+    except (RecipeError, RowError, ServiceError) as error:
         _err.print(str(error), markup=False, highlight=False)
         raise SystemExit(2) from None
 

@@ -182,6 +182,10 @@ class AsyncJudgeClient:
         reply = await self.service.request("POST", f"/v1/rubrics/{rubric}/prompt", json=body)
         return JudgePrompts.model_validate_json(reply.content)
 
+    async def rubrics(self) -> list[dict[str, Any]]:
+        """The judge's rubrics: id, name and title of each."""
+        return list((await self.service.request("GET", "/v1/rubrics")).json()["data"])
+
     async def rubric(self, rubric: str) -> dict[str, Any]:
         """A rubric as the judge describes it: `id` (name and content hash), scale, sampling, template.
 

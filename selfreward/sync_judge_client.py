@@ -104,6 +104,10 @@ class JudgeClient:
         """The filled judge conversations of a batch, letter for letter as `judge` would send them to the model."""
         return self._wait(self._client.prompts(items, rubric))
 
+    def rubrics(self) -> list[dict[str, Any]]:
+        """The judge's rubrics: id, name and title of each."""
+        return self._wait(self._client.rubrics())
+
     def rubric(self, rubric: str) -> dict[str, Any]:
         """A rubric as the judge describes it; ServiceError with status 404 when it has none of that name or id."""
         return self._wait(self._client.rubric(rubric))

@@ -1,0 +1,103 @@
+"""TRL's own GRPOTrainer trains on the judge's reward functions, on the demo's base model."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from starlette.responses import Response
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from selfreward import AsyncJudgeClient, JudgeClient
+from selfreward.adapters import async_trl_reward, trl_reward
+from tests.listening import listening_judge
+from tests.service.trainer_jobs import M0
+from tests.unit.test_judge_app import Engine, completion
+
+with warnings.catch_warnings():
+    # TRL says which vLLM versions its own generation knows; ours is newer, and nothing here generates with vLLM.
+    warnings.filterwarnings("ignore", "TRL currently supports vLLM")
+    from trl import GRPOConfig, GRPOTrainer
+
+pytestmark = pytest.mark.filterwarnings("ignore:TRL currently supports vLLM")
+STEPS = 3
+
+
+def likes_digits(sent: dict[str, Any]) -> Response:
+    """A reward that differs within a group; an answer without any digit is not scored."""
+    answer = sent["messages"][0]["content"].rsplit("Answer : ", 1)[1]
+    digits = sum(character.isdigit() for character in answer)
+    return completion(*[f"Score: {min(5, digits)}" if digits else "no verdict"] * sent["n"])
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The cores are shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def train(reward: Any, prompts: list[Any], folder: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+    """Weights that moved, by name, and what TRL logged at each step."""
+    tokenizer = AutoTokenizer.from_pretrained(M0)
+    model = AutoModelForCausalLM.from_pretrained(M0, dtype=torch.float32)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    config = GRPOConfig(
+        output_dir=str(folder),
+        max_steps=STEPS,
+        per_device_train_batch_size=4,
+        num_generations=4,
+        max_completion_length=24,
+        learning_rate=1e-3,
+        bf16=False,
+        gradient_checkpointing=False,
+        use_cpu=True,
+        dataloader_pin_memory=False,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        seed=1,
+    )
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=reward,
+        args=config,
+        train_dataset=Dataset.from_dict({"prompt": prompts}),
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    after = dict(trainer.model.named_parameters())
+    moved = {name: weight for name, weight in after.items() if not torch.equal(weight, before[name])}
+    return moved, [row for row in trainer.state.log_history if "reward" in row]
+
+
+PROBLEMS = [f"Use {a} 3 12 to make {a * 3 + 12} ." for a in range(2, 12)]
+CHATS = [[{"role": "user", "content": problem}] for problem in PROBLEMS]
+
+
+@pytest.mark.parametrize("prompts", [PROBLEMS, CHATS], ids=["standard", "conversational"])
+def test_grpo_trains_on_the_reward_function(prompts: list[Any], tmp_path: Path) -> None:
+    engine = Engine(likes_digits)
+    with listening_judge(engine) as url, JudgeClient(url) as client:
+        moved, logged = train(trl_reward(client, rubric="countdown", votes=2), prompts, tmp_path)
+
+    assert moved
+    assert len(logged) == STEPS
+    assert len(engine.bodies) == STEPS * 4
+    assert all(0 <= row["rewards/judge_reward/mean"] <= 5 for row in logged)
+
+
+def test_grpo_trains_on_the_async_reward_function(tmp_path: Path) -> None:
+    engine = Engine(likes_digits)
+    with listening_judge(engine) as url:
+        # TRL awaits it on an event loop of its own, which ends with the trainer; so do the client's connections.
+        moved, logged = train(async_trl_reward(AsyncJudgeClient(url), rubric="countdown", votes=2), CHATS, tmp_path)
+
+    assert moved
+    assert len(engine.bodies) == STEPS * 4 == len(logged) * 4

@@ -1,0 +1,187 @@
+"""Each adapter is called as its tool calls it, against a judge that listens."""
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Iterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from starlette.responses import Response
+
+from selfreward import AsyncJudgeClient, JudgeClient
+from selfreward.adapters import (
+    Unscored,
+    async_openevals_evaluator,
+    async_trl_reward,
+    async_verl_score,
+    inspect_score,
+    openevals_evaluator,
+    trl_reward,
+    verl_score,
+)
+from selfreward.http import ServiceClient
+from selfreward.prometheus import PrometheusJudge
+from tests.listening import listening_judge
+from tests.unit.test_judge_app import Engine, completion
+
+
+def by_words(sent: dict[str, Any]) -> Response:
+    """The score is the number of words of the answer; `silent` answers get no verdict."""
+    answer = sent["messages"][0]["content"].rsplit("Answer : ", 1)[1]
+    if "silent" in answer:
+        return completion(*["I see no verdict"] * sent["n"])
+    return completion(*[f"{answer} it is. Score: {len(answer.split())}"] * sent["n"])
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(by_words)
+
+
+@pytest.fixture(scope="module")
+def url(engine: Engine) -> Iterator[str]:
+    with listening_judge(engine) as address:
+        yield address
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[JudgeClient]:
+    with JudgeClient(url) as client:
+        yield client
+
+
+def test_trl_standard_and_conversational(client: JudgeClient) -> None:
+    reward = trl_reward(client, rubric="countdown", votes=2)
+    extra: dict[str, Any] = {"completion_ids": [[1], [2], [3]], "trainer_state": object(), "log_metric": print}
+    prompts = [[{"role": "user", "content": "p"}]] * 3
+    completions = [[{"role": "assistant", "content": text}] for text in ("a b", "a silent one", "a b c")]
+
+    assert reward(prompts=["p", "p", "p"], completions=["a", "silent", "a b c d"], **extra) == [1, None, 4]
+    assert reward(prompts=prompts, completions=completions, **extra) == [2, None, 3]
+    assert reward.__name__ == "judge_reward"
+
+
+def test_trl_async(url: str) -> None:
+    async def scenario() -> None:
+        async with AsyncJudgeClient(url) as client:
+            reward = async_trl_reward(client, rubric="countdown")
+            assert inspect.iscoroutinefunction(reward)
+            assert await reward(prompts=["p"] * 200, completions=["a b"] * 199 + ["silent"]) == [2] * 199 + [None]
+
+    asyncio.run(scenario())
+
+
+def test_trl_reference_column(client: JudgeClient, engine: Engine) -> None:
+    reward = trl_reward(client, reference="solution", rubric="countdown")
+
+    assert reward(prompts=["p"], completions=["a"], solution=[42]) == [1]
+    with pytest.raises(ValueError, match=r"reference='solution' is not a column of the dataset: use one of answer"):
+        reward(prompts=["p"], completions=["a"], answer=["42"])
+
+
+def test_verl(client: JudgeClient) -> None:
+    compute_score = verl_score(client, rubric="countdown")
+    row: dict[str, Any] = {"data_source": "gsm8k", "ground_truth": "42", "extra_info": {"question": "p", "index": 0}}
+
+    assert compute_score(solution_str="a b c", **row) == 3.0
+    assert compute_score(solution_str="a", reward_router_address="x", reward_model_tokenizer=None, **row) == 1.0
+    with pytest.raises(Unscored, match=r"data_source='gsm8k' no score: .*catch selfreward\.adapters\.Unscored"):
+        compute_score(solution_str="silent", **row)
+    with pytest.raises(ValueError, match=r"extra_info\['question'\] is missing, it has index: put the prompt there"):
+        compute_score("gsm8k", "a", "42", {"index": 0})
+
+
+def test_verl_async(url: str) -> None:
+    async def scenario() -> None:
+        async with AsyncJudgeClient(url) as client:
+            compute_score = async_verl_score(client, prompt_key="prompt", rubric="countdown")
+            assert inspect.iscoroutinefunction(compute_score)
+            scores = await asyncio.gather(*(compute_score("d", "a " * n, None, {"prompt": "p"}) for n in range(1, 6)))
+            assert scores == [1, 2, 3, 4, 5]
+
+    asyncio.run(scenario())
+
+
+def test_openevals(client: JudgeClient, url: str) -> None:
+    evaluator = openevals_evaluator(client, key="quality", rubric="countdown", votes=2)
+    turns = {"messages": [{"role": "assistant", "content": "a b"}]}
+
+    found = evaluator(inputs={"question": "p"}, outputs=turns, reference_outputs={"answer": 1}, example_id="x")
+    assert (found["key"], found["score"], found["comment"]) == ("quality", 2, "a b it is. Score: 2")
+    assert found["metadata"]["votes"] == [2, 2]
+    missing = evaluator(inputs="p", outputs="silent")
+    assert (missing["score"], missing["metadata"]["failure_kind"]) == (None, "unparsed")
+
+    async def scenario() -> None:
+        async with AsyncJudgeClient(url) as other:
+            found = await async_openevals_evaluator(other, rubric="countdown")(outputs="a", inputs="p")
+            assert (found["key"], found["score"]) == ("selfreward", 1)
+
+    asyncio.run(scenario())
+
+
+def test_inspect_ai(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package pins what this project pins otherwise, so `Score` is a stand-in with its fields and `unscored`."""
+
+    class Score(SimpleNamespace):
+        @classmethod
+        def unscored(cls, *, answer: str, explanation: str, metadata: dict[str, Any]) -> "Score":
+            return cls(value=float("nan"), answer=answer, explanation=explanation, metadata=metadata)
+
+    package, module = ModuleType("inspect_ai"), ModuleType("inspect_ai.scorer")
+    module.Score = Score  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "inspect_ai", package)
+    monkeypatch.setitem(sys.modules, "inspect_ai.scorer", module)
+
+    def state(completion: str) -> Any:
+        return SimpleNamespace(input_text="p", output=SimpleNamespace(completion=completion))
+
+    async def scenario() -> None:
+        async with AsyncJudgeClient(url) as client:
+            score = inspect_score(client, rubric="countdown")
+            assert inspect.iscoroutinefunction(score)
+            found = await score(state("a b"), SimpleNamespace(text="42"))
+            assert (found.value, found.answer, found.explanation) == (2, "a b", "a b it is. Score: 2")
+            missing = await score(state("silent"), SimpleNamespace(text=""))
+            assert missing.value != missing.value
+            assert missing.metadata["status"] == "unscored"
+
+    asyncio.run(scenario())
+
+
+def test_prometheus_absolute(client: JudgeClient) -> None:
+    judge = PrometheusJudge(client)
+
+    assert judge.single_absolute_grade("p", "a b", "countdown") == ("a b it is. Score: 2", 2)
+    assert judge.single_absolute_grade("p", "silent", "countdown", "ref")[1] is None
+    feedbacks, scores = judge.absolute_grade(
+        instructions=["p", "q"],
+        responses=["a", "a b"],
+        rubric=["countdown", "countdown"],
+        reference_answers=["r", None],
+        params={"n": 2, "temperature": 0.5, "max_tokens": 9},
+    )
+    assert (len(feedbacks), scores) == (2, [1, 2])
+    with pytest.raises(ValueError, match=r"responses has 1 entries for 2 instructions"):
+        judge.absolute_grade(instructions=["p", "q"], responses=["a"], rubric="countdown")
+    with pytest.raises(ValueError, match=r"params has best_of: only n, temperature"):
+        judge.single_absolute_grade("p", "a", "countdown", params={"best_of": 2})
+
+
+def test_prometheus_relative() -> None:
+    rows = iter(["a", "b", "tie"])
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"data": [{"winner": next(rows), "position_consistent": True}]})
+
+    service = ServiceClient("http://judge", transport=httpx.MockTransport(handler))
+    judge = PrometheusJudge(JudgeClient(service))
+
+    winners = [judge.single_relative_grade("p", "x", "y", "pairwise")[1] for _ in range(3)]
+    assert winners == ["A", "B", None]
+    with pytest.raises(ValueError, match="reference_answers are not used in comparisons"):
+        judge.single_relative_grade("p", "x", "y", "pairwise", "reference")
+    judge.client.close()
