@@ -6,6 +6,7 @@ resampling weights serves all figures over the same prompts, and figures of two 
 resampled together (a paired bootstrap).
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -69,6 +70,18 @@ class Bootstrap:
         if figure.value is None:
             return EMPTY
         return self._percentiles(figure.value, self._draws(figure), figure.n)
+
+    def of_sums(self, parts: Array, figure: Callable[[Array], Array]) -> Interval:
+        """Any function of sums over prompts (a correlation, a calibration error) with its interval.
+
+        `parts` is [sums, prompts]; `figure` takes [sums, draws] and returns [draws], NaN where there is no figure. A
+        prompt whose parts are all 0 does not count.
+        """
+        value = float(figure(parts.sum(axis=1, keepdims=True))[0])
+        if np.isnan(value):
+            return EMPTY
+        draws = figure((_weights(parts.shape[1], self.resamples, self.seed) @ parts.T).T)
+        return self._percentiles(value, draws, int(np.count_nonzero(parts.any(axis=0))))
 
     def difference(self, a: Ratio, b: Ratio) -> Interval:
         """`a` minus `b`, resampled together; ValueError when they are not over the same number of prompts."""

@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-_STYLE: Any = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": ["sans-serif"],
     "font.size": 10,
@@ -27,7 +27,7 @@ _STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 9,
 }
-_BLUE, _ORANGE, _GREY = "#2f6db3", "#d9822b", "#b9bfc7"
+BLUE, ORANGE, GREY = "#2f6db3", "#d9822b", "#b9bfc7"
 
 
 def plots(report: dict[str, Any]) -> dict[str, str]:
@@ -37,7 +37,7 @@ def plots(report: dict[str, Any]) -> dict[str, str]:
     accuracy = [("fixed answers", "judge_fixed", "pairwise_accuracy")]
     if any(model["judge_on"] == "samples" for model in models):
         accuracy.insert(0, ("own answers", "judge", "pairwise_accuracy"))
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         drawn = {
             "Solved by the independent checker": _by_model(models, solved, "%", 100),
             "Judge: pairwise accuracy": _by_model(models, accuracy, "%", 100),
@@ -45,10 +45,10 @@ def plots(report: dict[str, Any]) -> dict[str, str]:
             "Mean answer length": _by_model(models, [("characters", None, "mean_length")], "characters", 1, True),
             "Scores of each model's own answers": _histograms(models),
         }
-        return {title: _svg(figure, title) for title, figure in drawn.items() if figure is not None}
+        return {title: svg_text(figure, title) for title, figure in drawn.items() if figure is not None}
 
 
-def _svg(figure: Figure, title: str) -> str:
+def svg_text(figure: Figure, title: str) -> str:
     """The `<svg>` element; ids are salted with the title, so that several can stand on one page."""
     stream = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": title}):
@@ -85,7 +85,7 @@ def _by_model(
             [high - value for value, high in zip(values, highs, strict=True)],
         ]
         places = [place - shift + 2 * shift * index / max(1, len(series) - 1) for place, _ in points]
-        colour = (_BLUE, _ORANGE)[index]
+        colour = (BLUE, ORANGE)[index]
         axes.errorbar(places, values, yerr=errors, fmt="o-", color=colour, capsize=3, lw=1.4, ms=5, label=label)
     axes.set_xticks(range(len(models)), [model["name"] for model in models])
     axes.set_xlim(-0.5, len(models) - 0.5)
@@ -106,7 +106,7 @@ def _head_to_head(comparisons: list[dict[str, Any]]) -> Figure | None:
     figure, (axes,) = _figure(5.4, 0.9 + 0.34 * len(comparisons))
     names = [f"{c['a']} vs {c['b']}" for c in comparisons]
     left = [0.0] * len(comparisons)
-    for outcome, colour, ink in (("win", _BLUE, "white"), ("tie", _GREY, "#22262b"), ("lose", _ORANGE, "white")):
+    for outcome, colour, ink in (("win", BLUE, "white"), ("tie", GREY, "#22262b"), ("lose", ORANGE, "white")):
         widths = [c[outcome]["value"] * 100 for c in comparisons]
         bars = axes.barh(names, widths, left=left, color=colour, height=0.72, label=outcome)
         labels = [f"{width:.0f}" if width >= 5 else "" for width in widths]
@@ -127,7 +127,7 @@ def _histograms(models: list[dict[str, Any]]) -> Figure | None:
         return None
     figure, panels = _figure(10.8, 2.6, len(shown))
     for model, axes in zip(shown, panels, strict=True):
-        for shift, (label, colour) in zip((-0.2, 0.2), (("own_votes", _BLUE), ("checker", _ORANGE)), strict=True):
+        for shift, (label, colour) in zip((-0.2, 0.2), (("own_votes", BLUE), ("checker", ORANGE)), strict=True):
             counts = model["histograms"][label]
             if counts:
                 shares = [100 * count / sum(counts) for count in counts]

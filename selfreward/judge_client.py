@@ -2,11 +2,13 @@
 
 import asyncio
 import itertools
+import json
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 from urllib.parse import quote
 
+import httpx
 from pydantic import BaseModel
 
 from selfreward.contracts import JudgeItem, JudgePrompts, JudgeRequest, JudgeResponse, Judgment, Message
@@ -123,7 +125,7 @@ class AsyncJudgeClient:
                 f"items has {len(batch)} entries, 1 to {MAX_ITEMS} are allowed: judge_many takes any number"
             )
         request = JudgeRequest(items=batch, **options)
-        reply = await self.service.request("POST", "/v1/judge", json=request.model_dump(mode="json"))
+        reply = await self._post("/v1/judge", request.model_dump(mode="json"))
         return JudgeResponse.model_validate_json(reply.content)
 
     async def judge_batch(self, items: Sequence[JudgeItem], start: int, options: JudgeOptions) -> list[Judged]:
@@ -173,13 +175,13 @@ class AsyncJudgeClient:
         """
         fields = ("prompt", "a", "b")
         items = [{name: _wire(turns, name) for name, turns in zip(fields, pair, strict=True)} for pair in pairs]
-        reply = await self.service.request("POST", "/v1/judge/pairwise", json={"items": items, **options})
+        reply = await self._post("/v1/judge/pairwise", {"items": items, **options})
         return [Comparison.model_validate(row) for row in reply.json()["data"]]
 
     async def prompts(self, items: Sequence[JudgeItem], rubric: str = "additive5") -> JudgePrompts:
         """The filled judge conversations of a batch, letter for letter as `judge` would send them to the model."""
         body = {"items": [item.model_dump(mode="json") for item in items]}
-        reply = await self.service.request("POST", f"/v1/rubrics/{rubric}/prompt", json=body)
+        reply = await self._post(f"/v1/rubrics/{rubric}/prompt", body)
         return JudgePrompts.model_validate_json(reply.content)
 
     async def rubrics(self) -> list[dict[str, Any]]:
@@ -193,6 +195,14 @@ class AsyncJudgeClient:
         """
         reply = await self.service.request("GET", f"/v1/rubrics/{quote(rubric, safe='@:')}")
         return dict(reply.json())
+
+    async def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        try:
+            return await self.service.request("POST", path, json=body)
+        except UnicodeEncodeError:
+            # Lone surrogates: a JSON file may hold them, UTF-8 cannot, and the judge would leave them out itself.
+            text = json.dumps(body, ensure_ascii=False).encode("utf-8", "ignore")
+            return await self.service.request("POST", path, json=json.loads(text))
 
 
 async def _batches(items: AsyncIterable[Judgeable] | Iterable[Judgeable], size: int) -> AsyncIterator[list[Judgeable]]:

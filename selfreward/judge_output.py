@@ -64,8 +64,11 @@ class JudgedRows:
 
     def append(self, row: dict[str, Any]) -> None:
         """Add one row. It survives the end of this process at once, and a power cut within 64 rows."""
-        self._file.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
-        self._file.write(b"\n")
+        try:
+            line = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
+        except UnicodeEncodeError:  # a lone surrogate, which only an escape can hold
+            line = json.dumps(row, separators=(",", ":")).encode()
+        self._file.write(line + b"\n")
         self._file.flush()
         self._unsynced += 1
         if self._unsynced == _SYNC_EVERY:

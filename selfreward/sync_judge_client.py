@@ -34,7 +34,8 @@ class JudgeClient:
     """Sends answers to the judge and returns a judgment for each, in order. Use as a context manager, or `close` it.
 
     Arguments as AsyncJudgeClient's: an address and its key, by default `SELFREWARD_JUDGE_URL` and
-    `SELFREWARD_API_KEY`, or a ServiceClient with deadlines and retries of your own.
+    `SELFREWARD_API_KEY`, or a ServiceClient with deadlines and retries of your own, which is closed with this client,
+    since its connections belong to this client's loop.
     """
 
     def __init__(self, judge: str | ServiceClient | None = None, api_key: str | None = None) -> None:
@@ -56,7 +57,7 @@ class JudgeClient:
             self._loop = self._thread = None
         if loop is None or thread is None:
             return
-        asyncio.run_coroutine_threadsafe(self._client.close(), loop).result()
+        asyncio.run_coroutine_threadsafe(self._client.service.close(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
