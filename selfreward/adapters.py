@@ -97,9 +97,7 @@ def openevals_evaluator(
     Inputs and outputs may be texts, message lists, `{"messages": [...]}`, or anything else, which is judged as JSON.
     """
 
-    def evaluator(
-        *, inputs: Any = None, outputs: Any, reference_outputs: Any = None, **_: Any
-    ) -> EvaluatorResult:
+    def evaluator(*, inputs: Any = None, outputs: Any, reference_outputs: Any = None, **_: Any) -> EvaluatorResult:
         answer = client.judge([_openevals_item(inputs, outputs, reference_outputs)], **options)
         return _openevals_result(key, answer.data[0], answer.rubric, answer.judge_version)
 
@@ -180,9 +178,7 @@ def _verl_item(prompt_key: str, solution: str, ground_truth: Any, extra_info: An
             "or name its key as prompt_key"
         )
     reference = None if ground_truth is None else str(ground_truth)
-    return JudgeItem(
-        prompt=conversation(prompt, f"extra_info[{prompt_key!r}]"), response=solution, reference=reference
-    )
+    return JudgeItem(prompt=conversation(prompt, f"extra_info[{prompt_key!r}]"), response=solution, reference=reference)
 
 
 def _number(judgment: Judgment, data_source: Any) -> float:

@@ -33,9 +33,7 @@ def write_parquet(rows: Path, out: Path, report: Callable[[int], None]) -> None:
 
 
 def _unified(pa: Any, rows: Path) -> Any:
-    vote = pa.struct(
-        {"score": pa.float64(), "status": pa.string(), "text": pa.string(), "finish_reason": pa.string()}
-    )
+    vote = pa.struct({"score": pa.float64(), "status": pa.string(), "text": pa.string(), "finish_reason": pa.string()})
     # Our own columns have their types even in a file where one of them is always null.
     own = {
         "score": pa.float64(),
@@ -54,7 +52,9 @@ def _unified(pa: Any, rows: Path) -> Any:
             found = pa.Table.from_pylist([{k: v for k, v in row.items() if k not in own} for row in batch]).schema
             schema = found if schema is None else pa.unify_schemas([schema, found], promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise RowError(f"{rows}: a column has values that Parquet cannot hold together ({error}): use a .jsonl --out") from error
+        raise RowError(
+            f"{rows}: a column has values that Parquet cannot hold together ({error}): use a .jsonl --out"
+        ) from error
     return pa.schema([*(schema or ()), *own.items()])
 
 

@@ -1,4 +1,4 @@
-"""`selfreward judge`: every row once, in order, whatever stops it; errors before any work; memory that does not grow."""
+"""`selfreward judge`: every row once and in order, whatever stops it; errors before any work; constant memory."""
 
 import json
 import os
@@ -77,7 +77,7 @@ def test_rows_are_judged_in_order_with_votes_and_all_columns(client: JudgeClient
     assert found[0]["rubric"].startswith("countdown@sha256:")
     assert tuple(found[0])[-len(WRITTEN) :] == WRITTEN
     assert (summary.rows, summary.scored, summary.mean) == (150, 125, 3)
-    assert summary.histogram == {score: 25 for score in range(1, 6)}
+    assert summary.histogram == dict.fromkeys(range(1, 6), 25)
     assert summary.failures == {"out_of_range": 25}
 
 
@@ -122,9 +122,7 @@ def test_a_judge_that_fails_in_the_middle_loses_nothing(tmp_path: Path) -> None:
     assert [row["source"] for row in read(out)] == list(range(300))
 
 
-def test_a_seed_gives_the_same_votes_after_an_interruption(
-    client: JudgeClient, engine: Engine, tmp_path: Path
-) -> None:
+def test_a_seed_gives_the_same_votes_after_an_interruption(client: JudgeClient, engine: Engine, tmp_path: Path) -> None:
     source, out = write(tmp_path / "in.jsonl", rows(20)), tmp_path / "out.jsonl"
     engine.bodies.clear()
     judged(client, source, out, seed=1)
@@ -161,9 +159,7 @@ def test_parquet_in_and_out(client: JudgeClient, tmp_path: Path) -> None:
     assert (again.rows, again.continued_at, again.histogram) == (40, 40, summary.histogram)
 
 
-def test_parquet_output_is_continued_from_its_partial_file(
-    client: JudgeClient, engine: Engine, tmp_path: Path
-) -> None:
+def test_parquet_output_is_continued_from_its_partial_file(client: JudgeClient, engine: Engine, tmp_path: Path) -> None:
     source, out, partial = (tmp_path / name for name in ("in.jsonl", "out.parquet", "out.parquet.partial.jsonl"))
     write(source, rows(30))
     judged(client, source, tmp_path / "first.jsonl")
