@@ -151,7 +151,8 @@ def _expected_error(sums: Array) -> Array:
     counts, confidence, right = np.split(sums, 3)
     total = counts.sum(axis=0)
     distance = np.abs(confidence - right).sum(axis=0)
-    return np.divide(distance, total, out=np.full_like(total, np.nan), where=total > 0)
+    error: Array = np.divide(distance, total, out=np.full_like(total, np.nan), where=total > 0)
+    return error
 
 
 def score_figures(
@@ -172,8 +173,9 @@ def score_figures(
             votes = [vote.score for vote in one.votes if vote.score is not None]
             if len(votes) > 1:
                 counts = np.unique(votes, return_counts=True)[1]
-                agreement[:, group] += [(counts * (counts - 1)).sum() / (len(votes) * (len(votes) - 1)), 1]
-                spread[:, group] += [np.std(votes), 1]
+                equal = float((counts * (counts - 1)).sum()) / (len(votes) * (len(votes) - 1))
+                agreement[:, group] += [equal, 1]
+                spread[:, group] += [float(np.std(votes)), 1]
     return {
         "length_correlation": bootstrap.of_sums(products, _correlation),
         "vote_agreement": bootstrap.interval(ratio(*agreement)),
@@ -185,7 +187,8 @@ def score_figures(
 def _correlation(sums: Array) -> Array:
     product, a, b = sums
     scale = np.sqrt(a * b)
-    return np.divide(product, scale, out=np.full_like(scale, np.nan), where=scale > 0)
+    correlation: Array = np.divide(product, scale, out=np.full_like(scale, np.nan), where=scale > 0)
+    return correlation
 
 
 def best_by_score(
@@ -217,5 +220,5 @@ def by_group(figure: Ratio, groups: Sequence[int]) -> Ratio:
 
 
 def _sums(pairs: Pairs, values: NDArray[np.generic], groups: int) -> Array:
-    summed: Array = np.bincount(pairs.group, weights=values.astype(np.float64), minlength=groups)
-    return summed
+    weights = values.astype(np.float64)
+    return np.bincount(pairs.group, weights=weights, minlength=groups).astype(np.float64)

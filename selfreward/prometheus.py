@@ -47,7 +47,8 @@ class PrometheusJudge:
         feedbacks, scores = [], []
         for name, places in groupby(range(len(items)), lambda place: rubrics[place]):
             chosen = [items[place] for place in places]
-            for judged in self.client.judge_many(chosen, **{**options, "rubric": str(name)}):
+            options["rubric"] = name
+            for judged in self.client.judge_many(chosen, **options):
                 feedbacks.append(explanation(judged.judgment) or "")
                 scores.append(judged.judgment.score)
         return feedbacks, scores
@@ -95,7 +96,8 @@ class PrometheusJudge:
         winners: list[str | None] = []
         for name, places in groupby(range(len(pairs)), lambda place: rubrics[place]):
             chosen = [pairs[place] for place in places]
-            for comparison in self.client.compare(chosen, **{**options, "rubric": str(name)}):
+            options["rubric"] = name
+            for comparison in self.client.compare(chosen, **options):
                 winners.append(_WINNERS.get(comparison.winner))
                 feedbacks.append(f"{comparison.winner}, position_consistent={comparison.position_consistent}")
         return feedbacks, winners

@@ -20,7 +20,7 @@ from tests.unit.judge_engine import Engine, completion
 
 with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
     # GRPO samples with transformers here; TRL would load vLLM and its compiler for a minute, only to be able to.
-    patch.setattr(import_utils, "is_vllm_available", lambda min_version=None: False)
+    patch.setattr(import_utils, "is_vllm_available", lambda: False)
     warnings.simplefilter("ignore", DeprecationWarning)
     from trl import GRPOConfig, GRPOTrainer
 

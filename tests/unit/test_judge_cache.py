@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from selfreward.redis_client import connect_briefly
 from services.judge.cache import AnswerCache
-from tests.unit.test_judge_app import Engine, body, completion, fours, message, running
+from tests.unit.judge_engine import Engine, body, completion, fours, message, running
 
 
 class Versioned(Engine):

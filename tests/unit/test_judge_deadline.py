@@ -14,7 +14,7 @@ from starlette.responses import Response
 from selfreward.redis_server import free_port
 from services.judge.app import create_app
 from services.judge.settings import JudgeSettings
-from tests.unit.test_judge_app import Engine, body, fours, message, running
+from tests.unit.judge_engine import Engine, body, fours, message, running
 
 
 class HangingEngine:

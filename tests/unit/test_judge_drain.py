@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from selfreward.child import log_tail, start_child, stop_child
 from selfreward.redis_server import free_port
-from tests.unit.test_judge_app import Engine, body, fours
+from tests.unit.judge_engine import Engine, body, fours
 
 
 async def until(client: httpx.AsyncClient, status: int) -> None:

@@ -1,4 +1,4 @@
-"""`selfreward judge`: every row once, in order, whatever stops it; errors before any work; memory that does not grow."""
+"""`selfreward judge`: every row once and in order, whatever stops it; errors before any work; constant memory."""
 
 import json
 import os
@@ -77,7 +77,7 @@ def test_rows_are_judged_in_order_with_votes_and_all_columns(client: JudgeClient
     assert found[0]["rubric"].startswith("countdown@sha256:")
     assert tuple(found[0])[-len(WRITTEN) :] == WRITTEN
     assert (summary.rows, summary.scored, summary.mean) == (150, 125, 3)
-    assert summary.histogram == {score: 25 for score in range(1, 6)}
+    assert summary.histogram == dict.fromkeys(range(1, 6), 25)
     assert summary.failures == {"out_of_range": 25}
 
 

@@ -16,7 +16,7 @@ from services.judge.app import create_app
 from services.judge.keys import Key, Keyring, KeysError, load_keyring, load_keys
 from services.judge.middleware import Gate
 from services.judge.settings import JudgeSettings
-from tests.unit.test_judge_app import Engine, body, message, running
+from tests.unit.judge_engine import Engine, body, message, running
 
 
 def sha256(key: str) -> str:

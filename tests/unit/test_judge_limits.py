@@ -11,7 +11,7 @@ from starlette.responses import Response
 from services.judge.keys import Key, Rate
 from services.judge.limits import Bucket, KeyUse
 from services.judge.refusal import Refused
-from tests.unit.test_judge_app import Engine, body, fours, message, running
+from tests.unit.judge_engine import Engine, body, fours, message, running
 from tests.unit.test_judge_keys import bearer, keys_file
 
 

@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanKind
 from services.judge.app import create_app
 from services.judge.settings import JudgeSettings
 from services.judge.tracing import provider_from_environment
-from tests.unit.test_judge_app import Engine, body
+from tests.unit.judge_engine import Engine, body
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
