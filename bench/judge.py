@@ -24,9 +24,8 @@ import aiohttp
 
 from bench.gateway import MODEL, ROOT, engine_url
 from selfreward.child import log_tail, start_child, stop_child
-from selfreward.contracts import JudgeItem
 from selfreward.redis_server import free_port, start_redis
-from services.judge.judging import item_seeds
+from services.judge.sampling import item_seeds
 
 VOTES = 3
 IN_FLIGHT = 64
@@ -116,7 +115,7 @@ async def latency(bench: Bench, batch: Sequence[dict[str, Any]], pairs: int) -> 
     for turn in range(-10, pairs):  # ten unmeasured pairs first
         index, seed = turn % len(batch), turn + 10
         item = batch[index]
-        (own_seed,) = item_seeds(seed, [JudgeItem.model_validate(item)])
+        (own_seed,) = item_seeds(seed, [item.get("id")])
         for name in ("raw", "judge") if turn % 2 else ("judge", "raw"):
             if name == "raw":
                 seconds = await bench.raw([{**bench.bodies[index], "seed": own_seed}])

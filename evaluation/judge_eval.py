@@ -110,8 +110,8 @@ def _compare(
     chosen: PairwiseOptions = {
         "rubric": options.get("rubric", "additive5"),
         "votes": options.get("votes", 3),
-        **({"policy": options["policy"]} if options.get("policy") else {}),  # type: ignore[typeddict-item]
-        **({"seed": options["seed"]} if options.get("seed") is not None else {}),  # type: ignore[typeddict-item]
+        **({"policy": options["policy"]} if options.get("policy") else {}),
+        **({"seed": options["seed"]} if options.get("seed") is not None else {}),
     }
     pairs: list[tuple[Turns, Turns, Turns]] = [
         (rows[index].prompt, rows[index].responses[a], rows[index].responses[b]) for index, a, b in pairs_of(list(rows))
@@ -130,7 +130,9 @@ def _consistency(
     """Share of pairs whose verdict is the same in both orders, over those where the judge says so."""
     known = np.array([one.position_consistent is not None for one in compared], dtype=np.float64)
     same = np.array([one.position_consistent is True for one in compared], dtype=np.float64)
-    parts = np.stack([np.bincount(pairs.group, weights=values, minlength=groups) for values in (same, known)])
+    parts = np.zeros((2, groups))
+    for row, values in zip(parts, (same, known), strict=True):
+        np.add.at(row, pairs.group, values)
     return {"position_consistency": bootstrap.of_sums(parts, lambda sums: sums[0] / np.where(sums[1], sums[1], np.nan))}
 
 

@@ -22,7 +22,8 @@ with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
     # GRPO samples with transformers here; TRL would load vLLM and its compiler for a minute, only to be able to.
     patch.setattr(import_utils, "is_vllm_available", lambda: False)
     warnings.simplefilter("ignore", DeprecationWarning)
-    from trl import GRPOConfig, GRPOTrainer
+    from trl.trainer.grpo_config import GRPOConfig
+    from trl.trainer.grpo_trainer import GRPOTrainer
 
 STEPS = 3
 
@@ -73,7 +74,8 @@ def train(reward: Any, prompts: list[Any], folder: Path) -> tuple[dict[str, torc
         processing_class=tokenizer,
     )
     trainer.train()
-    after = dict(trainer.model.named_parameters())
+    assert trainer.model is not None
+    after: dict[str, torch.Tensor] = dict(trainer.model.named_parameters())
     moved = {name: weight for name, weight in after.items() if not torch.equal(weight, before[name])}
     return moved, [row for row in trainer.state.log_history if "reward" in row]
 

@@ -61,7 +61,8 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def judged(client: JudgeClient, source: Path, out: Path, **options: Any) -> Summary:
-    return judge_file(client, source, out, Fields(), {"rubric": "countdown", "votes": 2, **options}, lambda _: None)
+    chosen: Any = {"rubric": "countdown", "votes": 2, **options}
+    return judge_file(client, source, out, Fields(), chosen, lambda _: None)
 
 
 def test_rows_are_judged_in_order_with_votes_and_all_columns(client: JudgeClient, tmp_path: Path) -> None:
