@@ -41,8 +41,8 @@ def expected_score(words: Mapping[str, float], minimum: float, maximum: float) -
 
 
 def preference(words: Mapping[str, float]) -> float | None:
-    """P(A) / (P(A) + P(B)) (Constitutional AI, 2212.08073: normalised probabilities of A and B); None without both
-    unlisted."""
+    """P(A) / (P(A) + P(B)) (Constitutional AI, 2212.08073: normalised probabilities of A and B); None when neither is
+    listed."""
     a, b = (sum(p for word, p in words.items() if word in (side, side.upper())) for side in "ab")
     return a / (a + b) if a + b > 0 else None
 

@@ -26,6 +26,11 @@ def invalid_fields(problems: Sequence[tuple[str, str]]) -> Refused:
     return Refused(error_response(422, message, "invalid_request_error", param=problems[0][0], code="invalid_request"))
 
 
+def conflict(field: str, message: str, code: str) -> Refused:
+    """409: what is there stands against it."""
+    return Refused(error_response(409, message, "conflict_error", param=field, code=code))
+
+
 def find_rubric(rubrics: dict[str, Rubric], wanted: str) -> Rubric:
     """A rubric by name or id; Refused (404) when it is unknown or its text is no longer the one that the id names."""
     rubric = rubrics.get(wanted.partition("@")[0])

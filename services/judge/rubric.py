@@ -24,7 +24,12 @@ SHIPPED = Path(__file__).parent / "rubrics"
 
 
 class RubricError(ValueError):
-    """A rubric that cannot be used; the message names file, field, value and remedy."""
+    """A rubric that cannot be used; the message names file, field, value and remedy. `field` is in `rubric.toml`, or
+    `template`."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 @dataclass(frozen=True)
@@ -81,17 +86,23 @@ def load_rubric(folder: Path) -> Rubric:
         text = raw["template.txt"].decode().removesuffix("\n")
     except UnicodeDecodeError as error:
         raise RubricError(f"rubric {folder.name}: {folder / 'template.txt'} is not UTF-8: {error}") from error
+    digest = hashlib.sha256(raw["rubric.toml"] + b"\0" + raw["template.txt"]).hexdigest()
+    return compile_rubric(folder.name, spec, text, digest, f"{folder / 'template.txt'}")
+
+
+def compile_rubric(name: str, spec: RubricSpec, text: str, digest: str, where: str = "template") -> Rubric:
+    """A rubric from its parts; `where` is what errors call the template's text. Raises RubricError."""
     for delimiter in spec.delimiters:
         if delimiter not in text:
-            raise RubricError(f"rubric {folder.name}: delimiters: {delimiter!r} does not occur in template.txt")
+            message = f"rubric {name}: delimiters: {delimiter!r} does not occur in {Path(where).name}"
+            raise RubricError(message, "delimiters")
     fixed, numbered = ([], [spec.verdict_label]) if spec.numbered else ([spec.verdict_label], [])
     try:
         template = compile_template(text, [*spec.delimiters, *fixed], KINDS[spec.kind], numbered)
     except ValueError as error:
-        raise RubricError(f"rubric {folder.name}: {folder / 'template.txt'}: {error}") from error
-    digest = hashlib.sha256(raw["rubric.toml"] + b"\0" + raw["template.txt"]).hexdigest()
+        raise RubricError(f"rubric {name}: {where}: {error}", "template") from error
     verdict = compile_verdict(spec.verdict_label, spec.scale.min, spec.scale.max)
-    return Rubric(folder.name, digest, spec, text, template, verdict)
+    return Rubric(name, digest, spec, text, template, verdict)
 
 
 def load_rubrics(folders: Iterable[Path]) -> dict[str, Rubric]:

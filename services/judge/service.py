@@ -28,10 +28,13 @@ from services.judge.refusal import (
     check_kind,
     check_pairs,
     check_policy,
+    conflict,
     find_rubric,
+    invalid_fields,
     overloaded,
 )
-from services.judge.rubric import Rubric
+from services.judge.rubric import Rubric, RubricError
+from services.judge.rubric_store import RubricBody, RubricTaken, reread, store_rubric
 from services.judge.settings import JudgeSettings
 from services.judge.tracing import describe
 
@@ -48,8 +51,32 @@ class JudgeService:
         self.limits = Limits()
 
     def rubric(self, wanted: str) -> Rubric:
-        """A rubric by name or id; Refused (404) when there is none."""
-        return find_rubric(self.rubrics, wanted)
+        """A rubric by name or id; Refused (404) when there is none.
+
+        One that is not known here may have been put through another replica: the folder is looked at again.
+        """
+        try:
+            return find_rubric(self.rubrics, wanted)
+        except Refused:
+            name = wanted.partition("@")[0]
+            found = reread(self.settings.judge_rubrics, name) if self.settings.judge_rubrics else None
+            if found is None:
+                raise
+            self.rubrics[name] = found
+            return find_rubric(self.rubrics, wanted)
+
+    async def put_rubric(self, name: str, body: RubricBody) -> Rubric:
+        """Keep a rubric in the folder of own ones, and judge by it from now on. Raises Refused (409, 422)."""
+        if self.settings.judge_rubrics is None:
+            raise conflict("name", "there is no folder for rubrics: set SELFREWARD_JUDGE_RUBRICS", "no_rubric_folder")
+        try:
+            stored = await asyncio.to_thread(store_rubric, self.settings.judge_rubrics, name, body)
+        except RubricTaken as error:
+            raise conflict("name", str(error), "rubric_taken") from error
+        except RubricError as error:
+            raise invalid_fields([(error.field or "(body)", str(error))]) from error
+        self.rubrics[name] = stored
+        return stored
 
     async def judge(self, request: Request, body: JudgeRequest, contract: str = "native") -> JudgeResponse:
         """Judge a batch for the client behind `request`, and count it under `contract`.

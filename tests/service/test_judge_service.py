@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -109,6 +110,34 @@ def test_the_same_seed_gives_the_same_votes(generator: Generator, judge_url: str
 
     assert [judgment.votes for judgment in again.data] == [judgment.votes for judgment in first.data]
     assert [judgment.votes for judgment in other.data] != [judgment.votes for judgment in first.data]
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "votes"),
+    [
+        ("pairwise", {"items": [{"prompt": "Use 7 3 12 to make 33 .", "a": GOOD, "b": BAD}]}, 2),
+        ("meta", {"prompt": "p", "response": GOOD, "judgement_a": "Score: 5", "judgement_b": "Score: 1"}, 2),
+        ("rank", {"prompt": "p", "candidates": [GOOD, BAD], "votes": 1}, 2),
+        ("rank", {"prompt": "p", "candidates": [GOOD, BAD], "rubric": "countdown", "votes": 2}, 2),
+        ("", {"rubric": "criteria", "items": [{"prompt": "p", "response": GOOD}], "votes": 2}, 2),
+        ("", {"rubric": "countdown", "items": [{"prompt": "p", "response": GOOD}], "aggregation": "expected"}, 3),
+    ],
+)
+def test_every_way_to_judge_asks_the_real_engine(
+    generator: Generator, judge_url: str, tiny_model: Path, route: str, body: dict[str, Any], votes: int
+) -> None:
+    """The tiny model knows one rubric only: what is held here is that its engine takes what is sent."""
+    label = serve(generator, tiny_model)
+
+    answer = httpx.post(f"{judge_url}/v1/judge/{route}".rstrip("/"), json={**body, "seed": 5}, timeout=120)
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["judge_version"] == label
+    (verdict,) = answer.json()["data"]
+    assert verdict["status"] in ("ok", "partial", "unscored")
+    cast = verdict["votes"] or [vote for judgment in verdict["judgments"] for vote in judgment["votes"]]
+    assert len(cast) == votes * (2 if body.get("rubric") == "countdown" and route == "rank" else 1)
+    assert all(vote["status"] in ("ok", "truncated", "unparsed", "out_of_range", "refused") for vote in cast), cast
 
 
 def test_a_version_that_is_not_served_is_refused(generator: Generator, judge_url: str, tiny_model: Path) -> None:

@@ -130,7 +130,8 @@ def test_soft_labels_come_from_the_probabilities_of_the_letters() -> None:
 
     assert (engine.bodies[0]["logprobs"], engine.bodies[0]["top_logprobs"]) == (True, 5)
     assert [vote.p_a for vote in verdict.votes] == pytest.approx([0.75, 0.5])
-    assert (verdict.p_a, verdict.p_a_from) == (pytest.approx(0.625), "logprobs")
+    assert verdict.p_a == pytest.approx(0.625)
+    assert verdict.p_a_from == "logprobs"
 
 
 def test_a_constitution_draws_the_same_principle_for_the_same_pair() -> None:

@@ -46,7 +46,8 @@ def test_a_binary_verdict_is_decided_by_the_majority() -> None:
     engine = Engine(lambda _: completion("Verdict: correct", "Verdict: incorrect", "Verdict: correct"))
     result = judged(engine, {"rubric": "binary", "items": [item()]}).data[0]
 
-    assert (result.score, result.agreement) == (1, pytest.approx(2 / 3))
+    assert result.score == 1
+    assert result.agreement == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize(("how", "score"), [("mean", 10 / 3), ("median", 4), ("majority", 4)])
@@ -85,7 +86,8 @@ def test_an_expected_score_weighs_the_digits_by_their_probabilities() -> None:
 
     assert (engine.bodies[0]["logprobs"], engine.bodies[0]["top_logprobs"]) == (True, 20)
     assert result.score == pytest.approx((4 * 0.6 + 5 * 0.2) / 0.8)
-    assert (result.votes[0].score, result.votes[0].expected) == (4, pytest.approx(4.25))
+    assert result.votes[0].score == 4
+    assert result.votes[0].expected == pytest.approx(4.25)
 
 
 @pytest.mark.parametrize(
