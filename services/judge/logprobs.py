@@ -20,10 +20,11 @@ def at_verdict(content: Sequence[Mapping[str, Any]] | None, text: str, start: in
 
     `content` is `choices[].logprobs.content` of a chat completion.
     """
-    before, begin = text.encode(), len(text[:start].encode())
+    # Some tokenizers leave out the space before a word when they decode its token alone: spaces are not compared.
+    before, begin = _spaceless(text.encode()), len(_spaceless(text[:start].encode()))
     place = 0
     for token in content or ():
-        piece = _bytes(token)
+        piece = _spaceless(_bytes(token))
         if before[place : place + len(piece)] != piece:
             return {}
         if begin < place + len(piece):
@@ -50,6 +51,10 @@ def preference(words: Mapping[str, float]) -> float | None:
 def _bytes(token: Mapping[str, Any]) -> bytes:
     listed = token.get("bytes")
     return bytes(listed) if isinstance(listed, list) else str(token["token"]).encode()
+
+
+def _spaceless(piece: bytes) -> bytes:
+    return b"".join(piece.split())
 
 
 def _words(token: Mapping[str, Any]) -> dict[str, float]:

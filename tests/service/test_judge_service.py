@@ -129,7 +129,8 @@ def test_every_way_to_judge_asks_the_real_engine(
     """The tiny model knows one rubric only: what is held here is that its engine takes what is sent."""
     label = serve(generator, tiny_model)
 
-    answer = httpx.post(f"{judge_url}/v1/judge/{route}".rstrip("/"), json={**body, "seed": 5}, timeout=120)
+    short = {"max_tokens": 24, "retry_max_tokens": 48, "seed": 5}  # its context has 512 tokens
+    answer = httpx.post(f"{judge_url}/v1/judge/{route}".rstrip("/"), json={**body, **short}, timeout=120)
 
     assert answer.status_code == 200, answer.text
     assert answer.json()["judge_version"] == label

@@ -118,6 +118,7 @@ def test_golden_figures_of_probabilities() -> None:
     assert expected_score({"six": 1.0}, 0, 5) is None
     assert preference({"A": 0.3, "a": 0.1, "B": 0.1, "tie": 0.5}) == pytest.approx(0.8)
     assert preference({"tie": 1.0}) is None
+    assert at_verdict([token("Winner:"), token("A", A=1.0)], "Winner:\n A", 9) == {"A": 1.0}
     assert at_verdict(None, "Winner: A", 8) == {}
     assert at_verdict([token("other text", A=1.0)], "Winner: A", 8) == {}
     assert at_verdict([token("Winner: "), token("A", A=0.5, B=0.5)], "Winner: A", 8) == pytest.approx(
