@@ -33,4 +33,4 @@ def connect(url: str) -> RedisClient:
 
 def connect_briefly(url: str) -> RedisClient:
     """An async client for what can be done without: bytes, short deadlines, one more try on a stale connection."""
-    return Redis.from_url(url, socket_timeout=1, socket_connect_timeout=0.5, retry=Retry(NoBackoff(), 1))
+    return Redis.from_url(url, socket_timeout=2, socket_connect_timeout=1, retry=Retry(NoBackoff(), 1))

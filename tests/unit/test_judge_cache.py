@@ -42,12 +42,20 @@ def counted(result: str) -> float:
     return REGISTRY.get_sample_value("selfreward_judge_cache_total", {"result": result}) or 0
 
 
+async def settle() -> None:
+    """Let what is written in the background be written."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        _, unfinished = await asyncio.wait(others, timeout=30)
+        assert not unfinished
+
+
 async def texts(client: httpx.AsyncClient, mode: str | None = None, **fields: Any) -> Sequence[str]:
     """The votes' texts of a request of two items, after the cache has settled."""
     headers = {"X-Selfreward-Cache": mode} if mode else {}
     answer = await client.post("/v1/judge", json=body("a", "b", **fields), headers=headers)
     assert answer.status_code == 200, answer.text
-    await asyncio.sleep(0.05)
+    await settle()
     return [vote["text"] for judgment in answer.json()["data"] for vote in judgment["votes"]]
 
 
@@ -74,7 +82,7 @@ def test_a_batch_is_partly_kept_and_partly_asked(redis_url: str) -> None:
         engine = Versioned()
         async with running(engine, redis_url=redis_url) as client:
             await client.post("/v1/judge", json=body("a", seed=1))
-            await asyncio.sleep(0.05)
+            await settle()
             await client.post("/v1/judge", json=body("a", "b", "c", seed=1))
         return [sent["messages"][0]["content"][-1] for sent in engine.bodies]
 
@@ -128,7 +136,7 @@ def test_a_swap_between_looking_and_asking_judges_all_by_the_new_version(redis_u
         engine = Swapping(3)
         async with running(engine, redis_url=redis_url) as client:
             await client.post("/v1/judge", json=body("a", seed=1, policy="policy@3"))
-            await asyncio.sleep(0.05)
+            await settle()
             answer = await client.post("/v1/judge", json=body("a", "b", seed=1))
             assert answer.json()["judge_version"] == "policy@4"
             assert [sent["model"] for sent in engine.bodies] == ["policy@3", "policy", "policy@4"]
@@ -203,7 +211,7 @@ def test_reads_of_one_moment_are_one_command(redis_url: str) -> None:
         cache = AnswerCache(redis, 60)
         for index in range(100):
             cache.put(str(index), b"x" * index)
-        await asyncio.sleep(0.05)
+        await settle()
         before = int((await redis.info("commandstats"))["cmdstat_mget"]["calls"]) if await redis.mget(["a"]) else 0
         found = await asyncio.gather(*(cache.get(str(index)) for index in [*range(101), 7]))
         after = int((await redis.info("commandstats"))["cmdstat_mget"]["calls"])
