@@ -1,5 +1,6 @@
 """What every route judges through, whichever contract it speaks: checks, admission, judging, metrics."""
 
+import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
