@@ -11,6 +11,12 @@ from starlette.exceptions import HTTPException
 from selfreward.http import ServiceClient, ServiceError, WrongPolicyVersion
 from selfreward.settings import key_of
 from selfreward.telemetry import metrics_page
+from services.judge.compat_choice import contract_of
+from services.judge.compat_nemo_gym import add_nemo_gym
+from services.judge.compat_openrlhf import add_openrlhf
+from services.judge.compat_rerank import add_rerank
+from services.judge.compat_slime import add_slime
+from services.judge.compat_vllm import add_vllm
 from services.judge.engine import Engine
 from services.judge.errors import error_response, invalid_request
 from services.judge.judging import EngineUnavailable
@@ -52,7 +58,10 @@ def create_app(settings: JudgeSettings, engine_transport: httpx.AsyncBaseTranspo
     app = FastAPI(title="selfreward judge", lifespan=lifespan)
     app.add_middleware(Gate, api_key=key_of(settings), max_body_bytes=settings.judge_max_body_bytes)
     _add_error_handlers(app)
-    add_native(app, JudgeService(settings, rubrics, engine))
+    service = JudgeService(settings, rubrics, engine)
+    add_native(app, service)
+    for add_contract in (add_vllm, add_rerank, add_openrlhf, add_slime, add_nemo_gym):
+        add_contract(app, service)
     _add_health(app, probe)
     return app
 
@@ -85,8 +94,8 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        if request.url.path == "/v1/judge":
-            REQUESTS.labels("unknown", "native", "422").inc()
+        if request.method == "POST":
+            REQUESTS.labels("unknown", contract_of(request.app, request.url.path), "422").inc()
         return invalid_request(error.errors())
 
     @app.exception_handler(WrongPolicyVersion)
