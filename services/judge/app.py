@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from selfreward.http import ServiceClient, ServiceError, WrongPolicyVersion
+from selfreward.redis_client import connect
 from selfreward.settings import key_of
 from selfreward.telemetry import metrics_page
 from services.judge.compat_choice import contract_of
@@ -19,6 +20,10 @@ from services.judge.compat_slime import add_slime
 from services.judge.compat_vllm import add_vllm
 from services.judge.engine import Engine
 from services.judge.errors import error_response, invalid_request
+from services.judge.idempotency import Idempotency
+from services.judge.jobs import add_jobs
+from services.judge.jobs_store import JobStore
+from services.judge.jobs_worker import JobWorker
 from services.judge.judging import EngineUnavailable
 from services.judge.metrics import REQUESTS, WAITING
 from services.judge.middleware import Gate
@@ -49,17 +54,22 @@ def create_app(settings: JudgeSettings, engine_transport: httpx.AsyncBaseTranspo
     probe = ServiceClient(url, key, deadline=_READY_DEADLINE, attempts=1, max_connections=2, transport=engine_transport)
     engine = Engine(engine_client, settings.judge_engine_model, settings.judge_concurrency)
     WAITING.set_function(lambda: engine.slots.waiting)
+    service = JudgeService(settings, rubrics, engine)
+    redis = connect(settings.redis_url)
+    jobs = JobStore(redis, settings.judge_job_keep_seconds)
+    worker = JobWorker(service, jobs, settings.judge_job_claim_seconds)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with engine_client, probe:
+        async with engine_client, probe, redis, worker.running():
             yield
 
     app = FastAPI(title="selfreward judge", lifespan=lifespan)
+    app.add_middleware(Idempotency, redis=redis, keep_seconds=settings.judge_idempotency_seconds)
     app.add_middleware(Gate, api_key=key_of(settings), max_body_bytes=settings.judge_max_body_bytes)
     _add_error_handlers(app)
-    service = JudgeService(settings, rubrics, engine)
     add_native(app, service)
+    add_jobs(app, service, jobs)
     for add_contract in (add_vllm, add_rerank, add_openrlhf, add_slime, add_nemo_gym):
         add_contract(app, service)
     _add_health(app, probe)
