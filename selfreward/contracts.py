@@ -89,16 +89,19 @@ class JudgeItem(Contract):
 
 
 class JudgeRequest(Contract):
-    """Body of `POST /v1/judge`. `policy` pins the judging model's version (`policy@N`)."""
+    """Body of `POST /v1/judge`. `policy` pins the judging model's version (`policy@N`).
+
+    Numbers are numbers: neither `true` nor `"3"` is taken for one.
+    """
 
     rubric: str = "additive5"
     items: list[JudgeItem] = Field(min_length=1, max_length=1024)
-    votes: int = Field(default=3, ge=1, le=64)
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int | None = Field(default=None, ge=1, le=8192)
+    votes: int = Field(default=3, ge=1, le=64, strict=True)
+    temperature: float | None = Field(default=None, ge=0, le=2, strict=True)
+    top_p: float | None = Field(default=None, gt=0, le=1, strict=True)
+    max_tokens: int | None = Field(default=None, ge=1, le=8192, strict=True)
     policy: str | None = None
-    seed: int | None = None
+    seed: int | None = Field(default=None, strict=True)
 
 
 class Usage(Contract):

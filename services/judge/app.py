@@ -12,7 +12,6 @@ from selfreward.http import ServiceClient, ServiceError, WrongPolicyVersion
 from selfreward.redis_client import connect
 from selfreward.settings import key_of
 from selfreward.telemetry import metrics_page
-from services.judge.compat_choice import contract_of
 from services.judge.compat_nemo_gym import add_nemo_gym
 from services.judge.compat_openrlhf import add_openrlhf
 from services.judge.compat_rerank import add_rerank
@@ -28,7 +27,9 @@ from services.judge.judging import EngineUnavailable
 from services.judge.metrics import REQUESTS, WAITING
 from services.judge.middleware import Gate
 from services.judge.native import add_native
+from services.judge.openapi import add_openapi
 from services.judge.refusal import Refused
+from services.judge.routes import allowed_methods, contract_of
 from services.judge.rubric import SHIPPED, load_rubrics
 from services.judge.service import JudgeService
 from services.judge.settings import JudgeSettings, engine_key, engine_url
@@ -73,6 +74,7 @@ def create_app(settings: JudgeSettings, engine_transport: httpx.AsyncBaseTranspo
     for add_contract in (add_vllm, add_rerank, add_openrlhf, add_slime, add_nemo_gym):
         add_contract(app, service)
     _add_health(app, probe)
+    add_openapi(app)
     return app
 
 
@@ -119,5 +121,8 @@ def _add_error_handlers(app: FastAPI) -> None:
         )
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> Response:
-        return error_response(error.status_code, str(error.detail), "invalid_request_error", headers=error.headers)
+    async def http(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = allowed_methods(request.app, request.url.path)
+        return error_response(error.status_code, str(error.detail), "invalid_request_error", headers=headers)

@@ -8,8 +8,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from pydantic import Field
 from starlette.responses import Response
 
@@ -106,11 +104,3 @@ def check_echo(value: Any, path: str) -> None:
         raise invalid_fields(
             [(path, f"{path} has NaN or Infinity, which JSON has not: use null or a string")]
         ) from None
-
-
-def contract_of(app: FastAPI, path: str) -> str:
-    """The metric label of the contract that a path belongs to: its route's tag, or `native` where it has none."""
-    for route in app.routes:
-        if isinstance(route, APIRoute) and route.path == path and route.tags:
-            return str(route.tags[0])
-    return "native"

@@ -46,6 +46,7 @@ class JobWorker:
         self.consumer = socket.gethostname()
         self.at_once = 1 + service.settings.judge_concurrency // store.chunk
         self._active: dict[asyncio.Task[None], Work] = {}
+        self._stopping = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -54,13 +55,15 @@ class JobWorker:
         try:
             yield
         finally:
-            while not task.done():  # a clean-up that fails can swallow one cancellation
-                task.cancel()
+            self._stopping = True
+            while not task.done():  # the Redis client's time limits can swallow a cancellation (Python before 3.12)
+                for each in (task, *self._active):
+                    each.cancel()
                 await asyncio.wait([task], timeout=1)
 
     async def _for_ever(self) -> None:
         away = False
-        while True:
+        while not self._stopping:
             started = time.monotonic()
             try:
                 await self._drain()
@@ -75,7 +78,7 @@ class JobWorker:
         await self.queue.open()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._look_after())
-            while True:
+            while not self._stopping:
                 if len(self._active) >= self.at_once:
                     await asyncio.wait(self._active, return_when=asyncio.FIRST_COMPLETED)
                     continue
@@ -86,7 +89,7 @@ class JobWorker:
 
     async def _look_after(self) -> None:
         """Hold on to the chunks in hand, and let go of those whose job has ended."""
-        while True:
+        while not self._stopping:
             await asyncio.sleep(min(_LOOK_SECONDS, self.claim_seconds / 3))
             for task, work in list(self._active.items()):
                 state = await self.store.state(work.body["job"])
