@@ -60,7 +60,10 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
         redis = connect(settings.redis_url)
         async with (
             ServiceClient(settings.generator_url, key, max_connections=connections) as generator,
-            ServiceClient(settings.judge_url, key, max_connections=connections) as judge,
+            # A result is stored under its task: nothing is gained from keeping its votes in Redis as well.
+            ServiceClient(
+                settings.judge_url, key, max_connections=connections, headers={"X-Selfreward-Cache": "off"}
+            ) as judge,
         ):
             store = ArtifactStore(settings.artifacts)
             services = Services(settings, redis, store, GeneratorClient(generator), judge)

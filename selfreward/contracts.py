@@ -120,19 +120,20 @@ class JudgeRequest(Contract):
 
     `aggregation`, `min_valid_votes` and the sampling fields are the rubric's where they are left out. A truncated
     vote is sampled once more, with twice the tokens, as far as `retry_max_tokens` allows.
+    Numbers are numbers: neither `true` nor `"3"` is taken for one.
     """
 
     rubric: str = "additive5"
     items: list[JudgeItem] = Field(min_length=1, max_length=1024)
-    votes: int = Field(default=3, ge=1, le=64)
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int | None = Field(default=None, ge=1, le=8192)
-    retry_max_tokens: int | None = Field(default=None, ge=1, le=8192)
+    votes: int = Field(default=3, ge=1, le=64, strict=True)
+    temperature: float | None = Field(default=None, ge=0, le=2, strict=True)
+    top_p: float | None = Field(default=None, gt=0, le=1, strict=True)
+    max_tokens: int | None = Field(default=None, ge=1, le=8192, strict=True)
+    retry_max_tokens: int | None = Field(default=None, ge=1, le=8192, strict=True)
     aggregation: Aggregation | None = None
-    min_valid_votes: int | None = Field(default=None, ge=1, le=64)
+    min_valid_votes: int | None = Field(default=None, ge=1, le=64, strict=True)
     policy: str | None = None
-    seed: int | None = None
+    seed: int | None = Field(default=None, strict=True)
 
 
 class Usage(Contract):

@@ -39,11 +39,12 @@ class ServiceClient:
         base_delay: float = 0.2,
         max_connections: int = 256,
         transport: httpx.AsyncBaseTransport | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.AsyncClient(
             base_url=base_url.rstrip("/"),
-            headers=headers,
+            headers={**authorization, **(headers or {})},
             timeout=httpx.Timeout(deadline, connect=10.0, pool=deadline),
             limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
             transport=transport,

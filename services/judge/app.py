@@ -12,18 +12,29 @@ from starlette.exceptions import HTTPException
 
 from selfreward.aiohttp_transport import AiohttpTransport
 from selfreward.http import ServiceClient, ServiceError, WrongPolicyVersion
-from selfreward.redis_client import connect_briefly
+from selfreward.redis_client import connect, connect_briefly
 from selfreward.telemetry import metrics_page
 from services.judge.cache import AnswerCache
+from services.judge.compat_nemo_gym import add_nemo_gym
+from services.judge.compat_openrlhf import add_openrlhf
+from services.judge.compat_rerank import add_rerank
+from services.judge.compat_slime import add_slime
+from services.judge.compat_vllm import add_vllm
 from services.judge.engine import Engine
 from services.judge.errors import error_response, invalid_request
 from services.judge.fair import FairSlots
+from services.judge.idempotency import Idempotency
+from services.judge.jobs import add_jobs
+from services.judge.jobs_store import JobStore
+from services.judge.jobs_worker import JobWorker
 from services.judge.judging import EngineUnavailable
 from services.judge.keys import load_keyring
 from services.judge.metrics import REQUESTS, WAITING
 from services.judge.middleware import Gate
 from services.judge.native import add_native
+from services.judge.openapi import add_openapi
 from services.judge.refusal import Refused
+from services.judge.routes import allowed_methods, contract_of
 from services.judge.rubric import SHIPPED, load_rubrics
 from services.judge.service import JudgeService
 from services.judge.settings import JudgeSettings, engine_key, engine_url
@@ -58,14 +69,19 @@ def create_app(
     probe = ServiceClient(url, key, deadline=_READY_DEADLINE, attempts=1, max_connections=8, transport=engine_transport)
     cache = None
     if settings.judge_cache_seconds:
-        redis = connect_briefly(settings.judge_cache_url or settings.redis_url)
-        cache = AnswerCache(redis, settings.judge_cache_seconds)
+        cache = AnswerCache(
+            connect_briefly(settings.judge_cache_url or settings.redis_url), settings.judge_cache_seconds
+        )
     engine = Engine(engine_client, probe, settings.judge_engine_model, FairSlots(settings.judge_concurrency), cache)
     WAITING.set_function(lambda: engine.slots.waiting)
+    service = JudgeService(settings, rubrics, engine)
+    redis = connect(settings.redis_url)
+    jobs = JobStore(redis, settings.judge_job_keep_seconds)
+    worker = JobWorker(service, jobs, settings.judge_job_claim_seconds)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with engine_client, probe:
+        async with engine_client, probe, redis, worker.running():
             yield
         if cache:
             await cache.close()
@@ -74,6 +90,7 @@ def create_app(
 
     app = FastAPI(title="selfreward judge", lifespan=lifespan)
     app.state.draining = False
+    app.add_middleware(Idempotency, redis=redis, keep_seconds=settings.judge_idempotency_seconds)
     app.add_middleware(
         Gate,
         keyring=load_keyring(settings),
@@ -81,8 +98,12 @@ def create_app(
         max_body_bytes=settings.judge_max_body_bytes,
     )
     _add_error_handlers(app)
-    add_native(app, JudgeService(settings, rubrics, engine))
+    add_native(app, service)
+    add_jobs(app, service, jobs)
+    for add_contract in (add_vllm, add_rerank, add_openrlhf, add_slime, add_nemo_gym):
+        add_contract(app, service)
     _add_health(app, probe)
+    add_openapi(app)
     if provider:
         trace_requests(app, provider)
     return app
@@ -118,8 +139,8 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        if request.url.path == "/v1/judge" or request.url.path.startswith("/v1/judge/"):
-            REQUESTS.labels("unknown", "native", "422").inc()
+        if request.method == "POST":
+            REQUESTS.labels("unknown", contract_of(request.app, request.url.path), "422").inc()
         return invalid_request(error.errors())
 
     @app.exception_handler(WrongPolicyVersion)
@@ -133,5 +154,8 @@ def _add_error_handlers(app: FastAPI) -> None:
         )
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> Response:
-        return error_response(error.status_code, str(error.detail), "invalid_request_error", headers=error.headers)
+    async def http(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = allowed_methods(request.app, request.url.path)
+        return error_response(error.status_code, str(error.detail), "invalid_request_error", headers=headers)

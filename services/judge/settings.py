@@ -38,6 +38,12 @@ class JudgeSettings(Settings):
     """How long requests in flight may go on after that."""
     judge_keys: Path | None = None
     """TOML file with API keys, their scopes and limits (`services/judge/keys.py`), beside `api_key`."""
+    judge_job_keep_seconds: int = Field(default=86_400, ge=60)
+    """How long a job and its results are kept in Redis after its last progress."""
+    judge_job_claim_seconds: float = Field(default=60.0, gt=0)
+    """Silence of a replica after which another one takes over the part of a job that it had in hand."""
+    judge_idempotency_seconds: int = Field(default=3600, ge=1)
+    """How long the answer to a request with an `Idempotency-Key` is kept for its repetition."""
     judge_rubrics: Path | None = None
     """Folder with rubrics of your own, each `<name>/rubric.toml` and `<name>/template.txt`, beside the shipped ones."""
 

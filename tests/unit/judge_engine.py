@@ -72,7 +72,12 @@ class Engine:
 @asynccontextmanager
 async def running(engine: Engine | None, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a judge whose engine is `engine`, or a closed port when it is None."""
-    engine_settings: dict[str, Any] = {"generator_url": "http://127.0.0.1:9", "judge_engine_attempts": 2}
+    nothing_listens = "127.0.0.1:9"
+    engine_settings: dict[str, Any] = {
+        "generator_url": f"http://{nothing_listens}",
+        "redis_url": f"redis://{nothing_listens}/0",
+        "judge_engine_attempts": 2,
+    }
     transport = httpx.ASGITransport(engine.app) if engine else None
     app = create_app(JudgeSettings(**{**engine_settings, **settings}), engine_transport=transport)
     async with (

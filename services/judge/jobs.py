@@ -1,0 +1,75 @@
+"""Asynchronous jobs: send up to 100,000 items, come back for the results. `/v1/jobs`."""
+
+import uuid
+from typing import Annotated
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from services.judge.errors import error_response
+from services.judge.jobs_contract import MOST_JOB_ITEMS, Job, JobRequest
+from services.judge.jobs_store import JobStore, page
+from services.judge.metrics import REQUESTS
+from services.judge.redis_needed import redis_needed
+from services.judge.refusal import Refused, check_items, check_policy
+from services.judge.service import JudgeService
+
+CONTRACT = "jobs"
+_LINES = "application/x-ndjson"
+
+
+def add_jobs(app: FastAPI, service: JudgeService, store: JobStore) -> None:
+    """The routes of jobs."""
+
+    async def known(job_id: str) -> Job:
+        job = await store.get(job_id)
+        if job is None:
+            message = f"job {job_id!r} is not known: check its id; jobs are forgotten some time after they end"
+            raise Refused(error_response(404, message, "not_found_error", param="job_id", code="job_not_found"))
+        return job
+
+    @app.post("/v1/jobs", status_code=202, response_model=Job, tags=[CONTRACT])
+    async def create_job(request: Request, body: JobRequest) -> Response:
+        """Take in a batch to judge in the background; `Location` is where its state is."""
+        rubric = service.rubric(body.rubric)
+        check_items(body.items, rubric, MOST_JOB_ITEMS)
+        check_policy(body.policy)
+        # One key, one job: should the answer be lost before it is stored, the repeated request finds the job.
+        name = getattr(request.state, "idempotency", None) or uuid.uuid4().hex
+        async with redis_needed("jobs"):
+            job = await store.create(f"job-{name}", rubric.id, body)
+        REQUESTS.labels(rubric.name, CONTRACT, "202").inc()
+        headers = {"Location": f"/v1/jobs/{job.id}"}
+        return Response(job.model_dump_json(), 202, media_type="application/json", headers=headers)
+
+    @app.get("/v1/jobs/{job_id}", response_model=Job, tags=[CONTRACT])
+    async def show_job(job_id: str) -> Response:
+        """A job's state and progress."""
+        async with redis_needed("jobs"):
+            job = await known(job_id)
+        return Response(job.model_dump_json(), media_type="application/json")
+
+    @app.get("/v1/jobs/{job_id}/results", tags=[CONTRACT], response_class=StreamingResponse)
+    async def job_results(
+        job_id: str,
+        offset: Annotated[int, Query(ge=0, le=MOST_JOB_ITEMS)] = 0,
+        limit: Annotated[int | None, Query(ge=1, le=MOST_JOB_ITEMS)] = None,
+    ) -> StreamingResponse:
+        """Results as JSON lines in the order of the items, from `offset` on; `X-Next-Offset` is where to go on.
+
+        While the job goes on, lines end where the first item without a result is; when it has been cancelled or has
+        failed, such items are left out.
+        """
+        async with redis_needed("jobs"):
+            job = await known(job_id)
+            items = page(await store.ready(job), offset, limit)
+        headers = {"X-Next-Offset": str(items[-1].stop if items else offset), "X-Job-State": job.state}
+        return StreamingResponse(store.lines(job, items), media_type=_LINES, headers=headers)
+
+    @app.delete("/v1/jobs/{job_id}", response_model=Job, tags=[CONTRACT])
+    async def cancel_job(job_id: str) -> Response:
+        """Cancel a job, or leave one as it is that has ended. Its results so far stay until they expire."""
+        async with redis_needed("jobs"):
+            await store.end(job_id, "cancelled")
+            job = await known(job_id)
+        return Response(job.model_dump_json(), media_type="application/json")

@@ -1,0 +1,151 @@
+"""Judge replicas drain the jobs themselves, in the background, each a few chunks at a time.
+
+A chunk is one lane at the engine, as an interactive request is, and a replica has just enough of them in hand to keep
+its slots busy: so an interactive request is next in turn within a few freed slots, however large the jobs are. An
+engine that is away is waited for. What a replica has in hand when it dies is taken over by another one.
+"""
+
+import asyncio
+import json
+import logging
+import random
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.exceptions import RedisError
+
+from selfreward.contracts import JudgeRequest, JudgeResponse
+from selfreward.http import WrongPolicyVersion
+from selfreward.queue import Work, WorkQueue
+from services.judge.jobs_store import ENDED, QUEUE, JobStore
+from services.judge.judging import EngineUnavailable
+from services.judge.metrics import observe
+from services.judge.pointwise import judge_batch
+from services.judge.refusal import Refused
+from services.judge.service import JudgeService
+
+_log = logging.getLogger(__name__)
+_DELIVERIES = 5
+_NO_DEAD_LETTERS = 1_000_000  # a chunk that cannot be judged fails its job, which says why; a dead letter would not
+_LOOK_SECONDS = 1.0
+_MOST_BACKOFF = 30.0
+_PIN_WAIT_SECONDS = 300.0
+
+
+class JobWorker:
+    """`claim_seconds` is the silence after which another replica takes over a chunk."""
+
+    def __init__(self, service: JudgeService, store: JobStore, claim_seconds: float) -> None:
+        self.service = service
+        self.store = store
+        self.claim_seconds = claim_seconds
+        self.queue = WorkQueue(
+            store.redis, QUEUE, claim_after_ms=int(claim_seconds * 1000), max_deliveries=_NO_DEAD_LETTERS
+        )
+        self.consumer = socket.gethostname()
+        self.at_once = 1 + service.settings.judge_concurrency // store.chunk
+        self._active: dict[asyncio.Task[None], Work] = {}
+        self._stopping = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Drain for the length of the `async with`."""
+        task = asyncio.create_task(self._for_ever())
+        try:
+            yield
+        finally:
+            self._stopping = True
+            while not task.done():  # the Redis client's time limits can swallow a cancellation (Python before 3.12)
+                for each in (task, *self._active):
+                    each.cancel()
+                await asyncio.wait([task], timeout=1)
+
+    async def _for_ever(self) -> None:
+        away = False
+        while not self._stopping:
+            started = time.monotonic()
+            try:
+                await self._drain()
+            except* (RedisError, OSError) as errors:
+                away = away and time.monotonic() - started < _MOST_BACKOFF
+                if not away:
+                    _log.warning("Redis is away, jobs wait for it", extra={"error": str(errors.exceptions[0])})
+                away = True
+            await asyncio.sleep(random.uniform(0.5, 2.0))  # noqa: S311
+
+    async def _drain(self) -> None:
+        await self.queue.open()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look_after())
+            while not self._stopping:
+                if len(self._active) >= self.at_once:
+                    await asyncio.wait(self._active, return_when=asyncio.FIRST_COMPLETED)
+                    continue
+                for work in await self.queue.take(self.consumer, block_ms=1000):
+                    task = group.create_task(self._attempt(work))
+                    self._active[task] = work
+                    task.add_done_callback(lambda done: self._active.pop(done, None))
+
+    async def _look_after(self) -> None:
+        """Hold on to the chunks in hand, and let go of those whose job has ended."""
+        while not self._stopping:
+            await asyncio.sleep(min(_LOOK_SECONDS, self.claim_seconds / 3))
+            for task, work in list(self._active.items()):
+                state = await self.store.state(work.body["job"])
+                if task.done():
+                    continue
+                if state is None or state in ENDED:
+                    task.cancel()
+                    await self.queue.done(work)
+                else:
+                    await self.queue.heartbeat(self.consumer, work)
+
+    async def _attempt(self, work: Work) -> None:
+        try:
+            await self.handle(work)
+        except (RedisError, OSError):
+            raise
+        except Exception:  # one job's trouble is not to end the others; the chunk is delivered again, a few times
+            _log.exception("a chunk failed", extra={"job": work.body["job"], "chunk": work.body["chunk"]})
+
+    async def handle(self, work: Work) -> None:
+        """Judge one chunk and store its result, or fail its job."""
+        job, chunk = str(work.body["job"]), int(work.body["chunk"])
+        request = await self.store.begin(job, chunk)
+        if request is not None and work.deliveries > _DELIVERIES:
+            tries = f"{_DELIVERIES} judges took items {request.items[0].id} to {request.items[-1].id} and none finished"
+            await self.store.end(job, "failed", f"{tries}: see the judges' logs")
+        elif request is not None:
+            try:
+                judged = await self._patiently(request, f"{job}-{chunk}")
+            except Refused as refused:
+                await self.store.end(job, "failed", _message(refused))
+            except WrongPolicyVersion as error:
+                await self.store.end(job, "failed", str(error))
+            else:
+                await self.store.store(job, chunk, judged)
+        await self.queue.done(work)
+
+    async def _patiently(self, request: JudgeRequest, answer_id: str) -> JudgeResponse:
+        """Judge, and wait for an engine that is away, and for some time for a version that is not served."""
+        started, wait = time.monotonic(), 0.5
+        while True:
+            try:
+                rubric = self.service.rubric(request.rubric)
+                judged = await judge_batch(self.service.engine, rubric, request, answer_id)
+            except EngineUnavailable as error:
+                _log.warning("a job waits for the engine", extra={"job": answer_id, "error": str(error)})
+            except WrongPolicyVersion:
+                if time.monotonic() - started > _PIN_WAIT_SECONDS:
+                    raise
+            else:
+                observe(rubric.name, judged.data)
+                return judged
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
+            wait = min(2 * wait, _MOST_BACKOFF)
+
+
+def _message(refused: Refused) -> str:
+    return str(json.loads(bytes(refused.response.body))["error"]["message"])
