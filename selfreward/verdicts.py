@@ -151,15 +151,15 @@ class Comparison(Contract):
     with twice the tokens, as far as `retry_max_tokens` allows. `policy` pins the judging version (`policy@N`).
     """
 
-    votes: int = Field(default=1, ge=1, le=64)
-    swap: bool = True
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int | None = Field(default=None, ge=1, le=8192)
-    retry_max_tokens: int | None = Field(default=None, ge=1, le=8192)
-    min_valid_votes: int | None = Field(default=None, ge=1, le=64)
+    votes: int = Field(default=1, ge=1, le=64, strict=True)
+    swap: bool = Field(default=True, strict=True)
+    temperature: float | None = Field(default=None, ge=0, le=2, strict=True)
+    top_p: float | None = Field(default=None, gt=0, le=1, strict=True)
+    max_tokens: int | None = Field(default=None, ge=1, le=8192, strict=True)
+    retry_max_tokens: int | None = Field(default=None, ge=1, le=8192, strict=True)
+    min_valid_votes: int | None = Field(default=None, ge=1, le=64, strict=True)
     policy: str | None = None
-    seed: int | None = None
+    seed: int | None = Field(default=None, strict=True)
 
 
 class PairRequest(Comparison):
@@ -198,7 +198,7 @@ class RankRequest(Comparison):
     by itself (`swap` then has no meaning)."""
 
     rubric: str = "rank"
-    votes: int = Field(default=3, ge=1, le=64)
+    votes: int = Field(default=3, ge=1, le=64, strict=True)
     items: list[RankItem] = Field(default=[], max_length=1024)
     prompt: str | list[Message] | None = None
     candidates: list[str | list[Message]] | None = Field(default=None, min_length=2, max_length=64)

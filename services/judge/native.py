@@ -58,11 +58,11 @@ def add_native(app: FastAPI, service: JudgeService) -> None:
         """One rubric with its template, by name or by `name@sha256:<12 hex>`."""
         return service.rubric(rubric_id).describe()
 
-    @app.put("/v1/rubrics/{name}", openapi_extra={"x-scope": "admin"})
-    async def put_rubric(name: str, body: RubricBody, response: Response) -> dict[str, Any]:
+    @app.put("/v1/rubrics/{rubric_id}", openapi_extra={"x-scope": "admin"})
+    async def put_rubric(rubric_id: str, body: RubricBody, response: Response) -> dict[str, Any]:
         """Add a rubric, or replace one that was added this way: 201 or 200, and the rubric with its new id."""
-        response.status_code = 200 if name in service.rubrics else 201
-        return (await service.put_rubric(name, body)).describe()
+        response.status_code = 200 if rubric_id in service.rubrics else 201
+        return (await service.put_rubric(rubric_id, body)).describe()
 
     @app.post("/v1/rubrics/{rubric_id}/prompt", response_model=JudgePrompts)
     async def fill_prompt(rubric_id: str, body: PromptRequest) -> Response:

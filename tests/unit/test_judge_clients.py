@@ -40,6 +40,7 @@ def litellm() -> Any:
     return litellm
 
 
+@pytest.mark.filterwarnings("ignore:Item .*ReadOnly:UserWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:litellm")
 @pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
 @pytest.mark.parametrize("provider", ["hosted_vllm", "jina_ai", "cohere"])
@@ -58,16 +59,18 @@ def test_litellm_reranks(litellm: Any, judge_url: str, provider: str) -> None:
     assert (best["index"], best["relevance_score"], best["document"]) == (1, 1.0, {"text": GOOD})
 
 
+@pytest.mark.filterwarnings("ignore:Item .*ReadOnly:UserWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:litellm")
 def test_litellm_sees_an_error_where_there_is_no_score(litellm: Any) -> None:
     app = create_app(
         JudgeSettings(generator_url="http://engine", redis_url="redis://127.0.0.1:9/0"),
         engine_transport=httpx.ASGITransport(Engine(unreadable).app),
     )
-    with listening(app) as url, pytest.raises(litellm.exceptions.APIError, match="cannot say so") as raised:
+    errors = (litellm.exceptions.APIError, litellm.exceptions.BadRequestError)
+    with listening(app) as url, pytest.raises(errors, match="cannot say so") as raised:
         litellm.rerank(model="hosted_vllm/countdown", query=PROMPT, documents=["x"], api_base=url, api_key="any")
 
-    assert raised.value.status_code == 422
+    assert raised.value.status_code in (400, 422)
 
 
 @pytest.mark.parametrize(
