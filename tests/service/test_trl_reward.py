@@ -20,7 +20,7 @@ from tests.unit.judge_engine import Engine, completion
 
 with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
     # GRPO samples with transformers here; TRL would load vLLM and its compiler for a minute, only to be able to.
-    patch.setattr(import_utils, "is_vllm_available", lambda: False)
+    patch.setattr(import_utils, "is_vllm_available", lambda **_: False)
     warnings.simplefilter("ignore", DeprecationWarning)
     from trl.trainer.grpo_config import GRPOConfig
     from trl.trainer.grpo_trainer import GRPOTrainer
