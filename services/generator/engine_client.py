@@ -34,7 +34,8 @@ class EngineAdmin:
         params: dict[str, str] | None = None,
         deadline: float | None = None,
     ) -> Any:
-        timeout = httpx.Timeout(deadline or self._deadline, connect=5)
+        # Also to connect: a busy server takes its time to accept, and one that is gone refuses at once.
+        timeout = httpx.Timeout(deadline or self._deadline)
         try:
             reply = await self._http.request(method, f"{self._url}{path}", json=body, params=params, timeout=timeout)
         except httpx.TransportError as error:
