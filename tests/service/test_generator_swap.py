@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ def test_requests_that_outlast_the_wait_are_aborted_and_repeated(generator: Gene
         async with httpx.AsyncClient(base_url=generator.url, timeout=240) as http:
             long = body(prompt, stream=False, tokens=tokens) | {"n": 4}
             pending = [asyncio.create_task(http.post("/v1/chat/completions", json=long)) for _ in range(requests)]
-            await asyncio.sleep(0.5)
+            await asyncio.to_thread(until_inflight, generator, requests)
             labels[generator.weights()["label"]] = 1 - new
             label = (await announce(redis, policies.artifacts[new], policies.digests[new])).label
             labels[label] = new
@@ -148,6 +149,16 @@ def test_requests_that_outlast_the_wait_are_aborted_and_repeated(generator: Gene
         for choice in reply.json()["choices"]:
             assert choice["finish_reason"] == "length"
             assert choice["token_ids"][:TOKENS] == policies.expected[prompt][which].token_ids
+
+
+def until_inflight(generator: Generator, requests: int) -> None:
+    """Return once so many requests are with the engine."""
+    deadline, found = time.monotonic() + 60, 0.0
+    while found < requests:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+        page = generator.http.get("/metrics").text
+        found = sum(map(float, re.findall(r"^selfreward_generator_inflight_requests\{.*\} (.*)$", page, re.M)))
 
 
 def aborted(generator: Generator) -> float:
