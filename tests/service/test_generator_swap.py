@@ -123,13 +123,14 @@ def test_twenty_swaps_under_load_lose_nothing_and_mix_nothing(generator: Generat
 
 def test_requests_that_outlast_the_wait_are_aborted_and_repeated(generator: Generator, policies: Policies) -> None:
     """The fixture's swap waits 2.5 s; these requests take longer, so the engine aborts them and the gateway repeats."""
-    prompt, tokens, requests = next(iter(policies.expected)), 440, 32
+    prompt, tokens, requests = next(iter(policies.expected)), 440, 96
 
     async def scenario() -> tuple[dict[str, int], list[httpx.Response]]:
         redis, labels = connect(generator.redis_url), {}
         new = 0 if generator.weights()["artifact"] == policies.artifacts[1] else 1
-        async with httpx.AsyncClient(base_url=generator.url, timeout=240) as http:
-            long = body(prompt, stream=False, tokens=tokens) | {"n": 4}
+        limits = httpx.Limits(max_connections=requests)
+        async with httpx.AsyncClient(base_url=generator.url, timeout=240, limits=limits) as http:
+            long = body(prompt, stream=False, tokens=tokens)
             pending = [asyncio.create_task(http.post("/v1/chat/completions", json=long)) for _ in range(requests)]
             await asyncio.to_thread(until_inflight, generator, requests)
             labels[generator.weights()["label"]] = 1 - new

@@ -28,7 +28,7 @@ PLUMBING = [attack for attack in ATTACKS if attack.target == "plumbing"]
 RUBRICS = {
     name: rubric
     for name, rubric in load_rubrics([SHIPPED]).items()
-    if {"prompt", "response"} <= rubric.template.fields and hasattr(rubric, "verdict")
+    if rubric.spec.kind == "points"
 }
 ROLE_MARKS = ("[inst", "[/inst", "<<sys", "<s>", "</s>", "_of_turn>", "[system_prompt", "<think", "<tool_call")
 SPECIAL = AutoTokenizer.from_pretrained(M0)
