@@ -25,11 +25,7 @@ from tests.unit.judge_engine import Engine, completion
 M0 = Path(__file__).parents[2] / "examples" / "countdown" / "m0"
 ATTACKS = load_attacks()
 PLUMBING = [attack for attack in ATTACKS if attack.target == "plumbing"]
-RUBRICS = {
-    name: rubric
-    for name, rubric in load_rubrics([SHIPPED]).items()
-    if rubric.spec.kind == "points"
-}
+RUBRICS = {name: rubric for name, rubric in load_rubrics([SHIPPED]).items() if rubric.spec.kind == "points"}
 ROLE_MARKS = ("[inst", "[/inst", "<<sys", "<s>", "</s>", "_of_turn>", "[system_prompt", "<think", "<tool_call")
 SPECIAL = AutoTokenizer.from_pretrained(M0)
 
