@@ -48,7 +48,10 @@ def trl_reward(
 def async_trl_reward(
     client: AsyncJudgeClient, *, reference: str | None = None, **options: Unpack[JudgeOptions]
 ) -> Callable[..., Awaitable[Rewards]]:
-    """`trl_reward` as a coroutine function, which TRL runs beside its other asynchronous rewards."""
+    """`trl_reward` as a coroutine function, which TRL runs beside its other asynchronous rewards.
+
+    TRL awaits it on an event loop of its own, `trainer.async_loop`: a client that must be closed is closed there.
+    """
 
     async def judge_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Rewards:
         items = _trl_items(prompts, completions, columns, reference)

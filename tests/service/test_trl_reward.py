@@ -1,9 +1,10 @@
 """TRL's own GRPOTrainer trains on the judge's reward functions, on the demo's base model."""
 
+import asyncio
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -44,8 +45,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def train(reward: Any, prompts: list[Any], folder: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
-    """Weights that moved, by name, and what TRL logged at each step."""
+class Trained(NamedTuple):
+    """The names of the weights that moved, what TRL logged at each step, and its trainer."""
+
+    moved: set[str]
+    logged: list[dict[str, float]]
+    trainer: GRPOTrainer
+
+
+def train(reward: Any, prompts: list[Any], folder: Path) -> Trained:
+    """Three steps of GRPO on the demo's base model."""
     tokenizer = AutoTokenizer.from_pretrained(M0)
     model = AutoModelForCausalLM.from_pretrained(M0, dtype=torch.float32)
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
@@ -75,9 +84,8 @@ def train(reward: Any, prompts: list[Any], folder: Path) -> tuple[dict[str, torc
     )
     trainer.train()
     assert trainer.model is not None
-    after: dict[str, torch.Tensor] = dict(trainer.model.named_parameters())
-    moved = {name: weight for name, weight in after.items() if not torch.equal(weight, before[name])}
-    return moved, [row for row in trainer.state.log_history if "reward" in row]
+    moved = {name for name, weight in trainer.model.named_parameters() if not torch.equal(weight, before[name])}
+    return Trained(moved, [row for row in trainer.state.log_history if "reward" in row], trainer)
 
 
 PROBLEMS = [f"Use {a} 3 12 to make {a * 3 + 12} ." for a in range(2, 12)]
@@ -88,19 +96,21 @@ CHATS = [[{"role": "user", "content": problem}] for problem in PROBLEMS]
 def test_grpo_trains_on_the_reward_function(prompts: list[Any], tmp_path: Path) -> None:
     engine = Engine(likes_digits)
     with listening_judge(engine) as url, JudgeClient(url) as client:
-        moved, logged = train(trl_reward(client, rubric="countdown", votes=2), prompts, tmp_path)
+        trained = train(trl_reward(client, rubric="countdown", votes=2), prompts, tmp_path)
 
-    assert moved
-    assert len(logged) == STEPS
+    assert trained.moved
+    assert len(trained.logged) == STEPS
     assert len(engine.bodies) == STEPS * 4
-    assert all(0 <= row["rewards/judge_reward/mean"] <= 5 for row in logged)
+    assert all(0 <= row["rewards/judge_reward/mean"] <= 5 for row in trained.logged)
 
 
 def test_grpo_trains_on_the_async_reward_function(tmp_path: Path) -> None:
     engine = Engine(likes_digits)
     with listening_judge(engine) as url:
-        # TRL awaits it on an event loop of its own, which ends with the trainer; so do the client's connections.
-        moved, logged = train(async_trl_reward(AsyncJudgeClient(url), rubric="countdown", votes=2), CHATS, tmp_path)
+        client = AsyncJudgeClient(url)
+        trained = train(async_trl_reward(client, rubric="countdown", votes=2), CHATS, tmp_path)
+        # TRL awaits the reward on an event loop of its own, which lives as long as the process.
+        asyncio.run_coroutine_threadsafe(client.close(), trained.trainer.async_loop).result(timeout=30)
 
-    assert moved
-    assert len(engine.bodies) == STEPS * 4 == len(logged) * 4
+    assert trained.moved
+    assert len(engine.bodies) == STEPS * 4 == len(trained.logged) * 4
