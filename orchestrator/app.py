@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from orchestrator import events, metrics
-from orchestrator.background import end, for_ever
 from orchestrator.context import Services
 from orchestrator.export import export_pairs
 from orchestrator.leader import Leader
@@ -26,6 +25,7 @@ from orchestrator.submission import RunExists, submit
 from orchestrator.tasks import QUEUE
 from selfreward.artifacts import ArtifactStore
 from selfreward.auth import authorised
+from selfreward.background import end, for_ever
 from selfreward.config import RecipeError, explain, parse_recipe
 from selfreward.contracts import Contract
 from selfreward.generator_client import GeneratorClient

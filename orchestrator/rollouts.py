@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from orchestrator import metrics
-from orchestrator.background import end
 from orchestrator.results import Results
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.state import stopped_runs
 from orchestrator.tasks import QUEUE, Task
+from selfreward.background import end
 from selfreward.contracts import JudgeItem, JudgeResponse, Response, Rollout
 from selfreward.generator_client import GeneratorClient
 from selfreward.http import ServiceError, WrongPolicyVersion

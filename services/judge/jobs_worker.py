@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 
 from redis.exceptions import RedisError
 
+from selfreward.background import end
 from selfreward.contracts import JudgeRequest, JudgeResponse
 from selfreward.http import WrongPolicyVersion
 from selfreward.queue import Work, WorkQueue
@@ -47,67 +48,70 @@ class JobWorker:
         self.consumer = socket.gethostname()
         self.at_once = 1 + service.settings.judge_concurrency // store.chunk
         self._active: dict[asyncio.Task[None], Work] = {}
-        self._stopping = False
+        self._away: bool | None = None  # not known yet
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Drain for the length of the `async with`."""
-        task = asyncio.create_task(self._for_ever())
+        task = asyncio.create_task(self._drain())
         try:
             yield
         finally:
-            self._stopping = True
-            while not task.done():  # the Redis client's time limits can swallow a cancellation (Python before 3.12)
-                for each in (task, *self._active):
-                    each.cancel()
-                await asyncio.wait([task], timeout=1)
-
-    async def _for_ever(self) -> None:
-        away = False
-        while not self._stopping:
-            started = time.monotonic()
-            try:
-                await self._drain()
-            except* (RedisError, OSError) as errors:
-                away = away and time.monotonic() - started < _MOST_BACKOFF
-                if not away:
-                    _log.warning("Redis is away, jobs wait for it", extra={"error": str(errors.exceptions[0])})
-                away = True
-            await asyncio.sleep(random.uniform(0.5, 2.0))  # noqa: S311
+            await end([task])
 
     async def _drain(self) -> None:
-        await self.queue.open()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._look_after())
-            while not self._stopping:
+        looking = asyncio.create_task(self._look_after())
+        try:
+            while True:
                 if len(self._active) >= self.at_once:
                     await asyncio.wait(self._active, return_when=asyncio.FIRST_COMPLETED)
                     continue
-                for work in await self.queue.take(self.consumer, block_ms=1000):
-                    task = group.create_task(self._attempt(work))
+                for work in await self._take():
+                    task = asyncio.create_task(self._attempt(work))
                     self._active[task] = work
                     task.add_done_callback(lambda done: self._active.pop(done, None))
+        finally:
+            await end([looking, *self._active])
+
+    async def _take(self) -> list[Work]:
+        """New chunks; none while Redis is away, so that its absence does not cost the chunks in hand."""
+        try:
+            if self._away is not False:
+                await self.queue.open()
+                self._away = False
+            return await self.queue.take(self.consumer, block_ms=1000)
+        except (RedisError, OSError) as error:
+            if not self._away:
+                _log.warning("Redis is away, jobs wait for it", extra={"error": str(error)})
+            self._away = True
+            await asyncio.sleep(random.uniform(0.5, 2.0))  # noqa: S311
+            return []
 
     async def _look_after(self) -> None:
         """Hold on to the chunks in hand, and let go of those whose job has ended."""
-        while not self._stopping:
+        while True:
             await asyncio.sleep(min(_LOOK_SECONDS, self.claim_seconds / 3))
             for task, work in list(self._active.items()):
-                state = await self.store.state(work.body["job"])
-                if task.done():
-                    continue
-                if state is None or state in ENDED:
-                    task.cancel()
-                    await self.queue.done(work)
-                else:
-                    await self.queue.heartbeat(self.consumer, work)
+                try:
+                    await self._look_at(task, work)
+                except (RedisError, OSError) as error:
+                    _log.warning("a chunk could not be held on to", extra={"error": str(error)})
+
+    async def _look_at(self, task: asyncio.Task[None], work: Work) -> None:
+        state = await self.store.state(work.body["job"])
+        if task.done():
+            return
+        if state is None or state in ENDED:
+            task.cancel()
+            await self.queue.done(work)
+        else:
+            await self.queue.heartbeat(self.consumer, work)
 
     async def _attempt(self, work: Work) -> None:
+        """Do one chunk. What goes wrong outside of it must not end the others: the queue delivers it again."""
         try:
             await self.handle(work)
-        except (RedisError, OSError):
-            raise
-        except Exception:  # one job's trouble is not to end the others; the chunk is delivered again, a few times
+        except Exception:
             _log.exception("a chunk failed", extra={"job": work.body["job"], "chunk": work.body["chunk"]})
 
     async def handle(self, work: Work) -> None:
