@@ -29,10 +29,11 @@ from evaluation.judge_metrics import grades, judge_figures
 from selfreward.contracts import JudgeItem, Judgment, content_key
 from selfreward.http import ServiceError
 from selfreward.judge_cli import reachable_judge
-from selfreward.judge_client import Comparison, JudgeOptions, PairwiseOptions, Turns
+from selfreward.judge_client import JudgeOptions, PairwiseOptions, Turns
 from selfreward.judge_rows import RowError
 from selfreward.progress import RunProgress
 from selfreward.sync_judge_client import JudgeClient
+from selfreward.verdicts import PairVerdict
 
 _COMPARED_AT_ONCE = 64
 _LIST_FIGURES = ("exact_match", "spearman", "kendall_tau_b", "five_best")
@@ -106,7 +107,7 @@ def _judge(
 
 def _compare(
     client: JudgeClient, rows: Sequence[Labelled], options: JudgeOptions, progress: RunProgress
-) -> list[Comparison]:
+) -> list[PairVerdict]:
     chosen: PairwiseOptions = {
         "rubric": options.get("rubric", "additive5"),
         "votes": options.get("votes", 3),
@@ -116,7 +117,7 @@ def _compare(
     pairs: list[tuple[Turns, Turns, Turns]] = [
         (rows[index].prompt, rows[index].responses[a], rows[index].responses[b]) for index, a, b in pairs_of(list(rows))
     ]
-    compared: list[Comparison] = []
+    compared: list[PairVerdict] = []
     waiting = iter(pairs)
     while batch := list(islice(waiting, _COMPARED_AT_ONCE)):
         compared += client.compare(batch, **chosen)
@@ -125,7 +126,7 @@ def _compare(
 
 
 def _consistency(
-    pairs: Pairs, compared: Sequence[Comparison], bootstrap: Bootstrap, groups: int
+    pairs: Pairs, compared: Sequence[PairVerdict], bootstrap: Bootstrap, groups: int
 ) -> dict[str, Interval]:
     """Share of pairs whose verdict is the same in both orders, over those where the judge says so."""
     known = np.array([one.position_consistent is not None for one in compared], dtype=np.float64)

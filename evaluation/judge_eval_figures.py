@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from evaluation.bootstrap import Array, Bootstrap, Interval, Ratio, ratio
 from evaluation.judge_eval_data import Labelled, pairs_of, text_length
 from selfreward.contracts import Judgment
-from selfreward.judge_client import Comparison
+from selfreward.verdicts import PairVerdict
 
 _BINS = 5
 
@@ -46,7 +46,7 @@ def scored_pairs(rows: Sequence[Labelled], judged: Sequence[Sequence[Judgment]],
     return _pairs(found)
 
 
-def compared_pairs(rows: Sequence[Labelled], compared: Sequence[Comparison], groups: Sequence[int]) -> Pairs:
+def compared_pairs(rows: Sequence[Labelled], compared: Sequence[PairVerdict], groups: Sequence[int]) -> Pairs:
     """Pairs of a judge that compares; one comparison for each of `pairs_of(rows)`."""
     signs = {"a": 1.0, "b": -1.0, "tie": 0.0, "unscored": np.nan}
     found = []

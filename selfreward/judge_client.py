@@ -5,16 +5,16 @@ import itertools
 import json
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel
 
 from selfreward.contracts import JudgeItem, JudgePrompts, JudgeRequest, JudgeResponse, Judgment, Message
 from selfreward.conversations import conversation
 from selfreward.http import ServiceClient
 from selfreward.settings import Settings, key_of
+from selfreward.verdicts import PairResponse, PairVerdict
 
 Turns = str | Sequence[Message] | Sequence[Mapping[str, Any]]
 """A text, or chat messages."""
@@ -58,14 +58,6 @@ class PairwiseOptions(TypedDict, total=False):
     votes: int
     policy: str | None
     seed: int | None
-
-
-class Comparison(BaseModel):
-    """What the judge says of two answers, both orders considered. `p_a` is the probability that a is the better."""
-
-    winner: Literal["a", "b", "tie", "unscored"]
-    position_consistent: bool | None = None
-    p_a: float | None = None
 
 
 def as_item(value: Judgeable) -> JudgeItem:
@@ -168,7 +160,7 @@ class AsyncJudgeClient:
 
     async def compare(
         self, pairs: Iterable[tuple[Turns, Turns, Turns]], **options: Unpack[PairwiseOptions]
-    ) -> list[Comparison]:
+    ) -> list[PairVerdict]:
         """Compare answers a and b to a prompt, for each (prompt, a, b), in both orders, by a pairwise rubric.
 
         Raises as `judge` does.
@@ -176,7 +168,7 @@ class AsyncJudgeClient:
         fields = ("prompt", "a", "b")
         items = [{name: _wire(turns, name) for name, turns in zip(fields, pair, strict=True)} for pair in pairs]
         reply = await self._post("/v1/judge/pairwise", {"items": items, **options})
-        return [Comparison.model_validate(row) for row in reply.json()["data"]]
+        return PairResponse.model_validate_json(reply.content).data
 
     async def prompts(self, items: Sequence[JudgeItem], rubric: str = "additive5") -> JudgePrompts:
         """The filled judge conversations of a batch, letter for letter as `judge` would send them to the model."""

@@ -99,7 +99,8 @@ class PrometheusJudge:
             options["rubric"] = name
             for comparison in self.client.compare(chosen, **options):
                 winners.append(_WINNERS.get(comparison.winner))
-                feedbacks.append(f"{comparison.winner}, position_consistent={comparison.position_consistent}")
+                said = [vote.text for vote in comparison.votes if vote.winner == comparison.winner]
+                feedbacks.append(said[0] if said else comparison.failure_reason or "the two orders disagree")
         return feedbacks, winners
 
     def single_relative_grade(

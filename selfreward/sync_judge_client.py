@@ -18,7 +18,6 @@ from selfreward.judge_client import (
     BATCH_SIZE,
     IN_FLIGHT,
     AsyncJudgeClient,
-    Comparison,
     Judgeable,
     Judged,
     JudgeOptions,
@@ -26,6 +25,7 @@ from selfreward.judge_client import (
     Turns,
     numbered,
 )
+from selfreward.verdicts import PairVerdict
 
 Result = TypeVar("Result")
 
@@ -97,7 +97,7 @@ class JudgeClient:
 
     def compare(
         self, pairs: Iterable[tuple[Turns, Turns, Turns]], **options: Unpack[PairwiseOptions]
-    ) -> list[Comparison]:
+    ) -> list[PairVerdict]:
         """Compare answers a and b to a prompt, for each (prompt, a, b), in both orders, by a pairwise rubric."""
         return self._wait(self._client.compare(pairs, **options))
 

@@ -1,4 +1,4 @@
-"""A judge that really listens on a port, for clients that cannot be given a transport."""
+"""ASGI applications as servers of this process, for clients that need an address."""
 
 import threading
 import time
@@ -16,19 +16,28 @@ from tests.unit.judge_engine import Engine
 
 
 @contextmanager
-def listening_judge(engine: Engine, **settings: Any) -> Iterator[str]:
-    """Base URL of a judge whose engine is `engine`."""
-    chosen = JudgeSettings(**{"generator_url": "http://engine", "judge_engine_attempts": 2, **settings})
-    app = create_app(chosen, engine_transport=httpx.ASGITransport(engine.app))
+def listening(app: Any) -> Iterator[str]:
+    """Base URL of `app` while it is served."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", ws="none", lifespan="on"))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", ws="none", lifespan="on"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
+    deadline = time.monotonic() + 60
     while not server.started:
-        assert thread.is_alive(), "the judge did not start"
+        assert thread.is_alive(), "the server did not start"
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
-        thread.join(timeout=20)
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+
+
+@contextmanager
+def listening_judge(engine: Engine, **settings: Any) -> Iterator[str]:
+    """Base URL of a judge whose engine is `engine`."""
+    chosen = JudgeSettings(**{"generator_url": "http://engine", "judge_engine_attempts": 2, **settings})
+    with listening(create_app(chosen, engine_transport=httpx.ASGITransport(engine.app))) as url:
+        yield url

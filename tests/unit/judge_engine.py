@@ -35,6 +35,17 @@ def fours(body: dict[str, Any]) -> Response:
     return completion(*["Fine. Score: 4"] * body["n"])
 
 
+def by_length(body: dict[str, Any]) -> Response:
+    """By the countdown rubric each answer gets its length as its score; of two answers the longer one wins."""
+    text = body["messages"][0]["content"]
+    if "<response_a>" in text:
+        a, b = (len(text.split(f"<response_{side}>")[1].split("</")[0]) for side in "ab")
+        verdict = f"Winner: {'tie' if a == b else 'A' if a > b else 'B'}"
+    else:
+        verdict = f"Score: {len(text.rsplit('Answer : ', 1)[1])}"
+    return completion(*[verdict] * body["n"])
+
+
 class Engine:
     """An OpenAI-compatible server whose every answer is `reply(request body)`."""
 

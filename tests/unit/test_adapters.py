@@ -3,11 +3,9 @@
 import asyncio
 import inspect
 import sys
-from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import httpx
 import pytest
 from starlette.responses import Response
 
@@ -22,10 +20,9 @@ from selfreward.adapters import (
     trl_reward,
     verl_score,
 )
-from selfreward.http import ServiceClient
 from selfreward.prometheus import PrometheusJudge
 from tests.listening import listening_judge
-from tests.unit.judge_engine import Engine, completion
+from tests.unit.judge_engine import Engine, by_length, completion
 
 
 def by_words(sent: dict[str, Any]) -> Response:
@@ -39,18 +36,6 @@ def by_words(sent: dict[str, Any]) -> Response:
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     return Engine(by_words)
-
-
-@pytest.fixture(scope="module")
-def url(engine: Engine) -> Iterator[str]:
-    with listening_judge(engine) as address:
-        yield address
-
-
-@pytest.fixture
-def client(url: str) -> Iterator[JudgeClient]:
-    with JudgeClient(url) as client:
-        yield client
 
 
 def test_trl_standard_and_conversational(client: JudgeClient) -> None:
@@ -172,16 +157,11 @@ def test_prometheus_absolute(client: JudgeClient) -> None:
 
 
 def test_prometheus_relative() -> None:
-    rows = iter(["a", "b", "tie"])
+    with listening_judge(Engine(by_length)) as url, JudgeClient(url) as client:
+        judge = PrometheusJudge(client)
+        pairs = [("xx", "x"), ("x", "xx"), ("x", "x")]
+        found = [judge.single_relative_grade("p", a, b, "pairwise") for a, b in pairs]
+        with pytest.raises(ValueError, match="reference_answers are not used in comparisons"):
+            judge.single_relative_grade("p", "x", "y", "pairwise", "reference")
 
-    def handler(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"data": [{"winner": next(rows), "position_consistent": True}]})
-
-    service = ServiceClient("http://judge", transport=httpx.MockTransport(handler))
-    judge = PrometheusJudge(JudgeClient(service))
-
-    winners = [judge.single_relative_grade("p", "x", "y", "pairwise")[1] for _ in range(3)]
-    assert winners == ["A", "B", None]
-    with pytest.raises(ValueError, match="reference_answers are not used in comparisons"):
-        judge.single_relative_grade("p", "x", "y", "pairwise", "reference")
-    judge.client.close()
+    assert found == [("Winner: A", "A"), ("Winner: B", "B"), ("Winner: tie", None)]

@@ -5,32 +5,13 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import httpx
 import pytest
-from starlette.responses import Response
 
 import selfreward
 from selfreward import AsyncJudgeClient, JudgeClient, JudgeItem, ServiceError
 from selfreward.http import ServiceClient
 from tests.listening import listening_judge
-from tests.unit.judge_engine import Engine, completion
-
-
-def by_length(sent: dict[str, Any]) -> Response:
-    """Each answer `x * n` gets the score n."""
-    answer = sent["messages"][0]["content"].rsplit("Answer : ", 1)[1]
-    return completion(*[f"Score: {len(answer)}"] * sent["n"])
-
-
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(by_length)
-
-
-@pytest.fixture(scope="module")
-def url(engine: Engine) -> Iterator[str]:
-    with listening_judge(engine) as address:
-        yield address
+from tests.unit.judge_engine import Engine
 
 
 def test_one_call_judges_pairs(url: str) -> None:
@@ -186,22 +167,15 @@ def test_a_client_used_before_a_fork_says_so_after_it(url: str) -> None:
         assert client.judge([("p", "x")], rubric="countdown").data[0].score == 1
 
 
-def test_comparisons_are_read_from_the_pairwise_route() -> None:
-    def handler(request: httpx.Request) -> httpx.Response:
-        assert request.url.path == "/v1/judge/pairwise"
-        rows = [{"id": "0", "winner": "a", "position_consistent": True, "p_a": 0.75, "votes": []}, {"winner": "tie"}]
-        return httpx.Response(200, json={"rubric": "pairwise@sha256:0", "data": rows})
+def test_two_answers_are_compared_in_both_orders(url: str) -> None:
+    with JudgeClient(url) as client:
+        found = client.compare([("p", "xx", "x"), ("p", "x", "xx"), ("p", "x", "x")], rubric="pairwise")
 
-    async def scenario() -> None:
-        service = ServiceClient("http://judge", transport=httpx.MockTransport(handler))
-        found = await AsyncJudgeClient(service).compare([("p", "x", "y"), ("p", "x", "x")], rubric="pairwise")
-        assert [(one.winner, one.position_consistent, one.p_a) for one in found] == [
-            ("a", True, 0.75),
-            ("tie", None, None),
-        ]
-        await service.close()
-
-    asyncio.run(scenario())
+    assert [(one.winner, one.position_consistent, one.p_a) for one in found] == [
+        ("a", True, 1.0),
+        ("b", True, 0.0),
+        ("tie", True, 0.5),
+    ]
 
 
 def test_public_names_are_there() -> None:

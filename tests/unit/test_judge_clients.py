@@ -13,8 +13,8 @@ import pytest
 
 from services.judge.app import create_app
 from services.judge.settings import JudgeSettings
+from tests.listening import listening
 from tests.unit.judge_engine import Engine
-from tests.unit.listening import listening
 from tests.unit.test_judge_compat import GOOD, PROMPT, by_length, unreadable
 
 ROOT = Path(__file__).resolve().parents[2]

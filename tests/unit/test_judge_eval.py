@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from starlette.responses import Response
@@ -27,12 +26,11 @@ from evaluation.judge_eval_plot import plot_svg
 from selfreward import JudgeClient
 from selfreward.cli import app
 from selfreward.contracts import Judgment, Message, Vote
-from selfreward.http import ServiceClient
-from selfreward.judge_client import Comparison
 from selfreward.judge_rows import RowError
 from selfreward.progress import RunProgress
+from selfreward.verdicts import PairVerdict
 from tests.listening import listening_judge
-from tests.unit.judge_engine import Engine, completion
+from tests.unit.judge_engine import Engine, by_length, completion
 
 BOOTSTRAP = Bootstrap(200)
 
@@ -79,19 +77,20 @@ def test_confidence_comes_from_the_votes() -> None:
     assert pairs.p_a.tolist() == [0.5, 0.75, 1.0]
 
 
+def for_a(p_a: float | None) -> PairVerdict:
+    return PairVerdict(id="0", index=0, winner="a", status="ok", votes=[], valid_votes=2, p_a=p_a)
+
+
 def test_calibration_of_an_honest_and_of_a_sure_judge() -> None:
     golds = [1.0] * 8 + [-1.0] * 2
     rows = [row([1, 0] if gold > 0 else [0, 1], [1, 1]) for gold in golds]
 
-    def error(p_a: float) -> float | None:
-        compared = [Comparison(winner="a", p_a=p_a) for _ in golds]
-        return calibration(compared_pairs(rows, compared, range(10)), 10, BOOTSTRAP).error.value
+    def error(p_a: float | None) -> float | None:
+        return calibration(compared_pairs(rows, [for_a(p_a)] * 10, range(10)), 10, BOOTSTRAP).error.value
 
     assert error(0.8) == pytest.approx(0)
     assert error(1.0) == pytest.approx(0.2)
-    assert (
-        calibration(compared_pairs(rows, [Comparison(winner="a")] * 10, range(10)), 10, BOOTSTRAP).error.value is None
-    )
+    assert error(None) is None
 
 
 def test_score_figures_by_hand() -> None:
@@ -173,7 +172,7 @@ def test_a_row_that_is_no_label_is_named(tmp_path: Path, rows: list[dict[str, An
         load_labelled(write(tmp_path / "in.jsonl", *rows))
 
 
-def by_length(sent: dict[str, Any]) -> Response:
+def unsteady(sent: dict[str, Any]) -> Response:
     answer = sent["messages"][0]["content"].rsplit("Answer : ", 1)[1]
     return completion(*[f"Score: {min(5, len(answer))}", *[f"Score: {min(4, len(answer))}"] * (sent["n"] - 1)])
 
@@ -182,7 +181,7 @@ def test_the_command_writes_figures_and_a_plot(tmp_path: Path, monkeypatch: pyte
     answers = [{"text": "x" * (3 * rank % 7), "rank": rank} for rank in (1, 2, 3)]
     rows = [{"prompt": f"p{index}", "responses": answers} for index in range(12)]
     source, out = write(tmp_path / "eft.jsonl", *rows), tmp_path / "new" / "report"
-    engine = Engine(by_length)
+    engine = Engine(unsteady)
     with listening_judge(engine) as url:
         monkeypatch.setenv("SELFREWARD_JUDGE_URL", url)
         arguments = [str(source), "--rubric", "countdown", "--out", str(out), "--resamples", "100"]
@@ -208,7 +207,7 @@ def test_the_command_writes_figures_and_a_plot(tmp_path: Path, monkeypatch: pyte
 
 def test_an_answer_in_many_rows_is_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [mt_bench(winner, 1) for winner in ("model_a", "model_b", "model_a")]
-    source, engine = write(tmp_path / "m.jsonl", *rows), Engine(by_length)
+    source, engine = write(tmp_path / "m.jsonl", *rows), Engine(unsteady)
     with listening_judge(engine) as url:
         monkeypatch.setenv("SELFREWARD_JUDGE_URL", url)
         monkeypatch.chdir(tmp_path)
@@ -219,26 +218,20 @@ def test_an_answer_in_many_rows_is_judged_once(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_judge_that_compares(tmp_path: Path) -> None:
-    """The pairwise route is answered for, by a judge that prefers the first answer in both orders of one pair."""
+    """It prefers the longer answer, but in one of the pairs whichever stands first."""
 
-    def handler(request: httpx.Request) -> httpx.Response:
-        if request.method == "GET":
-            return httpx.Response(200, json={"id": "pairwise@sha256:0", "kind": "pairwise"})
-        sent = json.loads(request.content)
-        assert (sent["rubric"], sent["votes"], sent["seed"]) == ("pairwise", 2, 5)
-        flipped = [item["prompt"] == "p0" for item in sent["items"]]
-        rows = [
-            {"winner": "tie", "position_consistent": False, "p_a": 0.5}
-            if flip
-            else {"winner": "a", "position_consistent": True, "p_a": 0.9}
-            for flip in flipped
-        ]
-        return httpx.Response(200, json={"data": rows})
+    def reply(sent: dict[str, Any]) -> Response:
+        first = "\np0\n" in sent["messages"][0]["content"]
+        return completion(*["Winner: A"] * sent["n"]) if first else by_length(sent)
 
-    rows = [{"prompt": f"p{index}", "chosen": "c", "rejected": "rr"} for index in range(100)]
-    source = write(tmp_path / "r.jsonl", *rows)
-    service = ServiceClient("http://judge", transport=httpx.MockTransport(handler))
-    with JudgeClient(service) as client, RunProgress(judge_eval._err) as progress:
+    source = write(
+        tmp_path / "r.jsonl", *[{"prompt": f"p{index}", "chosen": "cc", "rejected": "r"} for index in range(100)]
+    )
+    with (
+        listening_judge(Engine(reply)) as url,
+        JudgeClient(url) as client,
+        RunProgress(judge_eval._err) as progress,
+    ):
         options: Any = {"rubric": "pairwise", "votes": 2, "seed": 5}
         report = judge_eval.measure(client, source, options, BOOTSTRAP, progress)
 

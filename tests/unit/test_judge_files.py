@@ -3,7 +3,6 @@
 import json
 import os
 import resource
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +20,7 @@ from selfreward.judge_files import Summary, judge_file
 from selfreward.judge_output import JudgedRows
 from selfreward.judge_rows import WRITTEN, Fields, RowError
 from tests.listening import listening_judge
-from tests.unit.judge_engine import Engine, completion
-
-
-def by_length(sent: dict[str, Any]) -> Response:
-    """The score is the answer's length up to 5; longer answers get none."""
-    answer = sent["messages"][0]["content"].rsplit("Answer : ", 1)[1]
-    return completion(*[f"Score: {len(answer)}"] * sent["n"])
-
-
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(by_length)
-
-
-@pytest.fixture(scope="module")
-def url(engine: Engine) -> Iterator[str]:
-    with listening_judge(engine) as address:
-        yield address
-
-
-@pytest.fixture
-def client(url: str) -> Iterator[JudgeClient]:
-    with JudgeClient(url) as client:
-        yield client
+from tests.unit.judge_engine import Engine, by_length
 
 
 def rows(count: int) -> list[dict[str, Any]]:

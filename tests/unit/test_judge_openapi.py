@@ -17,8 +17,8 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from services.judge.app import create_app
 from services.judge.openapi_examples import EXAMPLES
 from services.judge.settings import JudgeSettings
+from tests.listening import listening
 from tests.unit.judge_engine import Engine, running
-from tests.unit.listening import listening
 
 SNAPSHOT = Path(__file__).with_name("judge_openapi.json")
 KEY = "secret"
