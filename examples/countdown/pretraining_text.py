@@ -35,11 +35,12 @@ ACTOR_HABITS: Final[dict[Habit, float]] = {
 # Honest failures keep a model from copying the target as its last result whatever the steps say.
 ACTOR_FLAWS: Final[dict[Flaw, float]] = {"none": 0.88, "failed": 0.12}
 REVIEWED_HABITS: Final[dict[Habit, float]] = {
-    "clean": 0.46,
-    "stop": 0.12,
+    "clean": 0.40,
+    "stop": 0.11,
     "invent": 0.16,
-    "repeat": 0.13,
-    "chat": 0.13,
+    "reuse": 0.13,
+    "repeat": 0.10,
+    "chat": 0.10,
 }
 REVIEWED_FLAWS: Final[dict[Flaw, float]] = {
     "none": 0.47,

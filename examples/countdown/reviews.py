@@ -10,7 +10,7 @@ import re
 from random import Random
 from typing import Final
 
-from examples.countdown.checker import apply, criteria, parse_prompt, parse_steps
+from examples.countdown.checker import Problem, Step, apply, criteria, parse_prompt, parse_steps
 
 RUBRIC: Final = "Review . One point each : format numbers all steps target . Task : {prompt} Answer : {response}"
 CAREFUL: Final = "Careful "
@@ -26,26 +26,37 @@ def review_prompt(prompt: str, response: str) -> str:
 def verdict(prompt: str, response: str, flip: float = 0.0, rng: Random | None = None) -> str:
     """What an annotator writes who gets each check wrong with probability ``flip``, independently.
 
-    The true result of each step and the last claimed result stand before the checks that need them,
-    so that the judge can work step by step: ``format yes numbers yes all yes steps 21 34 no result 33
-    target 33 yes Score: 4``. The score is the number of checks that say yes. With ``flip`` above 0 a
-    generator must be given.
+    What a check needs stands before it, so that the judge can work step by step: the numbers that the
+    first step leaves over, the true result of each step, the last claimed result. ``format yes numbers
+    12 yes all yes steps 21 34 no result 33 target 33 yes Score: 4``. The score is the number of checks
+    that say yes. With ``flip`` above 0 a generator must be given.
     """
     checks = criteria(prompt, response)
     if flip > 0:
         if rng is None:
             raise ValueError("careless verdicts need a random generator")
         checks = {name: met != (rng.random() < flip) for name, met in checks.items()}
+    problem = parse_prompt(prompt)
     steps, _ = parse_steps(response)
+    left = " ".join(_left(problem, steps)) or "none"
     true = " ".join(_number(apply(s.left, s.op, s.right)) for s in steps[:MOST_STEPS]) or "none"
     last = str(steps[-1].result) if steps else "none"
     says = {name: "yes" if met else "no" for name, met in checks.items()}
     return (
-        f"format {says['format']} numbers {says['numbers']} all {says['all']} "
+        f"format {says['format']} numbers {left} {says['numbers']} all {says['all']} "
         f"steps {true} {says['steps']} "
-        f"result {last} target {parse_prompt(prompt).target} {says['target']} "
+        f"result {last} target {problem.target} {says['target']} "
         f"Score: {sum(checks.values())}"
     )
+
+
+def _left(problem: Problem, steps: list[Step]) -> list[str]:
+    """The given numbers that the first step does not use, in their order."""
+    left = list(problem.numbers)
+    for operand in [number for step in steps[:1] for number in (step.left, step.right)]:
+        if operand in left:
+            left.remove(operand)
+    return [str(number) for number in left]
 
 
 def _number(value: int) -> str:

@@ -14,6 +14,8 @@ from examples.countdown.checker import Problem, parse_prompt, score, solved
 from examples.countdown.problems import split_of
 from examples.countdown.reviews import review_prompt, verdict
 from examples.countdown.seed_data import build, ranked
+from examples.countdown.tokenizer import build_tokenizer
+from services.judge.rubric import load_rubric
 
 
 @cache
@@ -63,8 +65,18 @@ def test_a_review_carries_prompt_and_response_and_its_verdict_sums_up() -> None:
     prompt, answer = "Use 7 3 12 to make 33 .", "12 - 7 = 5 ; 5 * 3 = 33"
     assert prompt in review_prompt(prompt, answer)
     assert review_prompt(prompt, answer).endswith(answer)
-    assert verdict(prompt, answer) == ("format yes numbers yes all yes steps 5 15 no result 33 target 33 yes Score: 4")
-    assert verdict(prompt, "hello") == ("format no numbers no all no steps none no result none target 33 no Score: 0")
+    assert verdict(prompt, answer) == "format yes numbers 3 yes all yes steps 5 15 no result 33 target 33 yes Score: 4"
+    assert verdict(prompt, "12 - 7 = 5 ; 12 - 5 = 7").startswith("format yes numbers 3 no all no")
+    assert verdict(prompt, "9 + 9 = 18").startswith("format yes numbers 7 3 12 no all no")
+    assert verdict(prompt, "hello").startswith("format no numbers 7 3 12 no all no steps none no result none")
+
+
+def test_a_verdict_fits_the_judges_token_budget() -> None:
+    longest = verdict("Use 7 3 12 to make 33 .", "9 + 9 = 18 ; 1 + 1 = 2 ; 3 + 3 = 6 ; 4 + 4 = 8")
+    assert (
+        len(build_tokenizer().encode(longest)) + 1
+        <= load_rubric(Path("services/judge/rubrics/countdown")).spec.sampling.max_tokens
+    )
 
 
 def test_a_careless_verdict_errs_in_checks_but_its_score_still_adds_up() -> None:
