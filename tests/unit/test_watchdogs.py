@@ -1,6 +1,9 @@
 """The watchdogs' figures by hand, when they bark, which alarm decides, and the recipe's section."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import pstdev
 from typing import Any
 
 import pytest
@@ -119,18 +122,34 @@ def test_a_watchdog_barks_past_its_threshold_and_not_at_it(name: str, quiet: flo
     assert found.message.startswith(f"watchdog {name} in M2: ")
 
 
-def test_what_the_demo_measures_raises_no_alarm() -> None:
-    """The extremes of three seeds: evidence/countdown/report-seed*.json."""
-    figures: watchdogs.Figures = {
-        "one_score": 0.45,
-        "score_spread": 0.8,
-        "parse_failures": 0.0,
-        "ties": 0.11,
-        "length_growth": 1.0,
-        "judge_drift": 0.0113,
-    }
-    assert set(figures) == set(Watchdogs.model_fields)
-    assert watchdogs.alarms("M3", "watch_model", figures, Watchdogs()) == []
+@pytest.mark.parametrize(
+    "report", sorted(Path("evidence/countdown").glob("report-seed*.json")), ids=lambda path: path.stem
+)
+def test_what_the_demo_measured_raises_no_alarm(report: Path) -> None:
+    read = json.loads(report.read_text())
+    models = {model["name"]: model for model in read["models"]}
+    first = models["M1"]
+    figures: list[watchdogs.Figures] = []
+    for model in (first, models["M2"], models["M3"]):
+        drift = [each["judge_fixed"]["pairwise_accuracy"]["value"] for each in (first, model)]
+        figures.append(
+            {
+                **spread_of(dict(enumerate(model["histograms"]["own_votes"]))),
+                "parse_failures": model["parse_failure_rate"]["value"],
+                "length_growth": model["mean_length"]["value"] / first["mean_length"]["value"],
+                "judge_drift": drift[0] - drift[1],
+            }
+        )
+    for entry in read["iterations"]:
+        counted = {float(score): count for score, count in entry["score_histogram"].items()}
+        figures.append({**spread_of(counted), "ties": watchdogs.tie_rate(entry)})
+    assert {name for row in figures for name in row} == set(Watchdogs.model_fields)
+    assert [watchdogs.alarms("M", "watch", row, Watchdogs()) for row in figures] == [[]] * 5
+
+
+def spread_of(counted: Mapping[float, int]) -> watchdogs.Figures:
+    scores = [score for score, count in counted.items() for _ in range(count)]
+    return {"one_score": max(counted.values()) / len(scores), "score_spread": pstdev(scores)}
 
 
 def test_the_gravest_unacknowledged_alarm_decides() -> None:
