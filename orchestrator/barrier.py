@@ -1,7 +1,9 @@
 """Have tasks done by the workers of all replicas, and wait until every one is accounted for."""
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 
 from orchestrator.context import RunContext, RunFailed
 from orchestrator.results import Results
@@ -10,6 +12,7 @@ from selfreward.contracts import Rollout
 from selfreward.queue import WorkQueue
 
 _DEAD_PAGE = 500
+_AT_ONCE = 200
 
 
 class DeadLetters:
@@ -43,16 +46,16 @@ async def run_tasks(context: RunContext, tasks: Sequence[Task]) -> tuple[list[Ro
     when more than the tolerated share of the tasks failed.
     """
     services, settings = context.services, context.services.settings
-    queue = WorkQueue(services.redis, QUEUE)
-    await queue.open()
+    queue = WorkQueue(services.redis, QUEUE, limit=settings.backlog)
     results = Results(services.redis, context.run, context.state.stage, context.state.phase)
     bodies = {task.key: task for task in tasks}
     letters, failed = DeadLetters(queue), dict[str, str]()
     await letters.start()
-    await _put(queue, bodies, await results.missing(bodies))
+    waiting = deque(await results.missing(bodies))
     shown, idle = -1, 0.0
     while True:
         await context.check()
+        await _top_up(queue, waiting, bodies)
         done = await results.count()
         failed |= {key: error for key, error in (await letters.new()).items() if key in bodies}
         if len(failed) > settings.tolerated_failures * len(tasks):
@@ -64,18 +67,24 @@ async def run_tasks(context: RunContext, tasks: Sequence[Task]) -> tuple[list[Ro
             missing = [key for key in await results.missing(bodies) if key not in failed]
             if not missing:
                 break
-        elif idle > 5 and not await queue.length():
-            # A worker may drop a run's prompts while it still believes the run to be stopped.
-            await _put(queue, bodies, [key for key in await results.missing(bodies) if key not in failed])
+        elif idle > 5 and not waiting and not await queue.length():
+            # A worker may drop a run's prompts while it still believes the run to be stopped; Redis may lose data.
+            waiting.extend(key for key in await results.missing(bodies) if key not in failed)
             idle = 0.0
         await asyncio.sleep(settings.poll_s)
         idle += settings.poll_s
     return [rollout async for rollout in results.read(list(bodies))], failed
 
 
-async def _put(queue: WorkQueue, bodies: dict[str, Task], keys: Sequence[str]) -> None:
-    for key in keys:
-        await queue.put(key, bodies[key].model_dump(mode="json"))
+async def _top_up(queue: WorkQueue, waiting: deque[str], bodies: dict[str, Task]) -> None:
+    """Queue as many of the waiting tasks as there is room for: a backlog of any size must not fill Redis."""
+    while waiting:
+        part = [(key, bodies[key].model_dump(mode="json")) for key in islice(waiting, _AT_ONCE)]
+        accepted = await queue.offer(part)
+        for _ in range(accepted):
+            waiting.popleft()
+        if accepted < len(part):
+            return
 
 
 def _explain(failed: dict[str, str], total: int) -> str:

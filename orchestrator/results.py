@@ -9,15 +9,15 @@ _CHUNK = 200
 
 
 class Results:
-    """Rollouts of one phase of one stage, by task key."""
+    """Rollouts of one phase of one stage, by task key. `WorkQueue.done_with` stores them, in the hash `key`."""
 
     def __init__(self, redis: RedisClient, run: str, stage: str, part: str) -> None:
         self.redis = redis
         self.key = f"selfreward:run:{run}:results:{stage}:{part}"
 
-    async def add(self, rollout: Rollout) -> bool:
-        """Store a result; False when that key already has one (the first stays)."""
-        return bool(await self.redis.hsetnx(self.key, rollout.key, rollout.model_dump_json()))
+    async def has(self, key: str) -> bool:
+        """Whether a task has a result."""
+        return bool(await self.redis.hexists(self.key, key))
 
     async def count(self) -> int:
         """Number of distinct results."""

@@ -24,7 +24,7 @@ from selfreward.generator_client import GeneratorClient
 from selfreward.http import ServiceError, WrongPolicyVersion
 from selfreward.judge_client import AsyncJudgeClient
 from selfreward.queue import Work, WorkQueue
-from selfreward.redis_client import RedisClient
+from selfreward.redis_client import RedisClient, outlast
 
 _TAKEN_AT_ONCE = 32
 Reply = TypeVar("Reply")
@@ -57,7 +57,6 @@ class RolloutWorker:
 
     async def run(self) -> None:
         """Work for ever."""
-        await self.queue.open()
         beating = asyncio.create_task(self._heartbeats())
         try:
             while True:
@@ -76,22 +75,24 @@ class RolloutWorker:
         """New work; none while Redis is away, so that its absence does not cost the work in hand."""
         try:
             taken = await self.queue.take(self.settings.worker_name, count=count, block_ms=500)
-            if taken:
-                await self._read_stopped_runs()
         except RedisError as error:
             _log.warning("no work can be taken", extra={"error": repr(error)})
             await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
             return []
+        if taken:
+            await outlast(self._read_stopped_runs, "which runs are stopped")
         redelivered = sum(work.deliveries > 1 for work in taken)
         metrics.REDELIVERIES.labels(QUEUE).inc(redelivered)
-        return taken
+        # After an absence of Redis, this worker may take over from itself what it still has in hand.
+        held = {work.entry_id for work in self._active.values()}
+        return [work for work in taken if work.entry_id not in held]
 
     async def _heartbeats(self) -> None:
         while True:
             await asyncio.sleep(self.settings.claim_after_s / 3)
             try:
-                for work in list(self._active.values()):
-                    await self.queue.heartbeat(self.settings.worker_name, work)
+                if self._active:
+                    await self.queue.heartbeat(self.settings.worker_name, *self._active.values())
             except RedisError as error:
                 _log.warning("heartbeat failed", extra={"error": repr(error)})
 
@@ -107,22 +108,26 @@ class RolloutWorker:
         try:
             task = Task.model_validate(work.body)
         except ValidationError as error:
-            await self.queue.dead_letter(work, f"not a task: {error}")
+            why = f"not a task: {error}"
+            await outlast(lambda: self.queue.dead_letter(work, why), "a dead letter")
             metrics.DEAD_LETTERS.labels(QUEUE).inc()
             return
-        if task.run in self._stopped:
-            await self.queue.done(work)
+        results = Results(self.redis, task.run, task.stage, phase_of(task.part))
+        finished = work.deliveries > 1 and await outlast(lambda: results.has(task.key), "a result")
+        if finished or task.run in self._stopped:
+            await outlast(lambda: self.queue.done(work), "finished work")
             return
         try:
             rollout = await self.perform(task, last=work.deliveries >= self.queue.max_deliveries)
         except (ServiceError, ValidationError) as error:
             _log.warning("prompt failed", extra={"run": task.run, "prompt": task.prompt_id, "error": str(error)})
-            await self.queue.failed(work, f"{type(error).__name__}: {error}")
+            why = f"{type(error).__name__}: {error}"
+            await outlast(lambda: self.queue.failed(work, why), "a failure")
             if work.deliveries >= self.queue.max_deliveries:
                 metrics.DEAD_LETTERS.labels(QUEUE).inc()
             return
-        await Results(self.redis, task.run, task.stage, phase_of(task.part)).add(rollout)
-        await self.queue.done(work)
+        # What was sampled and judged is not given away because Redis is away or full: it is held until it is stored.
+        await outlast(lambda: self.queue.done_with(work, results.key, rollout.model_dump_json()), "a result")
 
     async def perform(self, task: Task, last: bool = False) -> Rollout:
         """Answer and judge one prompt.

@@ -16,6 +16,8 @@ class OrchestratorSettings(Settings):
     """Consumer name in the queue; stable over restarts (the pod's or host's name)."""
     claim_after_s: float = Field(default=30.0, gt=0)
     """Silence after which another replica takes over a prompt."""
+    backlog: int = Field(default=10_000, ge=1)
+    """Unfinished prompts in the queue; at this many, the phase holds back the rest until workers have finished some."""
     policy_wait_s: float = Field(default=120.0, ge=0)
     """How long a worker waits for a pinned policy version before it gives the prompt back."""
     lease_s: float = Field(default=15.0, gt=0)

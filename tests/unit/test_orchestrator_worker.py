@@ -160,7 +160,8 @@ def test_hundreds_of_prompts_that_end_at_once_do_not_run_out_of_redis_connection
             results = Results(b.worker.redis, "one", "M2", "rollouts")
             rollout = await b.worker.perform(b.tasks(1)[0])
             copies = [rollout.model_copy(update={"key": str(number)}) for number in range(400)]
-            await asyncio.gather(*(results.add(copy) for copy in copies))
+            store = b.worker.redis.hset
+            await asyncio.gather(*(store(results.key, copy.key, copy.model_dump_json()) for copy in copies))
             done, _ = await asyncio.wait_for(run_tasks(b.context, b.tasks(300)), 60)
             assert len(done) == 300
 
@@ -233,13 +234,30 @@ def test_work_of_a_dead_worker_is_done_by_another_and_counts_once(redis_url: str
             barrier = asyncio.create_task(run_tasks(b.context, tasks))
             await length_becomes(b.queue, len(tasks))
             taken = await b.queue.take("killed", count=4)
-            # This one died after its effect and before its acknowledgement.
-            await Results(b.worker.redis, "one", "M2", "rollouts").add(await b.worker.perform(tasks[0]))
+            # This one's acknowledgement was lost with the last second of a machine that broke, its effect was not.
+            effect = (await b.worker.perform(tasks[0])).model_dump_json()
+            await b.worker.redis.hset(Results(b.worker.redis, "one", "M2", "rollouts").key, tasks[0].key, effect)
             assert len(taken) == 4
+            before = len(b.engine.bodies)
             async with working(b.worker):
                 done, _ = await asyncio.wait_for(barrier, 20)
             assert [rollout.key for rollout in done] == [task.key for task in tasks]
+            assert len(b.engine.bodies) - before == 5 * (1 + 4), "what has a result is not done again"
             assert await b.queue.length() == 0
+
+    asyncio.run(main())
+
+
+def test_a_phase_larger_than_the_backlog_holds_the_rest_back(redis_url: str, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root, backlog=5, worker_concurrency=4) as b:
+            barrier = asyncio.create_task(run_tasks(b.context, b.tasks(23)))
+            await length_becomes(b.queue, 5)
+            await asyncio.sleep(0.1)
+            assert await b.queue.length() == 5
+            async with working(b.worker):
+                done, failed = await asyncio.wait_for(barrier, 20)
+            assert ([rollout.prompt_id for rollout in done], failed) == ([f"p{n}" for n in range(23)], {})
 
     asyncio.run(main())
 
