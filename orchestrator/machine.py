@@ -49,7 +49,10 @@ async def advance(context: RunContext) -> None:
     try:
         for stage in plan.stages(context.recipe):
             for phase in plan.phases(context.recipe, stage):
-                if not context.state.finished(stage, phase):
+                if context.state.finished(stage, phase):
+                    # A leader may have died between the journal and this.
+                    await phases.forget_results(context, stage, phase)
+                else:
                     await context.check()
                     await _perform(context, stage, phase)
             await _write_iteration(context, stage)

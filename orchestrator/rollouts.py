@@ -113,8 +113,8 @@ class RolloutWorker:
             metrics.DEAD_LETTERS.labels(QUEUE).inc()
             return
         results = Results(self.redis, task.run, task.stage, phase_of(task.part))
-        finished = work.deliveries > 1 and await outlast(lambda: results.has(task.key), "a result")
-        if finished or task.run in self._stopped:
+        # A finished task may be queued again: by a command that Redis got twice, or when Redis lost its last second.
+        if task.run in self._stopped or await outlast(lambda: results.has(task.key), "a result"):
             await outlast(lambda: self.queue.done(work), "finished work")
             return
         try:

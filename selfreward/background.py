@@ -3,21 +3,28 @@
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+_LEAST_BACKOFF = 0.5
 _MOST_BACKOFF = 10.0
+_SETTLED = 60.0
 _log = logging.getLogger(__name__)
 
 
 async def for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
     """Keep a background loop alive: whatever ends it is logged, and it starts again."""
-    delay = 0.5
+    delay = _LEAST_BACKOFF
     while True:
+        began = time.monotonic()
         try:
             await work()
         except Exception:
             _log.exception("background loop ended; it starts again", extra={"loop": name})
+        if time.monotonic() - began > _SETTLED:
+            # Long work is no part of the outage before it: the next one begins with a short wait again.
+            delay = _LEAST_BACKOFF
         await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
         delay = min(delay * 2, _MOST_BACKOFF)
 

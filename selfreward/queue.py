@@ -149,7 +149,8 @@ class WorkQueue:
         try:
             return await self._take(consumer, count, block_ms)
         except ResponseError as error:
-            if "NOGROUP" not in str(error):
+            # The second is what a reader hears when the stream goes while it waits.
+            if "NOGROUP" not in str(error) and "UNBLOCKED" not in str(error):
                 raise
         await self.open()
         return await self._take(consumer, count, block_ms)
@@ -180,7 +181,8 @@ class WorkQueue:
     async def done_with(self, work: Work, results: str, result: str) -> bool:
         """Store the item's result in the hash `results` under its key and forget the item, in one step.
 
-        False, and nothing stored, when somebody else has finished the item: the hash may be dropped already.
+        False, and nothing stored, when the key has a result already, or when somebody else has finished the item: the
+        hash may be dropped by then.
         """
         values = (self.group, work.entry_id, work.key, result)
         return bool(await self.redis.eval(scripts.DONE_WITH, 4, *self._keys, results, *values))

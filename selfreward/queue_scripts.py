@@ -85,15 +85,15 @@ return finished
 """
 
 DONE_WITH = """
--- KEYS: stream, known, errors, results; ARGV: group, id, key, result. Returns 1 when the item was still unfinished.
+-- KEYS: stream, known, errors, results; ARGV: group, id, key, result. Returns 1 when this result counts.
 -- The result first: where Redis is too full for it, the item must stay.
 if #redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2]) == 0 then return 0 end
-redis.call('HSETNX', KEYS[4], ARGV[3], ARGV[4])
+local counts = redis.call('HSETNX', KEYS[4], ARGV[3], ARGV[4])
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 redis.call('XDEL', KEYS[1], ARGV[2])
 redis.call('HDEL', KEYS[2], ARGV[3])
 redis.call('HDEL', KEYS[3], ARGV[3])
-return 1
+return counts
 """
 
 NOTE = """

@@ -20,6 +20,7 @@ from selfreward.background import end
 from selfreward.contracts import JudgeRequest, JudgeResponse
 from selfreward.http import WrongPolicyVersion
 from selfreward.queue import Work, WorkQueue
+from selfreward.redis_client import outlast
 from services.judge.jobs_store import ENDED, QUEUE, JobStore
 from services.judge.judging import EngineUnavailable
 from services.judge.metrics import observe
@@ -119,20 +120,24 @@ class JobWorker:
     async def handle(self, work: Work) -> None:
         """Judge one chunk and store its result, or fail its job."""
         job, chunk = str(work.body["job"]), int(work.body["chunk"])
-        request = await self.store.begin(job, chunk)
+        request = await outlast(lambda: self.store.begin(job, chunk), "a chunk")
         if request is not None and work.deliveries > _DELIVERIES:
             tries = f"{_DELIVERIES} judges took items {request.items[0].id} to {request.items[-1].id} and none finished"
-            await self.store.end(job, "failed", f"{tries}: see the judges' logs")
+            await self._fail(job, f"{tries}: see the judges' logs")
         elif request is not None:
             try:
                 judged = await self._patiently(request, f"{job}-{chunk}")
             except Refused as refused:
-                await self.store.end(job, "failed", _message(refused))
+                await self._fail(job, _message(refused))
             except WrongPolicyVersion as error:
-                await self.store.end(job, "failed", str(error))
+                await self._fail(job, str(error))
             else:
-                await self.store.store(job, chunk, judged)
-        await self.queue.done(work)
+                # A chunk given back because Redis is full would be judged again, and after a few times fail its job.
+                await outlast(lambda: self.store.store(job, chunk, judged), "a chunk's result")
+        await outlast(lambda: self.queue.done(work), "a finished chunk")
+
+    async def _fail(self, job: str, error: str) -> None:
+        await outlast(lambda: self.store.end(job, "failed", error), "a job's failure")
 
     async def _patiently(self, request: JudgeRequest, answer_id: str) -> JudgeResponse:
         """Judge, and wait for an engine that is away, and for some time for a version that is not served."""

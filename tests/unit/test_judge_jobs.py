@@ -238,6 +238,24 @@ def test_an_interactive_request_does_not_wait_for_a_job(redis_url: str) -> None:
     with_judge(redis_url, Engine(slow), check, judge_concurrency=8)
 
 
+def test_a_full_redis_is_waited_for_and_nothing_is_judged_twice(redis_url: str) -> None:
+    engine = Engine(slow)
+
+    async def check(client: httpx.AsyncClient) -> None:
+        location = (await client.post("/v1/jobs", json=batch(200))).headers["location"]
+        await wait_for(client, location, "running", judged=32)
+        with Redis.from_url(redis_url) as redis:
+            try:
+                redis.config_set("maxmemory", 1)
+                await asyncio.sleep(3)  # longer than all deliveries of a chunk that is given back
+            finally:
+                redis.config_set("maxmemory", 0)
+        assert (await wait_for(client, location, "done", "failed"))["state"] == "done"
+        assert len(engine.bodies) == 200
+
+    with_judge(redis_url, engine, check, judge_concurrency=32)
+
+
 def test_jobs_expire(redis_url: str) -> None:
     async def check(client: httpx.AsyncClient) -> None:
         location = (await client.post("/v1/jobs", json=batch(40))).headers["location"]
