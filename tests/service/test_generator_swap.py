@@ -132,7 +132,8 @@ def test_requests_that_outlast_the_wait_are_aborted_and_repeated(generator: Gene
         async with httpx.AsyncClient(base_url=generator.url, timeout=240, limits=limits) as http:
             long = body(prompt, stream=False, tokens=tokens)
             pending = [asyncio.create_task(http.post("/v1/chat/completions", json=long)) for _ in range(requests)]
-            await asyncio.to_thread(until_inflight, generator, requests)
+            # Not all of them: where the machine is busy, the first may be done before the last is in.
+            await asyncio.to_thread(until_inflight, generator, requests // 2)
             labels[generator.weights()["label"]] = 1 - new
             label = (await announce(redis, policies.artifacts[new], policies.digests[new])).label
             labels[label] = new
@@ -153,7 +154,7 @@ def test_requests_that_outlast_the_wait_are_aborted_and_repeated(generator: Gene
 
 
 def until_inflight(generator: Generator, requests: int) -> None:
-    """Return once so many requests are with the engine."""
+    """Return once so many requests are with the engine at the same time."""
     deadline, found = time.monotonic() + 60, 0.0
     while found < requests:
         assert time.monotonic() < deadline, found
