@@ -29,14 +29,32 @@ class ModelRecord(BaseModel):
     policy_version: str
 
 
+class AlarmRecord(BaseModel):
+    """An alarm that a watchdog raised; `phase` is the one that raised it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    stage: str
+    phase: str
+    watchdog: str
+    value: float
+    threshold: float
+    action: str
+    message: str
+
+
 class RunRecord(BaseModel):
-    """The run's journal, as far as the report needs it. `recipe` is the resolved recipe."""
+    """The run's journal, as far as the report needs it. `recipe` is the resolved recipe.
+
+    `alarms` is None for a run that no watchdog looked at.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     models: list[ModelRecord]
     recipe: dict[str, Any] = {}
     recipe_hash: str = ""
+    alarms: list[AlarmRecord] | None = None
 
 
 class Labels(Contract):

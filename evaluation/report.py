@@ -43,8 +43,15 @@ def build_report(data: RunData, resamples: int = 1000, seed: int = 0) -> dict[st
             round_report(entry, data.pairs[entry["stage"]], data.pair_labels.get(entry["stage"], []), bootstrap)
             for entry in data.iterations
         ],
+        **_alarms(data),
         "provenance": provenance(data.record) | {"bootstrap": {"resamples": resamples, "seed": seed, "level": 0.95}},
     }
+
+
+def _alarms(data: RunData) -> dict[str, Any]:
+    """The alarms in the order in which they were raised; no key at all for a run that was not watched."""
+    raised = data.record.alarms
+    return {} if raised is None else {"alarms": [alarm.model_dump() for alarm in raised]}
 
 
 def _on_common_prompts(models: Sequence[ModelData]) -> list[ModelData]:

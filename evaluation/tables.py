@@ -59,6 +59,7 @@ def tables(report: dict[str, Any]) -> list[Table]:
         ),
         _votes(models),
         _rounds(report["iterations"]),
+        _alarms(report.get("alarms", [])),
     ]
     return [table for table in made if table is not None]
 
@@ -171,3 +172,12 @@ def _rounds(iterations: list[dict[str, Any]]) -> Table | None:
     if checked:
         note += " Right and wrong: the checker's view of the pairs afterwards; the rest are equal to it."
     return Table("Rounds", note, columns, rows) if rows else None
+
+
+def _alarms(raised: list[dict[str, Any]]) -> Table | None:
+    rows = [
+        (alarm["stage"], alarm["watchdog"], f"{alarm['value']:.3g}", f"{alarm['threshold']:g}", alarm["action"])
+        for alarm in raised
+    ]
+    note = "Watchdogs that fired, by the model they fired at. What each means and what to do: docs/watchdogs.md."
+    return Table("Alarms", note, ("model", "watchdog", "value", "threshold", "action"), rows) if rows else None

@@ -20,7 +20,7 @@ from orchestrator.leader import Leader
 from orchestrator.rollouts import RolloutWorker
 from orchestrator.seed_rows import SeedError
 from orchestrator.settings import OrchestratorSettings
-from orchestrator.state import RunState, ask_to_run, ask_to_stop, load, load_all, public, stopped_runs
+from orchestrator.state import RunState, acknowledge, ask_to_run, ask_to_stop, load, load_all, public, stopped_runs
 from orchestrator.submission import RunExists, submit
 from orchestrator.tasks import QUEUE
 from selfreward.artifacts import ArtifactStore
@@ -141,11 +141,12 @@ def _add_runs(app: FastAPI) -> None:
 
     @app.post("/v1/runs/{run}/resume", status_code=202)
     async def resume(request: Request, run: str) -> dict[str, Any]:
-        """Go on with a stopped or failed run where it was."""
+        """Go on with a run that has ended and is not done where it was, past the alarms that ended it."""
         services = _services(request)
         state = await _known(services, run)
         if state.state != "done":
             await events.emit(services.redis, run, message=f"resumed after: {state.message}" if state.message else "")
+            await acknowledge(services.redis, run, state.halted_by)
             await ask_to_run(services.redis, run)
         return await _shown(services, run)
 

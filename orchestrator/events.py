@@ -4,11 +4,10 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from orchestrator.state import now
+from orchestrator.state import ENDED, now
 from selfreward.redis_client import RedisClient
 
 _KEPT = 50_000
-_TERMINAL = ("done", "failed", "stopped")
 
 
 def _stream(run: str) -> str:
@@ -27,7 +26,7 @@ async def emit(
     metrics: dict[str, float] | None = None,
     state: str | None = None,
 ) -> None:
-    """Append an event. `state` is given with the terminal ones only (`done`, `failed`, `stopped`)."""
+    """Append an event. `state` is given with the terminal ones only: one of `state.ENDED`."""
     event = {
         "run": run,
         "time": now(),
@@ -57,7 +56,7 @@ async def follow(redis: RedisClient, run: str, after: str = "0", wait_ms: int = 
         for place, (entry_id, fields) in enumerate(entries):
             event: dict[str, Any] = json.loads(fields["data"])
             after = entry_id
-            ended = event.get("state") in _TERMINAL
+            ended = event.get("state") in ENDED
             if ended and (place + 1 < len(entries) or await redis.xrange(_stream(run), f"({entry_id}", count=1)):
                 del event["state"]
                 ended = False

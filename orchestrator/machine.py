@@ -10,7 +10,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from orchestrator import events, metrics, phases, plan
+from orchestrator import events, metrics, phases, plan, watch
 from orchestrator.context import RunContext, RunFailed, RunStopped
 from orchestrator.lease import LeaseLost
 from orchestrator.state import Transition, ask_to_stop, now, seconds_since
@@ -21,23 +21,29 @@ PHASES: dict[str, Callable[[RunContext], Awaitable[None]]] = {
     "prompts": phases.prompts,
     "rollouts": phases.rollouts,
     "pairs": phases.pairs,
+    "watch_pairs": watch.watch_pairs,
     "train": phases.train,
     "publish": phases.publish,
     "reload": phases.reload,
     "evaluate": phases.evaluate,
+    "watch_model": watch.watch_model,
 }
 _log = logging.getLogger(__name__)
 
 
 async def advance(context: RunContext) -> None:
-    """Take a run to its end: `done`, `failed` or `stopped`. Raises LeaseLost and RedisError: then nothing can be said.
+    """Take a run to its end, one of `state.ENDED`. Raises LeaseLost and RedisError: then nothing can be said.
 
     Any other error ends the run as failed with its message, and the run can be resumed: trying for ever would hide it.
     """
     # A phase that a dead leader had begun goes on; one that somebody had stopped begins anew.
     begun = context.state.phase_started_at if context.state.state == "running" else None
     await context.update(
-        state="running", message="", started_at=context.state.started_at or now(), phase_started_at=begun
+        state="running",
+        message="",
+        halted_by=[],
+        started_at=context.state.started_at or now(),
+        phase_started_at=begun,
     )
     _log.info("run goes on", extra={"run": context.run, "finished_phases": len(context.state.journal)})
     try:
@@ -52,6 +58,12 @@ async def advance(context: RunContext) -> None:
             await _write_iteration(context, stage)
     except RunStopped:
         await _end(context, "stopped", "stopped on request; `resume` continues it")
+    except watch.RunHalted as halted:
+        # State first: a successor that finds the run here, with no stop asked for, decides again from the artifacts.
+        ended = {"state": halted.state, "message": str(halted), "halted_by": [alarm.key for alarm in halted.alarms]}
+        await context.update(**ended)
+        await ask_to_stop(context.services.redis, context.run)
+        await _end(context, halted.state, str(halted))
     except (LeaseLost, RedisError):
         raise
     except Exception as error:

@@ -21,6 +21,10 @@ LENGTH = Histogram(
     ["role"],
     buckets=(16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192),
 )
+WATCHDOG = Gauge(
+    "selfreward_watchdog_value", "Newest figure of each watchdog, of the run being advanced.", ["watchdog"]
+)
+ALARMS = Counter("selfreward_watchdog_alarms_total", "Alarms raised.", ["watchdog", "action"])
 REDELIVERIES = Counter("selfreward_queue_redeliveries_total", "Items delivered again.", ["stream"])
 DEAD_LETTERS = Counter("selfreward_queue_dead_letters_total", "Items given up by this replica.", ["stream"])
 _QUEUE_LENGTH = Gauge("selfreward_queue_length", "Items waiting or in work.", ["stream"])

@@ -14,6 +14,7 @@ Kind = Literal["base", "sft", "eft", "dpo"]
 
 _SERVED = ("train", "publish", "reload")
 _DATA = ("prompts", "rollouts", "pairs")
+_WATCHED = ("evaluate", "watch_model")
 
 
 def stages(recipe: Recipe) -> list[str]:
@@ -34,15 +35,20 @@ def kind(recipe: Recipe, stage: str) -> Kind:
 
 
 def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
-    """A stage's phases in order. Self-instruct prompts are written while the base model is served: it stays fixed."""
+    """A stage's phases in order. Self-instruct prompts are written while the base model is served: it stays fixed.
+
+    The SFT baseline is not watched: it has not learned to judge, and its judgments count only where people agree.
+    """
     made = kind(recipe, stage)
     if made == "base":
         written = ("prompts",) if recipe.prompts.source == "self_instruct" and recipe.loop.iterations else ()
         # It has learned neither role, so there is nothing to evaluate; generators load it while the baseline trains.
         return ("train", "publish", *written)
     if made == "sft":
-        return (*_SERVED, "evaluate")
-    return (*(_DATA if made == "dpo" else _DATA[1:]), *_SERVED, "evaluate")
+        return (*_SERVED, *(_WATCHED if stage == "M1" else _WATCHED[:1]))
+    if made == "eft":
+        return (*_DATA[1:], *_SERVED, *_WATCHED)
+    return (*_DATA, "watch_pairs", *_SERVED, *_WATCHED)
 
 
 def round_index(stage: str) -> int:

@@ -4,6 +4,7 @@ The record is written by the lease holder only. People's wishes (`run` or `stop`
 replica may write, so the two never overwrite each other.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -13,9 +14,11 @@ from orchestrator.lease import Lease
 from selfreward.config import Recipe
 from selfreward.contracts import Contract
 from selfreward.redis_client import RedisClient
+from selfreward.watchdogs import Action
 
 _INDEX = "selfreward:runs"
 _STOPPED = "selfreward:runs:stopped"
+_ACKNOWLEDGED = "selfreward:run:{}:acknowledged"
 
 _CREATE = """
 if redis.call('SETNX', KEYS[1], ARGV[1]) == 0 then return 0 end
@@ -23,7 +26,9 @@ redis.call('ZADD', KEYS[2], ARGV[2], ARGV[3])
 return 1
 """
 
-State = Literal["queued", "running", "done", "failed", "stopped"]
+State = Literal["queued", "running", "done", "failed", "stopped", "paused", "rolled_back"]
+ENDED = ("done", "failed", "stopped", "paused", "rolled_back")
+"""States in which nothing happens until somebody resumes the run (`done`: ever)."""
 
 
 class ModelRecord(Contract):
@@ -44,8 +49,28 @@ class Transition(Contract):
     finished_at: str
 
 
+class Alarm(Contract):
+    """A watchdog's figure past its threshold, and what the recipe then wants. The same artifacts give the same one."""
+
+    stage: str
+    phase: str
+    watchdog: str
+    value: float
+    threshold: float
+    action: Action
+    message: str
+
+    @property
+    def key(self) -> str:
+        """What an acknowledgement names: this watchdog at this place of the run."""
+        return f"{self.stage}/{self.phase}/{self.watchdog}"
+
+
 class RunState(Contract):
-    """A run. `journal` lists finished phases in order; what is not in it is still to be done."""
+    """A run. `journal` lists finished phases in order; what is not in it is still to be done.
+
+    `alarms` are all that were raised so far; `halted_by` names (by `Alarm.key`) those that ended the run.
+    """
 
     run: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")
     recipe: Recipe
@@ -57,6 +82,8 @@ class RunState(Contract):
     message: str = ""
     models: list[ModelRecord] = []
     journal: list[Transition] = []
+    alarms: list[Alarm] = []
+    halted_by: list[str] = []
     created_at: str
     started_at: str | None = None
     finished_at: str | None = None
@@ -129,11 +156,22 @@ async def stopped_runs(redis: RedisClient) -> set[str]:
     return set(await redis.smembers(_STOPPED))
 
 
+async def acknowledge(redis: RedisClient, run: str, alarms: Sequence[str]) -> None:
+    """Somebody has seen these alarms (by `Alarm.key`) and wants the run to go on: they do not end it again."""
+    if alarms:
+        await redis.sadd(_ACKNOWLEDGED.format(run), *alarms)
+
+
+async def acknowledged(redis: RedisClient, run: str) -> set[str]:
+    """Keys of the alarms that do not end the run any more."""
+    return set(await redis.smembers(_ACKNOWLEDGED.format(run)))
+
+
 def public(state: RunState, stopped: set[str]) -> dict[str, Any]:
     """A run as the API shows it: the record, with `state` as it will be once the lease holder has looked."""
     shown: str = state.state
     if state.run in stopped and shown in ("queued", "running"):
         shown = "stopped" if shown == "queued" else "stopping"
-    elif state.run not in stopped and shown in ("failed", "stopped"):
+    elif state.run not in stopped and shown in ENDED and shown != "done":
         shown = "queued"
     return {**state.model_dump(mode="json"), "state": shown}

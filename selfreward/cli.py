@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from selfreward.config import Recipe, RecipeError, load_recipe
@@ -97,9 +98,11 @@ def status(run_id: Annotated[str | None, typer.Argument(help="One run; all when 
     if run_id:
         _out.print_json(data=client.run(run_id))
         return
-    table = Table("run", "state", "stage", "phase", "message")
+    table = Table("run", "state", "stage", "phase", "alarms", "message")
     for row in client.runs():
-        table.add_row(*(str(row.get(column) or "") for column in ("run", "state", "stage", "phase", "message")))
+        shown = {**row, "alarms": len(row.get("alarms") or ())}
+        columns = ("run", "state", "stage", "phase", "alarms", "message")
+        table.add_row(*(escape(str(shown.get(column) or "")) for column in columns))
     _out.print(table)
 
 
@@ -111,7 +114,7 @@ def stop(run_id: RunName) -> None:
 
 @app.command()
 def resume(run_id: RunName) -> None:
-    """Continue a stopped or failed run where it was, and follow it."""
+    """Continue a run where it stopped, failed, was paused or rolled back (past that alarm), and follow it."""
     client = _client()
     client.resume(run_id)
     follow(client, run_id)

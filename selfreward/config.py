@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from selfreward.contracts import Contract, content_key
 from selfreward.training import DpoHyper, SftHyper
+from selfreward.watchdogs import Watchdogs
 
 _ENV_PREFIX = "SELFREWARD_RECIPE__"
 
@@ -145,6 +146,7 @@ class Recipe(Contract):
     dpo: DpoHyper = DpoHyper()
     trainer: Trainer = Trainer()
     evaluation: EvaluationPlan = EvaluationPlan()
+    watchdogs: Watchdogs = Watchdogs()
 
     @model_validator(mode="after")
     def _data_for_what_is_asked(self) -> Self:
@@ -154,6 +156,12 @@ class Recipe(Contract):
             raise ValueError("data.prompts is missing: give a file, or set prompts.source='self_instruct'")
         if self.pairs.judge_pairs and not self.loop.use_eft:
             raise ValueError(f"pairs.judge_pairs={self.pairs.judge_pairs} needs EFT data: set loop.use_eft=true")
+        going_back = [name for name, entry in self.watchdogs.by_name.items() if entry.action == "rollback"]
+        if going_back and not self.data.eft_eval:
+            raise ValueError(
+                f"watchdogs.{going_back[0]}.action='rollback' needs data.eft_eval: only people's ranks say which model "
+                "is best; give that file, or choose 'pause'"
+            )
         return self
 
     @property

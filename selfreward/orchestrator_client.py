@@ -10,7 +10,7 @@ import httpx
 from selfreward.config import Recipe
 from selfreward.http import ServiceError
 
-_TERMINAL = {"done", "failed", "stopped"}
+_TERMINAL = {"done", "failed", "stopped", "paused", "rolled_back"}
 
 
 class OrchestratorClient:

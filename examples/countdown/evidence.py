@@ -7,6 +7,7 @@ claim whether it held. Nothing is left out: a seed that fails a claim stays in t
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--overrides", nargs="*", default=[], help="recipe overrides, for ablations")
     parser.add_argument("--out", type=Path, default=OUT, help="where the evidence goes")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the services are stopped as on Ctrl-C
     console = Console()
     arguments.out.mkdir(parents=True, exist_ok=True)
     summary: dict[str, Any] = {

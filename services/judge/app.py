@@ -28,7 +28,7 @@ from services.judge.jobs import add_jobs
 from services.judge.jobs_store import JobStore
 from services.judge.jobs_worker import JobWorker
 from services.judge.judging import EngineUnavailable
-from services.judge.keys import load_keyring
+from services.judge.live_keys import LiveKeyring
 from services.judge.metrics import REQUESTS, WAITING
 from services.judge.middleware import Gate
 from services.judge.native import add_native
@@ -93,7 +93,7 @@ def create_app(
     app.add_middleware(Idempotency, redis=redis, keep_seconds=settings.judge_idempotency_seconds)
     app.add_middleware(
         Gate,
-        keyring=load_keyring(settings),
+        keyring=LiveKeyring(settings),
         routes=app.router.routes,
         max_body_bytes=settings.judge_max_body_bytes,
     )

@@ -1,4 +1,7 @@
-"""Asynchronous jobs: send up to 100,000 items, come back for the results. `/v1/jobs`."""
+"""Asynchronous jobs: send up to 100,000 items, come back for the results. `/v1/jobs`.
+
+A job is there for the key that made it and for keys with the scope `admin`; to all others it does not exist.
+"""
 
 import uuid
 from typing import Annotated
@@ -21,8 +24,9 @@ _LINES = "application/x-ndjson"
 def add_jobs(app: FastAPI, service: JudgeService, store: JobStore) -> None:
     """The routes of jobs."""
 
-    async def known(job_id: str) -> Job:
-        job = await store.get(job_id)
+    async def known(request: Request, job_id: str) -> Job:
+        key = request.state.key
+        job = await store.get(job_id, None if "admin" in key.scopes else key.name)
         if job is None:
             message = f"job {job_id!r} is not known: check its id; jobs are forgotten some time after they end"
             raise Refused(error_response(404, message, "not_found_error", param="job_id", code="job_not_found"))
@@ -37,20 +41,21 @@ def add_jobs(app: FastAPI, service: JudgeService, store: JobStore) -> None:
         # One key, one job: should the answer be lost before it is stored, the repeated request finds the job.
         name = getattr(request.state, "idempotency", None) or uuid.uuid4().hex
         async with redis_needed("jobs"):
-            job = await store.create(f"job-{name}", rubric.id, body)
+            job = await store.create(f"job-{name}", rubric.id, body, request.state.key.name)
         REQUESTS.labels(rubric.name, CONTRACT, "202").inc()
         headers = {"Location": f"/v1/jobs/{job.id}"}
         return Response(job.model_dump_json(), 202, media_type="application/json", headers=headers)
 
     @app.get("/v1/jobs/{job_id}", response_model=Job, tags=[CONTRACT])
-    async def show_job(job_id: str) -> Response:
+    async def show_job(request: Request, job_id: str) -> Response:
         """A job's state and progress."""
         async with redis_needed("jobs"):
-            job = await known(job_id)
+            job = await known(request, job_id)
         return Response(job.model_dump_json(), media_type="application/json")
 
     @app.get("/v1/jobs/{job_id}/results", tags=[CONTRACT], response_class=StreamingResponse)
     async def job_results(
+        request: Request,
         job_id: str,
         offset: Annotated[int, Query(ge=0, le=MOST_JOB_ITEMS)] = 0,
         limit: Annotated[int | None, Query(ge=1, le=MOST_JOB_ITEMS)] = None,
@@ -61,15 +66,16 @@ def add_jobs(app: FastAPI, service: JudgeService, store: JobStore) -> None:
         failed, such items are left out.
         """
         async with redis_needed("jobs"):
-            job = await known(job_id)
+            job = await known(request, job_id)
             items = page(await store.ready(job), offset, limit)
         headers = {"X-Next-Offset": str(items[-1].stop if items else offset), "X-Job-State": job.state}
         return StreamingResponse(store.lines(job, items), media_type=_LINES, headers=headers)
 
     @app.delete("/v1/jobs/{job_id}", response_model=Job, tags=[CONTRACT])
-    async def cancel_job(job_id: str) -> Response:
+    async def cancel_job(request: Request, job_id: str) -> Response:
         """Cancel a job, or leave one as it is that has ended. Its results so far stay until they expire."""
         async with redis_needed("jobs"):
+            await known(request, job_id)
             await store.end(job_id, "cancelled")
-            job = await known(job_id)
+            job = await known(request, job_id)
         return Response(job.model_dump_json(), media_type="application/json")

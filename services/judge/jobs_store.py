@@ -61,8 +61,11 @@ class JobStore:
         self.keep_seconds = keep_seconds
         self.chunk = chunk
 
-    async def create(self, job_id: str, rubric: str, request: JudgeRequest) -> Job:
-        """Store a job and queue its chunks, in one step. A job of that id that exists already stays as it is."""
+    async def create(self, job_id: str, rubric: str, request: JudgeRequest, owner: str) -> Job:
+        """Store a job and queue its chunks, in one step. A job of that id that exists already stays as it is.
+
+        `owner` is the name of the API key that made it.
+        """
         found = await self.get(job_id)
         if found is not None:
             return found
@@ -73,6 +76,7 @@ class JobStore:
         starts = range(0, len(items), self.chunk)
         job = {
             "state": "queued",
+            "owner": owner,
             "rubric": rubric,
             "request": request.model_copy(update={"rubric": rubric, "items": items[:1]}).model_dump_json(),
             "items": len(items),
@@ -94,10 +98,10 @@ class JobStore:
             await steps.execute()
         return _job(job_id, job)
 
-    async def get(self, job_id: str) -> Job | None:
-        """A job, or None when there is none of that id any more."""
+    async def get(self, job_id: str, owner: str | None = None) -> Job | None:
+        """A job, or None when there is none of that id any more, or none of this owner (None: whoever made it)."""
         fields = await self.redis.hgetall(_keys(job_id)[0])
-        return _job(job_id, fields) if fields else None
+        return _job(job_id, fields) if fields and owner in (None, fields.get("owner")) else None
 
     async def state(self, job_id: str) -> JobState | None:
         """The state alone; None when the job is forgotten."""

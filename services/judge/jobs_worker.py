@@ -68,6 +68,8 @@ class JobWorker:
                     await asyncio.wait(self._active, return_when=asyncio.FIRST_COMPLETED)
                     continue
                 for work in await self._take():
+                    if any(work.entry_id == held.entry_id for held in self._active.values()):
+                        continue  # a heartbeat was late, and the queue took it for abandoned: it is still in hand
                     task = asyncio.create_task(self._attempt(work))
                     self._active[task] = work
                     task.add_done_callback(lambda done: self._active.pop(done, None))

@@ -73,6 +73,7 @@ class Keyring:
 
     def __init__(self, keys: Sequence[Key]) -> None:
         self._keys = [(bytes.fromhex(key.sha256), key) for key in keys]
+        self.names = [key.name for key in keys]
 
     def find(self, headers: Mapping[str, str]) -> Key | None:
         """The key that a request carries; None when it carries none that is known.

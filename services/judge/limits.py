@@ -72,6 +72,12 @@ class KeyUse:
             self.running -= 1
             self._seconds += (self._clock() - started - self._seconds) / 5
 
+    def follow(self, key: Key) -> None:
+        """Hold to the limits of `key`, the same one as its file says now. What is running goes on counting."""
+        if key.rate != self.key.rate:
+            self._bucket = Bucket(key.rate, self._clock) if key.rate else None
+        self.key = key
+
     def _limited(self, reason: str, message: str, seconds: float) -> Refused:
         REFUSED.labels(self.key.name, reason).inc()
         wait = max(1, math.ceil(seconds))
@@ -93,7 +99,8 @@ class Limits:
         self._uses: dict[str, KeyUse] = {}
 
     def of(self, key: Key) -> KeyUse:
-        """The use of one key."""
-        if key.name not in self._uses:
-            self._uses[key.name] = KeyUse(key, self._clock)
-        return self._uses[key.name]
+        """The use of one key, which its name identifies."""
+        use = self._uses.setdefault(key.name, KeyUse(key, self._clock))
+        if use.key != key:
+            use.follow(key)
+        return use

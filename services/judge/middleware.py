@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.judge.errors import error_response
 from services.judge.keys import Key, Keyring
+from services.judge.live_keys import LiveKeyring
 from services.judge.metrics import REFUSED
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
@@ -25,7 +26,9 @@ class Gate:
     Routes declared with `openapi_extra={"x-scope": "admin"}` need that scope; all others need `judge`.
     """
 
-    def __init__(self, app: ASGIApp, keyring: Keyring, routes: Sequence[BaseRoute], max_body_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, keyring: Keyring | LiveKeyring, routes: Sequence[BaseRoute], max_body_bytes: int
+    ) -> None:
         self.app = app
         self.keyring = keyring
         self.max_body_bytes = max_body_bytes

@@ -1,6 +1,7 @@
 """TRL's own GRPOTrainer trains on the judge's reward functions, on the demo's base model."""
 
 import asyncio
+import itertools
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from selfreward import AsyncJudgeClient, JudgeClient
 from selfreward.adapters import async_trl_reward, trl_reward
 from tests.listening import listening_judge
 from tests.service.trainer_jobs import M0
-from tests.unit.judge_engine import Engine, completion
+from tests.unit.judge_engine import Engine, Reply, completion
 
 with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
     # GRPO samples with transformers here; TRL would load vLLM and its compiler for a minute, only to be able to.
@@ -29,11 +30,15 @@ with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
 STEPS = 3
 
 
-def likes_digits(sent: dict[str, Any]) -> Response:
-    """A reward that differs within a group; an answer without any digit is not scored."""
-    answer = sent["messages"][0]["content"].rsplit("Answer : ", 1)[1]
-    digits = sum(character.isdigit() for character in answer)
-    return completion(*[f"Score: {min(5, digits)}" if digits else "no verdict"] * sent["n"])
+def by_turns() -> Reply:
+    """Rewards that differ within a group, whatever the policy writes; one answer in seven is not scored."""
+    turns = itertools.count()
+
+    def reply(sent: dict[str, Any]) -> Response:
+        turn = next(turns) % 7
+        return completion(*[f"Score: {turn}" if turn <= 5 else "no verdict"] * sent["n"])
+
+    return reply
 
 
 @pytest.fixture(autouse=True)
@@ -89,12 +94,14 @@ def train(reward: Any, prompts: list[Any], folder: Path) -> Trained:
 
 
 PROBLEMS = [f"Use {a} 3 12 to make {a * 3 + 12} ." for a in range(2, 12)]
+# Standard prompts go to the model as they are, so they are written as its chat template would write them.
+TEXTS = [f"<|user|>{problem}<|assistant|>" for problem in PROBLEMS]
 CHATS = [[{"role": "user", "content": problem}] for problem in PROBLEMS]
 
 
-@pytest.mark.parametrize("prompts", [PROBLEMS, CHATS], ids=["standard", "conversational"])
+@pytest.mark.parametrize("prompts", [TEXTS, CHATS], ids=["standard", "conversational"])
 def test_grpo_trains_on_the_reward_function(prompts: list[Any], tmp_path: Path) -> None:
-    engine = Engine(likes_digits)
+    engine = Engine(by_turns())
     with listening_judge(engine) as url, JudgeClient(url) as client:
         trained = train(trl_reward(client, rubric="countdown", votes=2), prompts, tmp_path)
 
@@ -105,7 +112,7 @@ def test_grpo_trains_on_the_reward_function(prompts: list[Any], tmp_path: Path) 
 
 
 def test_grpo_trains_on_the_async_reward_function(tmp_path: Path) -> None:
-    engine = Engine(likes_digits)
+    engine = Engine(by_turns())
     with listening_judge(engine) as url:
         client = AsyncJudgeClient(url)
         trained = train(async_trl_reward(client, rubric="countdown", votes=2), CHATS, tmp_path)

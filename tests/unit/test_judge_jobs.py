@@ -5,6 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from services.judge.app import create_app
 from services.judge.jobs_store import page
 from services.judge.settings import JudgeSettings
 from tests.unit.judge_engine import Engine, completion, fours, message, running
+from tests.unit.test_judge_keys import bearer, keys_file
 
 Check = Callable[[httpx.AsyncClient], Awaitable[Any]]
 
@@ -273,6 +275,39 @@ def test_an_unknown_job_is_404(redis_url: str) -> None:
             assert (answer.status_code, answer.json()["error"]["code"]) == (404, "job_not_found")
 
     with_judge(redis_url, Engine(), check)
+
+
+def test_a_job_is_there_for_its_own_key_and_for_admins(redis_url: str, tmp_path: Path) -> None:
+    keys = keys_file(tmp_path, alice="", bob="", boss='scopes = ["judge", "admin"]')
+
+    async def check(client: httpx.AsyncClient) -> None:
+        async def ask(method: str, path: str, key: str) -> httpx.Response:
+            return await client.request(method, path, headers=bearer(key))
+
+        async def hidden(key: str) -> None:
+            """Every answer about the job is the one that a job gives that never was, but for its id."""
+            for method, path in (("GET", ""), ("GET", "/results"), ("DELETE", "")):
+                answer = await ask(method, f"{location}{path}", key)
+                nothing = await ask(method, f"/v1/jobs/job-nosuch{path}", key)
+                assert answer.status_code == 404
+                assert answer.text == nothing.text.replace("job-nosuch", location.rpartition("/")[2])
+
+        taken = await client.post("/v1/jobs", json=batch(2000), headers=bearer("alice"))
+        location = taken.headers["location"]
+        await hidden("bob")
+        for key in ("alice", "boss"):
+            assert (await ask("GET", location, key)).json()["state"] in ("queued", "running")
+            assert (await ask("GET", f"{location}/results", key)).status_code == 200
+        assert (await ask("DELETE", location, "boss")).json()["state"] == "cancelled"
+        await hidden("bob")
+
+        theirs = (await client.post("/v1/jobs", json=batch(2000), headers=bearer("boss"))).headers["location"]
+        location = theirs
+        await hidden("alice")
+        assert (await ask("GET", theirs, "boss")).json()["state"] in ("queued", "running")
+        assert (await ask("DELETE", theirs, "boss")).json()["state"] == "cancelled"
+
+    with_judge(redis_url, Engine(slow), check, judge_keys=keys)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import subprocess
 import sys
 import tomllib
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 
 from services.judge.app import create_app
 from services.judge.keys import Key, Keyring, KeysError, load_keyring, load_keys
+from services.judge.live_keys import LiveKeyring
 from services.judge.middleware import Gate
 from services.judge.settings import JudgeSettings
 from tests.unit.judge_engine import Engine, body, message, running
@@ -87,6 +89,63 @@ def test_a_keys_file_that_is_wrong_names_the_field(tmp_path: Path, text: str, wo
 def test_a_keys_file_that_is_not_there_refuses_to_start(tmp_path: Path) -> None:
     with pytest.raises(KeysError, match=r"judge_keys=.*nowhere.toml' cannot be read: No such file"):
         create_app(JudgeSettings(judge_keys=tmp_path / "nowhere.toml"))
+
+
+def test_the_file_is_followed_without_a_restart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    now = 100.0
+    path = keys_file(tmp_path, alice="", bob="concurrency = 2")
+    ring = LiveKeyring(JudgeSettings(judge_keys=path), clock=lambda: now)
+
+    def let_in() -> list[str]:
+        found = [ring.find({"authorization": f"Bearer {name}"}) for name in ("alice", "bob", "carol")]
+        return [key.name for key in found if key]
+
+    def written(at: int) -> None:
+        """As if the file had been written that many seconds later."""
+        os.utime(path, (at, at))
+
+    assert let_in() == ["alice", "bob"]
+    keys_file(tmp_path, bob="concurrency = 3", carol="")
+    written(1)
+    assert let_in() == ["alice", "bob"], "it is looked at once a second"
+    now += 1
+    assert let_in() == ["bob", "carol"]
+    assert (found := ring.find({"authorization": "Bearer bob"})) is not None
+    assert found.concurrency == 3
+
+    path.write_text(path.read_text() + "concurency = 1")
+    written(2)
+    now += 1
+    assert let_in() == ["bob", "carol"]
+    now += 1
+    assert let_in() == ["bob", "carol"]
+    path.unlink()
+    now += 1
+    assert let_in() == ["bob", "carol"]
+    errors = [record.__dict__["error"] for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 2, "each is said once"
+    assert "keys.1.concurency = 1: unknown key" in errors[0]
+    assert "cannot be read: No such file" in errors[1]
+
+    keys_file(tmp_path, alice="")
+    written(3)
+    now += 1
+    assert let_in() == ["alice"]
+
+
+def test_a_key_that_is_taken_out_is_401_at_the_next_look(tmp_path: Path) -> None:
+    path = keys_file(tmp_path, alice="", bob="")
+
+    async def scenario() -> None:
+        async with running(Engine(), judge_keys=path) as client:
+            assert (await client.get("/v1/rubrics", headers=bearer("bob"))).status_code == 200
+            keys_file(tmp_path, alice="")
+            os.utime(path, (1, 1))
+            await asyncio.sleep(1.1)
+            assert (await client.get("/v1/rubrics", headers=bearer("bob"))).status_code == 401
+            assert (await client.get("/v1/rubrics", headers=bearer("alice"))).status_code == 200
+
+    asyncio.run(scenario())
 
 
 def test_a_minted_key_is_let_in(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from starlette.responses import Response
 
 from services.judge.keys import Key, Rate
-from services.judge.limits import Bucket, KeyUse
+from services.judge.limits import Bucket, KeyUse, Limits
 from services.judge.refusal import Refused
 from tests.unit.judge_engine import Engine, body, fours, message, running
 from tests.unit.test_judge_keys import bearer, keys_file
@@ -65,6 +65,24 @@ def test_when_to_come_again_is_computed() -> None:
     assert "try again in 3 s" in message(empty)
     assert refused(11).status_code == 422
     assert use.running == 0
+
+
+def test_a_key_whose_limits_change_is_held_to_the_new_ones() -> None:
+    limits = Limits(Clock())
+    key = Key(name="k", sha256="0" * 64, rate=Rate(items_per_second=1, burst=4), concurrency=1)
+
+    with limits.of(key).admitted(4):
+        with pytest.raises(Refused), limits.of(key).admitted(1):
+            raise AssertionError
+        wider = key.model_copy(update={"concurrency": 2, "rate": Rate(items_per_second=1, burst=6)})
+        with limits.of(wider).admitted(6):
+            assert limits.of(wider).running == 2
+            with pytest.raises(Refused) as caught, limits.of(wider).admitted(1):
+                raise AssertionError
+    assert "has 2 requests running, 2 are allowed" in bytes(caught.value.response.body).decode()
+    same_rate = wider.model_copy(update={"concurrency": None})
+    with pytest.raises(Refused), limits.of(same_rate).admitted(1):  # a bucket that stays does not fill up
+        raise AssertionError
 
 
 def test_limits_hold_over_http_and_for_each_key_by_itself(tmp_path: Path) -> None:

@@ -26,10 +26,12 @@ def test_stages_with_and_without_eft() -> None:
 def test_phases_of_each_kind_of_stage() -> None:
     plain = recipe()
     assert plan.phases(plain, "M0") == ("train", "publish")
-    assert plan.phases(plain, "M1") == ("rollouts", "pairs", "train", "publish", "reload", "evaluate")
-    assert plan.phases(plain, "M2") == ("prompts", "rollouts", "pairs", "train", "publish", "reload", "evaluate")
+    assert plan.phases(plain, "SFT") == ("train", "publish", "reload", "evaluate")
+    served = ("train", "publish", "reload", "evaluate", "watch_model")
+    assert plan.phases(plain, "M1") == ("rollouts", "pairs", *served)
+    assert plan.phases(plain, "M2") == ("prompts", "rollouts", "pairs", "watch_pairs", *served)
     assert "prompts" in plan.phases(recipe(prompts={"source": "self_instruct"}), "M0")
-    assert plan.phases(recipe(loop={"use_eft": False}), "M1") == ("train", "publish", "reload", "evaluate")
+    assert plan.phases(recipe(loop={"use_eft": False}), "M1") == served
 
 
 @pytest.mark.parametrize(

@@ -284,6 +284,24 @@ def test_markdown_has_tables_with_intervals(store: ArtifactStore) -> None:
     assert "- recipe hash: `abc123`" in text
 
 
+def test_alarms_are_listed_by_model_and_a_run_that_was_not_watched_has_no_key(store: ArtifactStore) -> None:
+    write_run(store)
+    write_report(store, RUN)
+    assert "alarms" not in store.read_json(f"runs/{RUN}/report.json")
+    name = f"runs/{RUN}/run.json"
+    alarm = {"stage": "M2", "phase": "watch_pairs", "watchdog": "ties", "value": 0.625, "threshold": 0.5}
+    raised = [{**alarm, "action": "pause", "message": "watchdog ties in M2: ..."}]
+    store.write_json(name, {**store.read_json(name), "alarms": raised})
+    write_report(store, RUN)
+    assert store.read_json(f"runs/{RUN}/report.json")["alarms"] == raised
+    assert "| M2 | ties | 0.625 | 0.5 | pause |" in store.read_bytes(f"runs/{RUN}/report.md").decode()
+    assert "<td>ties</td><td>0.625</td>" in store.read_bytes(f"runs/{RUN}/report.html").decode()
+    store.write_json(name, {**store.read_json(name), "alarms": []})
+    write_report(store, RUN)
+    assert store.read_json(f"runs/{RUN}/report.json")["alarms"] == []
+    assert "## Alarms" not in store.read_bytes(f"runs/{RUN}/report.md").decode()
+
+
 def test_the_same_artifacts_give_the_same_report(store: ArtifactStore) -> None:
     write_run(store)
     write_report(store, RUN)
