@@ -46,7 +46,7 @@ format: $(VENV)/installed ## Format the code
 up: $(VENV)/installed ## Start all services as local processes, until Ctrl-C
 	@$(PY) -m selfreward.cli up
 
-bench: $(VENV)/installed ## Measure (BENCH=gateway or judge) and write bench/results/<name>.json
+bench: $(VENV)/installed ## Measure (BENCH=gateway, judge or queue) and write bench/results/<name>.json
 	@$(PY) -m bench.$(BENCH)
 
 evidence: $(VENV)/installed ## Repeat the demo for SEEDS and write evidence/ (about an hour)

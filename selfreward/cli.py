@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from selfreward.config import Recipe, RecipeError, load_recipe
+from selfreward.dead_cli import commands as dead_commands
 from selfreward.http import ServiceError
 from selfreward.judge_cli import commands as judge_commands
 from selfreward.judge_rows import RowError
@@ -152,6 +153,7 @@ def up(
 
 
 app.add_typer(judge_commands)
+app.add_typer(dead_commands, name="dead")
 
 
 def main() -> Any:

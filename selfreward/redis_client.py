@@ -49,9 +49,15 @@ def connect(url: str) -> RedisClient:
     return Redis.from_pool(pool)
 
 
-def connect_briefly(url: str) -> RedisClient:
-    """An async client for what can be done without: bytes, short deadlines, one more try on a stale connection."""
-    return Redis.from_url(url, socket_timeout=2, socket_connect_timeout=1, retry=Retry(NoBackoff(), 1))
+def connect_briefly(url: str, decode_responses: bool = False) -> RedisClient:
+    """An async client for what can be done without, or for people: short deadlines, one more try, bytes by default."""
+    return Redis.from_url(
+        url,
+        decode_responses=decode_responses,
+        socket_timeout=2,
+        socket_connect_timeout=1,
+        retry=Retry(NoBackoff(), 1),
+    )
 
 
 def passes(error: RedisError) -> bool:

@@ -54,7 +54,7 @@ def test_without_an_orchestrator_the_remedy_is_named() -> None:
     assert "start one with `make up`" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["run", "status", "watch", "stop", "resume", "export", "up", "judge"])
+@pytest.mark.parametrize("name", ["run", "status", "watch", "stop", "resume", "export", "up", "judge", "dead"])
 def test_every_command_explains_itself(name: str) -> None:
     result = CliRunner().invoke(cli.app, [name, "--help"])
     assert result.exit_code == 0

@@ -8,8 +8,11 @@ from subprocess import Popen
 import pytest
 from redis.asyncio import Redis
 
+from orchestrator import plan
 from orchestrator.barrier import run_tasks
+from orchestrator.machine import advance
 from orchestrator.results import Results
+from orchestrator.state import Transition, now
 from selfreward.background import end, for_ever
 from selfreward.contracts import Rollout
 from selfreward.redis_server import free_port, start_redis
@@ -110,5 +113,24 @@ def test_a_phase_outlives_the_loss_of_its_queue(server: Server, store_root: str)
             await begun(b)
             await b.worker.redis.delete(b.queue.stream, f"{b.queue.stream}:known")
             assert len(await phase) == 60
+
+    asyncio.run(main())
+
+
+def test_results_are_dropped_though_the_leader_died_before_it_did_so(redis_url: str, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root) as b:
+            recipe, redis = b.context.recipe, b.worker.redis
+            journal = [
+                Transition(stage=stage, phase=phase, seconds=1, finished_at=now())
+                for stage in plan.stages(recipe)
+                for phase in plan.phases(recipe, stage)
+            ]
+            for entry in journal:
+                await redis.hset(Results(redis, "one", entry.stage, entry.phase).key, "a", "left behind")
+            b.context.state = b.context.state.model_copy(update={"journal": journal, "state": "running"})
+            await advance(b.context)
+            assert b.context.state.state == "done"
+            assert await redis.keys("selfreward:run:one:results:*") == []
 
     asyncio.run(main())
