@@ -17,7 +17,8 @@ from typing import Any
 import httpx
 
 from selfreward.child import start_child, stop_child
-from selfreward.redis_server import free_port, start_redis
+from selfreward.ports import free_port
+from selfreward.redis_server import start_redis
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "examples" / "countdown" / "m0"

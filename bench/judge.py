@@ -24,7 +24,8 @@ import aiohttp
 
 from bench.gateway import MODEL, ROOT, engine_url
 from selfreward.child import log_tail, start_child, stop_child
-from selfreward.redis_server import free_port, start_redis
+from selfreward.ports import free_port
+from selfreward.redis_server import start_redis
 from services.judge.sampling import item_seeds
 
 VOTES = 3

@@ -26,9 +26,10 @@ from typing import Any
 
 from bench.gateway import ROOT
 from selfreward.child import stop_child
+from selfreward.ports import free_port
 from selfreward.queue import Item, WorkQueue
 from selfreward.redis_client import RedisClient, connect
-from selfreward.redis_server import free_port, start_redis
+from selfreward.redis_server import start_redis
 
 CONSUMERS = (1, 2, 4)
 BATCHES = (1, 32)

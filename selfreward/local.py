@@ -10,7 +10,8 @@ from subprocess import Popen
 import httpx
 
 from selfreward.child import log_tail, start_child, stop_child
-from selfreward.redis_server import free_port, start_redis
+from selfreward.ports import free_port
+from selfreward.redis_server import start_redis
 
 SERVICES = ("generator", "judge", "trainer", "orchestrator")
 _MODULES = {name: f"services.{name}" for name in SERVICES} | {"orchestrator": "orchestrator"}

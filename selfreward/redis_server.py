@@ -25,13 +25,6 @@ def bundled_redis() -> str | None:
     return str(bundled) if bundled.exists() else None
 
 
-def free_port() -> int:
-    """A TCP port on loopback that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def start_redis(folder: Path, port: int, *options: str, binary: str | None = None) -> subprocess.Popen[bytes]:
     """Start Redis on loopback with append-only persistence in `folder`; returns once it accepts connections.
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from selfreward.redis_server import bundled_redis, free_port, start_redis
+from selfreward.ports import free_port
+from selfreward.redis_server import bundled_redis, start_redis
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import uvicorn
 
-from selfreward.redis_server import free_port
+from selfreward.ports import free_port
 from services.judge.app import create_app
 from services.judge.settings import JudgeSettings
 from tests.unit.judge_engine import Engine

@@ -11,7 +11,7 @@ from typing import Literal
 import httpx
 
 from selfreward.child import kill_group, log_tail
-from selfreward.redis_server import free_port
+from selfreward.ports import reserve_port
 from services.generator import keeper
 from services.generator.settings import GeneratorSettings
 
@@ -71,7 +71,8 @@ class EngineProcess:
 
     def __init__(self, settings: GeneratorSettings, folder: Path, http: httpx.AsyncClient) -> None:
         self.folder = folder.resolve()
-        self.port = free_port()
+        self._reservation = reserve_port()
+        self.port = int(self._reservation.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = settings.work_dir / "engine.log"
         self._settings = settings
@@ -135,9 +136,11 @@ class EngineProcess:
         if self._process is not None:
             await self._process.wait()
             kill_group(self._process.pid)
+        self._reservation.close()
 
     async def stop(self) -> None:
         """Stop the engine and all its workers; returns when they are gone."""
+        self._reservation.close()
         if self._process is None:
             return
         if self._process.stdin is not None:

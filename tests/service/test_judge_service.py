@@ -18,8 +18,8 @@ from selfreward.artifacts import ArtifactStore
 from selfreward.contracts import JudgeItem, JudgeResponse
 from selfreward.http import ServiceClient, WrongPolicyVersion
 from selfreward.judge_client import AsyncJudgeClient
+from selfreward.ports import free_port
 from selfreward.redis_client import connect
-from selfreward.redis_server import free_port
 from tests.service.checkpoints import copy_of, perturbed, publish
 from tests.service.conftest import Generator
 

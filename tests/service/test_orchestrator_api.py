@@ -21,7 +21,8 @@ from selfreward.child import start_child, stop_child
 from selfreward.config import Recipe
 from selfreward.http import ServiceError
 from selfreward.orchestrator_client import OrchestratorClient
-from selfreward.redis_server import free_port, start_redis
+from selfreward.ports import free_port
+from selfreward.redis_server import start_redis
 from services.judge.app import create_app as create_judge
 from services.judge.settings import JudgeSettings
 

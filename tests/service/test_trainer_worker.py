@@ -17,9 +17,9 @@ from redis import Redis
 
 from selfreward.artifacts import ArtifactStore
 from selfreward.manifest import verify_folder
+from selfreward.ports import free_port
 from selfreward.queue import WorkQueue
 from selfreward.redis_client import connect
-from selfreward.redis_server import free_port
 from selfreward.training import TrainJob, TrainStatus
 from tests.service.trainer_jobs import BASE, publish_job, sft_job, write_data
 

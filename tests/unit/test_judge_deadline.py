@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from starlette.responses import Response
 
-from selfreward.redis_server import free_port
+from selfreward.ports import free_port
 from services.judge.app import create_app
 from services.judge.settings import JudgeSettings
 from tests.unit.judge_engine import Engine, body, fours, message, running

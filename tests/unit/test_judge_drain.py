@@ -10,7 +10,7 @@ import uvicorn
 from starlette.responses import Response
 
 from selfreward.child import log_tail, start_child, stop_child
-from selfreward.redis_server import free_port
+from selfreward.ports import free_port
 from tests.unit.judge_engine import Engine, body, fours
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 from starlette.responses import Response
 
-from selfreward.redis_server import free_port
+from selfreward.ports import free_port
 from tests.listening import listening
 from tests.unit.judge_engine import Engine, completion
 

@@ -15,7 +15,8 @@ from orchestrator.results import Results
 from orchestrator.state import Transition, now
 from selfreward.background import end, for_ever
 from selfreward.contracts import Rollout
-from selfreward.redis_server import free_port, start_redis
+from selfreward.ports import free_port
+from selfreward.redis_server import start_redis
 from tests.unit.test_orchestrator_worker import Bench, bench, working
 
 

@@ -18,9 +18,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
 
+from selfreward.ports import free_port
 from selfreward.queue import BacklogFull, Item, WorkQueue
 from selfreward.redis_client import RedisClient, connect, outlast
-from selfreward.redis_server import free_port, start_redis
+from selfreward.redis_server import start_redis
 
 RESULTS = "results"
 
