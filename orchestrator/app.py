@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,18 +24,20 @@ from orchestrator.state import RunState, acknowledge, ask_to_run, ask_to_stop, l
 from orchestrator.submission import RunExists, submit
 from orchestrator.tasks import QUEUE
 from selfreward.artifacts import ArtifactStore
-from selfreward.auth import authorised
+from selfreward.auth import denial
 from selfreward.background import end, for_ever
 from selfreward.config import RecipeError, explain, parse_recipe
 from selfreward.contracts import Contract
 from selfreward.generator_client import GeneratorClient
 from selfreward.http import ServiceClient, ServiceError
 from selfreward.judge_client import AsyncJudgeClient
+from selfreward.live_keys import LiveKeyring
 from selfreward.queue import WorkQueue
 from selfreward.redis_client import connect
 from selfreward.settings import key_of
 from selfreward.telemetry import metrics_page
 
+_OPEN = ("/healthz", "/readyz", "/metrics")
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +53,7 @@ class UnknownRun(LookupError):
 
 
 def create_app(settings: OrchestratorSettings) -> FastAPI:
-    """The service with its worker and its candidate for the lease."""
+    """The service with its worker and its candidate for the lease. Raises KeysError for an unusable keys file."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -78,7 +80,7 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
         await redis.aclose()
 
     app = FastAPI(title="selfreward orchestrator", lifespan=lifespan)
-    _add_guard(app, key_of(settings))
+    _add_guard(app, LiveKeyring(settings))
     _add_errors(app)
     _add_runs(app)
     _add_health(app)
@@ -192,16 +194,17 @@ def _add_health(app: FastAPI) -> None:
         return Response(content, media_type=media_type)
 
 
-def _add_guard(app: FastAPI, key: str | None) -> None:
+def _add_guard(app: FastAPI, keyring: LiveKeyring) -> None:
     @app.middleware("http")
     async def guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        if request.url.path.startswith("/v1/") and not authorised(request.headers, key):
-            return _error(401, "the API key is missing or wrong: send `Authorization: Bearer <key>`", "authentication")
+        denied = None if request.url.path in _OPEN else denial(keyring.find(request.headers), "run")
+        if denied:
+            return _error(denied.status, denied.message, denied.kind, denied.headers)
         return await call(request)
 
 
-def _error(status: int, message: str, kind: str) -> JSONResponse:
-    return JSONResponse({"error": {"message": message, "type": kind}}, status)
+def _error(status: int, message: str, kind: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": {"message": message, "type": kind}}, status, headers)
 
 
 def _add_errors(app: FastAPI) -> None:

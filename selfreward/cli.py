@@ -16,6 +16,7 @@ from selfreward.dead_cli import commands as dead_commands
 from selfreward.http import ServiceError
 from selfreward.judge_cli import commands as judge_commands
 from selfreward.judge_rows import RowError
+from selfreward.keys_cli import commands as keys_commands
 from selfreward.local import LocalStack
 from selfreward.orchestrator_client import OrchestratorClient
 from selfreward.progress import RunProgress
@@ -154,6 +155,7 @@ def up(
 
 app.add_typer(judge_commands)
 app.add_typer(dead_commands, name="dead")
+app.add_typer(keys_commands, name="keys")
 
 
 def main() -> Any:

@@ -197,15 +197,15 @@ def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
         raise RecipeError(f"recipe {source}:\n{explain(error)}") from error
 
 
-def explain(error: ValidationError) -> str:
-    """One line for each problem: `key = value: what is wrong`."""
+def explain(error: ValidationError, *, values: bool = True) -> str:
+    """One line for each problem: `key = value: what is wrong`. Without `values` where one may be a secret."""
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"]) or "(whole)"
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "unknown key; check its spelling and section"
-        shown = "" if problem["type"] in ("missing", "value_error") else f" = {problem['input']!r}"
+        shown = "" if not values or problem["type"] in ("missing", "value_error") else f" = {problem['input']!r}"
         lines.append(f"  {key}{shown}: {message}")
     return "\n".join(lines)
 

@@ -32,7 +32,8 @@ def create_app(settings: TrainerSettings) -> FastAPI:
             await task
         await redis.aclose()
 
-    app = FastAPI(title="selfreward trainer", lifespan=lifespan)
+    # Health and metrics are all there is to see: no document of the routes, and nothing that wants a key.
+    app = FastAPI(title="selfreward trainer", lifespan=lifespan, openapi_url=None)
 
     @app.get("/healthz")
     async def healthz(response: Response) -> dict[str, str]:

@@ -307,7 +307,7 @@ def test_a_job_is_there_for_its_own_key_and_for_admins(redis_url: str, tmp_path:
         assert (await ask("GET", theirs, "boss")).json()["state"] in ("queued", "running")
         assert (await ask("DELETE", theirs, "boss")).json()["state"] == "cancelled"
 
-    with_judge(redis_url, Engine(slow), check, judge_keys=keys)
+    with_judge(redis_url, Engine(slow), check, keys=keys)
 
 
 @pytest.mark.parametrize(
