@@ -25,12 +25,12 @@ from selfreward.manifest import (
     verify_folder,
 )
 
-_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._@-]*(/[A-Za-z0-9_][A-Za-z0-9._@-]*)*$")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]*(/[A-Za-z0-9_][A-Za-z0-9._@-]*)*")
 
 
 def check_name(name: str) -> str:
     """Return `name`, or raise ValueError if it is not a relative path of plain segments (no `..`, no leading dot)."""
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise ValueError(
             f"artifact name {name!r} is not allowed: use segments of letters, digits, '.', '_', '-', '@' "
             "joined by '/', none starting with a dot"
@@ -53,8 +53,11 @@ class ArtifactStore:
         self._cache = cache or Path(tempfile.gettempdir()) / "selfreward-artifacts"
 
     def path(self, name: str) -> str:
-        """The file system's own path of an artifact."""
-        return f"{self._base}/{check_name(name)}"
+        """The file system's own path of an artifact. Raises ValueError for a name that leads out of the root."""
+        path = f"{self._base}/{check_name(name)}"
+        if self.local and not Path(path).resolve().is_relative_to(self._base):
+            raise ValueError(f"artifact {name!r} leads out of {self.root} by a symbolic link: remove the link")
+        return path
 
     def exists(self, name: str) -> bool:
         """True for a file, or for a folder whose manifest has been written."""

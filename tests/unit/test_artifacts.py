@@ -96,7 +96,8 @@ def test_damage_is_named(tmp_path: Path, damage: Callable[[Path], object], messa
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "/etc/passwd", "a/../b", "a//b", ".hidden", "a/.tmp", "", "a/", "a b", "a\nb"]
+    "name",
+    ["../x", "/etc/passwd", "a/../b", "a//b", ".hidden", "a/.tmp", "", "a/", "a b", "a\nb", "a\n", "a/..", "\\x"],
 )
 def test_names_cannot_leave_the_root(store: ArtifactStore, name: str) -> None:
     with pytest.raises(ValueError, match="is not allowed"):
@@ -109,3 +110,29 @@ def test_jsonl_round_trips(store: ArtifactStore) -> None:
     assert list(store.read_jsonl("x/rows.jsonl")) == rows
     store.write_json("x/one.json", {"k": [1, 2]})
     assert store.read_json("x/one.json") == {"k": [1, 2]}
+
+
+def test_links_cannot_leave_the_root(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path / "store"))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.json").write_text("{}")
+    (Path(store.root) / "runs").mkdir(parents=True)
+    (Path(store.root) / "runs" / "out").symlink_to(outside)
+    (Path(store.root) / "runs" / "file.json").symlink_to(outside / "secret.json")
+    (Path(store.root) / "runs" / "in").symlink_to(Path(store.root) / "runs")
+
+    calls: list[Callable[[], object]] = [
+        lambda: store.read_json("runs/out/secret.json"),
+        lambda: store.read_json("runs/file.json"),
+        lambda: store.exists("runs/out/secret.json"),
+        lambda: store.write_bytes("runs/out/new", b""),
+        lambda: store.fetch("runs/out"),
+        lambda: store.publish("runs/out/w", fill, describe),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="by a symbolic link"):
+            call()
+    assert [path.name for path in outside.iterdir()] == ["secret.json"]
+    store.write_bytes("runs/in/own", b"1")
+    assert store.read_bytes("runs/own") == b"1"
