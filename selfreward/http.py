@@ -76,7 +76,7 @@ class ServiceClient:
     async def _attempt(self, method: str, path: str, json: Any, headers: Mapping[str, str] | None) -> httpx.Response:
         failure, status = "", None
         for attempt in range(self._attempts):
-            wait = self._base_delay * 2**attempt * random.random()  # noqa: S311
+            wait = self._base_delay * 2**attempt * random.random()  # noqa: S311 - guards no secret
             try:
                 response = await self._http.request(method, path, json=json, headers=headers)
             except httpx.TransportError as error:

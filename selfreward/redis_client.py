@@ -82,7 +82,7 @@ async def outlast(call: Callable[[], Awaitable[Reply]], what: str) -> Reply:
             if began is None:
                 began = time.monotonic()
                 _log.warning("waiting for Redis", extra={"what": what, "error": repr(error)})
-            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
+            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - guards no secret
         else:
             if began is not None:
                 _log.info("Redis is back", extra={"what": what, "seconds": round(time.monotonic() - began, 1)})

@@ -87,7 +87,7 @@ class JobWorker:
             if not self._away:
                 _log.warning("Redis is away, jobs wait for it", extra={"error": str(error)})
             self._away = True
-            await asyncio.sleep(random.uniform(0.5, 2.0))  # noqa: S311
+            await asyncio.sleep(random.uniform(0.5, 2.0))  # noqa: S311 - guards no secret
             return []
 
     async def _look_after(self) -> None:
@@ -154,7 +154,7 @@ class JobWorker:
             else:
                 observe(rubric.name, judged.data)
                 return judged
-            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - guards no secret
             wait = min(2 * wait, _MOST_BACKOFF)
 
 
