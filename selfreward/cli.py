@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -162,7 +163,7 @@ def main() -> Any:
     """Entry point: errors that a user can mend are printed without a traceback and end with status 2."""
     try:
         app()
-    except (RecipeError, RowError, ServiceError) as error:
+    except (RecipeError, RowError, ServiceError, SettingsError) as error:
         _err.print(str(error), markup=False, highlight=False)
         raise SystemExit(2) from None
 
