@@ -4,12 +4,16 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
+from selfreward.child import start_child, stop_child
 from selfreward.keys import new_key
+from selfreward.ports import free_port
 from selfreward.settings import Settings
 from selfreward.startup import StartRefused, check_access, is_default, is_loopback
 from services.judge.settings import JudgeSettings
@@ -19,10 +23,15 @@ LONG = "k3yW1th-enough-of-characters"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what is tested is that nothing listens there without a key
 
 
+def variables(**settings: str) -> dict[str, str]:
+    """Settings as environment variables."""
+    return {f"SELFREWARD_{name}": value for name, value in settings.items()}
+
+
 def started(module: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A service's process that is expected to end by itself."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SELFREWARD_")}
-    settings = {f"SELFREWARD_{name}": value for name, value in environment.items()}
+    settings = variables(**environment)
     command = [sys.executable, "-m", module]
     return subprocess.run(command, env=inherited | settings, capture_output=True, text=True, timeout=120, check=False)
 
@@ -123,3 +132,40 @@ def test_secrets_come_from_files_unless_the_environment_has_them(
     assert JudgeSettings().api_key == SecretStr(from_file)
     monkeypatch.setenv("SELFREWARD_API_KEY", from_environment)
     assert JudgeSettings().api_key == SecretStr(from_environment)
+
+
+@pytest.mark.parametrize(
+    ("module", "path"),
+    [("services.generator", "/v1/models"), ("services.judge", "/v1/rubrics"), ("orchestrator", "/v1/runs")],
+)
+def test_a_running_service_takes_its_key_from_a_file_and_logs_none(
+    module: str, path: str, redis_url: str, tmp_path: Path
+) -> None:
+    right, wrong, port, log = new_key(), new_key(), free_port(), tmp_path / "log"
+    (tmp_path / "selfreward_api_key").write_text(right)
+    places = variables(REDIS_URL=redis_url, ARTIFACTS=str(tmp_path / "artifacts"), WORK_DIR=str(tmp_path / "work"))
+    environment = variables(SECRETS_DIR=str(tmp_path), PORT=str(port), LOG_LEVEL="debug") | places
+    process = start_child([sys.executable, "-m", module], log, environment)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as http:
+            deadline = time.monotonic() + 100
+            while not answers(http):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
+            replies = [http.get(path, headers={"Authorization": f"Bearer {key}"}) for key in (right, wrong)]
+    finally:
+        stop_child(process)
+    assert [reply.status_code for reply in replies] == [200, 401]
+    said = "".join(f"{reply.headers} {reply.text}" for reply in replies) + log.read_text()
+    assert '"level": "DEBUG"' in said
+    assert right not in said
+    assert wrong not in said
+
+
+def answers(http: httpx.Client) -> bool:
+    """Whether the service listens."""
+    try:
+        return http.get("/healthz").is_success
+    except httpx.TransportError:
+        return False
