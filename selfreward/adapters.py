@@ -11,7 +11,8 @@ from typing import Any, TypedDict, Unpack
 
 from selfreward.contracts import JudgeItem, Judgment
 from selfreward.conversations import Conversation, conversation
-from selfreward.judge_client import AsyncJudgeClient, JudgeOptions
+from selfreward.judge_client import AsyncJudgeClient
+from selfreward.judge_inputs import JudgeOptions
 from selfreward.sync_judge_client import JudgeClient
 
 Rewards = list[float | None]

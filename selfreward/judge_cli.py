@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from selfreward.http import ServiceClient, ServiceError
-from selfreward.judge_client import JudgeOptions
 from selfreward.judge_files import Summary, judge_file
+from selfreward.judge_inputs import JudgeOptions
 from selfreward.judge_rows import Fields
 from selfreward.progress import RunProgress
 from selfreward.settings import Settings, key_of

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward.contracts import JudgeItem
-from selfreward.judge_client import JudgeOptions
+from selfreward.judge_inputs import JudgeOptions
 from selfreward.judge_output import JudgedRows, judged_row
 from selfreward.judge_parquet import write_parquet
 from selfreward.judge_rows import WRITTEN, Fields, Row, RowError, check_rows, read_rows, to_item

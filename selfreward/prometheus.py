@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from selfreward.adapters import explanation
 from selfreward.contracts import JudgeItem
-from selfreward.judge_client import JudgeOptions, PairwiseOptions
+from selfreward.judge_inputs import JudgeOptions, PairwiseOptions
 from selfreward.sync_judge_client import JudgeClient
 
 _WINNERS = {"a": "A", "b": "B"}
