@@ -71,8 +71,10 @@ def judge_file(
     options = {"rubric": "additive5", **options}
     if as_parquet and out.exists() and not rows_file.exists():
         return _already_done(source, out, total, options)
+    rubric = client.rubric(options["rubric"])
+    fields = fields._replace(reference="{reference}" in rubric["template"])
     # The id has the hash of the rubric's text: should that change meanwhile, the judge refuses, and no file mixes two.
-    options = {**options, "rubric": client.rubric(options["rubric"])["id"]}
+    options = {**options, "rubric": rubric["id"]}
     with JudgedRows(rows_file) as output:
         summary = _recovered(source, output.path, read_rows(source), output.recover(), options)
         if summary.rows < total:

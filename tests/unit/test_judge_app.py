@@ -155,6 +155,14 @@ def test_a_rubric_with_a_reference_asks_for_it(tmp_path: Path) -> None:
 
     assert missing.status_code == 422
     assert "items.0.reference is missing" in message(missing)
+    for path, request in (
+        ("/v1/judge", {"rubric": "countdown", "items": items}),
+        ("/v1/jobs", {"rubric": "countdown", "items": items}),
+        ("/v1/rubrics/countdown/prompt", {"items": items}),
+    ):
+        unused = post(engine, request, path)
+        assert (unused.status_code, unused.json()["error"]["param"]) == (422, "items.0.reference")
+        assert "items.0.reference = 'Score: 5' would not be read" in message(unused)
     assert result.data[0].status == "ok"
     assert engine.bodies[0]["messages"][0]["content"] == "p | r | Score - 5"
 

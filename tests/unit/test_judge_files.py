@@ -112,6 +112,22 @@ def test_a_seed_gives_the_same_votes_after_an_interruption(client: JudgeClient, 
     assert all(seeds[body["messages"][0]["content"]] == body["seed"] for body in engine.bodies)
 
 
+def test_a_reference_goes_along_where_the_rubric_compares_with_one(engine: Engine, tmp_path: Path) -> None:
+    folder = tmp_path / "rubrics" / "exact"
+    folder.mkdir(parents=True)
+    (folder / "rubric.toml").write_text('title = "Exact"\n')
+    (folder / "template.txt").write_text("{reference} | {prompt} | Answer : {response}")
+    source = write(tmp_path / "in.jsonl", [{"prompt": "p", "response": "xx", "reference": "42"}])
+    engine.bodies.clear()
+
+    with listening_judge(engine, judge_rubrics=folder.parent) as url, JudgeClient(url) as client:
+        for rubric in ("exact", "countdown"):
+            judged(client, source, tmp_path / f"{rubric}.jsonl", rubric=rubric)
+            assert read(tmp_path / f"{rubric}.jsonl")[0]["reference"] == "42"
+
+    assert [sent["messages"][0]["content"].count("42") for sent in engine.bodies] == [1, 0]
+
+
 def test_parquet_in_and_out(client: JudgeClient, tmp_path: Path) -> None:
     source, out = tmp_path / "in.parquet", tmp_path / "out.parquet"
     turns = [
@@ -234,7 +250,7 @@ def test_memory_does_not_grow_over_100_000_rows(tmp_path: Path) -> None:
 
     def handler(request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
-            return httpx.Response(200, json={"id": "countdown@sha256:0"})
+            return httpx.Response(200, json={"id": "countdown@sha256:0", "template": "{prompt} {response}"})
         items = json.loads(request.content)["items"]
         vote = {"score": 3.0, "status": "ok", "text": "Fine. Score: 3", "finish_reason": "stop"}
         data = [
