@@ -113,6 +113,11 @@ def _check_same_job(place: str, done: dict[str, Any], options: JudgeOptions) -> 
         raise RowError(
             f"{place} has {len(done['votes'])} votes, not {votes}: continue with as many, or use another --out"
         )
+    if done["judge_seed"] != options.get("seed"):
+        was, given = (
+            "no seed" if seed is None else f"seed {seed}" for seed in (done["judge_seed"], options.get("seed"))
+        )
+        raise RowError(f"{place} was judged with {was}, not with {given}: continue with {was}, or use another --out")
 
 
 def _judge_rest(
@@ -132,7 +137,7 @@ def _judge_rest(
             yield to_item(row.values, fields, index)
 
     for judged in client.judge_many(items(), **options):
-        row = judged_row(sent.popleft(), judged)
+        row = judged_row(sent.popleft(), judged, options.get("seed"))
         output.append(row)
         summary.add(row)
         report(summary.rows, {"mean": summary.mean or 0.0, "unscored": summary.failures.total() / summary.rows})

@@ -45,6 +45,7 @@ def _unified(pa: Any, rows: Path) -> Any:
         "failure_reason": pa.string(),
         "rubric": pa.string(),
         "judge_version": pa.string(),
+        "judge_seed": pa.int64(),
     }
     schema = None
     try:

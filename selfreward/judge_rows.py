@@ -23,6 +23,7 @@ WRITTEN = (
     "failure_reason",
     "rubric",
     "judge_version",
+    "judge_seed",
 )
 """The columns that judging adds to a row."""
 
