@@ -25,6 +25,7 @@ from selfreward.judge_inputs import (
     as_ranking,
     numbered,
 )
+from selfreward.judge_jobs import Job, JobList
 from selfreward.settings import Settings, key_of
 from selfreward.verdicts import (
     MetaRequest,
@@ -156,6 +157,11 @@ class AsyncJudgeClient:
         body = {"items": [item.model_dump(mode="json") for item in items]}
         reply = await self._post(f"/v1/rubrics/{rubric}/prompt", body)
         return JudgePrompts.model_validate_json(reply.content)
+
+    async def jobs(self, limit: int = 20) -> list[Job]:
+        """This key's newest jobs (`POST /v1/jobs`), at most 100, the newest first."""
+        reply = await self.service.request("GET", f"/v1/jobs?limit={limit}")
+        return JobList.model_validate_json(reply.content).data
 
     async def rubrics(self) -> list[dict[str, Any]]:
         """The judge's rubrics: id, name and title of each."""

@@ -24,6 +24,7 @@ from selfreward.judge_inputs import (
     Rankable,
     numbered,
 )
+from selfreward.judge_jobs import Job
 from selfreward.verdicts import PairVerdict, RankVerdict
 
 Result = TypeVar("Result")
@@ -112,6 +113,10 @@ class JudgeClient:
     def prompts(self, items: Sequence[JudgeItem], rubric: str = "additive5") -> JudgePrompts:
         """The filled judge conversations of a batch, letter for letter as `judge` would send them to the model."""
         return self._wait(self._client.prompts(items, rubric))
+
+    def jobs(self, limit: int = 20) -> list[Job]:
+        """This key's newest jobs (`POST /v1/jobs`), at most 100, the newest first."""
+        return self._wait(self._client.jobs(limit))
 
     def rubrics(self) -> list[dict[str, Any]]:
         """The judge's rubrics: id, name and title of each."""
