@@ -64,7 +64,9 @@ class Bench:
         """Have the judge fill its prompts, letter for letter as it sends them, with its rubric's sampling."""
         filled = await self.post(f"{self.judge}/v1/rubrics/{RUBRIC}/prompt", {"items": batch})
         async with self.http.get(f"{self.judge}/v1/rubrics/{RUBRIC}") as reply:
-            sampling = (await reply.json())["sampling"]
+            known = (await reply.json())["sampling"]
+        # What else the rubric says of sampling is for the judge: the engine is never sent it.
+        sampling = {name: known[name] for name in ("temperature", "top_p", "max_tokens")}
         self.bodies = [
             {"model": "policy", "messages": messages, "n": VOTES, **sampling} for messages in filled["messages"]
         ]
