@@ -196,23 +196,6 @@ def test_nemo_gym_masks_what_has_no_score(reply: Any, kind: str) -> None:
     assert "0 of 3 votes valid" in body["failure_reason"]
 
 
-def test_a_label_is_the_reference_of_a_rubric_that_compares_with_one(tmp_path: Path) -> None:
-    (tmp_path / "exact").mkdir()
-    (tmp_path / "exact" / "rubric.toml").write_text('title = "Exact"\n')
-    (tmp_path / "exact" / "template.txt").write_text("{prompt} | {response} | {reference}")
-    engine = Engine(by_length)
-    item = {"prompt": PROMPT, "response": GOOD, "label": "33"}
-    query = {"query": [PROMPT + GOOD], "prompts": [PROMPT], "labels": ["33"]}
-
-    for path, body in (("/compat/slime", item), ("/get_reward", query)):
-        for rubric in ("exact", "countdown"):
-            answer = post(f"{path}?rubric={rubric}", body, engine, judge_rubrics=tmp_path)
-            assert answer.status_code == 200, answer.text
-
-    ends = [prompt.rpartition(GOOD)[2] for prompt in judged_prompts(engine)]
-    assert ends == [" | 33", "", " | 33", ""]
-
-
 def test_nemo_gyms_agents_can_begin_a_session() -> None:
     assert post("/seed_session", wire("nemo_gym")).json() == {}
 

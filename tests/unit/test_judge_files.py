@@ -112,22 +112,6 @@ def test_a_seed_gives_the_same_votes_after_an_interruption(client: JudgeClient, 
     assert all(seeds[body["messages"][0]["content"]] == body["seed"] for body in engine.bodies)
 
 
-def test_a_reference_goes_along_where_the_rubric_compares_with_one(engine: Engine, tmp_path: Path) -> None:
-    folder = tmp_path / "rubrics" / "exact"
-    folder.mkdir(parents=True)
-    (folder / "rubric.toml").write_text('title = "Exact"\n')
-    (folder / "template.txt").write_text("{reference} | {prompt} | Answer : {response}")
-    source = write(tmp_path / "in.jsonl", [{"prompt": "p", "response": "xx", "reference": "42"}])
-    engine.bodies.clear()
-
-    with listening_judge(engine, judge_rubrics=folder.parent) as url, JudgeClient(url) as client:
-        for rubric in ("exact", "countdown"):
-            judged(client, source, tmp_path / f"{rubric}.jsonl", rubric=rubric)
-            assert read(tmp_path / f"{rubric}.jsonl")[0]["reference"] == "42"
-
-    assert [sent["messages"][0]["content"].count("42") for sent in engine.bodies] == [1, 0]
-
-
 def test_parquet_in_and_out(client: JudgeClient, tmp_path: Path) -> None:
     source, out = tmp_path / "in.parquet", tmp_path / "out.parquet"
     turns = [
