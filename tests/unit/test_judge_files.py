@@ -131,6 +131,9 @@ def test_parquet_in_and_out(client: JudgeClient, tmp_path: Path) -> None:
     assert (found[0]["weight"], found[3]["weight"]) == (None, 1.5)
     assert found[0]["prompt"] == [{"role": "user", "content": "p0"}]
     assert found[5]["votes"][0]["status"] == "out_of_range"
+    judged(client, source, tmp_path / "out.jsonl")
+    assert [row["votes"] for row in found] == [row["votes"] for row in read(tmp_path / "out.jsonl")]
+    (tmp_path / "out.jsonl").unlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.parquet", "out.parquet"]
     again = judged(client, source, out)
     assert (again.rows, again.continued_at, again.histogram) == (40, 40, summary.histogram)
