@@ -34,10 +34,10 @@ RUBRIC = "countdown"
 
 
 def items(count: int) -> list[dict[str, Any]]:
-    """Answers to Countdown problems, right and wrong, no two alike."""
+    """Answers to Countdown problems, right and wrong, no two alike: the prefix cache would know a repeated one."""
     made = []
     for index in range(count):
-        a, b, c = 1 + index % 15, 1 + index * 7 % 15, 1 + index * 11 % 15
+        a, b, c = (1 + index // 15**place % 15 for place in range(3))
         response = f"{a} * {b} = {a * b} ; {a * b} + {c} = {a * b + c + index % 2}"
         made.append({"id": str(index), "prompt": f"Use {a} {b} {c} to make {a * b + c} .", "response": response})
     return made
