@@ -49,6 +49,8 @@ class Key(Contract):
     rate: Rate | None = None
     concurrency: int | None = Field(default=None, ge=1)
     """Requests of this key that may be judged at once."""
+    job_items: int | None = Field(default=None, ge=1)
+    """Items that one job of this key may have."""
 
 
 class _KeysFile(Contract):
@@ -131,7 +133,7 @@ def main() -> None:
     scopes = ", ".join(f'"{scope}"' for scope in entry.scopes)
     print(f"# The key, shown only this once:\n#   {key}\n# Add to the file that SELFREWARD_JUDGE_KEYS names:")
     print(f'[[keys]]\nname = "{entry.name}"\nsha256 = "{entry.sha256}"\nscopes = [{scopes}]')
-    print("# rate = { items_per_second = 20, burst = 256 }\n# concurrency = 4")
+    print("# rate = { items_per_second = 20, burst = 256 }\n# concurrency = 4\n# job_items = 10000")
 
 
 if __name__ == "__main__":
