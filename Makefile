@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` runs the whole loop here, `make test` proves that it works.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint audit format up bench evidence lock clean
+.PHONY: help demo test chaos chaos-short lint audit format up bench evidence lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -22,7 +22,7 @@ NO_SECRETS := --exclude-lines '"(recipe_hash|commit)": "[0-9a-f]+"' --exclude-se
 ADVISORIES := api.osv.dev
 
 help: ## Show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | awk -F: '{printf "  make %-10s%s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | awk -F: '{printf "  make %-12s%s\n", $$1, $$2}'
 
 $(VENV)/installed: $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed, found %d.%d: set PYTHON=python3.11" % sys.version_info[:2])'
@@ -37,6 +37,12 @@ demo: $(VENV)/installed ## Run the whole self-rewarding loop on the Countdown wo
 
 test: $(VENV)/installed ## Run all tests, on real parts
 	@$(PY) -m pytest
+
+chaos: $(VENV)/installed ## Kill 200 processes under whole runs, audit them, write evidence/chaos.json (SEED=0)
+	@$(PY) -m tests.chaos --seed $(SEED)
+
+chaos-short: $(VENV)/installed ## A part of it, in less than 15 minutes
+	@$(PY) -m tests.chaos --seed $(SEED) --kills 40 --kills-per-run 40 --out runs/chaos-short.json
 
 lint: $(VENV)/installed ## Check style, types, format, dangerous calls (bandit's rules) and secrets
 	@$(VENV)/bin/ruff check .

@@ -34,10 +34,10 @@ RUBRIC = "countdown"
 
 
 def items(count: int) -> list[dict[str, Any]]:
-    """Answers to Countdown problems, right and wrong, no two alike."""
+    """Answers to Countdown problems, right and wrong, no two alike: the prefix cache would know a repeated one."""
     made = []
     for index in range(count):
-        a, b, c = 1 + index % 15, 1 + index * 7 % 15, 1 + index * 11 % 15
+        a, b, c = (1 + index // 15**place % 15 for place in range(3))
         response = f"{a} * {b} = {a * b} ; {a * b} + {c} = {a * b + c + index % 2}"
         made.append({"id": str(index), "prompt": f"Use {a} {b} {c} to make {a * b + c} .", "response": response})
     return made
@@ -64,7 +64,9 @@ class Bench:
         """Have the judge fill its prompts, letter for letter as it sends them, with its rubric's sampling."""
         filled = await self.post(f"{self.judge}/v1/rubrics/{RUBRIC}/prompt", {"items": batch})
         async with self.http.get(f"{self.judge}/v1/rubrics/{RUBRIC}") as reply:
-            sampling = (await reply.json())["sampling"]
+            known = (await reply.json())["sampling"]
+        # What else the rubric says of sampling is for the judge: the engine is never sent it.
+        sampling = {name: known[name] for name in ("temperature", "top_p", "max_tokens")}
         self.bodies = [
             {"model": "policy", "messages": messages, "n": VOTES, **sampling} for messages in filled["messages"]
         ]

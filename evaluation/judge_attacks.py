@@ -22,7 +22,7 @@ from selfreward.config import explain
 from selfreward.contracts import Contract, JudgeItem
 from selfreward.http import ServiceError
 from selfreward.judge_cli import reachable_judge
-from selfreward.judge_client import JudgeOptions
+from selfreward.judge_inputs import JudgeOptions
 from selfreward.judge_rows import Fields, RowError, read_rows, to_item
 from selfreward.progress import RunProgress
 from selfreward.sync_judge_client import JudgeClient

@@ -29,7 +29,7 @@ from evaluation.judge_metrics import grades, judge_figures
 from selfreward.contracts import JudgeItem, Judgment, content_key
 from selfreward.http import ServiceError
 from selfreward.judge_cli import reachable_judge
-from selfreward.judge_client import JudgeOptions, PairwiseOptions, Turns
+from selfreward.judge_inputs import JudgeOptions, PairwiseOptions, Turns
 from selfreward.judge_rows import RowError
 from selfreward.progress import RunProgress
 from selfreward.sync_judge_client import JudgeClient

@@ -82,9 +82,9 @@ class RunContext:
         return await asyncio.to_thread(lambda: list(store.read_jsonl(name)) if store.exists(name) else [])
 
     async def write_rows(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
-        """Write a JSON Lines artifact."""
-        await asyncio.to_thread(self.services.store.write_jsonl, name, rows)
+        """Write a JSON Lines artifact. Raises LeaseLost."""
+        await asyncio.to_thread(self.services.store.write_jsonl, name, rows, self.lease.check_clock)
 
     async def write_json(self, name: str, data: Any) -> None:
-        """Write a JSON artifact."""
-        await asyncio.to_thread(self.services.store.write_json, name, data)
+        """Write a JSON artifact. Raises LeaseLost."""
+        await asyncio.to_thread(self.services.store.write_json, name, data, self.lease.check_clock)

@@ -68,9 +68,11 @@ async def advance(context: RunContext) -> None:
         raise
     except Exception as error:
         _log.exception("run failed", extra={"run": context.run})
-        expected = isinstance(error, (RunFailed, ServiceError))
+        message = str(error) if isinstance(error, (RunFailed, ServiceError)) else f"{type(error).__name__}: {error}"
+        # State first, here too: a replica that has lost its lease gets no further, and stops nobody's run.
+        await context.update(state="failed", message=message)
         await ask_to_stop(context.services.redis, context.run)
-        await _end(context, "failed", str(error) if expected else f"{type(error).__name__}: {error}")
+        await _end(context, "failed", message)
     else:
         await _end(context, "done", f"{len(context.state.models)} models")
 

@@ -14,7 +14,7 @@ from orchestrator.prompt_writer import write_prompts
 from orchestrator.reload import announce_model, serve
 from orchestrator.results import Results
 from orchestrator.state import ModelRecord
-from orchestrator.tasks import PromptItem, eft_tasks, evaluation_tasks, rollout_tasks
+from orchestrator.tasks import PromptItem, Task, eft_tasks, evaluation_tasks, rollout_tasks
 from orchestrator.training import train as follow_training
 from selfreward.contracts import Message, PreferencePair, Response, Rollout, content_key
 
@@ -53,7 +53,7 @@ async def rollouts(context: RunContext) -> None:
     else:
         items = _items(await context.read_rows(plan.data(run, f"prompts-{stage}")))
         tasks = rollout_tasks(run, recipe, stage, items, model.policy_version)
-    done, _ = await run_tasks(context, tasks)
+    done = await _run(context, tasks)
     await context.write_rows(
         f"runs/{run}/rollouts/{stage}.jsonl", (rollout.model_dump(mode="json") for rollout in done)
     )
@@ -123,7 +123,7 @@ async def evaluate(context: RunContext) -> None:
     heldout = _items(await context.read_rows(plan.data(run, "heldout")))
     ranked = _items(await context.read_rows(plan.data(run, "eft_eval")))
     tasks = evaluation_tasks(run, context.recipe, stage, heldout, ranked, model.policy_version)
-    done, _ = await run_tasks(context, tasks)
+    done = await _run(context, tasks)
     parts = {task.key: task.part for task in tasks}
     for name in EVALUATION_SETS:
         rows = [rollout.model_dump(mode="json") for rollout in done if parts[rollout.key] == name]
@@ -134,6 +134,19 @@ async def evaluate(context: RunContext) -> None:
 async def forget_results(context: RunContext, stage: str, phase: str) -> None:
     """Drop results that are now in the artifact store and in the journal."""
     await Results(context.services.redis, context.run, stage, phase).clear()
+
+
+async def _run(context: RunContext, tasks: list[Task]) -> list[Rollout]:
+    """Results of the tasks; those given up are written down with the reason, so that none is missing unexplained."""
+    done, failed = await run_tasks(context, tasks)
+    answered = {rollout.key for rollout in done}
+    rows = [
+        {"key": task.key, "part": task.part, "prompt_id": task.prompt_id, "error": failed[task.key]}
+        for task in tasks
+        if task.key not in answered
+    ]
+    await context.write_rows(plan.failures(context.run, context.state.stage, context.state.phase), rows)
+    return done
 
 
 async def _eft(context: RunContext, done: list[Rollout]) -> None:

@@ -71,6 +71,11 @@ def pairs(run: str, stage: str) -> str:
     return f"runs/{run}/pairs/{stage}.jsonl"
 
 
+def failures(run: str, stage: str, phase: str) -> str:
+    """Artifact name of the prompts of a phase that were given up, each with the last error."""
+    return f"runs/{run}/failures/{stage}-{phase}.jsonl"
+
+
 def parent(recipe: Recipe, stage: str) -> str:
     """The stage whose weights training starts from (papers: section 1.7 of 2401.10020 starts from the previous)."""
     made = kind(recipe, stage)

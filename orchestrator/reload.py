@@ -9,8 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from orchestrator.context import RunContext, RunFailed
+from orchestrator.lease import LEASE_KEY, LeaseLost
 from orchestrator.state import ModelRecord
-from selfreward.announcements import announce
+from selfreward.announcements import NotAnnounced, announce
 from selfreward.http import ServiceClient, ServiceError
 from selfreward.settings import key_of
 
@@ -26,9 +27,15 @@ def replica_urls(url: str) -> list[str]:
 
 
 async def announce_model(context: RunContext, name: str, artifact: str, digest: str) -> ModelRecord:
-    """Announce a published checkpoint. Announcing it again gives the same version and makes it current again."""
-    await context.lease.check()
-    announced = await announce(context.services.redis, artifact, digest)
+    """Announce a published checkpoint. Announcing it again gives the same version and makes it current again.
+
+    Raises LeaseLost: a leader that wakes up late must not take the generators back to an older policy.
+    """
+    try:
+        held = (LEASE_KEY, context.lease.value)
+        announced = await announce(context.services.redis, artifact, digest, only_while=held)
+    except NotAnnounced as refused:
+        raise LeaseLost(str(refused)) from refused
     return ModelRecord(name=name, policy_version=announced.label, artifact=artifact, digest=digest)
 
 

@@ -3,6 +3,9 @@
 Options (`rubric`, `votes`, `policy`, ...) are the client's. No adapter turns an answer that got no score into a
 number: TRL gets None, inspect_ai an unscored score, openevals a None score, and verl, which can only carry a number,
 an Unscored error.
+
+A tool's reference answers (ground truths, targets) are sent along only where `reference` says so: a rubric either needs
+them or refuses them.
 """
 
 import json
@@ -11,7 +14,8 @@ from typing import Any, TypedDict, Unpack
 
 from selfreward.contracts import JudgeItem, Judgment
 from selfreward.conversations import Conversation, conversation
-from selfreward.judge_client import AsyncJudgeClient, JudgeOptions
+from selfreward.judge_client import AsyncJudgeClient
+from selfreward.judge_inputs import JudgeOptions
 from selfreward.sync_judge_client import JudgeClient
 
 Rewards = list[float | None]
@@ -61,78 +65,85 @@ def async_trl_reward(
 
 
 def verl_score(
-    client: JudgeClient, *, prompt_key: str = "question", **options: Unpack[JudgeOptions]
+    client: JudgeClient, *, prompt_key: str = "question", reference: bool = False, **options: Unpack[JudgeOptions]
 ) -> Callable[..., float]:
     """A `compute_score` for verl's `custom_reward_function` (verl/workers/reward_manager/naive.py).
 
-    verl does not pass the prompt, so it is read from `extra_info[prompt_key]`; a ground truth goes along as reference.
+    verl does not pass the prompt, so it is read from `extra_info[prompt_key]`. With `reference` the
+    ground truth is the reference answer.
     Raises Unscored, since verl's reward is a number: catch it where a number of your own choice is right.
     """
 
     def compute_score(
         data_source: Any, solution_str: str, ground_truth: Any = None, extra_info: Any = None, **_: Any
     ) -> float:
-        item = _verl_item(prompt_key, solution_str, ground_truth, extra_info)
+        item = _verl_item(prompt_key, solution_str, ground_truth if reference else None, extra_info)
         return _number(client.judge([item], **options).data[0], data_source)
 
     return compute_score
 
 
 def async_verl_score(
-    client: AsyncJudgeClient, *, prompt_key: str = "question", **options: Unpack[JudgeOptions]
+    client: AsyncJudgeClient, *, prompt_key: str = "question", reference: bool = False, **options: Unpack[JudgeOptions]
 ) -> Callable[..., Awaitable[float]]:
     """`verl_score` as a coroutine function, which verl awaits for many samples at once."""
 
     async def compute_score(
         data_source: Any, solution_str: str, ground_truth: Any = None, extra_info: Any = None, **_: Any
     ) -> float:
-        item = _verl_item(prompt_key, solution_str, ground_truth, extra_info)
+        item = _verl_item(prompt_key, solution_str, ground_truth if reference else None, extra_info)
         return _number((await client.judge([item], **options)).data[0], data_source)
 
     return compute_score
 
 
 def openevals_evaluator(
-    client: JudgeClient, *, key: str = "selfreward", **options: Unpack[JudgeOptions]
+    client: JudgeClient, *, key: str = "selfreward", reference: bool = False, **options: Unpack[JudgeOptions]
 ) -> Callable[..., EvaluatorResult]:
     """An evaluator with openevals' signature (`SimpleEvaluator` in openevals/types.py); also LangSmith's.
 
     Inputs and outputs may be texts, message lists, `{"messages": [...]}`, or anything else, which is judged as JSON.
+    With `reference` the reference outputs are the reference answer.
     """
 
     def evaluator(*, inputs: Any = None, outputs: Any, reference_outputs: Any = None, **_: Any) -> EvaluatorResult:
-        answer = client.judge([_openevals_item(inputs, outputs, reference_outputs)], **options)
+        item = _openevals_item(inputs, outputs, reference_outputs if reference else None)
+        answer = client.judge([item], **options)
         return _openevals_result(key, answer.data[0], answer.rubric, answer.judge_version)
 
     return evaluator
 
 
 def async_openevals_evaluator(
-    client: AsyncJudgeClient, *, key: str = "selfreward", **options: Unpack[JudgeOptions]
+    client: AsyncJudgeClient, *, key: str = "selfreward", reference: bool = False, **options: Unpack[JudgeOptions]
 ) -> Callable[..., Awaitable[EvaluatorResult]]:
     """`openevals_evaluator` as a coroutine function (`SimpleAsyncEvaluator`)."""
 
     async def evaluator(
         *, inputs: Any = None, outputs: Any, reference_outputs: Any = None, **_: Any
     ) -> EvaluatorResult:
-        answer = await client.judge([_openevals_item(inputs, outputs, reference_outputs)], **options)
+        item = _openevals_item(inputs, outputs, reference_outputs if reference else None)
+        answer = await client.judge([item], **options)
         return _openevals_result(key, answer.data[0], answer.rubric, answer.judge_version)
 
     return evaluator
 
 
-def inspect_score(client: AsyncJudgeClient, **options: Unpack[JudgeOptions]) -> Callable[..., Awaitable[Any]]:
+def inspect_score(
+    client: AsyncJudgeClient, *, reference: bool = False, **options: Unpack[JudgeOptions]
+) -> Callable[..., Awaitable[Any]]:
     """The function that an inspect_ai scorer returns (`Scorer` in inspect_ai/scorer/_scorer.py).
 
-    Wrap it: `@scorer(metrics=[mean(), stderr()])` over `def selfreward(): return inspect_score(client)`. A target goes
-    along as reference. An answer without a score becomes `Score.unscored`, which inspect_ai's metrics leave out.
+    Wrap it: `@scorer(metrics=[mean(), stderr()])` over `def selfreward(): return inspect_score(client)`. With
+    `reference` the target is the reference answer. An answer without a score becomes `Score.unscored`, which
+    inspect_ai's metrics leave out.
     """
 
     async def score(state: Any, target: Any) -> Any:
         from inspect_ai.scorer import Score
 
         item = JudgeItem(
-            prompt=state.input_text, response=state.output.completion, reference=getattr(target, "text", "") or None
+            prompt=state.input_text, response=state.output.completion, reference=target.text if reference else None
         )
         answer = await client.judge([item], **options)
         judgment = answer.data[0]

@@ -11,6 +11,7 @@ _BY_ARTIFACT = "selfreward:policy:by-artifact"
 _CURRENT = "selfreward:policy:current"
 
 _ANNOUNCE = """
+if KEYS[4] and redis.call('GET', KEYS[4]) ~= ARGV[3] then return -1 end
 local version = redis.call('HGET', KEYS[3], ARGV[1])
 if not version then
   version = tostring(redis.call('HLEN', KEYS[1]))
@@ -20,6 +21,10 @@ end
 redis.call('SET', KEYS[2], version)
 return version
 """
+
+
+class NotAnnounced(RuntimeError):
+    """The announcer has lost what allowed it to announce."""
 
 
 class Announced(Contract):
@@ -48,11 +53,21 @@ def policy_number(label: str) -> int:
     return int(number)
 
 
-async def announce(redis: RedisClient, artifact: str, digest: str) -> Announced:
-    """Make a published checkpoint the current policy. The same artifact and digest always get the same version."""
+async def announce(
+    redis: RedisClient, artifact: str, digest: str, only_while: tuple[str, str] | None = None
+) -> Announced:
+    """Make a published checkpoint the current policy. The same artifact and digest always get the same version.
+
+    With `only_while`, a Redis key and its value, raises NotAnnounced unless the key holds that value at this moment.
+    """
     body = Announced(version=0, artifact=artifact, digest=digest).model_dump_json()
-    keys = (_HISTORY, _CURRENT, _BY_ARTIFACT)
-    version = int(await redis.eval(_ANNOUNCE, len(keys), *keys, f"{artifact} {digest}", body))
+    keys, values = [_HISTORY, _CURRENT, _BY_ARTIFACT], [f"{artifact} {digest}", body]
+    if only_while is not None:
+        keys.append(only_while[0])
+        values.append(only_while[1])
+    version = int(await redis.eval(_ANNOUNCE, len(keys), *keys, *values))
+    if version < 0:
+        raise NotAnnounced(f"{artifact} was not announced: {keys[-1]} no longer holds {values[-1]}")
     return Announced(version=version, artifact=artifact, digest=digest)
 
 

@@ -64,10 +64,14 @@ class ArtifactStore:
         path = self.path(name)
         return bool(self.fs.isfile(path) or self.fs.isfile(f"{path}/{MANIFEST_NAME}"))
 
-    def write_bytes(self, name: str, data: bytes) -> None:
-        """Replace a file atomically and durably."""
+    def write_bytes(self, name: str, data: bytes, allowed: Callable[[], None] = lambda: None) -> None:
+        """Replace a file atomically and durably.
+
+        `allowed` is called right before the file becomes visible, and stops that by raising.
+        """
         path = self.path(name)
         if not self.local:
+            allowed()
             self.fs.pipe_file(path, data)
             return
         target = Path(path)
@@ -79,6 +83,7 @@ class ArtifactStore:
                 stream.flush()
                 os.fsync(stream.fileno())
             os.chmod(temporary, 0o644)
+            allowed()
             os.replace(temporary, target)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -89,17 +94,19 @@ class ArtifactStore:
         """Content of a file; FileNotFoundError when there is none."""
         return bytes(self.fs.cat_file(self.path(name)))
 
-    def write_json(self, name: str, data: Any) -> None:
-        """Replace a JSON file atomically."""
-        self.write_bytes(name, json.dumps(data, indent=1, sort_keys=True).encode() + b"\n")
+    def write_json(self, name: str, data: Any, allowed: Callable[[], None] = lambda: None) -> None:
+        """Replace a JSON file as `write_bytes` does."""
+        self.write_bytes(name, json.dumps(data, indent=1, sort_keys=True).encode() + b"\n", allowed)
 
     def read_json(self, name: str) -> Any:
         """Parsed content of a JSON file."""
         return json.loads(self.read_bytes(name))
 
-    def write_jsonl(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
-        """Replace a JSON Lines file atomically."""
-        self.write_bytes(name, b"".join(json.dumps(row, sort_keys=True).encode() + b"\n" for row in rows))
+    def write_jsonl(
+        self, name: str, rows: Iterable[dict[str, Any]], allowed: Callable[[], None] = lambda: None
+    ) -> None:
+        """Replace a JSON Lines file as `write_bytes` does."""
+        self.write_bytes(name, b"".join(json.dumps(row, sort_keys=True).encode() + b"\n" for row in rows), allowed)
 
     def read_jsonl(self, name: str) -> Iterator[dict[str, Any]]:
         """Rows of a JSON Lines file, one at a time."""
@@ -114,14 +121,22 @@ class ArtifactStore:
 
         `fill(folder)` writes the files into an empty local folder, then `describe(folder)` gives the manifest, whose
         `files` are filled in here. Publishing a name that exists verifies and returns what is there: a retried job
-        finds its first result.
+        finds its first result. What killed attempts at this name have left behind is removed once it is published.
         """
         path = self.path(name)
-        if self.exists(name):
-            return verify_folder(self.fetch(name))
+        if not self.exists(name):
+            self._publish(name, path, fill, describe)
+        if self.local:
+            for abandoned in Path(path).parent.glob(f"{_temporary_prefix(name)}*"):
+                shutil.rmtree(abandoned, ignore_errors=True)
+        return verify_folder(self.fetch(name))
+
+    def _publish(
+        self, name: str, path: str, fill: Callable[[Path], None], describe: Callable[[Path], WeightsManifest]
+    ) -> None:
         parent = Path(path).parent if self.local else self._cache
         parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=parent, prefix=f".{PurePosixPath(name).name}.tmp-"))
+        temporary = Path(tempfile.mkdtemp(dir=parent, prefix=_temporary_prefix(name)))
         try:
             fill(temporary)
             manifest = describe(temporary).model_copy(update={"files": describe_files(temporary)})
@@ -134,7 +149,6 @@ class ArtifactStore:
             self._commit(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        return verify_folder(self.fetch(name))
 
     def _commit(self, temporary: Path, path: str) -> None:
         if self.local:
@@ -166,6 +180,10 @@ class ArtifactStore:
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
         return target
+
+
+def _temporary_prefix(name: str) -> str:
+    return f".{PurePosixPath(name).name}.tmp-"
 
 
 def _fsync(path: Path) -> None:

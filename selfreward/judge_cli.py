@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from selfreward.http import ServiceClient, ServiceError
-from selfreward.judge_client import JudgeOptions
 from selfreward.judge_files import Summary, judge_file
+from selfreward.judge_inputs import JudgeOptions
 from selfreward.judge_rows import Fields
 from selfreward.progress import RunProgress
 from selfreward.settings import Settings, key_of
@@ -22,6 +22,8 @@ commands = typer.Typer()
 _out = Console()
 _err = Console(stderr=True)
 _INTERRUPTED = 130
+_SEEDS = 2**63
+"""Seeds are written beside the rows, in Parquet as 64-bit integers."""
 
 
 def reachable_judge() -> JudgeClient:
@@ -45,7 +47,9 @@ def judge(
     rubric: Annotated[str, typer.Option(help="Name or id of a rubric of the judge's.")] = "additive5",
     votes: Annotated[int, typer.Option(min=1, max=64, help="Judgments sampled for each row.")] = 3,
     policy: Annotated[str | None, typer.Option(help="Judge by this version only, for example policy@3.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Repeatable votes: the same seed, the same votes.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=-_SEEDS, max=_SEEDS - 1, help="Repeatable votes: the same seed, the same votes.")
+    ] = None,
     prompt_field: Annotated[str | None, typer.Option(help="Column with the prompt.", show_default="prompt")] = None,
     response_field: Annotated[
         str | None, typer.Option(help="Column with the response.", show_default="response, else completion")

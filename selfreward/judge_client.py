@@ -4,42 +4,45 @@ import asyncio
 import itertools
 import json
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict, Unpack
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar, Unpack
 from urllib.parse import quote
 
 import httpx
 
-from selfreward.contracts import JudgeItem, JudgePrompts, JudgeRequest, JudgeResponse, Judgment, Message
-from selfreward.conversations import conversation
+from selfreward.contracts import JudgeItem, JudgePrompts, JudgeRequest, JudgeResponse, Judgment
 from selfreward.http import ServiceClient
+from selfreward.judge_inputs import (
+    Comparable,
+    Judgeable,
+    JudgeOptions,
+    MetaJudgeable,
+    PairwiseOptions,
+    Rankable,
+    as_item,
+    as_meta,
+    as_pair,
+    as_ranking,
+    numbered,
+)
+from selfreward.judge_jobs import Job, JobList
 from selfreward.settings import Settings, key_of
-from selfreward.verdicts import PairResponse, PairVerdict
+from selfreward.verdicts import (
+    MetaRequest,
+    PairRequest,
+    PairResponse,
+    PairVerdict,
+    RankRequest,
+    RankResponse,
+    RankVerdict,
+)
 
-Turns = str | Sequence[Message] | Sequence[Mapping[str, Any]]
-"""A text, or chat messages."""
-Judgeable = JudgeItem | tuple[Turns, Turns]
-"""An item, or simply (prompt, response)."""
+Item = TypeVar("Item")
 
 MAX_ITEMS = 1024
 BATCH_SIZE = 64
 IN_FLIGHT = 4
 """Batches on the way at once: with BATCH_SIZE items each, enough to keep a judge busy that takes 64 at a time."""
-
-
-class JudgeOptions(TypedDict, total=False):
-    """How to judge; what is left out is the judge's default (`additive5`, 3 votes, the rubric's sampling).
-
-    `policy` pins the judging version (`policy@3`). `seed` makes the votes repeatable.
-    """
-
-    rubric: str
-    votes: int
-    temperature: float | None
-    top_p: float | None
-    max_tokens: int | None
-    policy: str | None
-    seed: int | None
 
 
 class Judged(NamedTuple):
@@ -49,35 +52,6 @@ class Judged(NamedTuple):
     judgment: Judgment
     rubric: str
     judge_version: str
-
-
-class PairwiseOptions(TypedDict, total=False):
-    """How to compare two answers; what is left out is the judge's default."""
-
-    rubric: str
-    votes: int
-    policy: str | None
-    seed: int | None
-
-
-def as_item(value: Judgeable) -> JudgeItem:
-    """An item of what a caller may give. Raises ValueError naming the field that cannot be judged."""
-    if isinstance(value, JudgeItem):
-        return value
-    prompt, response = value
-    return JudgeItem(prompt=conversation(prompt, "prompt"), response=conversation(response, "response"))
-
-
-def numbered(batch: Iterable[Judgeable], start: int) -> list[JudgeItem]:
-    """Items of a stream's batch; one without an id gets its place in the stream.
-
-    Votes under a seed depend on the id, so they come out the same however the stream is cut into batches.
-    """
-    items = map(as_item, batch)
-    return [
-        item if item.id is not None else item.model_copy(update={"id": str(index)})
-        for index, item in enumerate(items, start)
-    ]
 
 
 class AsyncJudgeClient:
@@ -111,11 +85,7 @@ class AsyncJudgeClient:
 
         Raises WrongPolicyVersion when the pinned version is not served, ServiceError on any other failure.
         """
-        batch = [as_item(item) for item in items]
-        if not 1 <= len(batch) <= MAX_ITEMS:
-            raise ValueError(
-                f"items has {len(batch)} entries, 1 to {MAX_ITEMS} are allowed: judge_many takes any number"
-            )
+        batch = _one_batch((as_item(item) for item in items), "judge_many takes any number")
         request = JudgeRequest(items=batch, **options)
         reply = await self._post("/v1/judge", request.model_dump(mode="json"))
         return JudgeResponse.model_validate_json(reply.content)
@@ -158,23 +128,40 @@ class AsyncJudgeClient:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
 
-    async def compare(
-        self, pairs: Iterable[tuple[Turns, Turns, Turns]], **options: Unpack[PairwiseOptions]
-    ) -> list[PairVerdict]:
-        """Compare answers a and b to a prompt, for each (prompt, a, b), in both orders, by a pairwise rubric.
+    async def compare(self, pairs: Iterable[Comparable], **options: Unpack[PairwiseOptions]) -> list[PairVerdict]:
+        """Compare up to 1024 pairs of answers, each in both orders, by a pairwise rubric or a constitution.
 
         Raises as `judge` does.
         """
-        fields = ("prompt", "a", "b")
-        items = [{name: _wire(turns, name) for name, turns in zip(fields, pair, strict=True)} for pair in pairs]
-        reply = await self._post("/v1/judge/pairwise", {"items": items, **options})
+        request = PairRequest(items=_one_batch(as_pair(pair) for pair in pairs), **options)
+        reply = await self._post("/v1/judge/pairwise", request.model_dump(mode="json", exclude_unset=True))
         return PairResponse.model_validate_json(reply.content).data
+
+    async def meta(self, judgements: Iterable[MetaJudgeable], **options: Unpack[PairwiseOptions]) -> list[PairVerdict]:
+        """Compare up to 1024 pairs of judgments, each of one answer, in both orders. Raises as `judge` does."""
+        request = MetaRequest(items=_one_batch(as_meta(pair) for pair in judgements), **options)
+        reply = await self._post("/v1/judge/meta", request.model_dump(mode="json", exclude_unset=True))
+        return PairResponse.model_validate_json(reply.content).data
+
+    async def rank(self, items: Iterable[Rankable], **options: Unpack[PairwiseOptions]) -> list[RankVerdict]:
+        """Order the 2 to 64 candidates of each of up to 1024 prompts, best first. Raises as `judge` does.
+
+        A rubric of kind `rank` looks at all candidates together, a pointwise one scores each by itself.
+        """
+        request = RankRequest(items=_one_batch(as_ranking(item) for item in items), **options)
+        reply = await self._post("/v1/judge/rank", request.model_dump(mode="json", exclude_unset=True))
+        return RankResponse.model_validate_json(reply.content).data
 
     async def prompts(self, items: Sequence[JudgeItem], rubric: str = "additive5") -> JudgePrompts:
         """The filled judge conversations of a batch, letter for letter as `judge` would send them to the model."""
         body = {"items": [item.model_dump(mode="json") for item in items]}
         reply = await self._post(f"/v1/rubrics/{rubric}/prompt", body)
         return JudgePrompts.model_validate_json(reply.content)
+
+    async def jobs(self, limit: int = 20) -> list[Job]:
+        """This key's newest jobs (`POST /v1/jobs`), at most 100, the newest first."""
+        reply = await self.service.request("GET", f"/v1/jobs?limit={limit}")
+        return JobList.model_validate_json(reply.content).data
 
     async def rubrics(self) -> list[dict[str, Any]]:
         """The judge's rubrics: id, name and title of each."""
@@ -197,6 +184,13 @@ class AsyncJudgeClient:
             return await self.service.request("POST", path, json=json.loads(text))
 
 
+def _one_batch(items: Iterable[Item], remedy: str = "send several requests") -> list[Item]:
+    batch = list(items)
+    if not 1 <= len(batch) <= MAX_ITEMS:
+        raise ValueError(f"items has {len(batch)} entries, 1 to {MAX_ITEMS} are allowed: {remedy}")
+    return batch
+
+
 async def _batches(items: AsyncIterable[Judgeable] | Iterable[Judgeable], size: int) -> AsyncIterator[list[Judgeable]]:
     if not isinstance(items, AsyncIterable):
         iterator = iter(items)
@@ -211,8 +205,3 @@ async def _batches(items: AsyncIterable[Judgeable] | Iterable[Judgeable], size: 
             batch = []
     if batch:
         yield batch
-
-
-def _wire(turns: Turns, field: str) -> Any:
-    found = conversation(turns, field)
-    return found if isinstance(found, str) else [turn.model_dump(mode="json") for turn in found]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward.contracts import JudgeItem
-from selfreward.judge_client import JudgeOptions
+from selfreward.judge_inputs import JudgeOptions
 from selfreward.judge_output import JudgedRows, judged_row
 from selfreward.judge_parquet import write_parquet
 from selfreward.judge_rows import WRITTEN, Fields, Row, RowError, check_rows, read_rows, to_item
@@ -71,8 +71,10 @@ def judge_file(
     options = {"rubric": "additive5", **options}
     if as_parquet and out.exists() and not rows_file.exists():
         return _already_done(source, out, total, options)
+    rubric = client.rubric(options["rubric"])
+    fields = fields._replace(reference="{reference}" in rubric["template"])
     # The id has the hash of the rubric's text: should that change meanwhile, the judge refuses, and no file mixes two.
-    options = {**options, "rubric": client.rubric(options["rubric"])["id"]}
+    options = {**options, "rubric": rubric["id"]}
     with JudgedRows(rows_file) as output:
         summary = _recovered(source, output.path, read_rows(source), output.recover(), options)
         if summary.rows < total:
@@ -111,6 +113,11 @@ def _check_same_job(place: str, done: dict[str, Any], options: JudgeOptions) -> 
         raise RowError(
             f"{place} has {len(done['votes'])} votes, not {votes}: continue with as many, or use another --out"
         )
+    if done["judge_seed"] != options.get("seed"):
+        was, given = (
+            "no seed" if seed is None else f"seed {seed}" for seed in (done["judge_seed"], options.get("seed"))
+        )
+        raise RowError(f"{place} was judged with {was}, not with {given}: continue with {was}, or use another --out")
 
 
 def _judge_rest(
@@ -130,7 +137,7 @@ def _judge_rest(
             yield to_item(row.values, fields, index)
 
     for judged in client.judge_many(items(), **options):
-        row = judged_row(sent.popleft(), judged)
+        row = judged_row(sent.popleft(), judged, options.get("seed"))
         output.append(row)
         summary.add(row)
         report(summary.rows, {"mean": summary.mean or 0.0, "unscored": summary.failures.total() / summary.rows})

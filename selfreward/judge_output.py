@@ -88,9 +88,9 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     return values if isinstance(values, dict) and values.keys() >= set(WRITTEN) else None
 
 
-def judged_row(values: dict[str, Any], judged: Judged) -> dict[str, Any]:
-    """The row with the columns that judging adds."""
+def judged_row(values: dict[str, Any], judged: Judged, seed: int | None) -> dict[str, Any]:
+    """The row with the columns that judging adds. `seed` is the whole file's."""
     judgment: Judgment = judged.judgment
     added = judgment.model_dump(mode="json")
-    known = {**added, "rubric": judged.rubric, "judge_version": judged.judge_version}
+    known = {**added, "rubric": judged.rubric, "judge_version": judged.judge_version, "judge_seed": seed}
     return {**values, **{name: known[name] for name in WRITTEN}}

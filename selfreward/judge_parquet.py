@@ -33,7 +33,17 @@ def write_parquet(rows: Path, out: Path, report: Callable[[int], None]) -> None:
 
 
 def _unified(pa: Any, rows: Path) -> Any:
-    vote = pa.struct({"score": pa.float64(), "status": pa.string(), "text": pa.string(), "finish_reason": pa.string()})
+    vote = pa.struct(
+        {
+            "score": pa.float64(),
+            "status": pa.string(),
+            "text": pa.string(),
+            "finish_reason": pa.string(),
+            "reason": pa.string(),
+            "expected": pa.float64(),
+            "criteria": pa.list_(pa.bool_()),
+        }
+    )
     # Our own columns have their types even in a file where one of them is always null.
     own = {
         "score": pa.float64(),
@@ -45,6 +55,7 @@ def _unified(pa: Any, rows: Path) -> Any:
         "failure_reason": pa.string(),
         "rubric": pa.string(),
         "judge_version": pa.string(),
+        "judge_seed": pa.int64(),
     }
     schema = None
     try:

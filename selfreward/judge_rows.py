@@ -23,6 +23,7 @@ WRITTEN = (
     "failure_reason",
     "rubric",
     "judge_version",
+    "judge_seed",
 )
 """The columns that judging adds to a row."""
 
@@ -35,10 +36,14 @@ class RowError(ValueError):
 
 
 class Fields(NamedTuple):
-    """Columns with prompt and response; None is `prompt`, and `response` or `completion`."""
+    """Columns with prompt and response; None is `prompt`, and `response` or `completion`.
+
+    `reference`: whether the column of that name goes along.
+    """
 
     prompt: str | None = None
     response: str | None = None
+    reference: bool = True
 
 
 class Row(NamedTuple):
@@ -108,11 +113,12 @@ def to_item(values: dict[str, Any], fields: Fields, index: int) -> JudgeItem:
     reference = values.get("reference")
     if reference is not None and not isinstance(reference, str):
         raise ValueError(f"reference = {reference!r:.60}: give a text or leave it out")
-    return JudgeItem(id=str(index), prompt=prompt, response=response, reference=reference)
+    return JudgeItem(id=str(index), prompt=prompt, response=response, reference=reference if fields.reference else None)
 
 
 def _turns(values: dict[str, Any], fields: Fields) -> tuple[Conversation, Conversation]:
-    if values.get("messages") is not None and fields == Fields() and values.get("prompt") is None:
+    given = (fields.prompt, fields.response, values.get("prompt"))
+    if values.get("messages") is not None and given == (None, None, None):
         return split_last(conversation(values["messages"], "messages"), "messages")
     prompt = fields.prompt or "prompt"
     response = fields.response or ("response" if values.get("response") is not None else "completion")

@@ -63,6 +63,8 @@ class Key(Contract):
     rate: Rate | None = None
     concurrency: int | None = Field(default=None, ge=1)
     """Requests of this key that may be judged at once."""
+    job_items: int | None = Field(default=None, ge=1)
+    """Items that one job of this key may have."""
 
 
 class _KeysFile(Contract):

@@ -34,4 +34,4 @@ def new(
     typer.echo(f"# The key, shown only this once:\n#   {key}\n# Add to the file that SELFREWARD_KEYS names:")
     typer.echo(f'[[keys]]\nname = "{entry.name}"\nsha256 = "{entry.sha256}"\nscopes = [{scopes}]')
     if "judge" in entry.scopes:
-        typer.echo("# rate = { items_per_second = 20, burst = 256 }\n# concurrency = 4")
+        typer.echo("# rate = { items_per_second = 20, burst = 256 }\n# concurrency = 4\n# job_items = 10000")

@@ -31,6 +31,7 @@ class LocalStack:
     processes: dict[str, Popen[bytes]] = field(default_factory=dict)
     urls: dict[str, str] = field(default_factory=dict)
     _environments: dict[str, dict[str, str]] = field(default_factory=dict)
+    _redis_port: int = 0
 
     def __enter__(self) -> "LocalStack":
         try:
@@ -45,7 +46,8 @@ class LocalStack:
 
     def _start(self) -> None:
         chosen = {name: self.ports.get(name) or free_port() for name in ("redis", *SERVICES)}
-        self.processes["redis"] = start_redis(self.folder / "redis", chosen["redis"])
+        self._redis_port = chosen["redis"]
+        self.start("redis")
         self.urls = {name: f"http://127.0.0.1:{chosen[name]}" for name in SERVICES}
         self.urls["redis"] = f"redis://127.0.0.1:{chosen['redis']}/0"
         shared = {
@@ -59,16 +61,25 @@ class LocalStack:
         }
         for name in SERVICES:
             self._environments[name] = {**shared, "SELFREWARD_PORT": str(chosen[name])}
-            self._start_service(name)
+            self.start(name)
 
-    def _start_service(self, name: str) -> None:
-        command = [sys.executable, "-m", _MODULES[name]]
+    def start(self, name: str) -> None:
+        """Start a service, a replica or `redis`, at its address: the first time, or again after its process ended."""
+        if name == "redis":
+            self.processes[name] = start_redis(self.folder / "redis", self._redis_port)
+            return
+        command = [sys.executable, "-m", _MODULES[name.partition("-")[0]]]
         self.processes[name] = start_child(command, self.log(name), self._environments[name])
 
-    def restart(self, name: str) -> None:
-        """Kill a service as a crash would (SIGKILL) and start it again at the same address."""
-        stop_child(self.processes[name], grace=0)
-        self._start_service(name)
+    def start_replica(self, service: str) -> str:
+        """Start another process of a service beside the first, at an address of its own; returns its name."""
+        name, port = f"{service}-{sum(known.startswith(service) for known in self.urls) + 1}", free_port()
+        self.urls[name] = f"http://127.0.0.1:{port}"
+        # Replicas on one host share its name, and the queue tells consumers apart by theirs.
+        own = {"SELFREWARD_PORT": str(port), "SELFREWARD_WORKER_NAME": name, "SELFREWARD_CONSUMER": name}
+        self._environments[name] = {**self._environments[service], **own}
+        self.start(name)
+        return name
 
     def log(self, name: str) -> Path:
         """Log file of a service."""

@@ -12,8 +12,9 @@ from typing import Any, cast
 
 from selfreward.adapters import explanation
 from selfreward.contracts import JudgeItem
-from selfreward.judge_client import JudgeOptions, PairwiseOptions
+from selfreward.judge_inputs import JudgeOptions, PairwiseOptions
 from selfreward.sync_judge_client import JudgeClient
+from selfreward.verdicts import PairItem
 
 _WINNERS = {"a": "A", "b": "B"}
 _ABSOLUTE = {"n": "votes", "temperature": "temperature", "top_p": "top_p", "max_tokens": "max_tokens", "seed": "seed"}
@@ -83,15 +84,17 @@ class PrometheusJudge:
     ) -> tuple[list[str], list[str | None]]:
         """Feedbacks and winners (`A`, `B`, or None for a tie or no verdict), both orders of each pair considered.
 
-        Reference answers are refused: the pairwise route takes none.
+        Reference answers need a rubric that compares with one, such as `pairwise_reference`.
         """
         rubrics = _for_each("rubric", rubric, len(instructions))
         _same_length("responses_A", responses_A, len(instructions))
         _same_length("responses_B", responses_B, len(instructions))
-        if any(_for_each("reference_answers", reference_answers, len(instructions))):
-            raise ValueError("reference_answers are not used in comparisons: leave them out")
+        references = _for_each("reference_answers", reference_answers, len(instructions))
         options = cast(PairwiseOptions, _options(params, _RELATIVE))
-        pairs = list(zip(instructions, responses_A, responses_B, strict=True))
+        pairs = [
+            PairItem(prompt=instruction, a=a, b=b, reference=reference)
+            for instruction, a, b, reference in zip(instructions, responses_A, responses_B, references, strict=True)
+        ]
         feedbacks: list[str] = []
         winners: list[str | None] = []
         for name, places in groupby(range(len(pairs)), lambda place: rubrics[place]):

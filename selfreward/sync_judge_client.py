@@ -14,18 +14,18 @@ from typing import Any, TypeVar, Unpack
 
 from selfreward.contracts import JudgeItem, JudgePrompts, JudgeResponse
 from selfreward.http import ServiceClient
-from selfreward.judge_client import (
-    BATCH_SIZE,
-    IN_FLIGHT,
-    AsyncJudgeClient,
+from selfreward.judge_client import BATCH_SIZE, IN_FLIGHT, AsyncJudgeClient, Judged
+from selfreward.judge_inputs import (
+    Comparable,
     Judgeable,
-    Judged,
     JudgeOptions,
+    MetaJudgeable,
     PairwiseOptions,
-    Turns,
+    Rankable,
     numbered,
 )
-from selfreward.verdicts import PairVerdict
+from selfreward.judge_jobs import Job
+from selfreward.verdicts import PairVerdict, RankVerdict
 
 Result = TypeVar("Result")
 
@@ -95,15 +95,28 @@ class JudgeClient:
             for future in waiting:
                 future.cancel()
 
-    def compare(
-        self, pairs: Iterable[tuple[Turns, Turns, Turns]], **options: Unpack[PairwiseOptions]
-    ) -> list[PairVerdict]:
-        """Compare answers a and b to a prompt, for each (prompt, a, b), in both orders, by a pairwise rubric."""
+    def compare(self, pairs: Iterable[Comparable], **options: Unpack[PairwiseOptions]) -> list[PairVerdict]:
+        """Compare up to 1024 pairs of answers, each in both orders: `client.compare([("prompt", "a", "b")])`."""
         return self._wait(self._client.compare(pairs, **options))
+
+    def meta(self, judgements: Iterable[MetaJudgeable], **options: Unpack[PairwiseOptions]) -> list[PairVerdict]:
+        """Compare up to 1024 pairs of judgments: `client.meta([("prompt", "answer", "judgment a", "judgment b")])`."""
+        return self._wait(self._client.meta(judgements, **options))
+
+    def rank(self, items: Iterable[Rankable], **options: Unpack[PairwiseOptions]) -> list[RankVerdict]:
+        """Order candidates, best first: `client.rank([("prompt", ["one", "another"])])`; any rubric that scores does.
+
+        Raises as `judge` does.
+        """
+        return self._wait(self._client.rank(items, **options))
 
     def prompts(self, items: Sequence[JudgeItem], rubric: str = "additive5") -> JudgePrompts:
         """The filled judge conversations of a batch, letter for letter as `judge` would send them to the model."""
         return self._wait(self._client.prompts(items, rubric))
+
+    def jobs(self, limit: int = 20) -> list[Job]:
+        """This key's newest jobs (`POST /v1/jobs`), at most 100, the newest first."""
+        return self._wait(self._client.jobs(limit))
 
     def rubrics(self) -> list[dict[str, Any]]:
         """The judge's rubrics: id, name and title of each."""

@@ -16,19 +16,13 @@ from selfreward.redis_server import bundled_redis, start_redis
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a real Redis server that lives as long as the test session."""
-    port = free_port()
-    process = start_redis(tmp_path_factory.mktemp("redis"), port)
-    yield f"redis://127.0.0.1:{port}/0"
-    process.terminate()
-    process.wait(timeout=10)
+    yield from _served(tmp_path_factory.mktemp("redis"))
 
 
 @pytest.fixture
 def redis_url(redis_server: str) -> str:
     """URL of the session's Redis, emptied."""
-    with Redis.from_url(redis_server) as client:
-        client.flushall()
-    return redis_server
+    return _emptied(redis_server)
 
 
 @pytest.fixture(scope="session", params=["embedded", "system"])
@@ -49,22 +43,30 @@ def redis_server_binary(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def each_redis_server(redis_server_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a server of each Redis that can be had here."""
-    port = free_port()
-    process = start_redis(tmp_path_factory.mktemp("each-redis"), port, binary=redis_server_binary)
-    yield f"redis://127.0.0.1:{port}/0"
-    process.terminate()
-    process.wait(timeout=10)
+    yield from _served(tmp_path_factory.mktemp("each-redis"), redis_server_binary)
 
 
 @pytest.fixture
 def each_redis_url(each_redis_server: str) -> str:
     """URL of a server of each Redis that can be had here, emptied."""
-    with Redis.from_url(each_redis_server) as client:
-        client.flushall()
-    return each_redis_server
+    return _emptied(each_redis_server)
 
 
 @pytest.fixture
 def store_root(tmp_path: Path) -> str:
     """Root of an empty artifact store."""
     return str(tmp_path / "artifacts")
+
+
+def _served(folder: Path, binary: str | None = None) -> Iterator[str]:
+    port = free_port()
+    process = start_redis(folder, port, binary=binary)
+    yield f"redis://127.0.0.1:{port}/0"
+    process.terminate()
+    process.wait(timeout=10)
+
+
+def _emptied(url: str) -> str:
+    with Redis.from_url(url) as client:
+        client.flushall()
+    return url

@@ -1,28 +1,25 @@
-"""Judge answers from Python and tell a score from no score."""
+"""Judge, compare and rank answers from Python, and tell a score from no score."""
 
-import asyncio
-
-from selfreward.contracts import JudgeItem
-from selfreward.http import ServiceClient
-from selfreward.judge_client import AsyncJudgeClient
-from selfreward.settings import Settings, key_of
+from selfreward import JudgeClient, JudgeItem
 
 PROMPT = "Use 7 3 12 to make 33 ."
 ANSWERS = {"right": "7 * 3 = 21 ; 21 + 12 = 33", "wrong": "7 + 3 = 11"}
 
 
-async def main() -> None:
-    """Judge the answers five times each."""
-    settings = Settings()  # SELFREWARD_JUDGE_URL and SELFREWARD_API_KEY
+def main() -> None:
+    """Judge the answers five times each, and put them in order."""
     items = [JudgeItem(id=name, prompt=PROMPT, response=answer) for name, answer in ANSWERS.items()]
-    async with ServiceClient(settings.judge_url, key_of(settings)) as service:
-        judged = await AsyncJudgeClient(service).judge(items, rubric="countdown", votes=5, seed=1)
+    with JudgeClient() as client:  # SELFREWARD_JUDGE_URL and SELFREWARD_API_KEY
+        judged = client.judge(items, rubric="countdown", votes=5, seed=1)
+        (ranked,) = client.rank([(PROMPT, list(ANSWERS.values()))], rubric="countdown", votes=5, seed=1)
     print(f"judged by {judged.judge_version} with {judged.rubric}")
     for judgment in judged.data:
         votes = ", ".join("none" if vote.score is None else f"{vote.score:g}" for vote in judgment.votes)
         score = judgment.failure_reason if judgment.score is None else f"{judgment.score:.2f}"
         print(f"{judgment.id}: {score} (votes: {votes})")
+    names = list(ANSWERS)
+    print("best first:", ", ".join(names[place] for place in ranked.order))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

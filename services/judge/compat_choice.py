@@ -38,7 +38,8 @@ def judge_request(
     """The native request behind another contract's.
 
     `model` is a rubric's name or id; or the engine's own model name, which leaves the rubric at its default; or
-    `policy@N`, which leaves it too and pins the judging version.
+    `policy@N`, which leaves it too and pins the judging version. Trainers send every sample's label, whatever it is
+    judged by: a reference is dropped where the rubric compares with none.
     """
     fields: dict[str, str] = {}
     if choice.rubric is not None:
@@ -47,7 +48,10 @@ def judge_request(
         fields["policy"] = model
     elif model not in (None, "", service.settings.judge_engine_model):
         fields.setdefault("rubric", str(model))
-    return JudgeRequest.model_validate({"items": list(items), "votes": choice.votes, **fields})
+    request = JudgeRequest.model_validate({"items": list(items), "votes": choice.votes, **fields})
+    if service.uses_reference(request.rubric):
+        return request
+    return request.model_copy(update={"items": [item.model_copy(update={"reference": None}) for item in items]})
 
 
 def _pins(model: str) -> bool:

@@ -9,8 +9,8 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from selfreward.judge_jobs import MOST_JOB_ITEMS, MOST_LISTED, Job, JobList, JobRequest
 from services.judge.errors import error_response
-from services.judge.jobs_contract import MOST_JOB_ITEMS, Job, JobRequest
 from services.judge.jobs_store import JobStore, page
 from services.judge.metrics import REQUESTS
 from services.judge.redis_needed import redis_needed
@@ -35,16 +35,24 @@ def add_jobs(app: FastAPI, service: JudgeService, store: JobStore) -> None:
     @app.post("/v1/jobs", status_code=202, response_model=Job, tags=[CONTRACT])
     async def create_job(request: Request, body: JobRequest) -> Response:
         """Take in a batch to judge in the background; `Location` is where its state is."""
-        rubric = service.rubric(body.rubric)
-        check_items(body.items, rubric, MOST_JOB_ITEMS)
+        rubric, key = service.rubric(body.rubric), request.state.key
+        check_items(body.items, rubric, min(MOST_JOB_ITEMS, key.job_items or MOST_JOB_ITEMS))
         check_policy(body.policy)
+        service.limits.of(key).submitted(len(body.items))
         # One key, one job: should the answer be lost before it is stored, the repeated request finds the job.
         name = getattr(request.state, "idempotency", None) or uuid.uuid4().hex
         async with redis_needed("jobs"):
-            job = await store.create(f"job-{name}", rubric.id, body, request.state.key.name)
+            job = await store.create(f"job-{name}", rubric.id, body, key.name)
         REQUESTS.labels(rubric.name, CONTRACT, "202").inc()
         headers = {"Location": f"/v1/jobs/{job.id}"}
         return Response(job.model_dump_json(), 202, media_type="application/json", headers=headers)
+
+    @app.get("/v1/jobs", response_model=JobList, tags=[CONTRACT])
+    async def list_jobs(request: Request, limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 20) -> Response:
+        """The newest jobs of the key that asks, the newest first."""
+        async with redis_needed("jobs"):
+            jobs = JobList(data=await store.newest(request.state.key.name, limit))
+        return Response(jobs.model_dump_json(), media_type="application/json")
 
     @app.get("/v1/jobs/{job_id}", response_model=Job, tags=[CONTRACT])
     async def show_job(request: Request, job_id: str) -> Response:

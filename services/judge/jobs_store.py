@@ -6,14 +6,14 @@ work. Every change of a job is one atomic step. All that a job has expires `keep
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
 from selfreward.contracts import JudgeItem, JudgeRequest, JudgeResponse
+from selfreward.judge_jobs import MOST_LISTED, Job, JobResult, JobState
 from selfreward.queue import PREFIX, WorkQueue
 from selfreward.redis_client import RedisClient
-from services.judge.jobs_contract import Job, JobResult, JobState
 
 QUEUE = "judge-jobs"
 CHUNK = 32
@@ -51,6 +51,13 @@ _BEGIN = """
 if redis.call('HGET', KEYS[1], 'state') == 'queued' then redis.call('HSET', KEYS[1], 'state', 'running') end
 return redis.call('HGET', KEYS[1], 'state')
 """
+
+
+class Chunk(NamedTuple):
+    """Items to judge together, and the name of the key that wants them judged."""
+
+    request: JudgeRequest
+    owner: str
 
 
 class JobStore:
@@ -91,7 +98,9 @@ class JobStore:
             steps.hset(keys[0], mapping=job)
             for index, start in enumerate(starts):
                 steps.hset(keys[1], str(index), _ITEMS.dump_json(items[start : start + self.chunk]).decode())
-            for key in keys[:2]:
+            steps.zadd(_index(owner), {job_id: job["created_at"]})
+            steps.zremrangebyrank(_index(owner), 0, -MOST_LISTED - 1)
+            for key in (*keys[:2], _index(owner)):
                 steps.expire(key, self.keep_seconds)
             chunks = [(f"{job_id}:{index}", {"job": job_id, "chunk": index}) for index in range(len(starts))]
             WorkQueue(self.redis, QUEUE).put_within(steps, chunks)
@@ -103,29 +112,41 @@ class JobStore:
         fields = await self.redis.hgetall(_keys(job_id)[0])
         return _job(job_id, fields) if fields and owner in (None, fields.get("owner")) else None
 
+    async def newest(self, owner: str, limit: int) -> list[Job]:
+        """The newest jobs of an owner, the newest first, of its latest `MOST_LISTED`."""
+        found: list[Job] = []
+        for job_id in await self.redis.zrange(_index(owner), 0, -1, desc=True):
+            job = await self.get(job_id, owner)
+            if job is not None:
+                found.append(job)
+            if len(found) == limit:
+                break
+        return found
+
     async def state(self, job_id: str) -> JobState | None:
         """The state alone; None when the job is forgotten."""
         state: JobState | None = await self.redis.hget(_keys(job_id)[0], "state")
         return state
 
-    async def begin(self, job_id: str, chunk: int) -> JudgeRequest | None:
+    async def begin(self, job_id: str, chunk: int) -> Chunk | None:
         """What is to be judged for a chunk, or None when nothing is: it has a result, or its job has ended."""
         keys = _keys(job_id)
         if await self.redis.eval(_BEGIN, 1, keys[0]) != "running":
             return None
-        request = await self.redis.hget(keys[0], "request")
+        request, owner = await self.redis.hmget(keys[0], "request", "owner")
         items = await self.redis.hget(keys[1], str(chunk))
         if request is None or items is None:
             return None
-        return JudgeRequest.model_validate_json(request).model_copy(update={"items": _ITEMS.validate_json(items)})
+        update = {"items": _ITEMS.validate_json(items)}
+        return Chunk(JudgeRequest.model_validate_json(request).model_copy(update=update), owner or "")
 
     async def store(self, job_id: str, chunk: int, judged: JudgeResponse) -> bool:
         """Store a chunk's result; False when it has one, or its job has ended."""
-        keys = _keys(job_id)
-        size = int(await self.redis.hget(keys[0], "chunk") or 0)
+        size, owner = await self.redis.hmget(_keys(job_id)[0], "chunk", "owner")
+        keys, start = (*_keys(job_id), _index(owner or "")), chunk * int(size or 0)
         lines = [
             JobResult(
-                **{**dict(judgment), "index": chunk * size + judgment.index}, judge_version=judged.judge_version
+                **{**dict(judgment), "index": start + judgment.index}, judge_version=judged.judge_version
             ).model_dump_json()
             for judgment in judged.data
         ]
@@ -182,6 +203,11 @@ def _keys(job_id: str) -> tuple[str, str, str]:
     """Keys of the job itself, of the items still to be judged, and of the results."""
     base = f"{PREFIX}:judge-job:{job_id}"
     return base, f"{base}:items", f"{base}:results"
+
+
+def _index(owner: str) -> str:
+    """Key of an owner's jobs, by the time when they were made."""
+    return f"{PREFIX}:judge-jobs-of:{owner}"
 
 
 def _job(job_id: str, fields: dict[str, Any]) -> Job:

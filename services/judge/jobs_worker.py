@@ -1,8 +1,8 @@
 """Judge replicas drain the jobs themselves, in the background, each a few chunks at a time.
 
-A chunk is one lane at the engine, as an interactive request is, and a replica has just enough of them in hand to keep
-its slots busy: so an interactive request is next in turn within a few freed slots, however large the jobs are. An
-engine that is away is waited for. What a replica has in hand when it dies is taken over by another one.
+A chunk is one lane of its owner at the engine, as an interactive request is, and a replica has just enough of them in
+hand to keep its slots busy: so an interactive request is next in turn within a few freed slots, however large the jobs
+are. An engine that is away is waited for. What a replica has in hand when it dies is taken over by another one.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from contextlib import asynccontextmanager
 from redis.exceptions import RedisError
 
 from selfreward.background import end
-from selfreward.contracts import JudgeRequest, JudgeResponse
+from selfreward.contracts import JudgeResponse
 from selfreward.http import WrongPolicyVersion
 from selfreward.queue import Work, WorkQueue
 from selfreward.redis_client import outlast
-from services.judge.jobs_store import ENDED, QUEUE, JobStore
+from services.judge.jobs_store import ENDED, QUEUE, Chunk, JobStore
 from services.judge.judging import EngineUnavailable
 from services.judge.metrics import observe
 from services.judge.pointwise import judge_batch
@@ -120,13 +120,14 @@ class JobWorker:
     async def handle(self, work: Work) -> None:
         """Judge one chunk and store its result, or fail its job."""
         job, chunk = str(work.body["job"]), int(work.body["chunk"])
-        request = await outlast(lambda: self.store.begin(job, chunk), "a chunk")
-        if request is not None and work.deliveries > _DELIVERIES:
-            tries = f"{_DELIVERIES} judges took items {request.items[0].id} to {request.items[-1].id} and none finished"
+        wanted = await outlast(lambda: self.store.begin(job, chunk), "a chunk")
+        if wanted is not None and work.deliveries > _DELIVERIES:
+            items = wanted.request.items
+            tries = f"{_DELIVERIES} judges took items {items[0].id} to {items[-1].id} and none finished"
             await self._fail(job, f"{tries}: see the judges' logs")
-        elif request is not None:
+        elif wanted is not None:
             try:
-                judged = await self._patiently(request, f"{job}-{chunk}")
+                judged = await self._patiently(wanted, f"{job}-{chunk}")
             except Refused as refused:
                 await self._fail(job, _message(refused))
             except WrongPolicyVersion as error:
@@ -139,13 +140,17 @@ class JobWorker:
     async def _fail(self, job: str, error: str) -> None:
         await outlast(lambda: self.store.end(job, "failed", error), "a job's failure")
 
-    async def _patiently(self, request: JudgeRequest, answer_id: str) -> JudgeResponse:
-        """Judge, and wait for an engine that is away, and for some time for a version that is not served."""
+    async def _patiently(self, wanted: Chunk, answer_id: str) -> JudgeResponse:
+        """Judge, and wait for an engine that is away, and for some time for a version that is not served.
+
+        The engine's slots are taken in the turns of the job's owner, so that a job costs other callers nothing.
+        """
         started, wait = time.monotonic(), 0.5
+        engine = self.service.engine.for_request(wanted.owner, "off")
         while True:
             try:
-                rubric = self.service.rubric(request.rubric)
-                judged = await judge_batch(self.service.engine, rubric, request, answer_id)
+                rubric = self.service.rubric(wanted.request.rubric)
+                judged = await judge_batch(engine, rubric, wanted.request, answer_id)
             except EngineUnavailable as error:
                 _log.warning("a job waits for the engine", extra={"job": answer_id, "error": str(error)})
             except WrongPolicyVersion:

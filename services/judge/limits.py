@@ -60,10 +60,7 @@ class KeyUse:
         if key.concurrency is not None and self.running >= key.concurrency:
             message = f"key {key.name!r} has {self.running} requests running, {key.concurrency} are allowed"
             raise self._limited("concurrency", message, self._seconds / key.concurrency)
-        wait = self._bucket.take(items) if self._bucket else 0.0
-        if rate and wait:
-            message = f"key {key.name!r} may judge {rate.items_per_second:g} items a second ({rate.burst} at once)"
-            raise self._limited("rate", message, wait)
+        self._spend(items)
         started = self._clock()
         self.running += 1
         try:
@@ -71,6 +68,17 @@ class KeyUse:
         finally:
             self.running -= 1
             self._seconds += (self._clock() - started - self._seconds) / 5
+
+    def submitted(self, items: int) -> None:
+        """Count a job of so many items, as a request of as many as the rate allows at once. Raises Refused: 429."""
+        self._spend(min(items, self.key.rate.burst) if self.key.rate else items)
+
+    def _spend(self, items: int) -> None:
+        rate = self.key.rate
+        wait = self._bucket.take(items) if self._bucket else 0.0
+        if rate and wait:
+            message = f"key {self.key.name!r} may judge {rate.items_per_second:g} items a second ({rate.burst} at once)"
+            raise self._limited("rate", message, wait)
 
     def follow(self, key: Key) -> None:
         """Hold to the limits of `key`, the same one as its file says now. What is running goes on counting."""

@@ -114,7 +114,8 @@ def _statuses(path: str, method: str, parameters: bool) -> list[int]:
         return [503] if path == "/readyz" else []
     if method in ("post", "put", "patch"):
         return sorted(_ERRORS)
-    return [401, *([404, 422] if parameters else []), *([503] if path.startswith("/v1/jobs") else [])]
+    found = [404] if "{" in path else []
+    return [401, *found, *([422] if parameters else []), *([503] if path.startswith("/v1/jobs") else [])]
 
 
 def _error(status: int) -> dict[str, Any]:

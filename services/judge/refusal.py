@@ -106,9 +106,15 @@ def shared_problems(
         for field in texts:
             if getattr(item, field, None) == []:
                 problems.append((f"items.{index}.{field}", f"items.{index}.{field} has no message: give at least one"))
-        if "reference" in rubric.template.fields and getattr(item, "reference", None) is None:
-            path = f"items.{index}.reference"
+        path, reference = f"items.{index}.reference", getattr(item, "reference", None)
+        if rubric.uses_reference and reference is None:
             problems.append((path, f"{path} is missing: rubric {rubric.name!r} compares with a reference"))
+        if not rubric.uses_reference and reference is not None:
+            message = (
+                f"{path} = {reference!r:.60} would not be read: the template of rubric {rubric.name!r} has no "
+                "{reference}; leave it out, or name a rubric that compares with one"
+            )
+            problems.append((path, message))
     return problems
 
 

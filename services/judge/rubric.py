@@ -48,6 +48,11 @@ class Rubric:
         """`name@sha256:<12 hex>`."""
         return f"{self.name}@sha256:{self.digest[:12]}"
 
+    @property
+    def uses_reference(self) -> bool:
+        """Whether responses are compared with a reference answer."""
+        return "reference" in self.template.fields
+
     def prompt(self, item: JudgeItem) -> str:
         """The filled judge prompt, which is one user turn. For rubrics of a pointwise kind only."""
         return self.template.fill_with(

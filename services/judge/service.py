@@ -66,6 +66,13 @@ class JudgeService:
             self.rubrics[name] = found
             return find_rubric(self.rubrics, wanted)
 
+    def uses_reference(self, wanted: str) -> bool:
+        """Whether a rubric compares with a reference; True for one that is not there, which judging refuses."""
+        try:
+            return self.rubric(wanted).uses_reference
+        except Refused:
+            return True
+
     async def put_rubric(self, name: str, body: RubricBody) -> Rubric:
         """Keep a rubric in the folder of own ones, and judge by it from now on. Raises Refused (409, 422)."""
         if self.settings.judge_rubrics is None:

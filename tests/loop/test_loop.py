@@ -1,131 +1,152 @@
-"""One whole small iteration on real parts: vLLM answers and judges, TRL trains, the generator takes the new weights."""
+"""One whole small iteration on real parts, while they are killed, paused and cut off: vLLM answers and judges, TRL
+trains, the generator takes the new weights, and everything is accounted for once."""
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from examples.countdown.seed_data import build
+from orchestrator.audit import audit
 from selfreward.artifacts import ArtifactStore
-from selfreward.config import Recipe, load_recipe
 from selfreward.contracts import PreferencePair, Rollout
-from selfreward.local import LocalStack
 from selfreward.manifest import verify_folder
 from selfreward.orchestrator_client import OrchestratorClient
+from tests.chaos.faults import Faults
+from tests.chaos.run import Outcome, run_through
+from tests.chaos.stack import ChaosStack
+from tests.loop.small import HELDOUT, JUDGED, PROMPTS, RANKED, SAMPLES, small_recipe
 
-ROOT = Path(__file__).resolve().parents[2]
+RUN, KILLS = "loop", 8
 STAGES = ["M0", "SFT", "M1", "M2"]
-KILLED_AT = {("SFT", "train"), ("M2", "rollouts")}
-OVERRIDES = [
-    "loop.iterations=1",
-    "prompts.per_iteration=16",
-    "judging.max_tokens=32",
-    "eft.judgments=8",
-    "pairs.judge_pairs=0.5",
-    "evaluation.prompts=8",
-    "evaluation.samples=2",
-    "evaluation.judged_prompts=4",
-    *(f"{section}.epochs=1" for section in ("baseline_sft", "sft", "dpo")),
-]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is left of a run: its artifacts, how it ended, what was done to it, and its pairs as they are exported."""
+
+    store: ArtifactStore
+    outcome: Outcome
+    faults: Faults
+    exported: bytes
+    events: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """The services of `make demo`, as it starts them."""
-    # A killed replica's lease and work are to pass on in test time.
-    environment = {"SELFREWARD_LEASE_S": "3", "SELFREWARD_CLAIM_AFTER_S": "3"}
-    with LocalStack(tmp_path_factory.mktemp("stack"), environment=environment) as running:
-        running.wait_healthy()
-        yield running
-
-
-def small_recipe(folder: Path) -> Recipe:
-    """The demo's recipe on a few rows of the demo's data."""
-    kept = {"ift": 64, "eft": 24, "eft_eval": 6, "prompts": 16, "heldout": 8}
-    paths = []
-    for name, rows in build(0).items():
-        # Two answers, the best and the worst, so that some judgments of an untrained judge agree with the ranks.
-        for row in rows if name.startswith("eft") else []:
-            ranked = sorted(row["responses"], key=lambda response: response["rank"])
-            row["responses"] = [ranked[0], ranked[-1]]
-        path = folder / f"{name}.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows[: kept[name]]))
-        paths.append(f"data.{name}={json.dumps(str(path))}")
-    model = json.dumps(str(ROOT / "examples" / "countdown" / "m0"))
-    return load_recipe(ROOT / "recipes" / "countdown.toml", [f"model={model}", *paths, *OVERRIDES], environment={})
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    folder = tmp_path_factory.mktemp("loop")
+    with ChaosStack(folder / "stack") as stack:
+        faults = Faults(stack, seed=0, kills=KILLS)
+        outcome = run_through(stack, small_recipe(folder), RUN, faults, timeout=600)
+        stack.local.wait_healthy()
+        with OrchestratorClient(stack.local.urls["orchestrator"]) as client:
+            exported, events = client.export(RUN, "M2"), list(client.events(RUN))
+        yield Finished(ArtifactStore(str(stack.local.folder / "artifacts")), outcome, faults, exported, events)
 
 
 @pytest.mark.timeout(900)
-def test_a_whole_iteration_runs_on_real_parts_though_the_orchestrator_is_killed_twice(
-    stack: LocalStack, tmp_path: Path
-) -> None:
-    recipe, kills = small_recipe(tmp_path), 0
-    with OrchestratorClient(stack.urls["orchestrator"]) as client:
-        client.start(recipe, "loop")
-        events = []
-        for event in client.events("loop"):
-            events.append(event)
-            if len({(seen["stage"], seen["phase"]) for seen in events} & KILLED_AT) > kills:
-                kills += 1
-                stack.restart("orchestrator")
-        assert events[-1]["state"] == "done", events[-1]["message"]
-        assert kills == 2
-        exported = client.export("loop", "M2")
-    assert {(event["stage"], event["phase"]) for event in events} > {("M2", "train"), ("M2", "reload")}
-    store = ArtifactStore(str(stack.folder / "artifacts"))
-    record = store.read_json("runs/loop/run.json")
-    _check_models(store, record["models"])
-    _check_data(store)
-    _check_evaluation(store)
-    assert exported[:4] == b"PAR1"
-    summary = store.read_json("runs/loop/iterations/M2.json")
-    assert summary["prompts"] == 16 == sum(summary[name] for name in ("pairs", "ties", "unscored", "below_margin"))
+def test_a_run_ends_well_whatever_is_killed_and_an_auditor_finds_nothing(finished: Finished) -> None:
+    assert finished.outcome.state == "done", finished.outcome.message
+    assert finished.outcome.violations == []
+    assert finished.faults.killed == KILLS, finished.faults.by_kind()
+    assert finished.exported[:4] == b"PAR1"
+    assert {(event["stage"], event["phase"]) for event in finished.events} > {("M2", "train"), ("M2", "reload")}
+    summary = finished.store.read_json(f"runs/{RUN}/iterations/M2.json")
+    assert summary["prompts"] == PROMPTS
     assert summary["chosen_rejected_gap"] > 0
     assert set(summary["seconds"]) == {"rollout", "train", "reload", "evaluate"}
 
 
-def _check_models(store: ArtifactStore, models: list[dict[str, str]]) -> None:
-    """Four published checkpoints, each of the right parent, served under growing versions."""
+def test_each_model_is_published_once_of_the_right_parent_under_growing_versions(finished: Finished) -> None:
+    models = finished.store.read_json(f"runs/{RUN}/run.json")["models"]
     assert [model["name"] for model in models] == STAGES
     versions = [int(model["policy_version"].removeprefix("policy@")) for model in models]
     assert all(later > earlier for earlier, later in pairwise(versions))
     parents = {}
     for model in models:
-        manifest, digest = verify_folder(store.fetch(model["artifact"]))
+        manifest, digest = verify_folder(finished.store.fetch(model["artifact"]))
         assert digest == model["digest"]
         parents[model["name"]] = manifest.lineage.parent
-    weights = {stage: f"runs/loop/weights/{stage}" for stage in STAGES}
+    weights = {stage: f"runs/{RUN}/weights/{stage}" for stage in STAGES}
     assert parents == {"M0": None, "SFT": weights["M0"], "M1": weights["M0"], "M2": weights["M1"]}
 
 
-def _check_data(store: ArtifactStore) -> None:
-    """Everything that trained M2 was answered and judged by M1, and judged EFT answers by the SFT baseline."""
-    versions = {model["name"]: model["policy_version"] for model in store.read_json("runs/loop/run.json")["models"]}
-    rollouts = [Rollout.model_validate(row) for row in store.read_jsonl("runs/loop/rollouts/M2.jsonl")]
+def test_what_trained_m2_was_answered_and_judged_by_m1_and_judge_pairs_by_the_baseline(finished: Finished) -> None:
+    store = finished.store
+    versions = {model["name"]: model["policy_version"] for model in store.read_json(f"runs/{RUN}/run.json")["models"]}
+    rollouts = [Rollout.model_validate(row) for row in store.read_jsonl(f"runs/{RUN}/rollouts/M2.jsonl")]
     assert {rollout.policy_version for rollout in rollouts} == {versions["M1"]}
     assert {rollout.judge_version for rollout in rollouts} == {versions["M1"]}
     assert all(len(rollout.responses) == 4 for rollout in rollouts)
     assert all(len(judgment.votes) == 3 for rollout in rollouts for judgment in rollout.judgments)
-    pairs = [PreferencePair.model_validate(row) for row in store.read_jsonl("runs/loop/pairs/M2.jsonl")]
+    pairs = [PreferencePair.model_validate(row) for row in store.read_jsonl(f"runs/{RUN}/pairs/M2.jsonl")]
     assert {pair.policy_version for pair in pairs if pair.kind == "actor"} == {versions["M1"]}
     assert {pair.policy_version for pair in pairs if pair.kind == "judge"} <= {versions["SFT"]}
-    eft = list(store.read_jsonl("runs/loop/data/eft.jsonl"))
+    eft = list(store.read_jsonl(f"runs/{RUN}/data/eft.jsonl"))
     assert eft
     assert all("Score:" in row["completion"][0]["content"] for row in eft)
     assert all(row["prompt"][-1]["role"] == "user" for row in eft)
 
 
-def _check_evaluation(store: ArtifactStore) -> None:
-    """Each trained model was sampled and greedy on the same prompts, and judged the same human-ranked answers."""
+def test_each_trained_model_is_evaluated_on_the_same_prompts(finished: Finished) -> None:
     for stage in STAGES[1:]:
-        folder = f"runs/loop/evaluation/{stage}"
-        samples = [Rollout.model_validate(row) for row in store.read_jsonl(f"{folder}/samples.jsonl")]
-        greedy = [Rollout.model_validate(row) for row in store.read_jsonl(f"{folder}/greedy.jsonl")]
-        ranked = [Rollout.model_validate(row) for row in store.read_jsonl(f"{folder}/eft_eval.jsonl")]
-        assert [len(rollout.responses) for rollout in samples] == [2] * 8
-        assert [len(rollout.responses) for rollout in greedy] == [1] * 8
-        assert sum(bool(rollout.judgments) for rollout in samples) == 4
-        assert len(ranked) == 6
+        folder = f"runs/{RUN}/evaluation/{stage}"
+        samples, greedy, ranked = (
+            [Rollout.model_validate(row) for row in finished.store.read_jsonl(f"{folder}/{part}.jsonl")]
+            for part in ("samples", "greedy", "eft_eval")
+        )
+        assert [len(rollout.responses) for rollout in samples] == [SAMPLES] * HELDOUT
+        assert [len(rollout.responses) for rollout in greedy] == [1] * HELDOUT
+        assert sum(bool(rollout.judgments) for rollout in samples) == JUDGED
+        assert len(ranked) == RANKED
         assert all(len(rollout.judgments) == 2 for rollout in ranked)
+
+
+def _rows(change: Callable[[list[dict[str, Any]]], object]) -> Callable[[Path], None]:
+    def apply(path: Path) -> None:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        change(rows)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    return apply
+
+
+def _last_journal_entries_swapped(path: Path) -> None:
+    record = json.loads(path.read_text())
+    record["journal"][-2:] = reversed(record["journal"][-2:])
+    path.write_text(json.dumps(record))
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "a lost prompt": ("rollouts/M2.jsonl", _rows(lambda rows: rows.pop()), "accounting"),
+    "a prompt done twice": ("rollouts/M2.jsonl", _rows(lambda rows: rows.append(rows[0])), "accounting"),
+    "a lost vote": ("rollouts/M2.jsonl", _rows(lambda rows: rows[0]["judgments"][0]["votes"].pop()), "accounting"),
+    "another policy": ("rollouts/M2.jsonl", _rows(lambda rows: rows[0].update(policy_version="policy@0")), "policy"),
+    "a lost pair": ("pairs/M2.jsonl", _rows(lambda rows: rows.pop(0)), "pairs"),
+    "a lost evaluation": ("evaluation/M2/greedy.jsonl", _rows(lambda rows: rows.pop()), "accounting"),
+    "a truncated file": ("data/eft.jsonl", lambda path: path.write_bytes(path.read_bytes()[:-9]), "half-written"),
+    "weights without manifest": ("weights/M1/manifest.json", lambda path: path.unlink(), "half-written"),
+    "a changed checkpoint": ("weights/M2/model.safetensors", lambda path: path.write_bytes(b"no weights"), "manifest"),
+    "phases out of order": ("run.json", _last_journal_entries_swapped, "journal"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_the_auditor_finds(damage: str, finished: Finished, tmp_path: Path) -> None:
+    name, harm, kind = DAMAGE[damage]
+    shutil.copytree(Path(finished.store.path(f"runs/{RUN}")), tmp_path / "runs" / RUN)
+    harm(tmp_path / "runs" / RUN / name)
+    assert kind in {violation.kind for violation in audit(ArtifactStore(str(tmp_path)), RUN)}
+
+
+def test_the_auditor_finds_a_checkpoint_of_other_parents(finished: Finished, tmp_path: Path) -> None:
+    runs = tmp_path / "runs" / RUN
+    shutil.copytree(Path(finished.store.path(f"runs/{RUN}")), runs)
+    shutil.rmtree(runs / "weights" / "M1")
+    shutil.copytree(runs / "weights" / "SFT", runs / "weights" / "M1")
+    found = {violation.kind for violation in audit(ArtifactStore(str(tmp_path)), RUN)}
+    assert {"lineage", "manifest"} <= found

@@ -31,6 +31,10 @@ def completion(
     return JSONResponse(body, headers={VERSION_HEADER: version} if version else {})
 
 
+def content(sent: dict[str, Any]) -> str:
+    return str(sent["messages"][0]["content"])
+
+
 def fours(body: dict[str, Any]) -> Response:
     return completion(*["Fine. Score: 4"] * body["n"])
 

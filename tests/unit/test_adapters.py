@@ -3,13 +3,14 @@
 import asyncio
 import inspect
 import sys
+from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from starlette.responses import Response
 
-from selfreward import AsyncJudgeClient, JudgeClient
+from selfreward import AsyncJudgeClient, JudgeClient, ServiceError
 from selfreward.adapters import (
     Unscored,
     async_openevals_evaluator,
@@ -59,12 +60,38 @@ def test_trl_async(url: str) -> None:
     asyncio.run(scenario())
 
 
-def test_trl_reference_column(client: JudgeClient, engine: Engine) -> None:
-    reward = trl_reward(client, reference="solution", rubric="countdown")
+@pytest.fixture(scope="module")
+def exact(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JudgeClient]:
+    """A client of a judge that has a rubric `exact`, which compares with a reference."""
+    folder = tmp_path_factory.mktemp("rubrics")
+    (folder / "exact").mkdir()
+    (folder / "exact" / "rubric.toml").write_text('title = "Exact"\n')
+    (folder / "exact" / "template.txt").write_text("{reference} | {prompt} | Answer : {response}")
+    with listening_judge(engine, judge_rubrics=folder) as url, JudgeClient(url) as client:
+        yield client
+
+
+def test_trl_reference_column(exact: JudgeClient, engine: Engine) -> None:
+    reward = trl_reward(exact, reference="solution", rubric="exact")
 
     assert reward(prompts=["p"], completions=["a"], solution=[42]) == [1]
+    assert engine.bodies[-1]["messages"][0]["content"] == "42 | p | Answer : a"
+    with pytest.raises(ServiceError, match=r"items\.0\.reference = '42' would not be read"):
+        trl_reward(exact, reference="solution", rubric="countdown")(prompts=["p"], completions=["a"], solution=[42])
     with pytest.raises(ValueError, match=r"reference='solution' is not a column of the dataset: use one of answer"):
         reward(prompts=["p"], completions=["a"], answer=["42"])
+
+
+def test_a_tools_reference_goes_along_where_it_is_wanted(exact: JudgeClient, engine: Engine) -> None:
+    score = verl_score(exact, reference=True, rubric="exact")
+    evaluate = openevals_evaluator(exact, reference=True, rubric="exact")
+
+    assert score("gsm8k", "a b", "42", {"question": "p"}) == 2
+    assert evaluate(inputs="p", outputs="a", reference_outputs={"is": 42})["score"] == 1
+    seen = [sent["messages"][0]["content"] for sent in engine.bodies[-2:]]
+    assert seen == ["42 | p | Answer : a b", '{"is": 42} | p | Answer : a']
+    with pytest.raises(ServiceError, match=r"items\.0\.reference is missing"):
+        verl_score(exact, rubric="exact")("gsm8k", "a", "42", {"question": "p"})
 
 
 def test_verl(client: JudgeClient) -> None:
@@ -130,6 +157,8 @@ def test_inspect_ai(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
             assert inspect.iscoroutinefunction(score)
             found = await score(state("a b"), SimpleNamespace(text="42"))
             assert (found.value, found.answer, found.explanation) == (2, "a b", "a b it is. Score: 2")
+            with pytest.raises(ServiceError, match=r"items\.0\.reference = '42' would not be read"):
+                await inspect_score(client, reference=True, rubric="countdown")(state("a"), SimpleNamespace(text="42"))
             missing = await score(state("silent"), SimpleNamespace(text=""))
             assert missing.value != missing.value
             assert missing.metadata["status"] == "unscored"
@@ -141,12 +170,14 @@ def test_prometheus_absolute(client: JudgeClient) -> None:
     judge = PrometheusJudge(client)
 
     assert judge.single_absolute_grade("p", "a b", "countdown") == ("a b it is. Score: 2", 2)
-    assert judge.single_absolute_grade("p", "silent", "countdown", "ref")[1] is None
+    assert judge.single_absolute_grade("p", "silent", "countdown")[1] is None
+    with pytest.raises(ServiceError, match=r"items\.0\.reference = 'ref' would not be read"):
+        judge.single_absolute_grade("p", "a", "countdown", "ref")
     feedbacks, scores = judge.absolute_grade(
         instructions=["p", "q"],
         responses=["a", "a b"],
         rubric=["countdown", "countdown"],
-        reference_answers=["r", None],
+        reference_answers=[None, None],
         params={"n": 2, "temperature": 0.5, "max_tokens": 9},
     )
     assert (len(feedbacks), scores) == (2, [1, 2])
@@ -157,11 +188,14 @@ def test_prometheus_absolute(client: JudgeClient) -> None:
 
 
 def test_prometheus_relative() -> None:
-    with listening_judge(Engine(by_length)) as url, JudgeClient(url) as client:
+    engine = Engine(by_length)
+    with listening_judge(engine) as url, JudgeClient(url) as client:
         judge = PrometheusJudge(client)
         pairs = [("xx", "x"), ("x", "xx"), ("x", "x")]
         found = [judge.single_relative_grade("p", a, b, "pairwise") for a, b in pairs]
-        with pytest.raises(ValueError, match="reference_answers are not used in comparisons"):
-            judge.single_relative_grade("p", "x", "y", "pairwise", "reference")
+        with pytest.raises(ServiceError, match=r"items\.0\.reference = 'the truth' would not be read"):
+            judge.single_relative_grade("p", "x", "y", "pairwise", "the truth")
+        assert judge.single_relative_grade("p", "x", "xx", "pairwise_reference", "the truth") == ("Winner: B", "B")
 
     assert found == [("Winner: A", "A"), ("Winner: B", "B"), ("Winner: tie", None)]
+    assert "<reference>\nthe truth\n</reference>" in engine.bodies[-1]["messages"][0]["content"]

@@ -1,6 +1,8 @@
 """The artifact store: nothing half-written is ever read, nothing leaves its root."""
 
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ import pytest
 
 from selfreward.artifacts import ArtifactStore
 from selfreward.manifest import MANIFEST_NAME, InvalidArtifact, Lineage, WeightsManifest, verify_folder
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def fill(folder: Path) -> None:
@@ -66,6 +70,25 @@ def test_a_failed_publish_leaves_nothing(tmp_path: Path) -> None:
         store.publish("runs/w", die, describe)
     assert not store.exists("runs/w")
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_what_a_killed_publisher_left_is_never_visible_and_goes_with_the_next_success(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from tests.unit.test_artifacts import *\n"
+        "def slow(folder):\n    fill(folder)\n    print('filled', flush=True)\n    time.sleep(60)\n"
+        "ArtifactStore(sys.argv[1]).publish('runs/w', slow, describe)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as publisher:
+        assert publisher.stdout is not None
+        assert publisher.stdout.readline() == b"filled\n"
+        publisher.kill()
+    store = ArtifactStore(str(tmp_path))
+    assert [path.name.startswith(".w.tmp-") for path in (tmp_path / "runs").iterdir()] == [True]
+    assert not store.exists("runs/w")
+    store.publish("runs/w2", fill, describe)
+    store.publish("runs/w", fill, describe)
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["w", "w2"]
 
 
 def test_a_folder_without_a_manifest_does_not_exist(tmp_path: Path) -> None:

@@ -3,15 +3,17 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from starlette.responses import Response
 
 import selfreward
 from selfreward import AsyncJudgeClient, JudgeClient, JudgeItem, ServiceError
 from selfreward.http import ServiceClient
+from selfreward.verdicts import MetaItem, PairItem, RankItem
 from tests.listening import listening_judge
-from tests.unit.judge_engine import Engine
+from tests.unit.judge_engine import Engine, completion
 
 
 def test_one_call_judges_pairs(url: str) -> None:
@@ -176,6 +178,67 @@ def test_two_answers_are_compared_in_both_orders(url: str) -> None:
         ("b", True, 0.0),
         ("tie", True, 0.5),
     ]
+
+
+def test_pairs_may_be_items_and_one_order_can_be_enough(url: str, engine: Engine) -> None:
+    with JudgeClient(url) as client:
+        engine.bodies.clear()
+        (found,) = client.compare([PairItem(id="mine", prompt="p", a="xx", b="x")], swap=False, max_tokens=9)
+
+    assert (found.id, found.winner, found.position_consistent) == ("mine", "a", None)
+    assert [sent["max_tokens"] for sent in engine.bodies] == [9]
+
+
+LONGER_JUDGMENT = ("p", "r", "It is right in each step. Score: 5", "Score: 1")
+
+
+def by_words(sent: dict[str, Any]) -> Response:
+    """Of two judgments the longer one wins; candidates are ranked by their lengths."""
+    text = sent["messages"][0]["content"]
+    if "<judgement_a>" in text:
+        a, b = (len(text.split(f"<judgement_{side}>")[1].split("</")[0]) for side in "ab")
+        return completion(*[f"Winner: Judgement {'A' if a > b else 'B'}"] * sent["n"])
+    shown = {part.split("</candidate>")[0].strip() for part in text.split("<candidate ")[1:]}
+    numbers = [one.split(">")[0] for one in sorted(shown, key=len, reverse=True)]
+    return completion(*["Ranking: " + " > ".join(numbers)] * sent["n"])
+
+
+def test_judgments_are_compared_and_candidates_ranked() -> None:
+    with listening_judge(Engine(by_words)) as address, JudgeClient(address) as client:
+        verdicts = client.meta([LONGER_JUDGMENT, MetaItem(prompt="p", response="r", judgement_a="x", judgement_b="xx")])
+        ranks = client.rank(
+            [("p", ["xx", "xxx", "x"]), RankItem(id="mine", prompt="p", candidates=["x", "xx"])], votes=1
+        )
+
+    assert [(one.winner, one.position_consistent) for one in verdicts] == [("a", True), ("b", True)]
+    assert [(one.id, one.order, one.position_consistent) for one in ranks] == [
+        ("0", [1, 0, 2], True),
+        ("mine", [1, 0], True),
+    ]
+
+
+def test_the_async_client_compares_and_ranks_too(url: str) -> None:
+    async def scenario() -> None:
+        async with AsyncJudgeClient(url) as client:
+            (pair,) = await client.compare([("p", "x", "xx")])
+            (ranked,) = await client.rank([("p", ["x", "xxx", "xx"])], rubric="countdown")
+            assert (pair.winner, ranked.order, ranked.scores) == ("b", [1, 2, 0], [1, 3, 2])
+        with listening_judge(Engine(by_words)) as address:
+            async with AsyncJudgeClient(address) as client:
+                (verdict,) = await client.meta([LONGER_JUDGMENT])
+                assert verdict.winner == "a"
+
+    asyncio.run(scenario())
+
+
+def test_what_cannot_be_compared_is_named() -> None:
+    with JudgeClient("http://127.0.0.1:9") as client:
+        with pytest.raises(ValueError, match=r"candidates\[1\] = None: give a text"):
+            client.rank([("p", ["x", cast(str, None)])])
+        with pytest.raises(ValueError, match=r"response = \[\]: give a text"):
+            client.meta([("p", [], "x", "y")])
+        with pytest.raises(ValueError, match="items has 0 entries, 1 to 1024 are allowed"):
+            client.compare([])
 
 
 def test_public_names_are_there() -> None:

@@ -1,5 +1,6 @@
 """Real clients against a judge that listens: LiteLLM, and the examples as their READMEs say to run them."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -73,11 +74,27 @@ def test_litellm_sees_an_error_where_there_is_no_score(litellm: Any) -> None:
     assert raised.value.status_code in (400, 422)
 
 
+def test_verls_example_is_found_as_verl_loads_it(judge_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFREWARD_JUDGE_URL", judge_url)
+    spec = importlib.util.spec_from_file_location("custom_module", ROOT / "examples" / "judge_from_verl" / "reward.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    sent = {"data_source": "countdown", "solution_str": GOOD, "ground_truth": "33", "extra_info": {"prompt": PROMPT}}
+    with module.client:
+        assert module.compute_score(**sent) == 5.0
+        with pytest.raises(ValueError, match=r"extra_info\['prompt'\] is missing, it has index"):
+            module.compute_score(**{**sent, "extra_info": {"index": 0}})
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
         ("sh examples/judge_from_curl/judge.sh", '"relevance_score": 1.0'),
         ("python -m examples.judge_from_python.judge", "right: 5.00 (votes: 5, 5, 5, 5, 5)\nwrong: 2.00"),
+        ("python -m examples.judge_from_python.judge", "best first: right, wrong"),
         ("python -m examples.judge_from_trl.reward", "[5.0, 2.0]"),
         ("python -m examples.judge_from_openrlhf.reward", "5.00  1.00  7 * 3"),
         ("python -m examples.judge_from_verl.reward", "5.00  7 * 3 = 21 ; 21 + 12 = 33\n2.00"),

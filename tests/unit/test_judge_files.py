@@ -131,6 +131,9 @@ def test_parquet_in_and_out(client: JudgeClient, tmp_path: Path) -> None:
     assert (found[0]["weight"], found[3]["weight"]) == (None, 1.5)
     assert found[0]["prompt"] == [{"role": "user", "content": "p0"}]
     assert found[5]["votes"][0]["status"] == "out_of_range"
+    judged(client, source, tmp_path / "out.jsonl")
+    assert [row["votes"] for row in found] == [row["votes"] for row in read(tmp_path / "out.jsonl")]
+    (tmp_path / "out.jsonl").unlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.parquet", "out.parquet"]
     again = judged(client, source, out)
     assert (again.rows, again.continued_at, again.histogram) == (40, 40, summary.histogram)
@@ -198,10 +201,37 @@ def test_files_that_are_none_of_ours_are_refused(client: JudgeClient, tmp_path: 
         judged(client, other, out)
     with pytest.raises(RowError, match=r"row 1 has 2 votes, not 3"):
         judged(client, source, out, votes=3)
+    with pytest.raises(
+        RowError, match=r"row 1 was judged with no seed, not with seed 1: continue with no seed, or use"
+    ):
+        judged(client, source, out, seed=1)
     with pytest.raises(RowError, match=r"row 1 was judged by rubric countdown@\S+, not additive5@"):
         judged(client, source, out, rubric="additive5")
     with JudgedRows(out), pytest.raises(RowError, match="being written by another process"):
         judged(client, source, out)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+def test_a_file_of_one_seed_is_not_continued_with_another(client: JudgeClient, tmp_path: Path, name: str) -> None:
+    source, out = write(tmp_path / "in.jsonl", rows(3)), tmp_path / name
+    seed = -(2**63)
+
+    judged(client, source, out, seed=seed)
+
+    assert judged(client, source, out, seed=seed).continued_at == 3
+    for other, given in ((7, "with seed 7"), (None, "with no seed")):
+        with pytest.raises(
+            RowError, match=rf"row 1 was judged with seed {seed}, not {given}: continue with seed {seed}"
+        ):
+            judged(client, source, out, seed=other)
+
+
+@pytest.mark.parametrize("seed", [2**63, -(2**63) - 1])
+def test_a_seed_that_no_column_holds_is_refused(seed: int) -> None:
+    found = CliRunner().invoke(app, ["judge", "in.jsonl", "--out", "out.jsonl", "--seed", str(seed)])
+
+    assert found.exit_code == 2
+    assert "--seed" in found.output
 
 
 def test_the_command(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +264,7 @@ def test_memory_does_not_grow_over_100_000_rows(tmp_path: Path) -> None:
 
     def handler(request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
-            return httpx.Response(200, json={"id": "countdown@sha256:0"})
+            return httpx.Response(200, json={"id": "countdown@sha256:0", "template": "{prompt} {response}"})
         items = json.loads(request.content)["items"]
         vote = {"score": 3.0, "status": "ok", "text": "Fine. Score: 3", "finish_reason": "stop"}
         data = [

@@ -33,6 +33,7 @@ def test_shipped_rubrics_load() -> None:
         "meta": ("meta", 0, 1),
         "mtbench10": ("points", 1, 10),
         "pairwise": ("pairwise", 0, 1),
+        "pairwise_reference": ("pairwise", 0, 1),
         "rank": ("rank", 0, 1),
     }
     assert all(rubric.id == f"{name}@sha256:{rubric.digest[:12]}" for name, rubric in rubrics.items())

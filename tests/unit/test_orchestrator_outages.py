@@ -17,7 +17,7 @@ from selfreward.background import end, for_ever
 from selfreward.contracts import Rollout
 from selfreward.ports import free_port
 from selfreward.redis_server import start_redis
-from tests.unit.test_orchestrator_worker import Bench, bench, working
+from tests.unit.orchestrator_bench import Bench, bench, working
 
 
 class Server:

@@ -77,7 +77,7 @@ def test_a_paused_holder_cannot_write_after_another_took_over(redis_url: str) ->
         with pytest.raises(LeaseLost):
             await save(paused, state.model_copy(update={"state": "failed"}))
         with pytest.raises(LeaseLost):
-            await paused.check()
+            paused.check_clock()
         assert not await paused.renew()
         await paused.release()
         assert await successor.renew()

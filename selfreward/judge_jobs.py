@@ -8,6 +8,8 @@ from selfreward.contracts import Contract, JudgeItem, JudgeRequest, Judgment
 
 JobState = Literal["queued", "running", "done", "cancelled", "failed"]
 MOST_JOB_ITEMS = 100_000
+MOST_LISTED = 100
+"""Jobs of one key that can be listed; older ones are still found by their id."""
 
 
 class JobRequest(JudgeRequest):
@@ -34,6 +36,12 @@ class Job(Contract):
     finished_at: float | None
     error: str | None
     results: str
+
+
+class JobList(Contract):
+    """Answer of `GET /v1/jobs`: jobs of the key that asks, the newest first."""
+
+    data: list[Job]
 
 
 class JobResult(Judgment):

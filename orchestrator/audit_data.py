@@ -1,0 +1,127 @@
+"""The data part of an audit: is every prompt there once, of the right policy, and are the pairs its own?"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator import plan
+from orchestrator.methods.self_rewarding import build_pairs
+from selfreward.artifacts import ArtifactStore
+from selfreward.config import Recipe
+from selfreward.contracts import PreferencePair, Rollout
+
+
+@dataclass(frozen=True)
+class Violation:
+    """Something that must not be.
+
+    `kind`: journal, manifest, lineage, half-written, unreadable, accounting, policy or pairs.
+    """
+
+    kind: str
+    artifact: str
+    detail: str
+
+
+def check_round(store: ArtifactStore, run: str, recipe: Recipe, stage: str, version: str | None) -> Iterator[Violation]:
+    """The rollouts and pairs of a DPO round: `version` is the policy that must have answered and judged."""
+    asked = _ids(_rows(store, plan.data(run, f"prompts-{stage}")))
+    name = f"runs/{run}/rollouts/{stage}.jsonl"
+    rollouts = [Rollout.model_validate(row) for row in _rows(store, name)]
+    failed = _ids(_rows(store, plan.failures(run, stage, "rollouts")))
+    yield from _accounted(name, asked, [rollout.prompt_id for rollout in rollouts], failed)
+    yield from _answered(name, rollouts, version, recipe.sampling.n)
+    yield from _voted(name, rollouts, version, recipe.judging.votes)
+    yield from _paired(store, run, recipe, stage, rollouts)
+    summary = store.read_json(f"runs/{run}/iterations/{stage}.json")
+    ended = sum(summary[outcome] for outcome in ("pairs", "ties", "unscored", "below_margin", "failed"))
+    if not summary["prompts"] == len(asked) == ended:
+        yield Violation("accounting", f"iterations/{stage}.json", f"{ended} outcomes for {len(asked)} prompts")
+
+
+def _paired(
+    store: ArtifactStore, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout]
+) -> Iterator[Violation]:
+    stored = [PreferencePair.model_validate(row) for row in _rows(store, plan.pairs(run, stage))]
+    own, _ = build_pairs(rollouts, margin=recipe.pairs.margin, seed=recipe.seed)
+    actor = [pair for pair in stored if pair.kind == "actor"]
+    if actor != own:
+        odd = [pair.prompt_id for pair in actor if pair not in own] + [p.prompt_id for p in own if p not in actor]
+        yield Violation("pairs", plan.pairs(run, stage), f"not those of the rollouts: {odd[:3] or 'another order'}")
+    known = [PreferencePair.model_validate(row) for row in _rows(store, plan.data(run, "judge_pairs"))]
+    strange = [pair.prompt_id for pair in stored if pair.kind == "judge" and pair not in known]
+    if strange:
+        yield Violation("pairs", plan.pairs(run, stage), f"judge pairs of nowhere: {strange[:3]}")
+
+
+def check_ranked(
+    store: ArtifactStore, run: str, recipe: Recipe, stage: str, version: str | None
+) -> Iterator[Violation]:
+    """The judgments of human-ranked answers that teach M1 to judge."""
+    ranked = _rows(store, plan.data(run, "eft_ranked"))
+    name = f"runs/{run}/rollouts/{stage}.jsonl"
+    rollouts = [Rollout.model_validate(row) for row in _rows(store, name)]
+    failed = _ids(_rows(store, plan.failures(run, stage, "rollouts")))
+    yield from _accounted(name, _ids(ranked), [rollout.prompt_id for rollout in rollouts], failed)
+    yield from _voted(name, rollouts, version, recipe.eft.judgments)
+
+
+def check_evaluation(
+    store: ArtifactStore, run: str, recipe: Recipe, stage: str, version: str | None
+) -> Iterator[Violation]:
+    """Sampled and greedy answers to held-out prompts, and judgments of the human-ranked ones, by one policy version."""
+    plans = recipe.evaluation
+    heldout = _ids(_rows(store, plan.data(run, "heldout")))[: plans.prompts]
+    ranked = _ids(_rows(store, plan.data(run, "eft_eval")))
+    failed = _rows(store, plan.failures(run, stage, "evaluate"))
+    for part, asked, answers in (("samples", heldout, plans.samples), ("greedy", heldout, 1), ("eft_eval", ranked, 0)):
+        name = f"runs/{run}/evaluation/{stage}/{part}.jsonl"
+        rollouts = [Rollout.model_validate(row) for row in _rows(store, name)]
+        given_up = [row["prompt_id"] for row in failed if row["part"] == part]
+        yield from _accounted(name, asked, [rollout.prompt_id for rollout in rollouts], given_up)
+        yield from _answered(name, rollouts, version, answers or None)
+        judged = [rollout for rollout in rollouts if rollout.judgments]
+        yield from _voted(name, judged, version, recipe.judging.votes)
+
+
+def _accounted(name: str, asked: Sequence[str], answered: Sequence[str], failed: Sequence[str]) -> Iterator[Violation]:
+    """Each asked prompt once, as answered or as given up; nothing else."""
+    found = Counter([*answered, *failed])
+    twice = [prompt for prompt, count in found.items() if count > 1]
+    lost = [prompt for prompt in asked if prompt not in found]
+    unknown = sorted(set(found) - set(asked))
+    for what, prompts in (("more than once", twice), ("missing", lost), ("never asked", unknown)):
+        if prompts:
+            yield Violation("accounting", name, f"{len(prompts)} prompts {what}: {prompts[:3]}")
+
+
+def _answered(name: str, rollouts: Sequence[Rollout], version: str | None, answers: int | None) -> Iterator[Violation]:
+    wrong = sorted({rollout.policy_version for rollout in rollouts} - {version})
+    if wrong:
+        yield Violation("policy", name, f"answered by {wrong}, {version} was to answer")
+    short = [rollout.prompt_id for rollout in rollouts if answers is not None and len(rollout.responses) != answers]
+    if short:
+        yield Violation("accounting", name, f"not {answers} answers: {short[:3]}")
+
+
+def _voted(name: str, rollouts: Sequence[Rollout], version: str | None, votes: int) -> Iterator[Violation]:
+    wrong = sorted({str(rollout.judge_version) for rollout in rollouts} - {version})
+    if wrong:
+        yield Violation("policy", name, f"judged by {wrong}, {version} was to judge")
+    short = [
+        rollout.prompt_id
+        for rollout in rollouts
+        if len(rollout.judgments) != len(rollout.responses)
+        or any(len(judgment.votes) != votes for judgment in rollout.judgments)
+    ]
+    if short:
+        yield Violation("accounting", name, f"not {votes} votes on every answer: {short[:3]}")
+
+
+def _rows(store: ArtifactStore, name: str) -> list[dict[str, Any]]:
+    return list(store.read_jsonl(name)) if store.exists(name) else []
+
+
+def _ids(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return [row["prompt_id"] for row in rows]

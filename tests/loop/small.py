@@ -1,0 +1,39 @@
+"""The demo's recipe and data, cut down to what a test can wait for."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from examples.countdown.seed_data import build
+from selfreward.config import Recipe, load_recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMPTS, SAMPLES, HELDOUT, JUDGED, RANKED = 16, 2, 8, 4, 6
+_OVERRIDES = [
+    "loop.iterations=1",
+    f"prompts.per_iteration={PROMPTS}",
+    "judging.max_tokens=32",
+    "eft.judgments=8",
+    "pairs.judge_pairs=0.5",
+    f"evaluation.prompts={HELDOUT}",
+    f"evaluation.samples={SAMPLES}",
+    f"evaluation.judged_prompts={JUDGED}",
+    *(f"{section}.epochs=1" for section in ("baseline_sft", "sft", "dpo")),
+]
+_ROWS = {"ift": 64, "eft": 24, "eft_eval": RANKED, "prompts": 64, "heldout": HELDOUT}
+
+
+def small_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """One DPO round on a few rows of the demo's data, which are written to `folder`."""
+    paths = []
+    for name, rows in build(0).items():
+        # Two answers, the best and the worst, so that some judgments of an untrained judge agree with the ranks.
+        for row in rows if name.startswith("eft") else []:
+            ranked = sorted(row["responses"], key=lambda response: response["rank"])
+            row["responses"] = [ranked[0], ranked[-1]]
+        path = folder / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows[: _ROWS[name]]))
+        paths.append(f"data.{name}={json.dumps(str(path))}")
+    model = json.dumps(str(ROOT / "examples" / "countdown" / "m0"))
+    settings = [f"model={model}", *paths, *_OVERRIDES, *overrides]
+    return load_recipe(ROOT / "recipes" / "countdown.toml", settings, environment={})
