@@ -1,7 +1,7 @@
 """The worker: takes train jobs from the queue one at a time and runs each as a child process.
 
 Delivery is at least once and every effect is idempotent: a published output ends a job at once, a killed job is taken
-up again from its last complete checkpoint. Training never waits for Redis; only taking and finishing a job does.
+up again from its last complete checkpoint. Training never waits for Redis; what comes before and after it does.
 """
 
 import asyncio
@@ -9,7 +9,9 @@ import hashlib
 import logging
 import shutil
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 from redis.exceptions import RedisError
@@ -19,7 +21,7 @@ from selfreward.child import log_tail, start_child, stop_child
 from selfreward.config import explain
 from selfreward.manifest import MANIFEST_NAME
 from selfreward.queue import Work, WorkQueue
-from selfreward.redis_client import RedisClient
+from selfreward.redis_client import RedisClient, outlast, passes
 from selfreward.training import TrainJob, TrainStatus
 from services.trainer import metrics
 from services.trainer.launch import job_command, job_environment
@@ -28,6 +30,7 @@ from services.trainer.settings import TrainerSettings
 
 QUEUE = "train"
 STATUS_PREFIX = "selfreward:train:"
+Reply = TypeVar("Reply")
 _log = logging.getLogger(__name__)
 
 
@@ -47,7 +50,10 @@ class Worker:
         """When the worker last showed that it is alive (`time.monotonic`)."""
 
     async def run(self) -> None:
-        """Work for ever; cancelling stops the child and leaves its job to be claimed."""
+        """Work for ever; cancelling stops the child and leaves its job to be claimed.
+
+        Raises RedisError where waiting is no help: a wrong password, say.
+        """
         opened = False
         while True:
             self.last_turn = time.monotonic()
@@ -58,6 +64,8 @@ class Worker:
                 for work in await self.queue.take(self._name):
                     await self._handle(work)
             except RedisError as error:
+                if not passes(error):
+                    raise
                 opened = False
                 _log.warning("Redis is away: %s", error)
                 await asyncio.sleep(1)
@@ -85,7 +93,7 @@ class Worker:
             uri = f"{self._store.root}/{job.output}"
             await self._succeed(work, job, TrainStatus(id=job.id, state="done", uri=uri, digest=digest))
         elif work.deliveries > self._settings.max_attempts:
-            last = await self.status(job.id)
+            last = await self._outlast(lambda: self.status(job.id), "a status")
             text = f"given up after {self._settings.max_attempts} attempts"
             await self._fail(work, job, f"{text}; {last.error}" if last and last.error else text)
         else:
@@ -121,7 +129,7 @@ class Worker:
                         await self.queue.heartbeat(self._name, work)
                         beaten = time.monotonic()
                     if status is not None and status.state == "running" and status != shown:
-                        await self._put(status)
+                        await self._set(status)
                         shown = status
                 except RedisError as error:
                     _log.warning("training goes on while Redis is away: %s", error)
@@ -133,7 +141,7 @@ class Worker:
 
     async def _succeed(self, work: Work, job: TrainJob, status: TrainStatus) -> None:
         await self._put(status)
-        await self.queue.done(work)
+        await self._outlast(lambda: self.queue.done(work), "a finished job")
         metrics.JOBS.labels(job.method, "done").inc()
         metrics.JOB_SECONDS.labels(job.method).observe(status.seconds)
         _log.info("job done", extra={"job": job.id, "digest": status.digest, "seconds": round(status.seconds, 1)})
@@ -145,13 +153,13 @@ class Worker:
         _log.warning("job will be tried again", extra={"job": job.id, "error": error})
         metrics.JOBS.labels(job.method, "retried").inc()
         await self._put(TrainStatus(id=job.id, state="queued", error=f"attempt {work.deliveries} {error}"))
-        await self.queue.failed(work, error)
+        await self._outlast(lambda: self.queue.failed(work, error), "a failure")
 
     async def _fail(self, work: Work, job: TrainJob | None, error: str) -> None:
         _log.error("job failed", extra={"job": work.key, "error": error})
         metrics.JOBS.labels(job.method if job else "unknown", "failed").inc()
         await self._put(TrainStatus(id=job.id if job else work.key, state="failed", error=error))
-        await self.queue.dead_letter(work, error)
+        await self._outlast(lambda: self.queue.dead_letter(work, error), "a dead letter")
 
     async def status(self, job_id: str) -> TrainStatus | None:
         """The status of a job as others see it."""
@@ -159,8 +167,20 @@ class Worker:
         return TrainStatus.model_validate_json(body) if body else None
 
     async def _put(self, status: TrainStatus) -> None:
+        await self._outlast(lambda: self._set(status), "a status")
+
+    async def _set(self, status: TrainStatus) -> None:
         metrics.show(status)
         await self._redis.set(f"{STATUS_PREFIX}{status.id}", status.model_dump_json())
+
+    async def _outlast(self, call: Callable[[], Awaitable[Reply]], what: str) -> Reply:
+        """Repeat a call while Redis is away or full, as a worker that is alive: what a job has cost is not given up."""
+
+        async def turn() -> Reply:
+            self.last_turn = time.monotonic()
+            return await call()
+
+        return await outlast(turn, what)
 
     def _digest(self, name: str) -> str:
         return hashlib.sha256(self._store.read_bytes(f"{name}/{MANIFEST_NAME}")).hexdigest()
