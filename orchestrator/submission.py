@@ -7,8 +7,9 @@ from pathlib import Path
 
 from orchestrator import plan
 from orchestrator.context import Services
+from orchestrator.quotas import check_recipe, check_runs
 from orchestrator.seed_rows import SeedData, read_seed_data, snapshot
-from orchestrator.state import RunState, create, load, now
+from orchestrator.state import RunState, create, load, load_all, now, stopped_runs
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe, RecipeError
 from selfreward.http import ServiceClient, ServiceError
@@ -22,22 +23,29 @@ class RunExists(RuntimeError):
 async def submit(services: Services, recipe: Recipe, run: str | None) -> tuple[RunState, bool]:
     """The run and whether it is new. The same id and recipe again give the run that exists.
 
-    Raises RecipeError or SeedError naming what is wrong, RunExists, ServiceError when the judge does not answer, and
-    pydantic's ValidationError for a bad id.
+    Raises RecipeError or SeedError naming what is wrong, RunExists, TooManyRuns, ServiceError when the judge does not
+    answer, and pydantic's ValidationError for a bad id.
     """
     name = run or f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
     state = RunState(run=name, recipe=recipe, recipe_hash=recipe.hash, created_at=now())
     known = await load(services.redis, name)
     if known is not None:
         return _same(known, state), False
+    await check_place(services)
     check_model(recipe)
     seed = await asyncio.to_thread(read_seed_data, recipe)
+    check_recipe(recipe, seed, services.settings)
     await _check_rubric(services, recipe)
     await asyncio.to_thread(_keep, services.store, name, seed)
     if not await create(services.redis, state):
         known = await load(services.redis, name)
         return _same(known or state, state), False
     return state, True
+
+
+async def check_place(services: Services) -> None:
+    """Raises TooManyRuns when no further run may be queued or resumed."""
+    check_runs(await load_all(services.redis), await stopped_runs(services.redis), services.settings)
 
 
 def _same(known: RunState, asked: RunState) -> RunState:
