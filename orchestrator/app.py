@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from orchestrator import events, metrics
 from orchestrator.context import Services
+from orchestrator.disk import NoRoom
 from orchestrator.export import export_pairs
 from orchestrator.leader import Leader
 from orchestrator.quotas import RETRY_AFTER_S, TooManyRuns
@@ -214,6 +215,7 @@ def _add_errors(app: FastAPI) -> None:
         RecipeError: (422, "invalid_recipe"),
         SeedError: (422, "invalid_seed_data"),
         RunExists: (409, "run_exists"),
+        NoRoom: (507, "disk_full"),
         TooManyRuns: (429, "too_many_runs"),
         UnknownRun: (404, "unknown_run"),
         FileNotFoundError: (404, "not_found"),

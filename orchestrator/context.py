@@ -63,6 +63,14 @@ class RunContext:
         if self.run in await stopped_runs(self.services.redis):
             raise RunStopped(f"run {self.run} was asked to stop")
 
+    async def block(self, reason: str) -> None:
+        """Note, and tell followers, for what the run waits; an empty reason: for nothing any more. Raises LeaseLost."""
+        if reason == self.state.blocked:
+            return
+        await self.update(blocked=reason)
+        message = f"paused: {reason}" if reason else "the run goes on"
+        await events.emit(self.services.redis, self.run, message=message)
+
     async def progress(self, done: int, total: int, message: str = "", metrics: dict[str, float] | None = None) -> None:
         """Tell followers how far the present phase is."""
         await events.emit(

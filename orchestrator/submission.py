@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestrator import plan
 from orchestrator.context import Services
+from orchestrator.disk import check_room
 from orchestrator.quotas import check_recipe, check_runs
 from orchestrator.seed_rows import SeedData, read_seed_data, snapshot
 from orchestrator.state import RunState, create, load, load_all, now, stopped_runs
@@ -23,8 +24,8 @@ class RunExists(RuntimeError):
 async def submit(services: Services, recipe: Recipe, run: str | None) -> tuple[RunState, bool]:
     """The run and whether it is new. The same id and recipe again give the run that exists.
 
-    Raises RecipeError or SeedError naming what is wrong, RunExists, TooManyRuns, ServiceError when the judge does not
-    answer, and pydantic's ValidationError for a bad id.
+    Raises RecipeError or SeedError naming what is wrong, RunExists, TooManyRuns, NoRoom, ServiceError when the judge
+    does not answer, and pydantic's ValidationError for a bad id.
     """
     name = run or f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
     state = RunState(run=name, recipe=recipe, recipe_hash=recipe.hash, created_at=now())
@@ -32,6 +33,7 @@ async def submit(services: Services, recipe: Recipe, run: str | None) -> tuple[R
     if known is not None:
         return _same(known, state), False
     await check_place(services)
+    check_room(services)
     check_model(recipe)
     seed = await asyncio.to_thread(read_seed_data, recipe)
     check_recipe(recipe, seed, services.settings)

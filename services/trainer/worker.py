@@ -7,6 +7,7 @@ up again from its last complete checkpoint. Training never waits for Redis; what
 import asyncio
 import hashlib
 import logging
+import os
 import shutil
 import time
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,7 @@ from redis.exceptions import RedisError
 from selfreward.artifacts import ArtifactStore
 from selfreward.child import log_tail, start_child, stop_child
 from selfreward.config import explain
+from selfreward.disk import free_bytes, shortage
 from selfreward.manifest import MANIFEST_NAME
 from selfreward.queue import Work, WorkQueue
 from selfreward.redis_client import RedisClient, outlast, passes
@@ -30,6 +32,7 @@ from services.trainer.settings import TrainerSettings
 
 QUEUE = "train"
 STATUS_PREFIX = "selfreward:train:"
+_TRY_AGAIN_S = 600.0
 Reply = TypeVar("Reply")
 _log = logging.getLogger(__name__)
 
@@ -48,6 +51,7 @@ class Worker:
         )
         self.last_turn = time.monotonic()
         """When the worker last showed that it is alive (`time.monotonic`)."""
+        self._beaten = float("-inf")
 
     async def run(self) -> None:
         """Work for ever; cancelling stops the child and leaves its job to be claimed.
@@ -100,34 +104,67 @@ class Worker:
             await self._train(work, job)
 
     async def _train(self, work: Work, job: TrainJob) -> None:
+        """Run the job as a child, in this same attempt again for as long as the disk runs full under it."""
         folder = self._settings.job_folder(job.id).resolve()
-        spec = await asyncio.to_thread(_prepare, folder, job)
-        _log.info("job started", extra={"job": job.id, "method": job.method, "attempt": work.deliveries})
-        await self._put(TrainStatus(id=job.id, state="running"))
         log = folder / "job.log"
-        code = await self._run_child(work, job_command(job, spec), log, folder / PROGRESS_NAME)
-        status = read_progress(folder / PROGRESS_NAME)
-        if status is not None and status.state == "done":
-            await self._succeed(work, job, status)
-        elif status is not None and status.state == "failed":
-            await self._fail(work, job, status.error or "refused")
-        else:
-            await self._retry(work, job, f"ended with status {code}; its log ends:\n{log_tail(log)}")
+        problem = self._shortage()
+        while True:
+            if problem:
+                await self._room(work, job, problem)
+            spec = await asyncio.to_thread(_prepare, folder, job)
+            _log.info("job started", extra={"job": job.id, "method": job.method, "attempt": work.deliveries})
+            await self._put(TrainStatus(id=job.id, state="running"))
+            code = await self._run_child(work, job_command(job, spec), log, folder / PROGRESS_NAME)
+            status = read_progress(folder / PROGRESS_NAME)
+            if status is not None and status.state == "done":
+                return await self._succeed(work, job, status)
+            if status is not None and status.state == "failed":
+                return await self._fail(work, job, status.error or "refused")
+            problem = self._shortage()
+            if code == os.EX_IOERR:
+                problem = problem or f"disk: {job.id} found no space left at {self._folders()}; free some"
+            if not problem:
+                return await self._retry(work, job, f"ended with status {code}; its log ends:\n{log_tail(log)}")
+
+    async def _room(self, work: Work, job: TrainJob, problem: str) -> None:
+        """Keep the job in hand until its disk has room, and more than it has now."""
+        _log.warning("job waits for room on the disk", extra={"job": job.id, "problem": problem})
+        await self._put(TrainStatus(id=job.id, state="waiting", error=problem))
+        free, deadline = self._free(), time.monotonic() + _TRY_AGAIN_S
+        while self._shortage() or (self._free() <= free and time.monotonic() < deadline):
+            self.last_turn = time.monotonic()
+            await self._beat(work)
+            await asyncio.sleep(self._settings.poll_seconds)
+
+    def _shortage(self) -> str | None:
+        return shortage(self._folders(), self._settings.min_free_disk)
+
+    def _free(self) -> int:
+        return sum(free_bytes(folder) for folder in self._folders())
+
+    def _folders(self) -> list[Path]:
+        return [self._settings.work_dir, *([Path(self._store.root)] if self._store.local else [])]
+
+    async def _beat(self, work: Work) -> None:
+        """Keep a job claimed; Redis hears of it three times in the claim time."""
+        if time.monotonic() - self._beaten < self._settings.claim_after_seconds / 3:
+            return
+        try:
+            await self.queue.heartbeat(self._name, work)
+            self._beaten = time.monotonic()
+        except RedisError as error:
+            _log.warning("the job goes on while Redis is away: %s", error)
 
     async def _run_child(self, work: Work, command: list[str], log: Path, progress: Path) -> int:
         """Run the child to its end, passing on its progress and keeping the job claimed; returns its exit status."""
         child = start_child(command, log, job_environment())
-        beat_every = self._settings.claim_after_seconds / 3
-        beaten = 0.0
         shown: TrainStatus | None = None
         try:
             while child.poll() is None:
                 self.last_turn = time.monotonic()
                 status = read_progress(progress)
+                await self._beat(work)
                 try:
-                    if self.last_turn - beaten >= beat_every:
-                        await self.queue.heartbeat(self._name, work)
-                        beaten = time.monotonic()
                     if status is not None and status.state == "running" and status != shown:
                         await self._set(status)
                         shown = status
@@ -140,6 +177,9 @@ class Worker:
         return child.returncode
 
     async def _succeed(self, work: Work, job: TrainJob, status: TrainStatus) -> None:
+        # A job that died between publishing and this leaves its checkpoints, which nothing needs any more.
+        checkpoints = self._settings.job_folder(job.id) / "checkpoints"
+        await asyncio.to_thread(shutil.rmtree, checkpoints, ignore_errors=True)
         await self._put(status)
         await self._outlast(lambda: self.queue.done(work), "a finished job")
         metrics.JOBS.labels(job.method, "done").inc()

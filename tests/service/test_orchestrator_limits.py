@@ -51,6 +51,19 @@ def test_a_recipe_beyond_a_quota_is_refused_before_any_work(
     assert not Path(store_root, "runs").exists()
 
 
+def test_a_run_is_not_taken_in_when_its_data_would_fill_the_disk(
+    redis_url: str, store_root: str, recipe: Recipe
+) -> None:
+    more_than_any = 1 << 40
+    with (
+        orchestrator(redis_url, store_root, min_free_disk=more_than_any) as url,
+        OrchestratorClient(url, KEY) as client,
+    ):
+        with pytest.raises(ServiceError, match=rf"HTTP 507: disk: \d+ MiB free below {more_than_any} at {store_root}"):
+            client.start(recipe, "one")
+        assert client.runs() == []
+
+
 def test_so_many_runs_wait_and_no_more_until_one_has_ended(redis_url: str, store_root: str, recipe: Recipe) -> None:
     with orchestrator(redis_url, store_root, max_unfinished_runs=2) as url, OrchestratorClient(url, KEY) as client:
         for run in ("one", "two"):

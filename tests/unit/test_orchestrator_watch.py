@@ -88,12 +88,15 @@ async def at_the_last_watch(redis: RedisClient, asked: Recipe) -> RunState:
     return state
 
 
-def on_run(redis_url: str, store_root: str, asked: Recipe, check: Check) -> None:
+def on_run(redis_url: str, store_root: str, asked: Recipe, check: Check, **options: Any) -> None:
+    """Have `check` look at the run; `options` are settings of the orchestrator."""
+
     async def main(url: str) -> None:
         async with connect(redis_url) as redis, ServiceClient(url) as service:
             store = ArtifactStore(store_root)
             artifacts(store)
-            settings = OrchestratorSettings(redis_url=redis_url, generator_url=url, poll_s=0.02, reload_timeout_s=5)
+            chosen = {"redis_url": redis_url, "generator_url": url, "poll_s": 0.02, "reload_timeout_s": 5, **options}
+            settings = OrchestratorSettings.model_validate(chosen)
             services = Services(settings, redis, store, GeneratorClient(service), service)
             lease = await acquire(redis, "a", 60)
             assert lease is not None

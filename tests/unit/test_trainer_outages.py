@@ -20,6 +20,11 @@ from services.trainer.worker import QUEUE, Worker
 def finished_job(store: ArtifactStore) -> TrainJob:
     """A job whose output is published already."""
     store.publish("out", lambda _: None, lambda _: WeightsManifest(files={}, lineage=Lineage(stage="M0")))
+    return train_job()
+
+
+def train_job() -> TrainJob:
+    """A job that publishes a folder which is not there."""
     values = {"id": "a", "run": "r", "stage": "M0", "method": "publish", "init_from": "m", "output": "out"}
     return TrainJob.model_validate({**values, "canary": [Message(role="user", content="hello")]})
 
