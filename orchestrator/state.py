@@ -32,12 +32,16 @@ ENDED = ("done", "failed", "stopped", "paused", "rolled_back")
 
 
 class ModelRecord(Contract):
-    """A model that the run has published: its stage name, public version, artifact and manifest digest."""
+    """A model that the run has published: its stage name, public version, artifact and manifest digest.
+
+    `removed`: its weights are no longer there, by the recipe's `[retention]`; its manifest is.
+    """
 
     name: str
     policy_version: str
     artifact: str
     digest: str
+    removed: bool = False
 
 
 class Transition(Contract):

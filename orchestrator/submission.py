@@ -14,6 +14,7 @@ from orchestrator.state import RunState, create, load, load_all, now, stopped_ru
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe, RecipeError
 from selfreward.http import ServiceClient, ServiceError
+from selfreward.manifest import REMOVED_NAME, removed_text
 from selfreward.settings import key_of
 
 
@@ -68,6 +69,8 @@ def check_model(recipe: Recipe) -> None:
             f"model = {recipe.model!r} is not a folder (working directory {Path.cwd()}): give a checkpoint folder in "
             "Hugging Face layout, for example one that `hf download` made"
         )
+    if (folder / REMOVED_NAME).exists():
+        raise RecipeError(f"model: {removed_text(recipe.model, (folder / REMOVED_NAME).read_bytes())}")
     if missing or not any(folder.glob("*.safetensors")):
         lacking = ", ".join([*missing, *([] if any(folder.glob("*.safetensors")) else ["*.safetensors"])])
         raise RecipeError(f"model = {recipe.model!r} has no {lacking}: give a complete checkpoint folder")

@@ -1,5 +1,6 @@
 """The artifact store: nothing half-written is ever read, nothing leaves its root."""
 
+import hashlib
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -109,3 +110,24 @@ def test_jsonl_round_trips(store: ArtifactStore) -> None:
     assert list(store.read_jsonl("x/rows.jsonl")) == rows
     store.write_json("x/one.json", {"k": [1, 2]})
     assert store.read_json("x/one.json") == {"k": [1, 2]}
+
+
+def test_removed_weights_leave_their_manifest_and_a_clear_error(store: ArtifactStore) -> None:
+    _, digest = store.publish("w", fill, describe)
+    size = store.remove_weights("w", "to make room")
+    assert size == len(b"weights") + len("{}")
+    assert store.remove_weights("w", "to make room") == 0
+    with pytest.raises(InvalidArtifact, match=r"^w: its weights were removed \(to make room\), only the manifest"):
+        store.fetch("w")
+    with pytest.raises(InvalidArtifact, match="were removed"):
+        store.publish("w", fill, describe)
+    assert hashlib.sha256(store.read_bytes(f"w/{MANIFEST_NAME}")).hexdigest() == digest
+    assert not store.exists("w/model.safetensors")
+
+
+def test_a_reader_in_the_folder_itself_is_told_of_the_removal(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    store.publish("w", fill, describe)
+    store.remove_weights("w", "to make room")
+    with pytest.raises(InvalidArtifact, match="were removed"):
+        verify_folder(tmp_path / "w")

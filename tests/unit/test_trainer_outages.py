@@ -33,9 +33,12 @@ def test_a_job_that_is_done_waits_for_redis_in_the_hand_of_its_worker(redis_url:
     async def main() -> None:
         store = ArtifactStore(str(tmp_path))
         async with connect(redis_url) as redis:
-            worker = Worker(redis, store, TrainerSettings(claim_after_seconds=60, consumer="one"))
+            settings = TrainerSettings(claim_after_seconds=60, consumer="one", work_dir=tmp_path / "work")
+            worker = Worker(redis, store, settings)
             queue = WorkQueue(redis, QUEUE)
             job = finished_job(store)
+            checkpoints = settings.job_folder(job.id) / "checkpoints"
+            (checkpoints / "checkpoint-1").mkdir(parents=True)
             working = asyncio.create_task(worker.run())
             try:
                 await asyncio.sleep(0.5)
@@ -54,6 +57,7 @@ def test_a_job_that_is_done_waits_for_redis_in_the_hand_of_its_worker(redis_url:
             status = await worker.status("a")
             assert isinstance(status, TrainStatus)
             assert status.state == "done"
+            assert not checkpoints.exists()
             working.cancel()
             with suppress(asyncio.CancelledError):
                 await working
