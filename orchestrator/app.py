@@ -31,6 +31,7 @@ from selfreward.background import end, for_ever
 from selfreward.body_limit import BodyLimit
 from selfreward.config import RecipeError, explain, parse_recipe
 from selfreward.contracts import Contract
+from selfreward.disk import is_full
 from selfreward.generator_client import GeneratorClient
 from selfreward.http import ServiceClient, ServiceError
 from selfreward.judge_client import AsyncJudgeClient
@@ -233,6 +234,12 @@ def _add_errors(app: FastAPI) -> None:
 
     for known in statuses:
         app.add_exception_handler(known, answer)
+
+    @app.exception_handler(OSError)
+    async def disk_full(_: Request, error: OSError) -> JSONResponse:
+        if not is_full(error):
+            raise error
+        return _error(507, f"disk: {error}; free some", "disk_full")
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator import events
+from orchestrator import events, metrics
 from orchestrator.lease import Lease
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.state import RunState, save, stopped_runs
@@ -68,6 +68,7 @@ class RunContext:
         if reason == self.state.blocked:
             return
         await self.update(blocked=reason)
+        metrics.BLOCKED.set(bool(reason))
         message = f"paused: {reason}" if reason else "the run goes on"
         await events.emit(self.services.redis, self.run, message=message)
 

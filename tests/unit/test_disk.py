@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 from safetensors.numpy import save_file
 
 from orchestrator.context import RunContext
@@ -108,11 +109,13 @@ def test_a_run_pauses_on_a_full_disk_and_goes_on_by_itself(redis_url: str, disk:
         filler = fill(disk)
         running = asyncio.create_task(ended(context))
         paused = await shown(context, "paused")
+        assert REGISTRY.get_sample_value("selfreward_orchestrator_blocked") == 1
         assert public(paused, set())["message"].startswith(said)
         assert not running.done()
         filler.unlink()
         state = await asyncio.wait_for(running, 10)
         assert (state.state, state.blocked) == ("done", "")
+        assert REGISTRY.get_sample_value("selfreward_orchestrator_blocked") == 0
         assert context.services.store.read_json("runs/one/run.json")["journal"]
         told = [event for event in await messages(context) if event["message"].startswith(f"paused: {said}")]
         assert told
