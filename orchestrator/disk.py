@@ -39,8 +39,7 @@ async def with_room(context: RunContext, work: Callable[[], Awaitable[None]]) ->
         except OSError as error:
             if not is_full(error):
                 raise
-            await context.block(f"disk: {error}; free some")
-            await _change(context)
+            await _change(context, f"disk: {error}; free some")
         else:
             return
 
@@ -55,10 +54,11 @@ async def _room(context: RunContext) -> None:
     await context.block("")
 
 
-async def _change(context: RunContext) -> None:
+async def _change(context: RunContext, problem: str) -> None:
     """Return when more is free than now. What was freed may not be visible here, so not later than in half a minute."""
     folders = local_folders(context.services)
     free, deadline = sum(map(free_bytes, folders)), time.monotonic() + _TRY_AGAIN_S
+    await context.block(problem)
     while sum(map(free_bytes, folders)) <= free and time.monotonic() < deadline:
         await context.check()
         await asyncio.sleep(context.services.settings.poll_s)

@@ -57,6 +57,7 @@ async def _weights(context: RunContext) -> str:
     await context.update(models=[_marked(model, model in going) for model in models])
     store, freed = context.services.store, 0
     for model in going:
+        await context.lease.check()
         reason = f"retention.keep_checkpoints = {context.recipe.retention.keep_checkpoints} of run {context.run}"
         freed += await asyncio.to_thread(store.remove_weights, model.artifact, reason)
     gone = [model.name for model in context.state.models if model.removed]
@@ -88,6 +89,7 @@ async def _rollouts(context: RunContext, keep: int) -> str:
     made = [stage for stage in plan.stages(context.recipe) if context.state.finished(stage, "rollouts")]
     gone = made[:-keep]
     for stage in gone:
+        await context.lease.check()
         await asyncio.to_thread(store.delete, f"runs/{run}/rollouts/{stage}.jsonl")
     await _note(context, "rollouts", gone)
     return f"rollouts removed of {', '.join(gone) or 'no stage'}"

@@ -25,7 +25,7 @@ from selfreward.manifest import InvalidArtifact, Lineage, verify_folder
 from selfreward.telemetry import configure_logging
 from selfreward.training import DpoHyper, SftHyper, TrainJob
 from services.trainer.arguments import batch_shape, weights_dtype
-from services.trainer.checkpoints import Reporter, last_checkpoint
+from services.trainer.checkpoints import Reporter, drop_incomplete, last_checkpoint
 from services.trainer.checks import check_weights_present, check_world_size, load_tokenizer
 from services.trainer.data import dpo_rows, sft_rows
 from services.trainer.dpo import dpo_trainer
@@ -88,6 +88,8 @@ def run(job: TrainJob, store: ArtifactStore, folder: Path, progress: Progress) -
     tokenizer = load_tokenizer(parent, job.canary)
     if job.method == "publish":
         return publish_folder(store, job.output, parent, tokenizer, job.canary, lineage)
+    # Other processes of this job may do so too: none of them trains before all have come this far.
+    drop_incomplete(checkpoints)
     trainer = build_trainer(job, store, parent, tokenizer, checkpoints, progress)
     resumed = last_checkpoint(checkpoints)
     start = {"checkpoint": resumed.name if resumed else None, "world_size": job.world_size}

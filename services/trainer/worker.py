@@ -129,8 +129,8 @@ class Worker:
     async def _room(self, work: Work, job: TrainJob, problem: str) -> None:
         """Keep the job in hand until its disk has room, and more than it has now."""
         _log.warning("job waits for room on the disk", extra={"job": job.id, "problem": problem})
-        await self._put(TrainStatus(id=job.id, state="waiting", error=problem))
         free, deadline = self._free(), time.monotonic() + _TRY_AGAIN_S
+        await self._put(TrainStatus(id=job.id, state="waiting", error=problem))
         while self._shortage() or (self._free() <= free and time.monotonic() < deadline):
             self.last_turn = time.monotonic()
             await self._beat(work)

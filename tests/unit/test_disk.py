@@ -3,6 +3,7 @@
 import asyncio
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from selfreward.disk import free_bytes, is_full, shortage
 from selfreward.manifest import Lineage, WeightsManifest
 from selfreward.queue import WorkQueue
 from selfreward.redis_client import connect
+from selfreward.training import TrainStatus
+from services.trainer import worker as worker_module
 from services.trainer.settings import TrainerSettings
 from services.trainer.worker import QUEUE, Worker
 from tests.unit.test_orchestrator_watch import ended, messages, on_run, recipe
@@ -137,6 +140,53 @@ def test_a_run_that_waits_for_room_can_be_stopped(redis_url: str, disk: Path) ->
     on_run(redis_url, str(disk), recipe(), check, min_free_disk=1)
 
 
+CHILD = """
+import json, os, pathlib, sys
+folder = pathlib.Path(sys.argv[1]).parent
+try:
+    (folder / "checkpoint").write_bytes(b"x" * (3 << 20))
+except OSError:
+    (folder / "checkpoint").unlink()
+    sys.exit(os.EX_IOERR)
+done = {"id": "a", "state": "done", "digest": "d"}
+(folder / "progress.json").write_text(json.dumps(done))
+"""
+
+
+def test_a_job_that_finds_the_disk_full_goes_on_in_the_same_attempt(
+    redis_url: str, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child writes 3 MiB in the place of a training process, which writes checkpoints."""
+
+    async def main() -> None:
+        async with connect(redis_url) as redis:
+            settings = TrainerSettings(
+                work_dir=disk / "work", min_free_disk=1, poll_seconds=0.02, consumer="one", max_attempts=1
+            )
+            worker, queue, job = Worker(redis, ArtifactStore(str(disk)), settings), WorkQueue(redis, QUEUE), train_job()
+            filler = disk / "filler"
+            filler.write_bytes(b"x" * (2 << 20))
+            await queue.put(job.id, job.model_dump(mode="json"))
+            working = asyncio.create_task(worker.run())
+            status = await became(worker, job.id, "waiting")
+            assert str(status.error).startswith("disk: a found no space left at ")
+            filler.unlink()
+            assert (await became(worker, job.id, "done")).digest == "d"
+            working.cancel()
+            await asyncio.wait([working])
+
+    monkeypatch.setattr(worker_module, "job_command", lambda _, spec: [sys.executable, "-c", CHILD, str(spec)])
+    asyncio.run(main())
+
+
+async def became(worker: Worker, job_id: str, state: str) -> TrainStatus:
+    """The status of a job once it has this state."""
+    async with asyncio.timeout(20):
+        while (status := await worker.status(job_id)) is None or status.state != state:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return status
+
+
 def test_a_training_job_waits_for_room_in_the_hand_of_its_worker(redis_url: str, disk: Path) -> None:
     async def main() -> None:
         async with connect(redis_url) as redis:
@@ -145,10 +195,7 @@ def test_a_training_job_waits_for_room_in_the_hand_of_its_worker(redis_url: str,
             worker, queue, job = Worker(redis, store, settings), WorkQueue(redis, QUEUE), train_job()
             await queue.put(job.id, job.model_dump(mode="json"))
             working = asyncio.create_task(worker.run())
-            async with asyncio.timeout(10):
-                while (status := await worker.status(job.id)) is None:  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)
-            assert status.state == "waiting"
+            status = await became(worker, job.id, "waiting")
             assert str(status.error).startswith(f"disk: 4 MiB free below 5 at {disk / 'work'}; free some or lower")
             assert not (disk / "work").exists()
             working.cancel()
