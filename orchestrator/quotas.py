@@ -1,10 +1,13 @@
 """What a submission may ask for at most, from the recipe and its seed data alone: before any work starts."""
 
+from pathlib import Path
+
 from orchestrator import plan
 from orchestrator.seed_rows import SeedData
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.state import RunState
 from selfreward.config import Recipe, RecipeError
+from selfreward.disk import MIB
 
 RETRY_AFTER_S = 60
 
@@ -36,6 +39,18 @@ def tokens_asked(recipe: Recipe, eft_answers: int, eval_answers: int) -> int:
     if recipe.prompts.source == "self_instruct" and recipe.loop.iterations:
         total += recipe.prompts.self_instruct.max_requests * recipe.prompts.self_instruct.max_tokens
     return total
+
+
+def check_seed_files(recipe: Recipe, settings: OrchestratorSettings) -> None:
+    """Raises RecipeError for a seed file that is too long to be read. Files that are missing are `read_seed_data`'s."""
+    for name in type(recipe.data).model_fields:
+        given = getattr(recipe.data, name)
+        size = Path(given).stat().st_size if given and Path(given).is_file() else 0
+        if size > settings.max_seed_mib * MIB:
+            raise RecipeError(
+                f"data.{name} = {given!r} has {size / MIB:.1f} MiB, a seed file may have {settings.max_seed_mib}: give "
+                "fewer rows, or raise SELFREWARD_MAX_SEED_MIB"
+            )
 
 
 def check_recipe(recipe: Recipe, seed: SeedData, settings: OrchestratorSettings) -> None:

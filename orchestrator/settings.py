@@ -36,5 +36,7 @@ class OrchestratorSettings(Settings):
     """Prompts that all rounds of one run may answer; a recipe that asks for more is answered 422."""
     max_run_tokens: int = Field(default=10_000_000_000, ge=1)
     """Tokens that one run may generate by its recipe, judgments included; beyond it, 422."""
+    max_seed_mib: int = Field(default=256, ge=1)
+    """Longest seed file that a recipe may name, in MiB; they are read into memory."""
     min_free_disk: int = Field(default=256, ge=0)
     """MiB that have to be free at a local artifact store; below that, runs pause until there is room again."""

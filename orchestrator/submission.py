@@ -8,7 +8,7 @@ from pathlib import Path
 from orchestrator import plan
 from orchestrator.context import Services
 from orchestrator.disk import check_room
-from orchestrator.quotas import check_recipe, check_runs
+from orchestrator.quotas import check_recipe, check_runs, check_seed_files
 from orchestrator.seed_rows import SeedData, read_seed_data, snapshot
 from orchestrator.state import RunState, create, load, load_all, now, stopped_runs
 from selfreward.artifacts import ArtifactStore
@@ -36,6 +36,7 @@ async def submit(services: Services, recipe: Recipe, run: str | None) -> tuple[R
     await check_place(services)
     check_room(services)
     check_model(recipe)
+    await asyncio.to_thread(check_seed_files, recipe, services.settings)
     seed = await asyncio.to_thread(read_seed_data, recipe)
     check_recipe(recipe, seed, services.settings)
     await _check_rubric(services, recipe)

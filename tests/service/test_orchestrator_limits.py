@@ -51,6 +51,21 @@ def test_a_recipe_beyond_a_quota_is_refused_before_any_work(
     assert not Path(store_root, "runs").exists()
 
 
+def test_a_seed_file_that_is_too_long_is_not_read(
+    redis_url: str, store_root: str, recipe: Recipe, tmp_path: Path
+) -> None:
+    long = tmp_path / "long.jsonl"
+    with long.open("wb") as stream:
+        stream.truncate((1 << 20) + 1)
+    with orchestrator(redis_url, store_root, max_seed_mib=1) as url, OrchestratorClient(url, KEY) as client:
+        data = recipe.data.model_copy(update={"prompts": str(long)})
+        with pytest.raises(
+            ServiceError, match=f"HTTP 422: data.prompts = '{long}' has 1.0 MiB, a seed file may have 1"
+        ):
+            client.start(recipe.model_copy(update={"data": data}), "one")
+        assert client.runs() == []
+
+
 def test_a_run_is_not_taken_in_when_its_data_would_fill_the_disk(
     redis_url: str, store_root: str, recipe: Recipe
 ) -> None:
