@@ -128,6 +128,17 @@ def test_a_run_pauses_on_a_full_disk_and_goes_on_by_itself(redis_url: str, disk:
     on_run(redis_url, str(disk), recipe(), check, min_free_disk=least)
 
 
+def test_a_run_pauses_while_less_is_free_than_the_setting_asks_for(redis_url: str, store_root: str) -> None:
+    async def check(context: RunContext) -> None:
+        running = asyncio.create_task(ended(context))
+        paused = await shown(context, "paused")
+        assert f"free below {1 << 40} at {store_root}; free some or lower min_free_disk" in paused.blocked
+        context.services.settings.min_free_disk = 0
+        assert (await asyncio.wait_for(running, 10)).state == "done"
+
+    on_run(redis_url, store_root, recipe(), check, min_free_disk=1 << 40)
+
+
 def test_a_run_that_waits_for_room_can_be_stopped(redis_url: str, disk: Path) -> None:
     async def check(context: RunContext) -> None:
         fill(disk)
