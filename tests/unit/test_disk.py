@@ -160,7 +160,8 @@ except OSError:
     (folder / "checkpoint").unlink()
     sys.exit(os.EX_IOERR)
 done = {"id": "a", "state": "done", "digest": "d"}
-(folder / "progress.json").write_text(json.dumps(done))
+(folder / "progress.tmp").write_text(json.dumps(done))
+(folder / "progress.tmp").rename(folder / "progress.json")
 """
 
 
@@ -192,7 +193,7 @@ def test_a_job_that_finds_the_disk_full_goes_on_in_the_same_attempt(
 
 async def became(worker: Worker, job_id: str, state: str) -> TrainStatus:
     """The status of a job once it has this state."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (status := await worker.status(job_id)) is None or status.state != state:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     return status
