@@ -120,6 +120,17 @@ class EvaluationPlan(Contract):
     bootstrap: int = Field(default=1000, ge=100)
 
 
+class Retention(Contract):
+    """What of a run is deleted as it goes on (docs/limits.md); by default nothing is.
+
+    `keep_checkpoints`: weights of that many newest models, beside those that are still needed. `keep_rollouts`: answers
+    and judgments of that many newest rounds. Manifests, pairs, evaluation and the report are always kept.
+    """
+
+    keep_checkpoints: int | None = Field(default=None, ge=1)
+    keep_rollouts: int | None = Field(default=None, ge=1)
+
+
 class Trainer(Contract):
     """Training resources."""
 
@@ -147,6 +158,7 @@ class Recipe(Contract):
     trainer: Trainer = Trainer()
     evaluation: EvaluationPlan = EvaluationPlan()
     watchdogs: Watchdogs = Watchdogs()
+    retention: Retention = Retention()
 
     @model_validator(mode="after")
     def _data_for_what_is_asked(self) -> Self:

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from selfreward.announcements import Announced
 from selfreward.artifacts import ArtifactStore
+from selfreward.body_limit import BodyLimit
 from selfreward.generator_client import VERSION_HEADER
 from selfreward.live_keys import LiveKeyring
 from selfreward.redis_client import connect
@@ -67,6 +68,7 @@ def create_app(settings: GeneratorSettings) -> FastAPI:
 
     app = FastAPI(title="selfreward generator", lifespan=lifespan)
     app.state.replica = replica
+    app.add_middleware(BodyLimit, most=settings.max_body_bytes, setting="SELFREWARD_MAX_BODY_BYTES")
     app.add_middleware(Boundary, keyring=keyring)
     _add_proxied(app, proxy)
     _add_models(app, replica)

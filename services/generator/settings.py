@@ -57,6 +57,7 @@ class GeneratorSettings(Settings):
     request_seconds: float = Field(default=900, gt=0)
     """Longest silence of the engine in an answer."""
     max_body_bytes: int = Field(default=4 << 20, ge=1024)
+    """Longest body of a request; a longer one is answered 413."""
     max_sequences: int = Field(default=256, ge=1)
     """Most sequences that one request may ask for: prompts times `n`."""
     retries: int = Field(default=3, ge=0)

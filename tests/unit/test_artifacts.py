@@ -1,5 +1,6 @@
 """The artifact store: nothing half-written is ever read, nothing leaves its root."""
 
+import hashlib
 import stat
 import subprocess
 import sys
@@ -159,3 +160,24 @@ def test_links_cannot_leave_the_root(tmp_path: Path) -> None:
     assert [path.name for path in outside.iterdir()] == ["secret.json"]
     store.write_bytes("runs/in/own", b"1")
     assert store.read_bytes("runs/own") == b"1"
+
+
+def test_removed_weights_leave_their_manifest_and_a_clear_error(store: ArtifactStore) -> None:
+    _, digest = store.publish("w", fill, describe)
+    size = store.remove_weights("w", "to make room")
+    assert size == len(b"weights") + len("{}")
+    assert store.remove_weights("w", "to make room") == 0
+    with pytest.raises(InvalidArtifact, match=r"^w: its weights were removed \(to make room\), only the manifest"):
+        store.fetch("w")
+    with pytest.raises(InvalidArtifact, match="were removed"):
+        store.publish("w", fill, describe)
+    assert hashlib.sha256(store.read_bytes(f"w/{MANIFEST_NAME}")).hexdigest() == digest
+    assert not store.exists("w/model.safetensors")
+
+
+def test_a_reader_in_the_folder_itself_is_told_of_the_removal(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    store.publish("w", fill, describe)
+    store.remove_weights("w", "to make room")
+    with pytest.raises(InvalidArtifact, match="were removed"):
+        verify_folder(tmp_path / "w")
