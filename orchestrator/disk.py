@@ -27,13 +27,15 @@ def check_room(services: Services) -> None:
         raise NoRoom(problem)
 
 
-async def with_room(context: RunContext, work: Callable[[], Awaitable[None]]) -> None:
+async def with_room(context: RunContext, work: Callable[[], Awaitable[None]], ahead: bool = True) -> None:
     """Do idempotent `work` when there is room; again, once room was made, if it found the disk full after all.
 
-    Meanwhile the run is shown as paused, and why. Raises RunStopped when it is stopped while it waits.
+    Without `ahead` it is begun in any case: it writes next to nothing, or makes room itself. While the run waits it is
+    shown as paused, with the reason. Raises RunStopped when it is stopped meanwhile.
     """
     while True:
-        await _room(context)
+        if ahead:
+            await _room(context)
         try:
             await work()
         except OSError as error:
@@ -41,6 +43,7 @@ async def with_room(context: RunContext, work: Callable[[], Awaitable[None]]) ->
                 raise
             await _change(context, f"disk: {error}; free some")
         else:
+            await context.block("")
             return
 
 

@@ -59,7 +59,7 @@ async def advance(context: RunContext) -> None:
                 else:
                     await context.check()
                     await _perform(context, stage, phase)
-            await with_room(context, functools.partial(_write_iteration, context, stage))
+            await with_room(context, functools.partial(_write_iteration, context, stage), ahead=False)
     except RunStopped:
         await _end(context, "stopped", "stopped on request; `resume` continues it")
     except watch.RunHalted as halted:
@@ -85,12 +85,12 @@ async def _perform(context: RunContext, stage: str, phase: str) -> None:
     begun = context.state.phase_started_at if (context.state.stage, context.state.phase) == (stage, phase) else None
     started = begun or now()
     await context.update(stage=stage, phase=phase, phase_started_at=started)
-    await with_room(context, lambda: PHASES[phase](context))
+    await with_room(context, lambda: PHASES[phase](context), ahead=phase != "retain")
     seconds = round(seconds_since(started), 3)
     entry = Transition(stage=stage, phase=phase, seconds=seconds, finished_at=now())
     await context.update(journal=[*context.state.journal, entry])
     await phases.forget_results(context, stage, phase)
-    await with_room(context, lambda: write_record(context))
+    await with_room(context, lambda: write_record(context), ahead=False)
     metrics.PHASE_SECONDS.labels(phase).observe(seconds)
     _log.info("phase done", extra={"run": context.run, "stage": stage, "phase": phase, "seconds": seconds})
 

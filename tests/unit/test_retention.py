@@ -10,7 +10,7 @@ from evaluation.__main__ import write_report
 from orchestrator import plan
 from orchestrator.context import RunContext
 from orchestrator.retention import needed
-from orchestrator.state import RunState, create, now
+from orchestrator.state import RunState, Transition, create, now
 from orchestrator.submission import check_model
 from orchestrator.watch import best_judge
 from selfreward.announcements import announce
@@ -116,6 +116,18 @@ def test_a_crash_on_the_way_ends_in_the_same_place(
         assert store.read_json("runs/one/retention.json") == {"weights": ["SFT"]}
 
     on_run(redis_url, store_root, recipe({"keep_checkpoints": 1}), check)
+
+
+def test_a_disk_without_room_does_not_keep_a_run_from_making_some(redis_url: str, store_root: str) -> None:
+    async def check(context: RunContext) -> None:
+        publish(context.services.store)
+        watched = Transition(stage="M2", phase="watch_model", seconds=0, finished_at=now())
+        await context.update(journal=[*context.state.journal, watched])
+        state = await asyncio.wait_for(ended(context), 20)
+        assert state.state == "done"
+        assert there(context.services.store) == ["M0", "M1", "M2"]
+
+    on_run(redis_url, store_root, recipe({"keep_checkpoints": 1}), check, min_free_disk=1 << 40)
 
 
 def test_a_run_cannot_start_from_weights_that_are_gone(store_root: str) -> None:
