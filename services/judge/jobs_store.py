@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 
 from selfreward.contracts import JudgeItem, JudgeRequest, JudgeResponse
-from selfreward.judge_jobs import MOST_LISTED, Job, JobResult, JobState
+from selfreward.judge_jobs import ENDED, MOST_LISTED, Job, JobResult, JobState
 from selfreward.queue import PREFIX, WorkQueue
 from selfreward.redis_client import RedisClient
 
@@ -23,7 +23,6 @@ CHUNK = 32
 """Items that are judged together: little is lost when a judge dies, and little is in the way of other callers."""
 AHEAD = 32
 """Chunks of a job that are queued or in hand: what its judges can work on at once, and what other jobs wait for."""
-ENDED: tuple[JobState, ...] = ("done", "cancelled", "failed")
 _ITEMS = TypeAdapter(list[JudgeItem])
 _VERSION = "version:"
 
