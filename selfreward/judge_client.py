@@ -163,8 +163,8 @@ class AsyncJudgeClient:
     ) -> Job:
         """Have up to 100,000 answers judged in the background. Items without an id are named by their position.
 
-        The same `idempotency_key` (1 to 255 printable characters) with the same items gives the same job for an hour,
-        also from another process; without one each call makes a job. Raises as `judge` does.
+        The same `idempotency_key` (1 to 255 printable characters) with the same items gives the same job while that is
+        kept, also to another process; without one each call makes a job. Raises as `judge` does.
         """
         batch = one_batch((as_item(item) for item in items), "send several jobs", MOST_JOB_ITEMS)
         body = JobRequest(items=batch, **options).model_dump(mode="json")
