@@ -19,9 +19,10 @@ from redis.exceptions import RedisError
 from selfreward.background import end
 from selfreward.contracts import JudgeResponse
 from selfreward.http import WrongPolicyVersion
+from selfreward.judge_jobs import ENDED
 from selfreward.queue import Work, WorkQueue
 from selfreward.redis_client import outlast
-from services.judge.jobs_store import ENDED, QUEUE, Chunk, JobStore
+from services.judge.jobs_store import QUEUE, Chunk, JobStore
 from services.judge.judging import EngineUnavailable
 from services.judge.metrics import observe
 from services.judge.pointwise import judge_batch
