@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import plan
-from orchestrator.methods.self_rewarding import build_pairs
+from orchestrator.methods.self_rewarding import build_pairs, positives
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe
 from selfreward.contracts import PreferencePair, Rollout
@@ -35,7 +35,7 @@ def check_round(store: ArtifactStore, run: str, recipe: Recipe, stage: str, vers
     yield from _voted(name, rollouts, version, recipe.judging.votes)
     yield from _paired(store, run, recipe, stage, rollouts)
     summary = store.read_json(f"runs/{run}/iterations/{stage}.json")
-    ended = sum(summary[outcome] for outcome in ("pairs", "ties", "unscored", "below_margin", "failed"))
+    ended = sum(summary[outcome] for outcome in ("pairs", "ties", "unscored", "below_margin", "filtered", "failed"))
     if not summary["prompts"] == len(asked) == ended:
         yield Violation("accounting", f"iterations/{stage}.json", f"{ended} outcomes for {len(asked)} prompts")
 
@@ -44,11 +44,13 @@ def _paired(
     store: ArtifactStore, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout]
 ) -> Iterator[Violation]:
     stored = [PreferencePair.model_validate(row) for row in _rows(store, plan.pairs(run, stage))]
-    own, _ = build_pairs(rollouts, margin=recipe.pairs.margin, seed=recipe.seed)
+    own, _ = build_pairs(rollouts, recipe.pairs, recipe.seed)
     actor = [pair for pair in stored if pair.kind == "actor"]
     if actor != own:
         odd = [pair.prompt_id for pair in actor if pair not in own] + [p.prompt_id for p in own if p not in actor]
         yield Violation("pairs", plan.pairs(run, stage), f"not those of the rollouts: {odd[:3] or 'another order'}")
+    if recipe.loop.train_on == "positives" and _rows(store, plan.positives(run, stage)) != positives(actor):
+        yield Violation("pairs", plan.positives(run, stage), "not the chosen answers of the pairs")
     known = [PreferencePair.model_validate(row) for row in _rows(store, plan.data(run, "judge_pairs"))]
     strange = [pair.prompt_id for pair in stored if pair.kind == "judge" and pair not in known]
     if strange:

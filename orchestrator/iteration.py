@@ -13,8 +13,8 @@ def summarise(
 ) -> dict[str, Any]:
     """Counts of prompts by outcome, score gap (rubric points), vote histogram and lengths (characters).
 
-    `prompts` counts all that were asked, with those that `failed` for good. `ties`, `unscored` and `below_margin` are
-    prompts that gave no pair.
+    `prompts` counts all that were asked, with those that `failed` for good. `ties`, `unscored`, `below_margin` and
+    `filtered` are prompts that gave no pair.
     """
     actor = [pair for pair in pairs if pair.kind == "actor"]
     return {
@@ -25,6 +25,7 @@ def summarise(
         "ties": counts["tie"],
         "unscored": counts["unscored"],
         "below_margin": counts["below_margin"],
+        "filtered": counts["filtered"],
         "judge_pairs": len(pairs) - len(actor),
         "chosen_rejected_gap": _mean(pair.margin for pair in actor),
         "score_histogram": score_histogram(rollouts),

@@ -9,7 +9,7 @@ from orchestrator.context import RunContext, RunFailed
 from orchestrator.eft import select
 from orchestrator.iteration import summarise
 from orchestrator.judge_data import filled_prompts, judge_pairs, sft_rows
-from orchestrator.methods.self_rewarding import build_pairs
+from orchestrator.methods.self_rewarding import build_pairs, positives
 from orchestrator.prompt_writer import write_prompts
 from orchestrator.reload import announce_model, serve
 from orchestrator.results import Results
@@ -66,12 +66,14 @@ async def pairs(context: RunContext) -> None:
     if plan.kind(recipe, stage) == "eft":
         await _eft(context, done)
         return
-    actor, counts = build_pairs(done, margin=recipe.pairs.margin, seed=recipe.seed)
+    actor, counts = build_pairs(done, recipe.pairs, recipe.seed)
     if not actor:
         raise RunFailed(f"no preference pairs came of {len(done)} prompts: {counts}; see the score histogram")
     judged = await _judge_pairs(context, round(recipe.pairs.judge_pairs * len(actor)))
     trained = [*actor, *judged]
     await context.write_rows(plan.pairs(run, stage), (pair.model_dump(mode="json") for pair in trained))
+    if recipe.loop.train_on == "positives":
+        await context.write_rows(plan.positives(run, stage), positives(actor))
     asked = len(await context.read_rows(plan.data(run, f"prompts-{stage}")))
     summary = summarise(stage, done, trained, counts, failed=asked - len(done))
     await context.write_json(f"runs/{run}/iterations/{stage}.json", summary)

@@ -1,7 +1,8 @@
 """The plan of a run, derived from its recipe alone: stages, their phases, their training jobs.
 
 Stages: M0 (the base model, published), SFT (IFT only: writes the EFT judgments and is the comparison), M1 (SFT of M0 on
-IFT and EFT), M2, M3, ... (DPO on self-judged pairs). Without EFT, M1 is the SFT baseline itself.
+IFT and EFT), M2, M3, ... (the rounds: DPO on self-judged pairs, or SFT of M0 on IFT, EFT and the chosen answers).
+Without EFT, M1 is the SFT baseline itself.
 """
 
 from typing import Literal
@@ -10,7 +11,7 @@ from selfreward.config import Recipe
 from selfreward.contracts import Message
 from selfreward.training import TrainJob
 
-Kind = Literal["base", "sft", "eft", "dpo"]
+Kind = Literal["base", "sft", "eft", "round"]
 
 _SERVED = ("train", "publish", "reload")
 _DATA = ("prompts", "rollouts", "pairs")
@@ -31,7 +32,7 @@ def kind(recipe: Recipe, stage: str) -> Kind:
         return "sft"
     if stage == "M1":
         return "eft" if recipe.loop.use_eft else "sft"
-    return "dpo"
+    return "round"
 
 
 def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
@@ -71,6 +72,11 @@ def pairs(run: str, stage: str) -> str:
     return f"runs/{run}/pairs/{stage}.jsonl"
 
 
+def positives(run: str, stage: str) -> str:
+    """Artifact name of the chosen answers that train a stage where nothing is learned from the rejected ones."""
+    return data(run, f"positives-{stage}")
+
+
 def failures(run: str, stage: str, phase: str) -> str:
     """Artifact name of the prompts of a phase that were given up, each with the last error."""
     return f"runs/{run}/failures/{stage}-{phase}.jsonl"
@@ -79,7 +85,7 @@ def failures(run: str, stage: str, phase: str) -> str:
 def parent(recipe: Recipe, stage: str) -> str:
     """The stage whose weights training starts from (papers: section 1.7 of 2401.10020 starts from the previous)."""
     made = kind(recipe, stage)
-    if made in ("sft", "eft"):
+    if made in ("sft", "eft") or recipe.loop.train_on == "positives":
         return "M0"
     if recipe.loop.init_from == "anchor":
         return "M1"
@@ -106,6 +112,9 @@ def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> Tr
         hyper = {"method": "sft", "sft": recipe.baseline_sft, "datasets": [data(run, "ift")]}
     elif made == "eft":
         hyper = {"method": "sft", "sft": recipe.sft, "datasets": [data(run, "ift"), data(run, "eft")]}
+    elif recipe.loop.train_on == "positives":
+        seed = [data(run, "ift"), *([data(run, "eft")] if recipe.loop.use_eft else [])]
+        hyper = {"method": "sft", "sft": recipe.sft, "datasets": [*seed, positives(run, stage)]}
     else:
         hyper = {"method": "dpo", "dpo": recipe.dpo, "datasets": [pairs(run, stage)]}
     return TrainJob.model_validate({**common, **start, **hyper})

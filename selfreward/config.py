@@ -94,21 +94,32 @@ class Prompts(Contract):
 class Pairs(Contract):
     """Pair selection. `margin`: smallest gap of mean scores kept, in rubric points (0: any gap above zero).
 
+    `min_chosen_score` and `max_rejected_score` drop prompts whose best answer is below the one, or whose worst is above
+    the other; left out, neither does.
+
     `judge_pairs`: judgments as preference pairs in each DPO round, as a share of the actor pairs. They come from EFT
     building: a baseline judgment that agrees with the human ranking over one that does not, which keeps the judge role
     alive while the actor role is trained (the role Meta-Rewarding's judge pairs play, 2407.19594 section 2.1).
     """
 
     margin: float = Field(default=0.0, ge=0)
+    min_chosen_score: float | None = None
+    max_rejected_score: float | None = None
     judge_pairs: float = Field(default=0.0, ge=0, le=4)
 
 
 class Loop(Contract):
-    """`iterations` DPO rounds after M1. `init_from`: a round starts from the previous model (the paper) or from M1."""
+    """`iterations` rounds after M1. `init_from`: a round starts from the previous model (the paper) or from M1.
+
+    `train_on`: `pairs` by DPO, or `positives`, the ablation of Yuan et al. 2024: M0 is fine-tuned anew on the
+    seed data and the chosen answers of the round's pairs, and nothing is learned from the rejected ones. There
+    `pairs.min_chosen_score` is the score that an answer needs (the paper adds those with full marks).
+    """
 
     iterations: int = Field(default=2, ge=0, le=100)
     init_from: Literal["previous", "anchor"] = "previous"
     use_eft: bool = True
+    train_on: Literal["pairs", "positives"] = "pairs"
 
 
 class EvaluationPlan(Contract):
@@ -156,6 +167,16 @@ class Recipe(Contract):
             raise ValueError("data.prompts is missing: give a file, or set prompts.source='self_instruct'")
         if self.pairs.judge_pairs and not self.loop.use_eft:
             raise ValueError(f"pairs.judge_pairs={self.pairs.judge_pairs} needs EFT data: set loop.use_eft=true")
+        if self.loop.train_on == "positives" and self.pairs.judge_pairs:
+            raise ValueError(
+                f"pairs.judge_pairs={self.pairs.judge_pairs} is for DPO: set it to 0 with loop.train_on='positives', "
+                "whose rounds train on the EFT data itself"
+            )
+        if self.loop.train_on == "positives" and self.loop.init_from != "previous":
+            raise ValueError(
+                f"loop.init_from={self.loop.init_from!r} is for DPO: leave it out with loop.train_on='positives', "
+                "whose rounds all start from M0"
+            )
         going_back = [name for name, entry in self.watchdogs.by_name.items() if entry.action == "rollback"]
         if going_back and not self.data.eft_eval:
             raise ValueError(

@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
+from orchestrator.seed_rows import sft_row
+from selfreward.config import Pairs
 from selfreward.contracts import Message, PreferencePair, Rollout, content_key
 
-OUTCOMES = ("kept", "tie", "unscored", "below_margin")
+OUTCOMES = ("kept", "tie", "unscored", "below_margin", "filtered")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def candidates(rollout: Rollout) -> list[Candidate]:
     ]
 
 
-def choose(found: list[Candidate], margin: float, rng: random.Random) -> tuple[Candidate, Candidate] | str:
+def choose(found: list[Candidate], rules: Pairs, rng: random.Random) -> tuple[Candidate, Candidate] | str:
     """(chosen, rejected), or the outcome that explains why there is no pair.
 
     Among several maxima (or minima) one is drawn at random; the paper does not say how it breaks such ties.
@@ -50,33 +52,40 @@ def choose(found: list[Candidate], margin: float, rng: random.Random) -> tuple[C
     lowest = min(candidate.score for candidate in found)
     if highest == lowest:
         return "tie"
-    if highest - lowest < margin:
+    if highest - lowest < rules.margin:
         return "below_margin"
+    if rules.min_chosen_score is not None and highest < rules.min_chosen_score:
+        return "filtered"
+    if rules.max_rejected_score is not None and lowest > rules.max_rejected_score:
+        return "filtered"
     chosen = rng.choice([candidate for candidate in found if candidate.score == highest])
     rejected = rng.choice([candidate for candidate in found if candidate.score == lowest])
     return chosen, rejected
 
 
-def build_pairs(
-    rollouts: Iterable[Rollout], *, margin: float = 0.0, seed: int = 0
-) -> tuple[list[PreferencePair], dict[str, int]]:
+def build_pairs(rollouts: Iterable[Rollout], rules: Pairs, seed: int) -> tuple[list[PreferencePair], dict[str, int]]:
     """At most one pair for each rollout, and how many rollouts ended in each of `OUTCOMES`.
 
-    A rollout with fewer than two scored answers counts as unscored. `margin` is in rubric points. The result depends
-    on `seed` and each rollout alone, not on their order.
+    A rollout with fewer than two scored answers counts as unscored. The result depends on `seed` and each rollout
+    alone, not on their order.
     """
     pairs: list[PreferencePair] = []
     counts = dict.fromkeys(OUTCOMES, 0)
     for rollout in rollouts:
         scored = sum(judgment.score is not None for judgment in rollout.judgments)
         rng = random.Random(content_key(seed, rollout.prompt_id))  # noqa: S311
-        outcome = choose(candidates(rollout), margin, rng) if scored >= 2 else "unscored"
+        outcome = choose(candidates(rollout), rules, rng) if scored >= 2 else "unscored"
         if isinstance(outcome, str):
             counts[outcome] += 1
             continue
         counts["kept"] += 1
         pairs.append(_pair(rollout, *outcome))
     return pairs, counts
+
+
+def positives(pairs: Iterable[PreferencePair]) -> list[dict[str, object]]:
+    """Rows of SFT data: the chosen answer of each pair, for rounds that learn nothing from the rejected one."""
+    return [sft_row(pair.prompt, pair.chosen[-1].content) for pair in pairs]
 
 
 def _pair(rollout: Rollout, chosen: Candidate, rejected: Candidate) -> PreferencePair:

@@ -67,6 +67,12 @@ def test_a_wrong_override_is_named_with_its_remedy(recipe: Path, override: str, 
         load_recipe(recipe, [override], {})
 
 
+@pytest.mark.parametrize("override", ["pairs.judge_pairs=0.5", "loop.init_from=anchor"])
+def test_what_only_dpo_uses_is_refused_where_no_dpo_is_done(recipe: Path, override: str) -> None:
+    with pytest.raises(RecipeError, match=rf"{override.split('=')[0]}=.* is for DPO"):
+        load_recipe(recipe, ["loop.train_on=positives", override], {})
+
+
 def test_missing_and_malformed_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="does not exist"):
         load_recipe(tmp_path / "none.toml", environment={})

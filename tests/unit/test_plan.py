@@ -56,6 +56,14 @@ def test_anchor_starts_every_round_from_m1() -> None:
     assert plan.train_job("x", anchored, "M3", CANARY).init_from == "runs/x/weights/M1"
 
 
+@pytest.mark.parametrize("use_eft", [True, False])
+def test_rounds_on_positives_alone_fine_tune_the_base_on_seed_data_and_chosen_answers(use_eft: bool) -> None:
+    job = plan.train_job("x", recipe(loop={"train_on": "positives", "use_eft": use_eft}), "M3", CANARY)
+    seed = ["runs/x/data/ift.jsonl", "runs/x/data/eft.jsonl"] if use_eft else ["runs/x/data/ift.jsonl"]
+    assert (job.method, job.init_from) == ("sft", "runs/x/weights/M0")
+    assert job.datasets == [*seed, "runs/x/data/positives-M3.jsonl"]
+
+
 def test_tasks_are_the_same_when_made_again_and_differ_between_stages_versions_and_seeds() -> None:
     items = [PromptItem(prompt_id=f"p{n}", prompt=CANARY) for n in range(3)]
     first = rollout_tasks("x", recipe(), "M2", items, "policy@2")

@@ -1,0 +1,87 @@
+"""From a round's rollouts to its training data on real Redis and real artifacts, as the auditor sees them."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from orchestrator import phases, plan
+from orchestrator.audit_data import check_round
+from orchestrator.context import RunContext, RunFailed, Services
+from orchestrator.lease import acquire
+from orchestrator.settings import OrchestratorSettings
+from orchestrator.state import RunState, now
+from selfreward.artifacts import ArtifactStore
+from selfreward.config import Recipe
+from selfreward.contracts import Rollout
+from selfreward.generator_client import GeneratorClient
+from selfreward.http import ServiceClient
+from selfreward.redis_client import connect
+from tests.unit.test_pairs import rollout
+
+ROLLOUTS = [
+    rollout({"A": [5], "B": [3]}, "p0"),
+    rollout({"A": [4], "B": [1]}, "p1"),
+    rollout({"A": [2], "B": [2]}, "p2"),
+]
+
+
+def recipe(**sections: Any) -> Recipe:
+    data = {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}
+    values = {"sampling": {"n": 2}, "judging": {"votes": 1}, **sections}
+    return Recipe.model_validate({"name": "r", "model": "m", "data": data, **values})
+
+
+def build(redis_url: str, store_root: str, asked: Recipe, rollouts: Sequence[Rollout], stage: str = "M2") -> list[str]:
+    """Perform the phase `pairs` of a stage; returns what the auditor says about the round then."""
+    store = ArtifactStore(store_root)
+    store.write_jsonl(plan.data("one", f"prompts-{stage}"), [{"prompt_id": row.prompt_id} for row in rollouts])
+    store.write_jsonl(f"runs/one/rollouts/{stage}.jsonl", [row.model_dump(mode="json") for row in rollouts])
+
+    async def main() -> None:
+        async with connect(redis_url) as redis, ServiceClient("http://nothing") as service:
+            settings = OrchestratorSettings(redis_url=redis_url, artifacts=store_root)
+            services = Services(settings, redis, store, GeneratorClient(service), service)
+            lease = await acquire(redis, "a", 60)
+            assert lease is not None
+            state = RunState(run="one", recipe=asked, recipe_hash=asked.hash, created_at=now(), stage=stage)
+            await phases.pairs(RunContext(services, lease, state))
+            await lease.release()
+
+    asyncio.run(main())
+    return audited(store, asked, stage)
+
+
+def audited(store: ArtifactStore, asked: Recipe, stage: str = "M2") -> list[str]:
+    return [violation.detail for violation in check_round(store, "one", asked, stage, "policy@1")]
+
+
+def prompts_of(store_root: str, name: str) -> list[str]:
+    return [row["prompt_id"] for row in ArtifactStore(store_root).read_jsonl(name)]
+
+
+def test_filters_of_the_recipe_reach_the_pairs_and_the_record(redis_url: str, store_root: str) -> None:
+    asked = recipe(pairs={"max_rejected_score": 2})
+    assert build(redis_url, store_root, asked, ROLLOUTS) == []
+    assert prompts_of(store_root, plan.pairs("one", "M2")) == ["p1"]
+    summary = ArtifactStore(store_root).read_json("runs/one/iterations/M2.json")
+    assert (summary["pairs"], summary["filtered"], summary["ties"]) == (1, 1, 1)
+    assert audited(ArtifactStore(store_root), recipe()) != []
+
+
+def test_filters_that_leave_nothing_end_the_run_with_the_counts(redis_url: str, store_root: str) -> None:
+    with pytest.raises(RunFailed, match=r"no preference pairs came of 3 prompts.*'filtered': 2"):
+        build(redis_url, store_root, recipe(pairs={"min_chosen_score": 6}), ROLLOUTS)
+
+
+def test_positives_are_what_the_trainer_is_given_and_the_auditor_checks_them(redis_url: str, store_root: str) -> None:
+    asked = recipe(loop={"train_on": "positives"}, pairs={"min_chosen_score": 5})
+    assert build(redis_url, store_root, asked, ROLLOUTS) == []
+    name = plan.positives("one", "M2")
+    assert name in plan.train_job("one", asked, "M2", ROLLOUTS[0].prompt).datasets
+    store = ArtifactStore(store_root)
+    (row,) = store.read_jsonl(name)
+    assert row["completion"] == [{"role": "assistant", "content": "A"}]
+    store.write_jsonl(name, [row, row])
+    assert audited(store, asked) == ["not the chosen answers of the pairs"]
