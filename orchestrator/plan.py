@@ -1,8 +1,8 @@
 """The plan of a run, derived from its recipe alone: stages, their phases, their training jobs.
 
 Stages: M0 (the base model, published), SFT (IFT only: writes the EFT judgments and is the comparison), M1 (SFT of M0 on
-IFT and EFT), M2, M3, ... (the rounds: DPO on self-judged pairs, or SFT of M0 on IFT, EFT and the chosen answers).
-Without EFT, M1 is the SFT baseline itself.
+IFT and EFT), M2, M3, ... (the rounds: DPO on pairs of the recipe's method, or SFT of M0 on IFT, EFT and the chosen
+answers). Without EFT, M1 is the SFT baseline itself.
 """
 
 from typing import Literal
@@ -49,7 +49,23 @@ def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
         return (*_SERVED, *(_WATCHED if stage == "M1" else _WATCHED[:1]))
     if made == "eft":
         return (*_DATA[1:], *_SERVED, *_WATCHED)
-    return (*_DATA, "watch_pairs", *_SERVED, *_WATCHED)
+    return (*_DATA, *(("watch_pairs",) if judged(recipe) else ()), *_SERVED, *_WATCHED)
+
+
+def judged(recipe: Recipe) -> bool:
+    """Whether the answers of a round are judged."""
+    return recipe.method != "spin"
+
+
+def answers(recipe: Recipe) -> int:
+    """Answers of a round's rollout: the sampled ones, and after them the demonstration where the method needs it."""
+    return recipe.sampling.n + (recipe.method == "spin")
+
+
+def replays(recipe: Recipe, stage: str) -> list[tuple[str, float]]:
+    """The earlier rounds whose pairs train a round again, newest first, each with the share of them."""
+    number = int(stage.removeprefix("M"))
+    return [(f"M{number - back}", share) for back, share in enumerate(recipe.loop.replay, 1) if number - back >= 2]
 
 
 def round_index(stage: str) -> int:
@@ -70,6 +86,11 @@ def data(run: str, name: str) -> str:
 def pairs(run: str, stage: str) -> str:
     """Artifact name of the pairs that train a stage."""
     return f"runs/{run}/pairs/{stage}.jsonl"
+
+
+def replay(run: str, stage: str) -> str:
+    """Artifact name of the earlier rounds' pairs that train a stage again."""
+    return data(run, f"replay-{stage}")
 
 
 def positives(run: str, stage: str) -> str:
@@ -116,5 +137,6 @@ def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> Tr
         seed = [data(run, "ift"), *([data(run, "eft")] if recipe.loop.use_eft else [])]
         hyper = {"method": "sft", "sft": recipe.sft, "datasets": [*seed, positives(run, stage)]}
     else:
-        hyper = {"method": "dpo", "dpo": recipe.dpo, "datasets": [pairs(run, stage)]}
+        again = [replay(run, stage)] if replays(recipe, stage) else []
+        hyper = {"method": "dpo", "dpo": recipe.dpo, "datasets": [pairs(run, stage), *again]}
     return TrainJob.model_validate({**common, **start, **hyper})

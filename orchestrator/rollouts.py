@@ -137,7 +137,7 @@ class RolloutWorker:
         """
         responses = task.responses
         if task.generate is not None:
-            responses = await self._patiently(lambda: self._generate(task))
+            responses = [*await self._patiently(lambda: self._generate(task)), *task.responses]
         judged = None
         if task.judge is not None:
             judged = await self._patiently(lambda: self._judge(task, responses))

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from selfreward.contracts import Contract, content_key
+from selfreward.rounds import Loop, Pairs
 from selfreward.training import DpoHyper, SftHyper
 from selfreward.watchdogs import Watchdogs
 
@@ -40,7 +41,7 @@ class Data(Contract):
 class Sampling(Contract):
     """How the policy answers (Yuan et al. 2024, 2.2: N=4, T=0.7, p=0.9)."""
 
-    n: int = Field(default=4, ge=2, le=64)
+    n: int = Field(default=4, ge=1, le=64)
     temperature: float = Field(default=0.7, ge=0, le=2)
     top_p: float = Field(default=0.9, gt=0, le=1)
     max_tokens: int = Field(default=512, ge=1, le=32768)
@@ -91,37 +92,6 @@ class Prompts(Contract):
     self_instruct: SelfInstruct = SelfInstruct()
 
 
-class Pairs(Contract):
-    """Pair selection. `margin`: smallest gap of mean scores kept, in rubric points (0: any gap above zero).
-
-    `min_chosen_score` and `max_rejected_score` drop prompts whose best answer is below the one, or whose worst is above
-    the other; left out, neither does.
-
-    `judge_pairs`: judgments as preference pairs in each DPO round, as a share of the actor pairs. They come from EFT
-    building: a baseline judgment that agrees with the human ranking over one that does not, which keeps the judge role
-    alive while the actor role is trained (the role Meta-Rewarding's judge pairs play, 2407.19594 section 2.1).
-    """
-
-    margin: float = Field(default=0.0, ge=0)
-    min_chosen_score: float | None = None
-    max_rejected_score: float | None = None
-    judge_pairs: float = Field(default=0.0, ge=0, le=4)
-
-
-class Loop(Contract):
-    """`iterations` rounds after M1. `init_from`: a round starts from the previous model (the paper) or from M1.
-
-    `train_on`: `pairs` by DPO, or `positives`, the ablation of Yuan et al. 2024: M0 is fine-tuned anew on the
-    seed data and the chosen answers of the round's pairs, and nothing is learned from the rejected ones. There
-    `pairs.min_chosen_score` is the score that an answer needs (the paper adds those with full marks).
-    """
-
-    iterations: int = Field(default=2, ge=0, le=100)
-    init_from: Literal["previous", "anchor"] = "previous"
-    use_eft: bool = True
-    train_on: Literal["pairs", "positives"] = "pairs"
-
-
 class EvaluationPlan(Contract):
     """What is sampled from each model for the report. `judged_prompts` of the held-out prompts are self-judged."""
 
@@ -141,7 +111,8 @@ class Recipe(Contract):
     """A whole run."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
-    method: Literal["self_rewarding"] = "self_rewarding"
+    method: Literal["self_rewarding", "spin"] = "self_rewarding"
+    """How a round's pairs are made: `orchestrator/methods/`."""
     seed: int = 0
     model: str
     """Base model: a checkpoint folder in Hugging Face layout."""
@@ -163,20 +134,10 @@ class Recipe(Contract):
     def _data_for_what_is_asked(self) -> Self:
         if self.loop.use_eft and not self.data.eft:
             raise ValueError("data.eft is missing: give the human-ranked responses, or set loop.use_eft=false")
-        if self.loop.iterations and self.prompts.source == "file" and not self.data.prompts:
+        if self.loop.iterations and self.needs_prompts and not self.data.prompts:
             raise ValueError("data.prompts is missing: give a file, or set prompts.source='self_instruct'")
         if self.pairs.judge_pairs and not self.loop.use_eft:
             raise ValueError(f"pairs.judge_pairs={self.pairs.judge_pairs} needs EFT data: set loop.use_eft=true")
-        if self.loop.train_on == "positives" and self.pairs.judge_pairs:
-            raise ValueError(
-                f"pairs.judge_pairs={self.pairs.judge_pairs} is for DPO: set it to 0 with loop.train_on='positives', "
-                "whose rounds train on the EFT data itself"
-            )
-        if self.loop.train_on == "positives" and self.loop.init_from != "previous":
-            raise ValueError(
-                f"loop.init_from={self.loop.init_from!r} is for DPO: leave it out with loop.train_on='positives', "
-                "whose rounds all start from M0"
-            )
         going_back = [name for name, entry in self.watchdogs.by_name.items() if entry.action == "rollback"]
         if going_back and not self.data.eft_eval:
             raise ValueError(
@@ -184,6 +145,42 @@ class Recipe(Contract):
                 "is best; give that file, or choose 'pause'"
             )
         return self
+
+    @model_validator(mode="after")
+    def _only_what_the_method_uses(self) -> Self:
+        if self.method == "spin":
+            if self.loop.use_eft:
+                raise ValueError(
+                    "loop.use_eft=true teaches a judge, and method='spin' has none: set loop.use_eft=false"
+                )
+            if self.pairs != Pairs() or self.loop.train_on != "pairs":
+                raise ValueError("method='spin' has no scores: leave out the section `pairs` and loop.train_on")
+            if self.prompts.source != "file":
+                raise ValueError("method='spin' takes its prompts from data.ift: leave out prompts.source")
+        elif self.sampling.n < 2:
+            raise ValueError(f"sampling.n={self.sampling.n} leaves nothing to prefer: give 2 or more")
+        if self.loop.train_on == "positives":
+            self._check_positives()
+        return self
+
+    def _check_positives(self) -> None:
+        if self.pairs.judge_pairs:
+            raise ValueError(
+                f"pairs.judge_pairs={self.pairs.judge_pairs} is for DPO: set it to 0 with loop.train_on='positives', "
+                "whose rounds train on the EFT data itself"
+            )
+        if self.loop.init_from != "previous":
+            raise ValueError(
+                f"loop.init_from={self.loop.init_from!r} is for DPO: leave it out with loop.train_on='positives', "
+                "whose rounds all start from M0"
+            )
+        if self.loop.replay:
+            raise ValueError("loop.replay is for DPO: leave it out with loop.train_on='positives'")
+
+    @property
+    def needs_prompts(self) -> bool:
+        """Whether the rounds take their prompts from `data.prompts`."""
+        return self.prompts.source == "file" and self.method != "spin"
 
     @property
     def hash(self) -> str:

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from orchestrator.seed_rows import sft_row
-from selfreward.config import Pairs
 from selfreward.contracts import Message, PreferencePair, Rollout, content_key
-
-OUTCOMES = ("kept", "tie", "unscored", "below_margin", "filtered")
+from selfreward.rounds import Pairs
 
 
 @dataclass(frozen=True)
@@ -64,13 +62,13 @@ def choose(found: list[Candidate], rules: Pairs, rng: random.Random) -> tuple[Ca
 
 
 def build_pairs(rollouts: Iterable[Rollout], rules: Pairs, seed: int) -> tuple[list[PreferencePair], dict[str, int]]:
-    """At most one pair for each rollout, and how many rollouts ended in each of `OUTCOMES`.
+    """At most one pair for each rollout, and how many rollouts ended in which way.
 
     A rollout with fewer than two scored answers counts as unscored. The result depends on `seed` and each rollout
     alone, not on their order.
     """
     pairs: list[PreferencePair] = []
-    counts = dict.fromkeys(OUTCOMES, 0)
+    counts = dict.fromkeys(("kept", "tie", "unscored", "below_margin", "filtered"), 0)
     for rollout in rollouts:
         scored = sum(judgment.score is not None for judgment in rollout.judgments)
         rng = random.Random(content_key(seed, rollout.prompt_id))  # noqa: S311

@@ -52,7 +52,9 @@ def test_overrides_take_toml_literals_and_bare_words(recipe: Path) -> None:
     ("override", "message"),
     [
         ("sampling.N=8", r"sampling\.N = 8: unknown key"),
-        ("sampling.n=1", r"sampling\.n = 1: .*greater than or equal to 2"),
+        ("sampling.n=0", r"sampling\.n = 0: .*greater than or equal to 1"),
+        ("sampling.n=1", r"sampling\.n=1 leaves nothing to prefer: give 2 or more"),
+        ("loop.replay=[1.5]", r"loop\.replay\.0 = 1\.5"),
         ("sampling=3", r"sampling = 3"),
         ("dpo.learning_rate=fast", r"dpo\.learning_rate = 'fast'"),
         ("sampling.n.deep=1", r"'n' is a value, not a section"),
@@ -67,10 +69,26 @@ def test_a_wrong_override_is_named_with_its_remedy(recipe: Path, override: str, 
         load_recipe(recipe, [override], {})
 
 
-@pytest.mark.parametrize("override", ["pairs.judge_pairs=0.5", "loop.init_from=anchor"])
+@pytest.mark.parametrize("override", ["pairs.judge_pairs=0.5", "loop.init_from=anchor", "loop.replay=[1.0]"])
 def test_what_only_dpo_uses_is_refused_where_no_dpo_is_done(recipe: Path, override: str) -> None:
-    with pytest.raises(RecipeError, match=rf"{override.split('=')[0]}=.* is for DPO"):
+    with pytest.raises(RecipeError, match=rf"{override.split('=')[0]}.* is for DPO"):
         load_recipe(recipe, ["loop.train_on=positives", override], {})
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("loop.use_eft=true", "set loop.use_eft=false"),
+        ("pairs.margin=1", "leave out the section `pairs`"),
+        ("loop.train_on=positives", "leave out the section `pairs` and loop.train_on"),
+        ("prompts.source=self_instruct", "leave out prompts.source"),
+    ],
+)
+def test_what_a_method_without_a_judge_cannot_use_is_refused(recipe: Path, override: str, message: str) -> None:
+    asked = ["method=spin", "loop.use_eft=false"]
+    assert not load_recipe(recipe, [*asked, "sampling.n=1"], {}).needs_prompts
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(recipe, [*asked, override], {})
 
 
 def test_missing_and_malformed_files_are_named(tmp_path: Path) -> None:

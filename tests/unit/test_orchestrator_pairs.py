@@ -1,14 +1,17 @@
 """From a round's rollouts to its training data on real Redis and real artifacts, as the auditor sees them."""
 
 import asyncio
+import io
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from orchestrator import phases, plan
 from orchestrator.audit_data import check_round
 from orchestrator.context import RunContext, RunFailed, Services
+from orchestrator.export import export_pairs
 from orchestrator.lease import acquire
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.state import RunState, now
@@ -18,6 +21,7 @@ from selfreward.contracts import Rollout
 from selfreward.generator_client import GeneratorClient
 from selfreward.http import ServiceClient
 from selfreward.redis_client import connect
+from tests.unit import test_spin
 from tests.unit.test_pairs import rollout
 
 ROLLOUTS = [
@@ -85,3 +89,34 @@ def test_positives_are_what_the_trainer_is_given_and_the_auditor_checks_them(red
     assert row["completion"] == [{"role": "assistant", "content": "A"}]
     store.write_jsonl(name, [row, row])
     assert audited(store, asked) == ["not the chosen answers of the pairs"]
+
+
+def test_spin_trains_on_all_of_the_round_before_once_more(redis_url: str, store_root: str) -> None:
+    asked = recipe(method="spin", sampling={"n": 1}, loop={"use_eft": False, "iterations": 3, "replay": [1.0]})
+    rounds = {
+        stage: [test_spin.rollout(f"own {stage}", "gold", name=f"p{n}") for n in range(3)]
+        + [test_spin.rollout("gold", "gold", name="p3")]
+        for stage in ("M2", "M3")
+    }
+    for stage, rows in rounds.items():
+        assert build(redis_url, store_root, asked, rows, stage) == []
+    store = ArtifactStore(store_root)
+    summary = store.read_json("runs/one/iterations/M3.json")
+    assert (summary["prompts"], summary["kept"], summary["pairs"], summary["ties"]) == (4, 3, 3, 1)
+    assert (summary["chosen_rejected_gap"], summary["score_histogram"], summary["mean_length"]) == (None, {}, 5.5)
+    new, again = plan.train_job("one", asked, "M3", rounds["M3"][0].prompt).datasets
+    assert list(store.read_jsonl(again)) == list(store.read_jsonl(plan.pairs("one", "M2")))
+    assert all(row["rejected"][0]["content"] == "own M3" for row in store.read_jsonl(new))
+    assert len(pq.read_table(io.BytesIO(export_pairs(store, "one", "M3")))) == 6
+    store.write_jsonl(again, list(store.read_jsonl(new)))
+    assert audited(store, asked, "M3") == ["not drawn of the earlier rounds' pairs"]
+
+
+def test_replay_takes_a_share_of_the_actor_pairs_and_never_more(redis_url: str, store_root: str) -> None:
+    asked = recipe(loop={"iterations": 3, "replay": [0.3, 0.15]})
+    for stage in ("M2", "M3", "M4"):
+        rows = [rollout({"A": [5], "B": [3]}, f"{stage}-{number}") for number in range(25)]
+        assert build(redis_url, store_root, asked, rows, stage) == []
+    drawn = prompts_of(store_root, plan.replay("one", "M4"))
+    assert [name[:2] for name in drawn] == ["M3"] * 7 + ["M2"] * 3
+    assert len(set(drawn)) == 10

@@ -109,6 +109,19 @@ def test_given_answers_are_judged_only(redis_url: str, store_root: str) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("judged", [True, False])
+def test_given_answers_stand_after_the_sampled_ones(redis_url: str, store_root: str, judged: bool) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root) as b:
+            (task,) = b.tasks(1)
+            changes = {"responses": [Response(text="demonstration")], "judge": task.judge if judged else None}
+            rollout = await b.worker.perform(task.model_copy(update=changes))
+            assert [response.text for response in rollout.responses][3:] == ["answer 3", "demonstration"]
+            assert len(rollout.judgments) == (5 if judged else 0)
+
+    asyncio.run(main())
+
+
 def test_work_of_a_dead_worker_is_done_by_another_and_counts_once(redis_url: str, store_root: str) -> None:
     async def main() -> None:
         async with bench(redis_url, store_root) as b:

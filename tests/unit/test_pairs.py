@@ -3,8 +3,8 @@
 import pytest
 
 from orchestrator.methods.self_rewarding import build_pairs, candidates, positives
-from selfreward.config import Pairs
 from selfreward.contracts import Judgment, JudgmentStatus, Message, Response, Rollout, Vote
+from selfreward.rounds import Pairs
 
 
 def judgment(index: int, scores: list[float | None]) -> Judgment:
