@@ -10,6 +10,7 @@ from orchestrator.eft import select
 from orchestrator.iteration import summarise
 from orchestrator.judge_data import filled_prompts, judge_pairs, sft_rows
 from orchestrator.methods.build import build_pairs
+from orchestrator.methods.dno import taught_prompts
 from orchestrator.methods.self_rewarding import positives
 from orchestrator.methods.spin import demonstrated_prompts
 from orchestrator.prompt_writer import write_prompts
@@ -44,6 +45,7 @@ async def prompts(context: RunContext) -> None:
     else:
         start = plan.round_index(stage) * size
         rows = (await context.read_rows(plan.data(run, "prompts")))[start : start + size]
+        rows = taught_prompts(rows) if recipe.method == "dno" else rows
     await context.write_rows(plan.data(run, f"prompts-{stage}"), rows)
     await context.progress(len(rows), len(rows))
 

@@ -58,8 +58,8 @@ def judged(recipe: Recipe) -> bool:
 
 
 def answers(recipe: Recipe) -> int:
-    """Answers of a round's rollout: the sampled ones, and after them the demonstration where the method needs it."""
-    return recipe.sampling.n + (recipe.method == "spin")
+    """Answers of a round's rollout: the sampled ones, and after them the given one where the method has one."""
+    return recipe.sampling.n + (recipe.method != "self_rewarding")
 
 
 def replays(recipe: Recipe, stage: str) -> list[tuple[str, float]]:

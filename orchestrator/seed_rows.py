@@ -78,7 +78,7 @@ class SeedData:
     heldout: list[PromptRow]
     eft: list[RankedRow] = field(default_factory=list)
     eft_eval: list[RankedRow] = field(default_factory=list)
-    prompts: list[PromptRow] = field(default_factory=list)
+    prompts: Sequence[PromptRow] = field(default_factory=list)
 
 
 def read_seed_data(recipe: Recipe) -> SeedData:
@@ -89,7 +89,9 @@ def read_seed_data(recipe: Recipe) -> SeedData:
         heldout=_read("data.heldout", data.heldout, PromptRow),
         eft=_read("data.eft", data.eft, RankedRow) if data.eft and recipe.loop.use_eft else [],
         eft_eval=_read("data.eft_eval", data.eft_eval, RankedRow) if data.eft_eval else [],
-        prompts=_read("data.prompts", data.prompts, PromptRow) if data.prompts and recipe.needs_prompts else [],
+        prompts=_read("data.prompts", data.prompts, IftRow if recipe.method == "dno" else PromptRow)
+        if data.prompts and recipe.needs_prompts
+        else [],
     )
     _check_sizes(recipe, seed)
     _check_held_out("data.heldout", seed.heldout, {"data.ift": seed.ift, "data.prompts": seed.prompts})

@@ -28,7 +28,8 @@ class Data(Contract):
     """Input files (JSON Lines), relative to the working directory or absolute.
 
     `ift` rows `{"prompt", "response"}`; `eft` and `eft_eval` rows `{"prompt", "responses": [{"text", "rank"}]}`
-    with rank 1 the best; `prompts` and `heldout` rows `{"prompt"}`.
+    with rank 1 the best; `prompts` and `heldout` rows `{"prompt"}`. With method `dno` the rows of `prompts` have a
+    teacher's `response` too.
     """
 
     ift: str
@@ -111,7 +112,7 @@ class Recipe(Contract):
     """A whole run."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
-    method: Literal["self_rewarding", "spin"] = "self_rewarding"
+    method: Literal["self_rewarding", "spin", "dno"] = "self_rewarding"
     """How a round's pairs are made: `orchestrator/methods/`."""
     seed: int = 0
     model: str
@@ -153,29 +154,19 @@ class Recipe(Contract):
                 raise ValueError(
                     "loop.use_eft=true teaches a judge, and method='spin' has none: set loop.use_eft=false"
                 )
-            if self.pairs != Pairs() or self.loop.train_on != "pairs":
-                raise ValueError("method='spin' has no scores: leave out the section `pairs` and loop.train_on")
-            if self.prompts.source != "file":
-                raise ValueError("method='spin' takes its prompts from data.ift: leave out prompts.source")
+            if self.pairs != Pairs():
+                raise ValueError("method='spin' has no scores: leave out the section `pairs`")
         elif self.sampling.n < 2:
             raise ValueError(f"sampling.n={self.sampling.n} leaves nothing to prefer: give 2 or more")
-        if self.loop.train_on == "positives":
-            self._check_positives()
+        if self.method != "self_rewarding" and self.prompts.source != "file":
+            raise ValueError(f"method={self.method!r} needs an answer with each prompt: leave out prompts.source")
+        if self.method != "dno" and self.pairs.own_margin is not None:
+            raise ValueError(f"pairs.own_margin is for method='dno': leave it out with method={self.method!r}")
+        if self.loop.train_on == "positives" and self.method != "self_rewarding":
+            raise ValueError(f"loop.train_on='positives' is for method='self_rewarding', not {self.method!r}")
+        if self.loop.train_on == "positives" and self.pairs.judge_pairs:
+            raise ValueError("pairs.judge_pairs is for DPO: leave it out with loop.train_on='positives'")
         return self
-
-    def _check_positives(self) -> None:
-        if self.pairs.judge_pairs:
-            raise ValueError(
-                f"pairs.judge_pairs={self.pairs.judge_pairs} is for DPO: set it to 0 with loop.train_on='positives', "
-                "whose rounds train on the EFT data itself"
-            )
-        if self.loop.init_from != "previous":
-            raise ValueError(
-                f"loop.init_from={self.loop.init_from!r} is for DPO: leave it out with loop.train_on='positives', "
-                "whose rounds all start from M0"
-            )
-        if self.loop.replay:
-            raise ValueError("loop.replay is for DPO: leave it out with loop.train_on='positives'")
 
     @property
     def needs_prompts(self) -> bool:

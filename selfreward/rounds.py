@@ -1,8 +1,8 @@
 """The recipe's `[pairs]` and `[loop]`: what a round is made of and what it starts from."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from selfreward.contracts import Contract
 
@@ -11,7 +11,9 @@ class Pairs(Contract):
     """Pair selection. `margin`: smallest gap of mean scores kept, in rubric points (0: any gap above zero).
 
     `min_chosen_score` and `max_rejected_score` drop prompts whose best answer is below the one, or whose worst is above
-    the other; left out, neither does.
+    the other; left out, neither does. With method `dno` the first is what each chosen answer needs, the second what
+    each rejected one may have, and `own_margin` is the margin where the chosen answer is the model's own, not the
+    teacher's.
 
     `judge_pairs`: judgments as preference pairs in each DPO round, as a share of the actor pairs. They come from EFT
     building: a baseline judgment that agrees with the human ranking over one that does not, which keeps the judge role
@@ -21,6 +23,7 @@ class Pairs(Contract):
     margin: float = Field(default=0.0, ge=0)
     min_chosen_score: float | None = None
     max_rejected_score: float | None = None
+    own_margin: float | None = Field(default=None, ge=0)
     judge_pairs: float = Field(default=0.0, ge=0, le=4)
 
 
@@ -40,3 +43,13 @@ class Loop(Contract):
     use_eft: bool = True
     train_on: Literal["pairs", "positives"] = "pairs"
     replay: list[Annotated[float, Field(gt=0, le=1)]] = []
+
+    @model_validator(mode="after")
+    def _only_what_positives_use(self) -> Self:
+        if self.train_on == "positives" and self.init_from != "previous":
+            raise ValueError(
+                "loop.init_from is for DPO: leave it out with loop.train_on='positives', which starts from M0"
+            )
+        if self.train_on == "positives" and self.replay:
+            raise ValueError("loop.replay is for DPO: leave it out with loop.train_on='positives'")
+        return self

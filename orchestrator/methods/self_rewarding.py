@@ -77,7 +77,7 @@ def build_pairs(rollouts: Iterable[Rollout], rules: Pairs, seed: int) -> tuple[l
             counts[outcome] += 1
             continue
         counts["kept"] += 1
-        pairs.append(_pair(rollout, *outcome))
+        pairs.append(make_pair(rollout, *outcome))
     return pairs, counts
 
 
@@ -86,7 +86,8 @@ def positives(pairs: Iterable[PreferencePair]) -> list[dict[str, object]]:
     return [sft_row(pair.prompt, pair.chosen[-1].content) for pair in pairs]
 
 
-def _pair(rollout: Rollout, chosen: Candidate, rejected: Candidate) -> PreferencePair:
+def make_pair(rollout: Rollout, chosen: Candidate, rejected: Candidate) -> PreferencePair:
+    """The pair of two scored answers of a rollout."""
     return PreferencePair(
         prompt=rollout.prompt,
         chosen=[Message(role="assistant", content=chosen.text)],

@@ -80,7 +80,7 @@ def test_what_only_dpo_uses_is_refused_where_no_dpo_is_done(recipe: Path, overri
     [
         ("loop.use_eft=true", "set loop.use_eft=false"),
         ("pairs.margin=1", "leave out the section `pairs`"),
-        ("loop.train_on=positives", "leave out the section `pairs` and loop.train_on"),
+        ("loop.train_on=positives", "is for method='self_rewarding'"),
         ("prompts.source=self_instruct", "leave out prompts.source"),
     ],
 )
@@ -89,6 +89,14 @@ def test_what_a_method_without_a_judge_cannot_use_is_refused(recipe: Path, overr
     assert not load_recipe(recipe, [*asked, "sampling.n=1"], {}).needs_prompts
     with pytest.raises(RecipeError, match=message):
         load_recipe(recipe, [*asked, override], {})
+
+
+def test_a_margin_of_the_models_own_answers_needs_a_teacher(recipe: Path) -> None:
+    assert load_recipe(recipe, ["method=dno", "pairs.own_margin=1"], {}).pairs.own_margin == 1
+    with pytest.raises(RecipeError, match=r"pairs\.own_margin is for method='dno'"):
+        load_recipe(recipe, ["pairs.own_margin=1"], {})
+    with pytest.raises(RecipeError, match=r"method='dno' needs an answer with each prompt"):
+        load_recipe(recipe, ["method=dno", "prompts.source=self_instruct"], {})
 
 
 def test_missing_and_malformed_files_are_named(tmp_path: Path) -> None:

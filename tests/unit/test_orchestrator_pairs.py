@@ -120,3 +120,16 @@ def test_replay_takes_a_share_of_the_actor_pairs_and_never_more(redis_url: str, 
     drawn = prompts_of(store_root, plan.replay("one", "M4"))
     assert [name[:2] for name in drawn] == ["M3"] * 7 + ["M2"] * 3
     assert len(set(drawn)) == 10
+
+
+def test_dno_trains_on_several_pairs_of_a_prompt_and_the_record_adds_up(redis_url: str, store_root: str) -> None:
+    asked = recipe(method="dno", pairs={"min_chosen_score": 5, "margin": 2, "own_margin": 1})
+    rows = [
+        rollout({"own": [5], "bad": [1], "teacher": [6]}, "p0"),
+        rollout({"own": [4], "bad": [1], "teacher": [4]}, "p1"),
+    ]
+    assert build(redis_url, store_root, asked, rows) == []
+    assert prompts_of(store_root, plan.pairs("one", "M2")) == ["p0", "p0"]
+    summary = ArtifactStore(store_root).read_json("runs/one/iterations/M2.json")
+    assert (summary["prompts"], summary["kept"], summary["pairs"], summary["filtered"]) == (2, 1, 2, 1)
+    assert summary["chosen_rejected_gap"] == 4.5

@@ -81,6 +81,14 @@ def test_a_method_that_answers_demonstrations_needs_enough_of_them_and_no_prompt
         read_seed_data(recipe(tmp_path, {}, **spin))
 
 
+def test_a_teachers_answer_is_kept_with_each_prompt(tmp_path: Path) -> None:
+    rows = [{"prompt": f"p{n}", "response": f"gold {n}"} for n in range(4)]
+    seed = read_seed_data(recipe(tmp_path, {"prompts": rows}, method="dno"))
+    assert [row["response"] for row in snapshot(seed)["prompts"]()] == [f"gold {n}" for n in range(4)]
+    with pytest.raises(SeedError, match=r"data\.prompts.*row 1:\n  response"):
+        read_seed_data(recipe(tmp_path, {}, method="dno"))
+
+
 def test_a_missing_file_is_named_with_the_working_directory(tmp_path: Path) -> None:
     asked = recipe(tmp_path, {})
     (tmp_path / "ift.jsonl").unlink()
