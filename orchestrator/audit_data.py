@@ -35,7 +35,7 @@ def check_round(store: ArtifactStore, run: str, recipe: Recipe, stage: str, vers
     yield from _accounted(name, asked, [rollout.prompt_id for rollout in rollouts], failed)
     yield from _answered(name, rollouts, version, plan.answers(recipe))
     if plan.judged(recipe):
-        yield from _voted(name, rollouts, version, recipe.judging.votes)
+        yield from _voted(name, rollouts, version, recipe.judging.votes, recipe.judging.annotator)
     yield from _paired(store, run, recipe, stage, rollouts)
     summary = store.read_json(f"runs/{run}/iterations/{stage}.json")
     ended = sum(summary[outcome] for outcome in ("kept", "ties", "unscored", "below_margin", "filtered", "failed"))
@@ -92,7 +92,7 @@ def check_evaluation(
         yield from _accounted(name, asked, [rollout.prompt_id for rollout in rollouts], given_up)
         yield from _answered(name, rollouts, version, answers or None)
         judged = [rollout for rollout in rollouts if rollout.judgments]
-        yield from _voted(name, judged, version, recipe.judging.votes)
+        yield from _voted(name, judged, version, recipe.judging.votes, recipe.judging.annotator)
 
 
 def _accounted(name: str, asked: Sequence[str], answered: Sequence[str], failed: Sequence[str]) -> Iterator[Violation]:
@@ -115,9 +115,11 @@ def _answered(name: str, rollouts: Sequence[Rollout], version: str | None, answe
         yield Violation("accounting", name, f"not {answers} answers: {short[:3]}")
 
 
-def _voted(name: str, rollouts: Sequence[Rollout], version: str | None, votes: int) -> Iterator[Violation]:
+def _voted(
+    name: str, rollouts: Sequence[Rollout], version: str | None, votes: int, annotator: str = "policy"
+) -> Iterator[Violation]:
     wrong = sorted({str(rollout.judge_version) for rollout in rollouts} - {version})
-    if wrong:
+    if wrong and annotator == "policy":
         yield Violation("policy", name, f"judged by {wrong}, {version} was to judge")
     short = [
         rollout.prompt_id

@@ -27,7 +27,8 @@ class Task(Contract):
     """Sample answers (`generate`), take `responses` as given, or both, the given ones last; judge them if asked.
 
     `part` names the set of results that the task belongs to (`rollouts`, `samples`, `greedy`, `eft`, `eft_eval`).
-    `policy` pins who answers and who judges. `seed` makes a second run of the same task draw the same sample.
+    `policy` pins who answers, and who judges unless an outside annotator does. `seed` makes a second
+    run of the same task draw the same sample.
     """
 
     key: str
@@ -94,7 +95,7 @@ def _sampled(sampling: Sampling, n: int) -> Generate:
 
 
 def rollout_tasks(run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptItem], policy: str) -> list[Task]:
-    """N answers to each prompt, each judged with K votes by the policy that wrote them, if the method judges at all."""
+    """N answers to each prompt, each judged with K votes as the recipe says, if the method judges at all."""
     generate = _sampled(recipe.sampling, recipe.sampling.n)
     judge = recipe.judging if judged(recipe) else None
     return [make_task(run, recipe, stage, "rollouts", item, policy, generate, judge) for item in prompts]

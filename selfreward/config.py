@@ -49,8 +49,13 @@ class Sampling(Contract):
 
 
 class Judging(Contract):
-    """How the policy judges (Yuan et al. 2024, 2.2: 3 votes at the sampling parameters)."""
+    """How answers are judged (Yuan et al. 2024, 2.2: 3 votes at the sampling parameters).
 
+    `annotator`: `policy`, the version that wrote the answers, or `engine`, whatever model the judge's own engine serves
+    (`SELFREWARD_JUDGE_ENGINE_URL`), such as the outside annotator of DNO (2404.03715).
+    """
+
+    annotator: Literal["policy", "engine"] = "policy"
     rubric: str = "additive5"
     votes: int = Field(default=3, ge=1, le=64)
     temperature: float = Field(default=0.7, ge=0, le=2)
@@ -158,6 +163,10 @@ class Recipe(Contract):
                 raise ValueError("method='spin' has no scores: leave out the section `pairs`")
         elif self.sampling.n < 2:
             raise ValueError(f"sampling.n={self.sampling.n} leaves nothing to prefer: give 2 or more")
+        if self.loop.use_eft and self.judging.annotator == "engine":
+            raise ValueError(
+                "loop.use_eft=true teaches a judge that judging.annotator='engine' never asks: set it to false"
+            )
         if self.method != "self_rewarding" and self.prompts.source != "file":
             raise ValueError(f"method={self.method!r} needs an answer with each prompt: leave out prompts.source")
         if self.method != "dno" and self.pairs.own_margin is not None:

@@ -2,7 +2,8 @@
 
 The model's own answers and a teacher's are scored alike, and every pair with a good winner and a wide margin is kept. A
 rollout holds the sampled answers and, last, the teacher's. The annotator of the paper is GPT-4-Turbo, which sees all
-answers side by side; here the judge scores one by one. The paper's detector of repeated n-grams is not here.
+answers side by side; here it is the model itself or, with `judging.annotator="engine"`, an outside one, and scores one
+by one. The paper's detector of repeated n-grams is not here.
 """
 
 from collections.abc import Iterable, Sequence

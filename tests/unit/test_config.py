@@ -91,6 +91,13 @@ def test_what_a_method_without_a_judge_cannot_use_is_refused(recipe: Path, overr
         load_recipe(recipe, [*asked, override], {})
 
 
+def test_a_judge_that_is_never_asked_is_not_taught(recipe: Path) -> None:
+    outside = ["judging.annotator=engine", "loop.use_eft=false"]
+    assert load_recipe(recipe, outside, {}).judging.annotator == "engine"
+    with pytest.raises(RecipeError, match=r"loop\.use_eft=true teaches a judge that .* never asks: set it to false"):
+        load_recipe(recipe, outside[:1], {})
+
+
 def test_a_margin_of_the_models_own_answers_needs_a_teacher(recipe: Path) -> None:
     assert load_recipe(recipe, ["method=dno", "pairs.own_margin=1"], {}).pairs.own_margin == 1
     with pytest.raises(RecipeError, match=r"pairs\.own_margin is for method='dno'"):

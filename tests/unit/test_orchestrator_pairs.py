@@ -133,3 +133,12 @@ def test_dno_trains_on_several_pairs_of_a_prompt_and_the_record_adds_up(redis_ur
     summary = ArtifactStore(store_root).read_json("runs/one/iterations/M2.json")
     assert (summary["prompts"], summary["kept"], summary["pairs"], summary["filtered"]) == (2, 1, 2, 1)
     assert summary["chosen_rejected_gap"] == 4.5
+
+
+def test_only_an_outside_annotator_may_judge_under_another_name(redis_url: str, store_root: str) -> None:
+    asked = recipe(judging={"votes": 1, "annotator": "engine"}, loop={"use_eft": False})
+    rows = [row.model_copy(update={"judge_version": "teacher"}) for row in ROLLOUTS]
+    assert build(redis_url, store_root, asked, rows) == []
+    (pair, _) = ArtifactStore(store_root).read_jsonl(plan.pairs("one", "M2"))
+    assert (pair["policy_version"], pair["judge_version"]) == ("policy@1", "teacher")
+    assert audited(ArtifactStore(store_root), recipe()) == ["judged by ['teacher'], policy@1 was to judge"]
