@@ -27,11 +27,11 @@ def candidates(rollout: Rollout) -> list[Candidate]:
     """The distinct scored answers of a rollout, in order of first appearance.
 
     Answers of equal text pool their votes: a gap between two scores of one text is noise, not preference. Unscored
-    answers are left out.
+    answers are left out, and blank ones, which the trainer refuses to train on.
     """
     votes: dict[str, list[float | None]] = {}
     for response, judgment in zip(rollout.responses, rollout.judgments, strict=False):
-        if judgment.score is not None:
+        if judgment.score is not None and response.text.strip():
             votes.setdefault(response.text, []).extend(vote.score for vote in judgment.votes)
     return [
         Candidate(text, fmean(score for score in scores if score is not None), tuple(scores))

@@ -77,6 +77,11 @@ def test_equal_texts_pool_their_votes() -> None:
     assert build_pairs([only_one_text], Pairs(), 0)[1]["tie"] == 1
 
 
+def test_a_blank_answer_is_never_trained_on() -> None:
+    (pair,), _ = build_pairs([rollout({"A": [5], "B": [3], " ": [0]})], Pairs(), 0)
+    assert pair.rejected[0].content == "B"
+
+
 def test_ties_at_the_top_are_broken_by_the_seed_and_not_by_position() -> None:
     rows = [rollout({"A": [5], "B": [5], "C": [1], "D": [1]}, f"p{number}") for number in range(64)]
     pairs, _ = build_pairs(rows, Pairs(), 1)
