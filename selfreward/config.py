@@ -154,14 +154,11 @@ class Recipe(Contract):
 
     @model_validator(mode="after")
     def _only_what_the_method_uses(self) -> Self:
-        if self.method == "spin":
-            if self.loop.use_eft:
-                raise ValueError(
-                    "loop.use_eft=true teaches a judge, and method='spin' has none: set loop.use_eft=false"
-                )
-            if self.pairs != Pairs():
-                raise ValueError("method='spin' has no scores: leave out the section `pairs`")
-        elif self.sampling.n < 2:
+        if self.method == "spin" and self.loop.use_eft:
+            raise ValueError("loop.use_eft=true teaches a judge, and method='spin' has none: set loop.use_eft=false")
+        if self.method == "spin" and self.pairs != Pairs():
+            raise ValueError("method='spin' has no scores: leave out the section `pairs`")
+        if self.method != "spin" and self.sampling.n < 2:
             raise ValueError(f"sampling.n={self.sampling.n} leaves nothing to prefer: give 2 or more")
         if self.loop.use_eft and self.judging.annotator == "engine":
             raise ValueError(
@@ -169,6 +166,8 @@ class Recipe(Contract):
             )
         if self.method != "self_rewarding" and self.prompts.source != "file":
             raise ValueError(f"method={self.method!r} needs an answer with each prompt: leave out prompts.source")
+        if self.method == "dno" and self.pairs.length_control:
+            raise ValueError("pairs.length_control is for method='self_rewarding': leave it out with method='dno'")
         if self.method != "dno" and self.pairs.own_margin is not None:
             raise ValueError(f"pairs.own_margin is for method='dno': leave it out with method={self.method!r}")
         if self.loop.train_on == "positives" and self.method != "self_rewarding":

@@ -15,6 +15,11 @@ class Pairs(Contract):
     each rejected one may have, and `own_margin` is the margin where the chosen answer is the model's own, not the
     teacher's.
 
+    `length_control`: rho of Meta-Rewarding (2407.19594, section 2.1), against answers that grow. Of the answers whose
+    score is within this share of the prompt's score range of the best the shortest is chosen, of those as near the
+    worst the longest is rejected. The paper tunes it from 0, which takes the best and the worst, to 0.4; from 0.5 on
+    the two groups overlap.
+
     `judge_pairs`: judgments as preference pairs in each DPO round, as a share of the actor pairs. They come from EFT
     building: a baseline judgment that agrees with the human ranking over one that does not, which keeps the judge role
     alive while the actor role is trained (the role Meta-Rewarding's judge pairs play, 2407.19594 section 2.1).
@@ -24,6 +29,7 @@ class Pairs(Contract):
     min_chosen_score: float | None = None
     max_rejected_score: float | None = None
     own_margin: float | None = Field(default=None, ge=0)
+    length_control: float = Field(default=0.0, ge=0, lt=0.5)
     judge_pairs: float = Field(default=0.0, ge=0, le=4)
 
 

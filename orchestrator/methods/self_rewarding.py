@@ -5,7 +5,7 @@ score the same gives no pair.
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -42,7 +42,8 @@ def candidates(rollout: Rollout) -> list[Candidate]:
 def choose(found: list[Candidate], rules: Pairs, rng: random.Random) -> tuple[Candidate, Candidate] | str:
     """(chosen, rejected), or the outcome that explains why there is no pair.
 
-    Among several maxima (or minima) one is drawn at random; the paper does not say how it breaks such ties.
+    Among several maxima (or minima) one is drawn at random; the paper does not say how it breaks such ties. With
+    `length_control` the shortest of the nearly best is chosen over the longest of the nearly worst.
     """
     if not found:
         return "unscored"
@@ -50,15 +51,24 @@ def choose(found: list[Candidate], rules: Pairs, rng: random.Random) -> tuple[Ca
     lowest = min(candidate.score for candidate in found)
     if highest == lowest:
         return "tie"
-    if highest - lowest < rules.margin:
+    slack = rules.length_control * (highest - lowest)
+    best = [candidate for candidate in found if candidate.score >= highest - slack]
+    worst = [candidate for candidate in found if candidate.score <= lowest + slack]
+    if rules.length_control:
+        best, worst = _of_length(min, best), _of_length(max, worst)
+    chosen, rejected = rng.choice(best), rng.choice(worst)
+    if chosen.score - rejected.score < rules.margin:
         return "below_margin"
-    if rules.min_chosen_score is not None and highest < rules.min_chosen_score:
+    if rules.min_chosen_score is not None and chosen.score < rules.min_chosen_score:
         return "filtered"
-    if rules.max_rejected_score is not None and lowest > rules.max_rejected_score:
+    if rules.max_rejected_score is not None and rejected.score > rules.max_rejected_score:
         return "filtered"
-    chosen = rng.choice([candidate for candidate in found if candidate.score == highest])
-    rejected = rng.choice([candidate for candidate in found if candidate.score == lowest])
     return chosen, rejected
+
+
+def _of_length(extreme: Callable[[Iterable[int]], int], found: list[Candidate]) -> list[Candidate]:
+    length = extreme(len(candidate.text) for candidate in found)
+    return [candidate for candidate in found if len(candidate.text) == length]
 
 
 def build_pairs(rollouts: Iterable[Rollout], rules: Pairs, seed: int) -> tuple[list[PreferencePair], dict[str, int]]:

@@ -54,6 +54,7 @@ def test_overrides_take_toml_literals_and_bare_words(recipe: Path) -> None:
         ("sampling.N=8", r"sampling\.N = 8: unknown key"),
         ("sampling.n=0", r"sampling\.n = 0: .*greater than or equal to 1"),
         ("sampling.n=1", r"sampling\.n=1 leaves nothing to prefer: give 2 or more"),
+        ("pairs.length_control=0.5", r"pairs\.length_control = 0\.5: .*less than 0\.5"),
         ("loop.replay=[1.5]", r"loop\.replay\.0 = 1\.5"),
         ("sampling=3", r"sampling = 3"),
         ("dpo.learning_rate=fast", r"dpo\.learning_rate = 'fast'"),
@@ -102,6 +103,8 @@ def test_a_margin_of_the_models_own_answers_needs_a_teacher(recipe: Path) -> Non
     assert load_recipe(recipe, ["method=dno", "pairs.own_margin=1"], {}).pairs.own_margin == 1
     with pytest.raises(RecipeError, match=r"pairs\.own_margin is for method='dno'"):
         load_recipe(recipe, ["pairs.own_margin=1"], {})
+    with pytest.raises(RecipeError, match=r"pairs\.length_control is for method='self_rewarding'"):
+        load_recipe(recipe, ["method=dno", "pairs.length_control=0.1"], {})
     with pytest.raises(RecipeError, match=r"method='dno' needs an answer with each prompt"):
         load_recipe(recipe, ["method=dno", "prompts.source=self_instruct"], {})
 

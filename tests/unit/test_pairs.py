@@ -108,3 +108,21 @@ def test_positives_are_the_chosen_answers_in_the_trainers_shape() -> None:
     assert positives(pairs) == [
         {"prompt": [{"role": "user", "content": "question"}], "completion": [{"role": "assistant", "content": "A"}]}
     ]
+
+
+ANSWERS = [(5.0, 1900), (4.2, 1500), (3.5, 1200), (2.5, 2400), (2.0, 1800)]
+"""Score and length of each answer in Meta-Rewarding's example; the tiers of rho = 0.32 are 4.04 to 5 and 2 to 2.96."""
+
+
+@pytest.mark.parametrize(("rho", "chosen", "rejected"), [(0.32, 4.2, 2.5), (0.1, 5.0, 2.0), (0.0, 5.0, 2.0)])
+def test_golden_vector_of_length_control(rho: float, chosen: float, rejected: float) -> None:
+    row = rollout([(str(number) * length, [score]) for number, (score, length) in enumerate(ANSWERS)])
+    ((pair,), _) = build_pairs([row], Pairs(length_control=rho), 0)
+    assert (pair.score_chosen, pair.score_rejected) == (chosen, rejected)
+
+
+def test_margin_and_filters_are_of_the_answers_that_length_control_takes() -> None:
+    row = rollout([("long and best", [5]), ("good", [4]), ("bad", [2]), ("worst", [1])])
+    assert build_pairs([row], Pairs(length_control=0.3, margin=3), 0)[1]["kept"] == 1
+    assert build_pairs([row], Pairs(length_control=0.3, margin=3.5), 0)[1]["below_margin"] == 1
+    assert build_pairs([row], Pairs(length_control=0.3, min_chosen_score=5), 0)[1]["filtered"] == 1
