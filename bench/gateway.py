@@ -7,6 +7,7 @@ Writes bench/results/gateway.json: completion tokens/s and median latency both w
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -80,6 +81,15 @@ def measure(direct: str, gateway: str, rounds: int, requests: int) -> dict[str, 
     return result
 
 
+def drop_settings() -> None:
+    """Remove `SELFREWARD_*` from this process's environment, which the services that it starts inherit.
+
+    A shell's settings for other services, above all an API key, are not the bench's.
+    """
+    for name in [name for name in os.environ if name.startswith("SELFREWARD_")]:
+        del os.environ[name]
+
+
 def engine_url(log: Path, timeout: float = 180.0) -> str:
     """Where the child listens, from the gateway's log; RuntimeError when it does not come up in time."""
     deadline = time.monotonic() + timeout
@@ -97,6 +107,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=400)
     arguments = parser.parse_args()
+    drop_settings()
     with tempfile.TemporaryDirectory() as scratch:
         folder, port, redis_port = Path(scratch), free_port(), free_port()
         redis = start_redis(folder / "redis", redis_port)

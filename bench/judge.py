@@ -22,7 +22,7 @@ from typing import Any
 
 import aiohttp
 
-from bench.gateway import MODEL, ROOT, engine_url
+from bench.gateway import MODEL, ROOT, drop_settings, engine_url
 from selfreward.child import log_tail, start_child, stop_child
 from selfreward.ports import free_port
 from selfreward.redis_server import start_redis
@@ -197,6 +197,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=512)
     parser.add_argument("--pairs", type=int, default=200)
     arguments = parser.parse_args()
+    drop_settings()
     with tempfile.TemporaryDirectory() as scratch:
         folder, judge_url = Path(scratch), f"http://127.0.0.1:{free_port()}"
         redis_port = free_port()

@@ -26,7 +26,7 @@ def _commit() -> str | None:
     """The checked-out commit, with `-dirty` when files differ from it; None outside a git checkout."""
     try:
         found = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],  # noqa: S607
+            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],  # noqa: S607 - where PATH has it
             capture_output=True,
             text=True,
             timeout=10,

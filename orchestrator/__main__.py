@@ -4,17 +4,16 @@ import uvicorn
 
 from orchestrator.app import create_app
 from orchestrator.settings import OrchestratorSettings
-from selfreward.telemetry import configure_logging
+from selfreward.startup import prepare
 
 DEFAULT_PORT = 8002
 
 
 def main() -> None:
     """Serve until SIGTERM."""
-    settings = OrchestratorSettings()
-    configure_logging(settings.log_level)
+    settings, app = prepare(OrchestratorSettings, create_app)
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port or DEFAULT_PORT,
         log_config=None,

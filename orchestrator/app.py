@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,27 +15,33 @@ from redis.exceptions import RedisError
 
 from orchestrator import events, metrics
 from orchestrator.context import Services
+from orchestrator.disk import NoRoom
 from orchestrator.export import export_pairs
 from orchestrator.leader import Leader
+from orchestrator.quotas import RETRY_AFTER_S, TooManyRuns
 from orchestrator.rollouts import RolloutWorker
 from orchestrator.seed_rows import SeedError
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.state import RunState, acknowledge, ask_to_run, ask_to_stop, load, load_all, public, stopped_runs
-from orchestrator.submission import RunExists, submit
+from orchestrator.submission import RunExists, check_place, submit
 from orchestrator.tasks import QUEUE
 from selfreward.artifacts import ArtifactStore
-from selfreward.auth import authorised
+from selfreward.auth import denial
 from selfreward.background import end, for_ever
+from selfreward.body_limit import BodyLimit
 from selfreward.config import RecipeError, explain, parse_recipe
 from selfreward.contracts import Contract
+from selfreward.disk import is_full
 from selfreward.generator_client import GeneratorClient
 from selfreward.http import ServiceClient, ServiceError
 from selfreward.judge_client import AsyncJudgeClient
+from selfreward.live_keys import LiveKeyring
 from selfreward.queue import WorkQueue
 from selfreward.redis_client import connect
 from selfreward.settings import key_of
 from selfreward.telemetry import metrics_page
 
+_OPEN = ("/healthz", "/readyz", "/metrics")
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +57,7 @@ class UnknownRun(LookupError):
 
 
 def create_app(settings: OrchestratorSettings) -> FastAPI:
-    """The service with its worker and its candidate for the lease."""
+    """The service with its worker and its candidate for the lease. Raises KeysError for an unusable keys file."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -78,7 +84,8 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
         await redis.aclose()
 
     app = FastAPI(title="selfreward orchestrator", lifespan=lifespan)
-    _add_guard(app, key_of(settings))
+    app.add_middleware(BodyLimit, most=settings.max_recipe_bytes, setting="SELFREWARD_MAX_RECIPE_BYTES")
+    _add_guard(app, LiveKeyring(settings))
     _add_errors(app)
     _add_runs(app)
     _add_health(app)
@@ -145,6 +152,8 @@ def _add_runs(app: FastAPI) -> None:
         services = _services(request)
         state = await _known(services, run)
         if state.state != "done":
+            if run in await stopped_runs(services.redis):
+                await check_place(services)
             await events.emit(services.redis, run, message=f"resumed after: {state.message}" if state.message else "")
             await acknowledge(services.redis, run, state.halted_by)
             await ask_to_run(services.redis, run)
@@ -192,16 +201,17 @@ def _add_health(app: FastAPI) -> None:
         return Response(content, media_type=media_type)
 
 
-def _add_guard(app: FastAPI, key: str | None) -> None:
+def _add_guard(app: FastAPI, keyring: LiveKeyring) -> None:
     @app.middleware("http")
     async def guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        if request.url.path.startswith("/v1/") and not authorised(request.headers, key):
-            return _error(401, "the API key is missing or wrong: send `Authorization: Bearer <key>`", "authentication")
+        denied = None if request.url.path in _OPEN else denial(keyring.find(request.headers), "run")
+        if denied:
+            return _error(denied.status, denied.message, denied.kind, denied.headers)
         return await call(request)
 
 
-def _error(status: int, message: str, kind: str) -> JSONResponse:
-    return JSONResponse({"error": {"message": message, "type": kind}}, status)
+def _error(status: int, message: str, kind: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": {"message": message, "type": kind}}, status, headers)
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -209,6 +219,8 @@ def _add_errors(app: FastAPI) -> None:
         RecipeError: (422, "invalid_recipe"),
         SeedError: (422, "invalid_seed_data"),
         RunExists: (409, "run_exists"),
+        NoRoom: (507, "disk_full"),
+        TooManyRuns: (429, "too_many_runs"),
         UnknownRun: (404, "unknown_run"),
         FileNotFoundError: (404, "not_found"),
         ServiceError: (503, "service_unavailable"),
@@ -220,10 +232,17 @@ def _add_errors(app: FastAPI) -> None:
         if isinstance(error, ValidationError):
             return _error(422, explain(error), "invalid_request")
         status, kind = next(found for known, found in statuses.items() if isinstance(error, known))
-        return _error(status, str(error), kind)
+        headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 429 else None
+        return _error(status, str(error), kind, headers)
 
     for known in statuses:
         app.add_exception_handler(known, answer)
+
+    @app.exception_handler(OSError)
+    async def disk_full(_: Request, error: OSError) -> JSONResponse:
+        if not is_full(error):
+            raise error
+        return _error(507, f"disk: {error}; free some", "disk_full")
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -6,6 +6,7 @@ rollouts give. Nothing is read from Redis, and nothing is trusted that can be co
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -16,22 +17,27 @@ from orchestrator.audit_data import Violation, check_evaluation, check_ranked, c
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe
 from selfreward.contracts import Message
-from selfreward.manifest import InvalidArtifact, WeightsManifest, verify_folder
+from selfreward.manifest import MANIFEST_NAME, InvalidArtifact, WeightsManifest, verify_folder
 from selfreward.settings import Settings
 
 _NO_CANARY = [Message(role="user", content="")]
 
 
 def audit(store: ArtifactStore, run: str) -> list[Violation]:
-    """Everything that is wrong with a run; only finished phases are looked at. FileNotFoundError for an unknown run."""
+    """Everything that is wrong with a run: finished phases, and what retention has left of them.
+
+    FileNotFoundError for an unknown run.
+    """
     record = store.read_json(f"runs/{run}/run.json")
     recipe = Recipe.model_validate(record["recipe"])
     journal = [(entry["stage"], entry["phase"]) for entry in record["journal"]]
     versions = {model["name"]: model["policy_version"] for model in record["models"]}
     found = [*_journal(record, recipe, journal), *_models(store, run, recipe, record), *_files(store, run)]
     stages = plan.stages(recipe)
+    retained = f"runs/{run}/retention.json"
+    removed = store.read_json(retained).get("rollouts", []) if store.exists(retained) else []
     for before, stage in zip([None, *stages], stages, strict=False):
-        if (stage, "pairs") in journal and before is not None:
+        if (stage, "pairs") in journal and before is not None and stage not in removed:
             check = check_ranked if plan.kind(recipe, stage) == "eft" else check_round
             found += _read(check(store, run, recipe, stage, versions.get(before)), stage)
         if (stage, "evaluate") in journal:
@@ -65,7 +71,7 @@ def _models(store: ArtifactStore, run: str, recipe: Recipe, record: dict[str, An
     digests: dict[str, str] = {}
     for model in record["models"]:
         try:
-            manifest, digest = verify_folder(store.fetch(model["artifact"]))
+            manifest, digest = _manifest(store, model)
         except InvalidArtifact as error:
             yield Violation("manifest", model["artifact"], str(error))
             continue
@@ -73,6 +79,14 @@ def _models(store: ArtifactStore, run: str, recipe: Recipe, record: dict[str, An
         if digest != model["digest"]:
             yield Violation("manifest", model["artifact"], f"digest {digest} is not the announced {model['digest']}")
         yield from _lineage(run, recipe, model, manifest, digests)
+
+
+def _manifest(store: ArtifactStore, model: dict[str, Any]) -> tuple[WeightsManifest, str]:
+    """A checkpoint's manifest and digest; of one that retention has removed, only the manifest is left to check."""
+    if not model.get("removed"):
+        return verify_folder(store.fetch(model["artifact"]))
+    raw = store.read_bytes(f"{model['artifact']}/{MANIFEST_NAME}")
+    return WeightsManifest.model_validate_json(raw), hashlib.sha256(raw).hexdigest()
 
 
 def _lineage(

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator import events
+from orchestrator import events, metrics
 from orchestrator.lease import Lease
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.state import RunState, save, stopped_runs
@@ -62,6 +62,15 @@ class RunContext:
         """Raises RunStopped when a stop was asked for."""
         if self.run in await stopped_runs(self.services.redis):
             raise RunStopped(f"run {self.run} was asked to stop")
+
+    async def block(self, reason: str) -> None:
+        """Note, and tell followers, for what the run waits; an empty reason: for nothing any more. Raises LeaseLost."""
+        if reason == self.state.blocked:
+            return
+        await self.update(blocked=reason)
+        metrics.BLOCKED.set(bool(reason))
+        message = f"paused: {reason}" if reason else "the run goes on"
+        await events.emit(self.services.redis, self.run, message=message)
 
     async def progress(self, done: int, total: int, message: str = "", metrics: dict[str, float] | None = None) -> None:
         """Tell followers how far the present phase is."""

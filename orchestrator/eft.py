@@ -103,7 +103,7 @@ def select(
             kept = [_verdict(rollout.prompt_id, index, vote) for vote in good]
             accepted += kept
             contrasts += _contrasts(kept, [_verdict(rollout.prompt_id, index, vote) for vote in bad], seed)
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)  # noqa: S311 - guards no secret
     kept = cap_most_common(accepted, cap_ratio, rng)
     if max_rows and len(kept) > max_rows:
         kept = rng.sample(kept, max_rows)
@@ -137,7 +137,7 @@ def _contrasts(agreeing: list[Verdict], others: list[Verdict], seed: int) -> lis
     """Each judgment at most once, in pairs whose scores differ."""
     if not agreeing or not others:
         return []
-    rng = random.Random(content_key(seed, agreeing[0].prompt_id, agreeing[0].index))  # noqa: S311
+    rng = random.Random(content_key(seed, agreeing[0].prompt_id, agreeing[0].index))  # noqa: S311 - guards no secret
     shuffled = rng.sample(others, len(others))
     pairs = []
     for good in rng.sample(agreeing, len(agreeing)):

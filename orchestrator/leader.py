@@ -51,6 +51,7 @@ class Leader:
                 work.result()
         finally:
             metrics.LEADER.set(0)
+            metrics.BLOCKED.set(0)
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
             # Without Redis there is nothing to release: the lease runs out by itself.

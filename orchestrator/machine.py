@@ -4,17 +4,20 @@ What the journal has is never done again; what it lacks is done from the start o
 idempotent. So the holder of the lease may die anywhere and another goes on.
 """
 
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from redis.exceptions import RedisError
 
-from orchestrator import events, metrics, phases, plan, watch
+from orchestrator import events, metrics, phases, plan, retention, watch
 from orchestrator.context import RunContext, RunFailed, RunStopped
+from orchestrator.disk import with_room
 from orchestrator.lease import LeaseLost
 from orchestrator.state import Transition, ask_to_stop, now, seconds_since
 from selfreward.artifacts import ArtifactStore
+from selfreward.disk import is_full
 from selfreward.http import ServiceError
 
 PHASES: dict[str, Callable[[RunContext], Awaitable[None]]] = {
@@ -27,6 +30,7 @@ PHASES: dict[str, Callable[[RunContext], Awaitable[None]]] = {
     "reload": phases.reload,
     "evaluate": phases.evaluate,
     "watch_model": watch.watch_model,
+    "retain": retention.retain,
 }
 _log = logging.getLogger(__name__)
 
@@ -55,7 +59,7 @@ async def advance(context: RunContext) -> None:
                 else:
                     await context.check()
                     await _perform(context, stage, phase)
-            await _write_iteration(context, stage)
+            await with_room(context, functools.partial(_write_iteration, context, stage), ahead=False)
     except RunStopped:
         await _end(context, "stopped", "stopped on request; `resume` continues it")
     except watch.RunHalted as halted:
@@ -81,19 +85,25 @@ async def _perform(context: RunContext, stage: str, phase: str) -> None:
     begun = context.state.phase_started_at if (context.state.stage, context.state.phase) == (stage, phase) else None
     started = begun or now()
     await context.update(stage=stage, phase=phase, phase_started_at=started)
-    await PHASES[phase](context)
+    await with_room(context, lambda: PHASES[phase](context), ahead=phase != "retain")
     seconds = round(seconds_since(started), 3)
     entry = Transition(stage=stage, phase=phase, seconds=seconds, finished_at=now())
     await context.update(journal=[*context.state.journal, entry])
     await phases.forget_results(context, stage, phase)
-    await write_record(context)
+    await with_room(context, lambda: write_record(context), ahead=False)
     metrics.PHASE_SECONDS.labels(phase).observe(seconds)
     _log.info("phase done", extra={"run": context.run, "stage": stage, "phase": phase, "seconds": seconds})
 
 
 async def _end(context: RunContext, state: str, message: str) -> None:
-    await context.update(state=state, message=message, finished_at=now())
-    await write_record(context)
+    await context.update(state=state, message=message, blocked="", finished_at=now())
+    try:
+        await write_record(context)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        # The record in Redis says how the run ended; the file has everything up to the last finished phase.
+        _log.warning("run.json lacks the end of the run", extra={"run": context.run, "error": str(error)})
     await events.emit(context.services.redis, context.run, message=message, state=state)
 
 

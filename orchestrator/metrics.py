@@ -8,6 +8,7 @@ from selfreward.queue import WorkQueue
 
 ITERATION = Gauge("selfreward_orchestrator_iteration", "Models published by the run that is being advanced.")
 LEADER = Gauge("selfreward_orchestrator_leader", "1 while this replica advances the runs.")
+BLOCKED = Gauge("selfreward_orchestrator_blocked", "1 while the run that is being advanced waits for disk space.")
 PHASE_SECONDS = Histogram(
     "selfreward_orchestrator_phase_duration_seconds",
     "Duration of finished phases.",

@@ -194,7 +194,7 @@ async def _judge_pairs(context: RunContext, wanted: int) -> list[PreferencePair]
     if not wanted:
         return []
     rows = await context.read_rows(plan.data(context.run, "judge_pairs"))
-    rng = random.Random(content_key(context.recipe.seed, context.state.stage, "judge pairs"))  # noqa: S311
+    rng = random.Random(content_key(context.recipe.seed, context.state.stage, "judge pairs"))  # noqa: S311 - guards no secret
     return [PreferencePair.model_validate(row) for row in rng.sample(rows, min(wanted, len(rows)))]
 
 

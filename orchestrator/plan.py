@@ -7,7 +7,7 @@ answers). Without EFT, M1 is the SFT baseline itself.
 
 from typing import Literal
 
-from selfreward.config import Recipe
+from selfreward.config import Recipe, Retention
 from selfreward.contracts import Message
 from selfreward.training import TrainJob
 
@@ -41,15 +41,17 @@ def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
     The SFT baseline is not watched: it has not learned to judge, and its judgments count only where people agree.
     """
     made = kind(recipe, stage)
+    # Last, since only then is it known which model is the best, and the stage's rollouts have been read.
+    retained = ("retain",) if recipe.retention != Retention() else ()
     if made == "base":
         written = ("prompts",) if recipe.prompts.source == "self_instruct" and recipe.loop.iterations else ()
         # It has learned neither role, so there is nothing to evaluate; generators load it while the baseline trains.
         return ("train", "publish", *written)
     if made == "sft":
-        return (*_SERVED, *(_WATCHED if stage == "M1" else _WATCHED[:1]))
+        return (*_SERVED, *(_WATCHED + retained if stage == "M1" else _WATCHED[:1]))
     if made == "eft":
-        return (*_DATA[1:], *_SERVED, *_WATCHED)
-    return (*_DATA, *(("watch_pairs",) if judged(recipe) else ()), *_SERVED, *_WATCHED)
+        return (*_DATA[1:], *_SERVED, *_WATCHED, *retained)
+    return (*_DATA, *(("watch_pairs",) if judged(recipe) else ()), *_SERVED, *_WATCHED, *retained)
 
 
 def judged(recipe: Recipe) -> bool:

@@ -49,7 +49,7 @@ async def write_prompts(context: RunContext, model: ModelRecord, human: list[str
 async def _ask(context: RunContext, model: ModelRecord, human: list[str], pool: Pool, number: int) -> Generation:
     options = context.recipe.prompts.self_instruct
     seed = seed_of(context.recipe.seed, "self-instruct", number)
-    shown = demonstrations(human, pool.accepted, random.Random(seed))  # noqa: S311
+    shown = demonstrations(human, pool.accepted, random.Random(seed))  # noqa: S311 - guards no secret
     return await context.services.generator.chat(
         [Message(role="user", content=request_text(shown))],
         temperature=options.temperature,

@@ -69,6 +69,16 @@ async def serve(context: RunContext, model: ModelRecord) -> None:
             await asyncio.sleep(min(settings.poll_s, 0.25))
 
 
+async def served_artifacts(context: RunContext) -> set[str]:
+    """Artifacts that the generator replicas serve now. Raises OSError or ServiceError when one does not answer."""
+    settings = context.services.settings
+    found = set()
+    for url in await asyncio.to_thread(replica_urls, settings.generator_url):
+        async with ServiceClient(url, key_of(settings), deadline=10, attempts=3) as replica:
+            found.add(str((await _weights(replica))["artifact"]))
+    return found
+
+
 async def _problem(replicas: Mapping[str, ServiceClient], model: ModelRecord) -> str | None:
     """What still keeps some replica from serving `model`, or None. Raises ServiceError when one does not answer."""
     label = model.policy_version

@@ -21,6 +21,6 @@ def replay(recipe: Recipe, stage: str, rows: Mapping[str, Sequence[dict[str, Any
     found: list[PreferencePair] = []
     for earlier, share in plan.replays(recipe, stage):
         actor = [pair for row in rows[earlier] if (pair := PreferencePair.model_validate(row)).kind == "actor"]
-        rng = random.Random(content_key(recipe.seed, stage, earlier))  # noqa: S311
+        rng = random.Random(content_key(recipe.seed, stage, earlier))  # noqa: S311 - guards no secret
         found += [actor[place] for place in sorted(rng.sample(range(len(actor)), int(share * len(actor))))]
     return found

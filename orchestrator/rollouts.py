@@ -77,7 +77,7 @@ class RolloutWorker:
             taken = await self.queue.take(self.settings.worker_name, count=count, block_ms=500)
         except RedisError as error:
             _log.warning("no work can be taken", extra={"error": repr(error)})
-            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
+            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - guards no secret
             return []
         if taken:
             await outlast(self._read_stopped_runs, "which runs are stopped")
@@ -183,7 +183,7 @@ class RolloutWorker:
             except WrongPolicyVersion:
                 if time.monotonic() > deadline:
                     raise
-                await asyncio.sleep(random.uniform(0.1, 1.0))  # noqa: S311
+                await asyncio.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - guards no secret
 
     async def _read_stopped_runs(self) -> None:
         """At most once a second: a stop need not be instant, and reading costs a round trip."""

@@ -28,3 +28,15 @@ class OrchestratorSettings(Settings):
     """How long generators may take to serve an announced version before the run fails."""
     tolerated_failures: float = Field(default=0.05, ge=0, le=1)
     """Share of a phase's prompts that may end as dead letters before the run fails."""
+    max_recipe_bytes: int = Field(default=1 << 20, ge=1024)
+    """Longest body of a request; a longer one is answered 413."""
+    max_unfinished_runs: int = Field(default=100, ge=1)
+    """Runs that may be queued or running; a further one is answered 429."""
+    max_run_prompts: int = Field(default=1_000_000, ge=1)
+    """Prompts that all rounds of one run may answer; a recipe that asks for more is answered 422."""
+    max_run_tokens: int = Field(default=10_000_000_000, ge=1)
+    """Tokens that one run may generate by its recipe, judgments included; beyond it, 422."""
+    max_seed_mib: int = Field(default=256, ge=1)
+    """Longest seed file that a recipe may name, in MiB; they are read into memory."""
+    min_free_disk: int = Field(default=256, ge=0)
+    """MiB that have to be free at a local artifact store; below that, runs pause until there is room again."""

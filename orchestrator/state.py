@@ -32,12 +32,16 @@ ENDED = ("done", "failed", "stopped", "paused", "rolled_back")
 
 
 class ModelRecord(Contract):
-    """A model that the run has published: its stage name, public version, artifact and manifest digest."""
+    """A model that the run has published: its stage name, public version, artifact and manifest digest.
+
+    `removed`: its weights are no longer there, by the recipe's `[retention]`; its manifest is.
+    """
 
     name: str
     policy_version: str
     artifact: str
     digest: str
+    removed: bool = False
 
 
 class Transition(Contract):
@@ -69,7 +73,8 @@ class Alarm(Contract):
 class RunState(Contract):
     """A run. `journal` lists finished phases in order; what is not in it is still to be done.
 
-    `alarms` are all that were raised so far; `halted_by` names (by `Alarm.key`) those that ended the run.
+    `blocked` says for what a running run waits, room on the disk for example; it goes on by itself. `alarms` are all
+    that were raised so far; `halted_by` names (by `Alarm.key`) those that ended the run.
     """
 
     run: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")
@@ -80,6 +85,7 @@ class RunState(Contract):
     phase: str = ""
     phase_started_at: str | None = None
     message: str = ""
+    blocked: str = ""
     models: list[ModelRecord] = []
     journal: list[Transition] = []
     alarms: list[Alarm] = []
@@ -174,4 +180,6 @@ def public(state: RunState, stopped: set[str]) -> dict[str, Any]:
         shown = "stopped" if shown == "queued" else "stopping"
     elif state.run not in stopped and shown in ENDED and shown != "done":
         shown = "queued"
+    elif state.blocked and shown == "running":
+        return {**state.model_dump(mode="json"), "state": "paused", "message": state.blocked}
     return {**state.model_dump(mode="json"), "state": shown}

@@ -7,11 +7,14 @@ from pathlib import Path
 
 from orchestrator import plan
 from orchestrator.context import Services
+from orchestrator.disk import check_room
+from orchestrator.quotas import check_recipe, check_runs, check_seed_files
 from orchestrator.seed_rows import SeedData, read_seed_data, snapshot
-from orchestrator.state import RunState, create, load, now
+from orchestrator.state import RunState, create, load, load_all, now, stopped_runs
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe, RecipeError
 from selfreward.http import ServiceClient, ServiceError
+from selfreward.manifest import REMOVED_NAME, removed_text
 from selfreward.settings import key_of
 
 
@@ -22,22 +25,31 @@ class RunExists(RuntimeError):
 async def submit(services: Services, recipe: Recipe, run: str | None) -> tuple[RunState, bool]:
     """The run and whether it is new. The same id and recipe again give the run that exists.
 
-    Raises RecipeError or SeedError naming what is wrong, RunExists, ServiceError when the judge does not answer, and
-    pydantic's ValidationError for a bad id.
+    Raises RecipeError or SeedError naming what is wrong, RunExists, TooManyRuns, NoRoom, ServiceError when the judge
+    does not answer, and pydantic's ValidationError for a bad id.
     """
     name = run or f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
     state = RunState(run=name, recipe=recipe, recipe_hash=recipe.hash, created_at=now())
     known = await load(services.redis, name)
     if known is not None:
         return _same(known, state), False
+    await check_place(services)
+    check_room(services)
     check_model(recipe)
+    await asyncio.to_thread(check_seed_files, recipe, services.settings)
     seed = await asyncio.to_thread(read_seed_data, recipe)
+    check_recipe(recipe, seed, services.settings)
     await _check_rubric(services, recipe)
     await asyncio.to_thread(_keep, services.store, name, seed)
     if not await create(services.redis, state):
         known = await load(services.redis, name)
         return _same(known or state, state), False
     return state, True
+
+
+async def check_place(services: Services) -> None:
+    """Raises TooManyRuns when no further run may be queued or resumed."""
+    check_runs(await load_all(services.redis), await stopped_runs(services.redis), services.settings)
 
 
 def _same(known: RunState, asked: RunState) -> RunState:
@@ -58,6 +70,8 @@ def check_model(recipe: Recipe) -> None:
             f"model = {recipe.model!r} is not a folder (working directory {Path.cwd()}): give a checkpoint folder in "
             "Hugging Face layout, for example one that `hf download` made"
         )
+    if (folder / REMOVED_NAME).exists():
+        raise RecipeError(f"model: {removed_text(recipe.model, (folder / REMOVED_NAME).read_bytes())}")
     if missing or not any(folder.glob("*.safetensors")):
         lacking = ", ".join([*missing, *([] if any(folder.glob("*.safetensors")) else ["*.safetensors"])])
         raise RecipeError(f"model = {recipe.model!r} has no {lacking}: give a complete checkpoint folder")

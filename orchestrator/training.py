@@ -40,6 +40,7 @@ async def train(context: RunContext, canary: list[Message]) -> TrainStatus:
         await context.check()
         status = await _status(context, job)
         if status is not None:
+            await context.block(status.error or "" if status.state == "waiting" else "")
             if status.state == "failed":
                 raise RunFailed(f"training {job.id} failed: {status.error}")
             if status.state == "done":

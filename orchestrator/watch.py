@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator import events, metrics, plan, watchdogs
 from orchestrator.context import RunContext, RunFailed
 from orchestrator.reload import serve
-from orchestrator.state import Alarm, State, acknowledged
+from orchestrator.state import Alarm, ModelRecord, State, acknowledged
 from selfreward.contracts import Rollout
 
 _ENDS_AS: dict[str, State] = {"pause": "paused", "stop": "stopped", "rollback": "rolled_back"}
@@ -93,19 +93,29 @@ async def _halt(context: RunContext, deciding: list[Alarm]) -> None:
 
 async def _go_back(context: RunContext) -> str:
     """Serve the best model by the human-ranked answers; says which that is."""
-    models = [model for model in context.state.models if model.name not in ("M0", "SFT")]
-    found = watchdogs.best(await _accuracies(context, [model.name for model in models]))
-    chosen = context.state.model(found[0]) if found else None
-    if found is None or chosen is None:
+    found = await best_judge(context)
+    if found is None:
         raise RunFailed(
             f"run {context.run} is to roll back, but no model has judged human-ranked answers: look for failed "
             "evaluation prompts in the log, or announce a model yourself"
         )
+    chosen, accuracy = found
     await serve(context, chosen)
     return (
         f"rolled back to {chosen.name} ({chosen.policy_version}), the best judge of the human-ranked answers "
-        f"(pairwise accuracy {found[1]:.3f}),"
+        f"(pairwise accuracy {accuracy:.3f}),"
     )
+
+
+async def best_judge(context: RunContext) -> tuple[ModelRecord, float] | None:
+    """The model to go back to, and its pairwise accuracy on the human-ranked answers; None when none was measured.
+
+    Only models whose weights are there count, and neither the base nor the SFT baseline, which have not learned to
+    judge.
+    """
+    models = {model.name: model for model in context.state.models if model.name not in ("M0", "SFT")}
+    found = watchdogs.best(await _accuracies(context, [name for name, model in models.items() if not model.removed]))
+    return (models[found[0]], found[1]) if found else None
 
 
 async def _accuracies(context: RunContext, models: list[str]) -> dict[str, float | None]:

@@ -53,6 +53,15 @@ def policy_number(label: str) -> int:
     return int(number)
 
 
+def is_policy_version(name: str) -> bool:
+    """Whether a model's name pins weights (`policy@N`): any other name may mean other weights tomorrow."""
+    try:
+        policy_number(name)
+    except ValueError:
+        return False
+    return True
+
+
 async def announce(
     redis: RedisClient, artifact: str, digest: str, only_while: tuple[str, str] | None = None
 ) -> Announced:

@@ -18,19 +18,21 @@ import fsspec
 
 from selfreward.manifest import (
     MANIFEST_NAME,
+    REMOVED_NAME,
     InvalidArtifact,
     WeightsManifest,
     describe_files,
     manifest_bytes,
+    removed_text,
     verify_folder,
 )
 
-_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._@-]*(/[A-Za-z0-9_][A-Za-z0-9._@-]*)*$")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]*(/[A-Za-z0-9_][A-Za-z0-9._@-]*)*")
 
 
 def check_name(name: str) -> str:
     """Return `name`, or raise ValueError if it is not a relative path of plain segments (no `..`, no leading dot)."""
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise ValueError(
             f"artifact name {name!r} is not allowed: use segments of letters, digits, '.', '_', '-', '@' "
             "joined by '/', none starting with a dot"
@@ -53,8 +55,11 @@ class ArtifactStore:
         self._cache = cache or Path(tempfile.gettempdir()) / "selfreward-artifacts"
 
     def path(self, name: str) -> str:
-        """The file system's own path of an artifact."""
-        return f"{self._base}/{check_name(name)}"
+        """The file system's own path of an artifact. Raises ValueError for a name that leads out of the root."""
+        path = f"{self._base}/{check_name(name)}"
+        if self.local and not Path(path).resolve().is_relative_to(self._base):
+            raise ValueError(f"artifact {name!r} leads out of {self.root} by a symbolic link: remove the link")
+        return path
 
     def exists(self, name: str) -> bool:
         """True for a file, or for a folder whose manifest has been written."""
@@ -157,13 +162,37 @@ class ArtifactStore:
             self.fs.put_file(str(file), f"{path}/{file.relative_to(temporary).as_posix()}")
         self.fs.put_file(str(temporary / MANIFEST_NAME), f"{path}/{MANIFEST_NAME}")
 
+    def delete(self, name: str) -> None:
+        """Delete a file; nothing happens when there is none."""
+        if self.fs.exists(self.path(name)):
+            self.fs.rm_file(self.path(name))
+
+    def remove_weights(self, name: str, reason: str) -> int:
+        """Delete a published folder's files, all but its manifest; returns how many bytes that frees.
+
+        It is marked first, so that nobody takes the rest of it for damage. Doing it again ends what was left half done.
+        """
+        manifest = WeightsManifest.model_validate_json(self.read_bytes(f"{name}/{MANIFEST_NAME}"))
+        self.write_json(f"{name}/{REMOVED_NAME}", {"reason": reason})
+        freed = 0
+        for file, entry in manifest.files.items():
+            if self.fs.exists(self.path(f"{name}/{file}")):
+                self.delete(f"{name}/{file}")
+                freed += entry.size
+        return freed
+
     def fetch(self, name: str) -> Path:
-        """A local folder with the published artifact. Raises InvalidArtifact if it was never completely published."""
+        """A local folder with the published artifact.
+
+        Raises InvalidArtifact if it was never completely published, or if its files were removed.
+        """
         path = self.path(name)
         if not self.exists(name):
             raise InvalidArtifact(
                 f"artifact {name!r} does not exist under {self.root} or was never completely published"
             )
+        if self.fs.isfile(f"{path}/{REMOVED_NAME}"):
+            raise InvalidArtifact(removed_text(name, self.fs.cat_file(f"{path}/{REMOVED_NAME}")))
         if self.local:
             return Path(path)
         target = self._cache / name

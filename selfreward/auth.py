@@ -1,21 +1,26 @@
-"""API-key check shared by the services."""
+"""What every service asks of a request before it looks at it: a known key, with the scope that the route needs."""
 
-import hmac
-from collections.abc import Mapping
+from typing import NamedTuple
 
-
-def bearer(headers: Mapping[str, str]) -> str | None:
-    """The key that a request carries as `Authorization: Bearer <key>`, or None."""
-    scheme, _, given = headers.get("authorization", "").partition(" ")
-    return given.strip() if scheme.lower() == "bearer" else None
+from selfreward.keys import Key, Scope
 
 
-def authorised(headers: Mapping[str, str], key: str | None) -> bool:
-    """True when no key is configured or the request carries it.
+class Denial(NamedTuple):
+    """Why a request is not served. `status` is 401 or 403, `kind` and `code` are the error's `type` and `code`."""
 
-    The comparison takes the same time wherever the first difference is.
-    """
+    status: int
+    message: str
+    kind: str
+    code: str
+    headers: dict[str, str]
+
+
+def denial(key: Key | None, needed: Scope | None) -> Denial | None:
+    """None when `key`, as `Keyring.find` found it, may use a route of the scope `needed` (None: any known key may)."""
     if key is None:
-        return True
-    given = bearer(headers)
-    return given is not None and hmac.compare_digest(given.encode(), key.encode())
+        message = "the API key is missing or wrong: send `Authorization: Bearer <key>`"
+        return Denial(401, message, "authentication_error", "invalid_api_key", {"WWW-Authenticate": "Bearer"})
+    if needed is not None and needed not in key.scopes:
+        message = f"key {key.name!r} lacks the scope {needed!r}: use a key that has it, or add it to the keys file"
+        return Denial(403, message, "permission_error", "missing_scope", {})
+    return None

@@ -25,7 +25,7 @@ async def for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
         if time.monotonic() - began > _SETTLED:
             # Long work is no part of the outage before it: the next one begins with a short wait again.
             delay = _LEAST_BACKOFF
-        await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
+        await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - guards no secret
         delay = min(delay * 2, _MOST_BACKOFF)
 
 

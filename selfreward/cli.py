@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -16,6 +17,7 @@ from selfreward.dead_cli import commands as dead_commands
 from selfreward.http import ServiceError
 from selfreward.judge_cli import commands as judge_commands
 from selfreward.judge_rows import RowError
+from selfreward.keys_cli import commands as keys_commands
 from selfreward.local import LocalStack
 from selfreward.orchestrator_client import OrchestratorClient
 from selfreward.progress import RunProgress
@@ -154,13 +156,14 @@ def up(
 
 app.add_typer(judge_commands)
 app.add_typer(dead_commands, name="dead")
+app.add_typer(keys_commands, name="keys")
 
 
 def main() -> Any:
     """Entry point: errors that a user can mend are printed without a traceback and end with status 2."""
     try:
         app()
-    except (RecipeError, RowError, ServiceError) as error:
+    except (RecipeError, RowError, ServiceError, SettingsError) as error:
         _err.print(str(error), markup=False, highlight=False)
         raise SystemExit(2) from None
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from selfreward.contracts import Contract, content_key
-from selfreward.rounds import Loop, Pairs
+from selfreward.rounds import Loop, Pairs, Prompts
 from selfreward.training import DpoHyper, SftHyper
 from selfreward.watchdogs import Watchdogs
 
@@ -78,26 +78,6 @@ class EftBuilding(Contract):
     max_rows: int = Field(default=0, ge=0)
 
 
-class SelfInstruct(Contract):
-    """New prompts from a fixed model (Yuan et al. 2024, 2.2): 8 demonstrations, 6 from IFT and 2 generated."""
-
-    temperature: float = Field(default=0.6, ge=0, le=2)
-    top_p: float = Field(default=0.9, gt=0, le=1)
-    max_tokens: int = Field(default=512, ge=1)
-    rouge_max: float = Field(default=0.7, gt=0, le=1)
-    min_words: int = Field(default=4, ge=1)
-    max_words: int = Field(default=150, ge=1)
-    max_requests: int = Field(default=20_000, ge=1)
-
-
-class Prompts(Contract):
-    """Where an iteration's prompts come from: `file` (a disjoint slice of `data.prompts` each) or `self_instruct`."""
-
-    source: Literal["file", "self_instruct"] = "file"
-    per_iteration: int = Field(default=1000, ge=1)
-    self_instruct: SelfInstruct = SelfInstruct()
-
-
 class EvaluationPlan(Contract):
     """What is sampled from each model for the report. `judged_prompts` of the held-out prompts are self-judged."""
 
@@ -105,6 +85,17 @@ class EvaluationPlan(Contract):
     samples: int = Field(default=4, ge=1, le=64)
     judged_prompts: int = Field(default=256, ge=0)
     bootstrap: int = Field(default=1000, ge=100)
+
+
+class Retention(Contract):
+    """What of a run is deleted as it goes on (docs/limits.md); by default nothing is.
+
+    `keep_checkpoints`: weights of that many newest models, beside those that are still needed. `keep_rollouts`: answers
+    and judgments of that many newest rounds. Manifests, pairs, evaluation and the report are always kept.
+    """
+
+    keep_checkpoints: int | None = Field(default=None, ge=1)
+    keep_rollouts: int | None = Field(default=None, ge=1)
 
 
 class Trainer(Contract):
@@ -135,6 +126,7 @@ class Recipe(Contract):
     trainer: Trainer = Trainer()
     evaluation: EvaluationPlan = EvaluationPlan()
     watchdogs: Watchdogs = Watchdogs()
+    retention: Retention = Retention()
 
     @model_validator(mode="after")
     def _data_for_what_is_asked(self) -> Self:
@@ -214,15 +206,15 @@ def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
         raise RecipeError(f"recipe {source}:\n{explain(error)}") from error
 
 
-def explain(error: ValidationError) -> str:
-    """One line for each problem: `key = value: what is wrong`."""
+def explain(error: ValidationError, *, values: bool = True) -> str:
+    """One line for each problem: `key = value: what is wrong`. Without `values` where one may be a secret."""
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"]) or "(whole)"
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "unknown key; check its spelling and section"
-        shown = "" if problem["type"] in ("missing", "value_error") else f" = {problem['input']!r}"
+        shown = "" if not values or problem["type"] in ("missing", "value_error") else f" = {problem['input']!r}"
         lines.append(f"  {key}{shown}: {message}")
     return "\n".join(lines)
 

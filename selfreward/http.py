@@ -25,8 +25,8 @@ class WrongPolicyVersion(ServiceError):
 class ServiceClient:
     """One pooled connection set to one base URL.
 
-    Retries 429, 5xx and transport errors up to `attempts` times within `deadline` seconds, waiting
-    `base * 2**k` seconds with full jitter (at least `Retry-After` where the service sends one).
+    Retries 429, 5xx, whatever has a `Retry-After`, and transport errors up to `attempts` times within `deadline`
+    seconds, waiting `base * 2**k` seconds with full jitter (at least `Retry-After` where the service sends one).
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ServiceClient:
     async def _attempt(self, method: str, path: str, json: Any, headers: Mapping[str, str] | None) -> httpx.Response:
         failure, status = "", None
         for attempt in range(self._attempts):
-            wait = self._base_delay * 2**attempt * random.random()  # noqa: S311
+            wait = self._base_delay * 2**attempt * random.random()  # noqa: S311 - guards no secret
             try:
                 response = await self._http.request(method, path, json=json, headers=headers)
             except httpx.TransportError as error:
@@ -85,10 +85,9 @@ class ServiceClient:
                 if response.is_success:
                     return response
                 failure, status = f"HTTP {response.status_code}: {response.text[:500]}", response.status_code
-                if status == 409:
-                    raise WrongPolicyVersion(f"{method} {response.url}: {failure}", status)
-                if status not in RETRIED_STATUSES:
-                    raise ServiceError(f"{method} {response.url}: {failure}", status)
+                if status not in RETRIED_STATUSES and "retry-after" not in response.headers:
+                    refusal = WrongPolicyVersion if status == 409 else ServiceError
+                    raise refusal(f"{method} {response.url}: {failure}", status)
                 wait = max(wait, _retry_after(response))
             if attempt + 1 < self._attempts:
                 await asyncio.sleep(min(wait, 30.0))

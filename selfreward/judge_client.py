@@ -1,15 +1,16 @@
 """Async client of the judge service: one batch, or any number of items as a stream."""
 
 import asyncio
-import itertools
 import json
+import uuid
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar, Unpack
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Unpack
 from urllib.parse import quote
 
 import httpx
 
+from selfreward import judge_job_calls as calls
 from selfreward.contracts import JudgeItem, JudgePrompts, JudgeRequest, JudgeResponse, Judgment
 from selfreward.http import ServiceClient
 from selfreward.judge_inputs import (
@@ -23,9 +24,11 @@ from selfreward.judge_inputs import (
     as_meta,
     as_pair,
     as_ranking,
+    batches,
     numbered,
+    one_batch,
 )
-from selfreward.judge_jobs import Job, JobList
+from selfreward.judge_jobs import MOST_JOB_ITEMS, Job, JobRequest, JobResult
 from selfreward.settings import Settings, key_of
 from selfreward.verdicts import (
     MetaRequest,
@@ -37,9 +40,6 @@ from selfreward.verdicts import (
     RankVerdict,
 )
 
-Item = TypeVar("Item")
-
-MAX_ITEMS = 1024
 BATCH_SIZE = 64
 IN_FLIGHT = 4
 """Batches on the way at once: with BATCH_SIZE items each, enough to keep a judge busy that takes 64 at a time."""
@@ -85,7 +85,7 @@ class AsyncJudgeClient:
 
         Raises WrongPolicyVersion when the pinned version is not served, ServiceError on any other failure.
         """
-        batch = _one_batch((as_item(item) for item in items), "judge_many takes any number")
+        batch = one_batch((as_item(item) for item in items), "judge_many takes any number")
         request = JudgeRequest(items=batch, **options)
         reply = await self._post("/v1/judge", request.model_dump(mode="json"))
         return JudgeResponse.model_validate_json(reply.content)
@@ -113,7 +113,7 @@ class AsyncJudgeClient:
         waiting: deque[asyncio.Task[list[Judged]]] = deque()
         try:
             start = 0
-            async for batch in _batches(items, batch_size):
+            async for batch in batches(items, batch_size):
                 work = self.judge_batch(numbered(batch, start), start, options)
                 waiting.append(asyncio.ensure_future(work))
                 start += len(batch)
@@ -133,13 +133,13 @@ class AsyncJudgeClient:
 
         Raises as `judge` does.
         """
-        request = PairRequest(items=_one_batch(as_pair(pair) for pair in pairs), **options)
+        request = PairRequest(items=one_batch(as_pair(pair) for pair in pairs), **options)
         reply = await self._post("/v1/judge/pairwise", request.model_dump(mode="json", exclude_unset=True))
         return PairResponse.model_validate_json(reply.content).data
 
     async def meta(self, judgements: Iterable[MetaJudgeable], **options: Unpack[PairwiseOptions]) -> list[PairVerdict]:
         """Compare up to 1024 pairs of judgments, each of one answer, in both orders. Raises as `judge` does."""
-        request = MetaRequest(items=_one_batch(as_meta(pair) for pair in judgements), **options)
+        request = MetaRequest(items=one_batch(as_meta(pair) for pair in judgements), **options)
         reply = await self._post("/v1/judge/meta", request.model_dump(mode="json", exclude_unset=True))
         return PairResponse.model_validate_json(reply.content).data
 
@@ -148,7 +148,7 @@ class AsyncJudgeClient:
 
         A rubric of kind `rank` looks at all candidates together, a pointwise one scores each by itself.
         """
-        request = RankRequest(items=_one_batch(as_ranking(item) for item in items), **options)
+        request = RankRequest(items=one_batch(as_ranking(item) for item in items), **options)
         reply = await self._post("/v1/judge/rank", request.model_dump(mode="json", exclude_unset=True))
         return RankResponse.model_validate_json(reply.content).data
 
@@ -158,10 +158,48 @@ class AsyncJudgeClient:
         reply = await self._post(f"/v1/rubrics/{rubric}/prompt", body)
         return JudgePrompts.model_validate_json(reply.content)
 
+    async def submit_job(
+        self, items: Iterable[Judgeable], *, idempotency_key: str | None = None, **options: Unpack[JudgeOptions]
+    ) -> Job:
+        """Have up to 100,000 answers judged in the background. Items without an id are named by their position.
+
+        The same `idempotency_key` (1 to 255 printable characters) with the same items gives the same job while that is
+        kept, also to another process; without one each call makes a job. Raises as `judge` does.
+        """
+        batch = one_batch((as_item(item) for item in items), "send several jobs", MOST_JOB_ITEMS)
+        body = JobRequest(items=batch, **options).model_dump(mode="json")
+        # Retries of this call must not make a second job, so it always has a key.
+        reply = await self._post("/v1/jobs", body, {"Idempotency-Key": idempotency_key or uuid.uuid4().hex})
+        return Job.model_validate_json(reply.content)
+
     async def jobs(self, limit: int = 20) -> list[Job]:
-        """This key's newest jobs (`POST /v1/jobs`), at most 100, the newest first."""
-        reply = await self.service.request("GET", f"/v1/jobs?limit={limit}")
-        return JobList.model_validate_json(reply.content).data
+        """This key's newest jobs, at most 100, the newest first."""
+        return await calls.newest(self.service, limit)
+
+    async def job(self, job_id: str) -> Job:
+        """A job's state and progress. ServiceError with status 404 when there is none, here and in all that follow."""
+        return await calls.show(self.service, job_id)
+
+    async def wait_job(self, job_id: str, seconds: float) -> Job:
+        """The job when it has ended: `state` is `done`, `cancelled` or `failed`, and `error` says why it failed.
+
+        Raises TimeoutError when it goes on for longer than `seconds`; the job is left as it is.
+        """
+        return await calls.ended(self.service, job_id, seconds)
+
+    async def job_results(self, job_id: str, offset: int = 0) -> AsyncIterator[JobResult]:
+        """The results of a job that there are, in the order of the items from `offset` on, 256 held at a time.
+
+        While the job goes on they end before the first item without one: go on later from the last one's `index` + 1.
+        """
+        while found := await calls.results(self.service, job_id, offset):
+            for result in found:
+                yield result
+            offset = found[-1].index + 1
+
+    async def cancel_job(self, job_id: str) -> Job:
+        """Cancel a job, which keeps its results so far; one that has ended stays as it is."""
+        return await calls.cancel(self.service, job_id)
 
     async def rubrics(self) -> list[dict[str, Any]]:
         """The judge's rubrics: id, name and title of each."""
@@ -175,33 +213,10 @@ class AsyncJudgeClient:
         reply = await self.service.request("GET", f"/v1/rubrics/{quote(rubric, safe='@:')}")
         return dict(reply.json())
 
-    async def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+    async def _post(self, path: str, body: dict[str, Any], headers: Mapping[str, str] | None = None) -> httpx.Response:
         try:
-            return await self.service.request("POST", path, json=body)
+            return await self.service.request("POST", path, json=body, headers=headers)
         except UnicodeEncodeError:
             # Lone surrogates: a JSON file may hold them, UTF-8 cannot, and the judge would leave them out itself.
             text = json.dumps(body, ensure_ascii=False).encode("utf-8", "ignore")
-            return await self.service.request("POST", path, json=json.loads(text))
-
-
-def _one_batch(items: Iterable[Item], remedy: str = "send several requests") -> list[Item]:
-    batch = list(items)
-    if not 1 <= len(batch) <= MAX_ITEMS:
-        raise ValueError(f"items has {len(batch)} entries, 1 to {MAX_ITEMS} are allowed: {remedy}")
-    return batch
-
-
-async def _batches(items: AsyncIterable[Judgeable] | Iterable[Judgeable], size: int) -> AsyncIterator[list[Judgeable]]:
-    if not isinstance(items, AsyncIterable):
-        iterator = iter(items)
-        while batch := list(itertools.islice(iterator, size)):
-            yield batch
-        return
-    batch = []
-    async for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+            return await self.service.request("POST", path, json=json.loads(text), headers=headers)

@@ -65,14 +65,14 @@ def judge_file(
         raise RowError(f"--out {out} ends in {out.suffix!r}: choose .jsonl or .parquet")
     if source.resolve() == out.resolve():
         raise RowError(f"--out {out} is the input: choose another file")
-    total = check_rows(source, fields, _every(report, "check", None))
     as_parquet = out.suffix == ".parquet"
     rows_file = out.with_name(f"{out.name}.partial.jsonl") if as_parquet else out
     options = {"rubric": "additive5", **options}
     if as_parquet and out.exists() and not rows_file.exists():
-        return _already_done(source, out, total, options)
+        return _already_done(source, out, check_rows(source, fields, _every(report, "check", None)), options)
     rubric = client.rubric(options["rubric"])
     fields = fields._replace(reference="{reference}" in rubric["template"])
+    total = check_rows(source, fields, _every(report, "check", None))
     # The id has the hash of the rubric's text: should that change meanwhile, the judge refuses, and no file mixes two.
     options = {**options, "rubric": rubric["id"]}
     with JudgedRows(rows_file) as output:

@@ -1,12 +1,16 @@
 """What a caller may give the judge's clients: answers, pairs, judgments and candidates, and how to judge them."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+import itertools
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, TypedDict, TypeVar
 
 from selfreward.contracts import JudgeItem, Message
 from selfreward.conversations import conversation
 from selfreward.verdicts import MetaItem, PairItem, RankItem
 
+Item = TypeVar("Item")
+
+MAX_ITEMS = 1024
 Turns = str | Sequence[Message] | Sequence[Mapping[str, Any]]
 """A text, or chat messages."""
 Judgeable = JudgeItem | tuple[Turns, Turns]
@@ -97,3 +101,28 @@ def numbered(batch: Iterable[Judgeable], start: int) -> list[JudgeItem]:
         item if item.id is not None else item.model_copy(update={"id": str(index)})
         for index, item in enumerate(items, start)
     ]
+
+
+def one_batch(items: Iterable[Item], remedy: str = "send several requests", most: int = MAX_ITEMS) -> list[Item]:
+    """The items of one request. ValueError with the remedy when they are none or too many."""
+    batch = list(items)
+    if not 1 <= len(batch) <= most:
+        raise ValueError(f"items has {len(batch)} entries, 1 to {most} are allowed: {remedy}")
+    return batch
+
+
+async def batches(items: AsyncIterable[Judgeable] | Iterable[Judgeable], size: int) -> AsyncIterator[list[Judgeable]]:
+    """The items, `size` at a time, read no further than that."""
+    if not isinstance(items, AsyncIterable):
+        iterator = iter(items)
+        while batch := list(itertools.islice(iterator, size)):
+            yield batch
+        return
+    batch = []
+    async for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -7,6 +7,7 @@ from pydantic import Field
 from selfreward.contracts import Contract, JudgeItem, JudgeRequest, Judgment
 
 JobState = Literal["queued", "running", "done", "cancelled", "failed"]
+ENDED: tuple[JobState, ...] = ("done", "cancelled", "failed")
 MOST_JOB_ITEMS = 100_000
 MOST_LISTED = 100
 """Jobs of one key that can be listed; older ones are still found by their id."""

@@ -50,6 +50,7 @@ def _unified(pa: Any, rows: Path) -> Any:
         "status": pa.string(),
         "votes": pa.list_(vote),
         "stdev": pa.float64(),
+        "agreement": pa.float64(),
         "valid_votes": pa.int64(),
         "failure_kind": pa.string(),
         "failure_reason": pa.string(),

@@ -18,6 +18,7 @@ WRITTEN = (
     "status",
     "votes",
     "stdev",
+    "agreement",
     "valid_votes",
     "failure_kind",
     "failure_reason",
@@ -38,12 +39,13 @@ class RowError(ValueError):
 class Fields(NamedTuple):
     """Columns with prompt and response; None is `prompt`, and `response` or `completion`.
 
-    `reference`: whether the column of that name goes along.
+    `reference`: the rubric compares with the column of that name, so that every row needs it (True), or does not, so
+    that it stays behind (False); None, where the rubric is not known, takes it along from the rows that have it.
     """
 
     prompt: str | None = None
     response: str | None = None
-    reference: bool = True
+    reference: bool | None = None
 
 
 class Row(NamedTuple):
@@ -113,7 +115,11 @@ def to_item(values: dict[str, Any], fields: Fields, index: int) -> JudgeItem:
     reference = values.get("reference")
     if reference is not None and not isinstance(reference, str):
         raise ValueError(f"reference = {reference!r:.60}: give a text or leave it out")
-    return JudgeItem(id=str(index), prompt=prompt, response=response, reference=reference if fields.reference else None)
+    if reference is None and fields.reference:
+        raise ValueError("reference is missing: the rubric compares with one; add the column, or use another --rubric")
+    if fields.reference is False:
+        reference = None
+    return JudgeItem(id=str(index), prompt=prompt, response=response, reference=reference)
 
 
 def _turns(values: dict[str, Any], fields: Fields) -> tuple[Conversation, Conversation]:

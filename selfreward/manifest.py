@@ -9,6 +9,8 @@ from pydantic import Field
 from selfreward.contracts import Contract, Message
 
 MANIFEST_NAME = "manifest.json"
+REMOVED_NAME = "removed.json"
+"""Beside a manifest: the files that it lists have been deleted on purpose, and why."""
 _CHUNK = 1 << 20
 
 
@@ -101,12 +103,20 @@ def read_manifest(folder: Path) -> tuple[WeightsManifest, str]:
     return manifest, hashlib.sha256(raw).hexdigest()
 
 
+def removed_text(name: str, marker: bytes) -> str:
+    """What readers are told of an artifact whose files have been deleted; `marker` is the content of its marker."""
+    reason = json.loads(marker)["reason"]
+    return f"{name}: its weights were removed ({reason}), only the manifest is kept; use a model that has its weights"
+
+
 def verify_folder(folder: Path) -> tuple[WeightsManifest, str]:
     """Check every file of a published folder against its manifest; returns the manifest and its digest.
 
     Raises InvalidArtifact naming the first file that is missing, of another size or of another content.
     """
     manifest, digest = read_manifest(folder)
+    if (folder / REMOVED_NAME).exists():
+        raise InvalidArtifact(removed_text(str(folder), (folder / REMOVED_NAME).read_bytes()))
     for name, entry in manifest.files.items():
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):

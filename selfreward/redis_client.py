@@ -30,8 +30,37 @@ _PASSING_WORDS = ("-OOM ", "MISCONF ", "-READONLY ")
 _log = logging.getLogger(__name__)
 
 
+class RedisRefused(AuthenticationError):
+    """Redis is there and does not let this client in; the message says why and what to correct."""
+
+
+class _WhileAway(Retry):
+    """redis-py's retries, but for a Redis that is away only: it counts a wrong password as a lost connection too."""
+
+    async def call_with_retry(
+        self,
+        do: Callable[[], Awaitable[Reply]],
+        fail: Callable[..., Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,
+    ) -> Reply:
+        """What `do` gives. Raises RedisRefused after the first try where no other would help."""
+        try:
+            return await super().call_with_retry(do, fail, is_retryable or _may_return, with_failure_count)
+        except RedisRefused:
+            # A retry may run within another one.
+            raise
+        except (AuthenticationError, AuthorizationError) as error:
+            raise RedisRefused(
+                f"Redis refuses this client ({error}): give user and password in SELFREWARD_REDIS_URL, "
+                "redis://user:password@host:port/0"
+            ) from error
+
+
 def connect(url: str) -> RedisClient:
     """An async client of `url`: commands time out after 10 s and are tried up to 8 times while Redis is away.
+
+    A wrong or missing password is RedisRefused at once.
 
     At most 64 connections: a burst of commands waits for one (up to 30 s), where a plain pool would refuse the surplus.
     """
@@ -43,7 +72,7 @@ def connect(url: str) -> RedisClient:
         socket_timeout=10,
         socket_connect_timeout=5,
         health_check_interval=30,
-        retry=Retry(FullJitterBackoff(cap=5, base=0.1), 8),
+        retry=_WhileAway(FullJitterBackoff(cap=5, base=0.1), 8),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
     )
     return Redis.from_pool(pool)
@@ -60,9 +89,13 @@ def connect_briefly(url: str, decode_responses: bool = False) -> RedisClient:
     )
 
 
+def _may_return(error: Exception) -> bool:
+    return not isinstance(error, (AuthenticationError, AuthorizationError))
+
+
 def passes(error: RedisError) -> bool:
     """Whether the same command may succeed later: Redis is away, starting, full, or cannot write to its disk."""
-    if isinstance(error, (AuthenticationError, AuthorizationError)):
+    if not _may_return(error):
         return False
     if isinstance(error, _PASSING):
         return True
@@ -82,7 +115,7 @@ async def outlast(call: Callable[[], Awaitable[Reply]], what: str) -> Reply:
             if began is None:
                 began = time.monotonic()
                 _log.warning("waiting for Redis", extra={"what": what, "error": repr(error)})
-            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
+            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - guards no secret
         else:
             if began is not None:
                 _log.info("Redis is back", extra={"what": what, "seconds": round(time.monotonic() - began, 1)})

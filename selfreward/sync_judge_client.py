@@ -12,6 +12,7 @@ from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar, Unpack
 
+from selfreward import judge_job_calls as calls
 from selfreward.contracts import JudgeItem, JudgePrompts, JudgeResponse
 from selfreward.http import ServiceClient
 from selfreward.judge_client import BATCH_SIZE, IN_FLIGHT, AsyncJudgeClient, Judged
@@ -24,7 +25,7 @@ from selfreward.judge_inputs import (
     Rankable,
     numbered,
 )
-from selfreward.judge_jobs import Job
+from selfreward.judge_jobs import Job, JobResult
 from selfreward.verdicts import PairVerdict, RankVerdict
 
 Result = TypeVar("Result")
@@ -114,9 +115,36 @@ class JudgeClient:
         """The filled judge conversations of a batch, letter for letter as `judge` would send them to the model."""
         return self._wait(self._client.prompts(items, rubric))
 
+    def submit_job(
+        self, items: Iterable[Judgeable], *, idempotency_key: str | None = None, **options: Unpack[JudgeOptions]
+    ) -> Job:
+        """Have up to 100,000 answers judged in the background; arguments and errors as AsyncJudgeClient's."""
+        return self._wait(self._client.submit_job(items, idempotency_key=idempotency_key, **options))
+
     def jobs(self, limit: int = 20) -> list[Job]:
-        """This key's newest jobs (`POST /v1/jobs`), at most 100, the newest first."""
+        """This key's newest jobs, at most 100, the newest first."""
         return self._wait(self._client.jobs(limit))
+
+    def job(self, job_id: str) -> Job:
+        """A job's state and progress. ServiceError with status 404 when there is none, here and in all that follow."""
+        return self._wait(self._client.job(job_id))
+
+    def wait_job(self, job_id: str, seconds: float) -> Job:
+        """The job when it has ended, by `state` well or not. TimeoutError when it goes on for longer than `seconds`."""
+        return self._wait(self._client.wait_job(job_id, seconds))
+
+    def job_results(self, job_id: str, offset: int = 0) -> Iterator[JobResult]:
+        """The results of a job that there are, in the order of the items from `offset` on, 256 held at a time.
+
+        While the job goes on they end before the first item without one: go on later from the last one's `index` + 1.
+        """
+        while found := self._wait(calls.results(self._client.service, job_id, offset)):
+            yield from found
+            offset = found[-1].index + 1
+
+    def cancel_job(self, job_id: str) -> Job:
+        """Cancel a job, which keeps its results so far; one that has ended stays as it is."""
+        return self._wait(self._client.cancel_job(job_id))
 
     def rubrics(self) -> list[dict[str, Any]]:
         """The judge's rubrics: id, name and title of each."""

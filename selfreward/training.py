@@ -90,10 +90,13 @@ class TrainJob(Contract):
 
 
 class TrainStatus(Contract):
-    """Progress of a job, kept in Redis under `selfreward:train:<id>` and overwritten in place."""
+    """Progress of a job, kept in Redis under `selfreward:train:<id>` and overwritten in place.
+
+    `waiting`: for room on the trainer's disk, as `error` says; the job goes on by itself.
+    """
 
     id: str
-    state: Literal["queued", "running", "done", "failed"]
+    state: Literal["queued", "waiting", "running", "done", "failed"]
     step: int = 0
     total_steps: int = 0
     metrics: dict[str, float] = {}

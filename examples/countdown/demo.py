@@ -20,6 +20,7 @@ from selfreward.cli import follow, resolve
 from selfreward.http import ServiceError
 from selfreward.local import LocalStack
 from selfreward.orchestrator_client import OrchestratorClient
+from selfreward.settings import Settings, key_of
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "countdown.toml"
@@ -49,7 +50,7 @@ def run_demo(seed: int, folder: Path, overrides: list[str], console: Console) ->
     with LocalStack(folder, environment=environment) as stack:
         with console.status("starting Redis, generator, judge, trainer, orchestrator"):
             stack.wait_healthy()
-        client = OrchestratorClient(stack.urls["orchestrator"])
+        client = OrchestratorClient(stack.urls["orchestrator"], key_of(Settings()))
         run = client.start(recipe, run=f"countdown-{seed}")["run"]
         follow(client, run)
     artifacts = str(folder / "artifacts")

@@ -4,11 +4,21 @@ The prompt is read from `extra_info["prompt"]`: put it there when you prepare th
 `selfreward.adapters.Unscored`: verl knows no missing reward, and a made-up one would be learned from.
 """
 
+from typing import Any
+
 from selfreward import JudgeClient
 from selfreward.adapters import verl_score
 
 client = JudgeClient()  # SELFREWARD_JUDGE_URL and SELFREWARD_API_KEY
-compute_score = verl_score(client, prompt_key="prompt", rubric="countdown", votes=5)
+_score = verl_score(client, prompt_key="prompt", rubric="countdown", votes=5)
+
+
+def compute_score(
+    data_source: Any, solution_str: str, ground_truth: Any = None, extra_info: Any = None, **more: Any
+) -> float:
+    """The judge's mean score of an answer. Raises Unscored when it has none."""
+    # Reward managers with several processes pickle this function, which only its name in a module allows.
+    return _score(data_source, solution_str, ground_truth, extra_info, **more)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def build_pairs(rollouts: Iterable[Rollout], rules: Pairs, seed: int) -> tuple[l
     counts = dict.fromkeys(("kept", "tie", "unscored", "below_margin", "filtered"), 0)
     for rollout in rollouts:
         scored = sum(judgment.score is not None for judgment in rollout.judgments)
-        rng = random.Random(content_key(seed, rollout.prompt_id))  # noqa: S311
+        rng = random.Random(content_key(seed, rollout.prompt_id))  # noqa: S311 - guards no secret
         outcome = choose(candidates(rollout), rules, rng) if scored >= 2 else "unscored"
         if isinstance(outcome, str):
             counts[outcome] += 1

@@ -16,7 +16,7 @@ def demonstrated_prompts(ift: Sequence[dict[str, Any]], size: int, seed: int) ->
 
     ValueError when there are fewer rows than that.
     """
-    rng = random.Random(content_key(seed, "demonstrated prompts"))  # noqa: S311
+    rng = random.Random(content_key(seed, "demonstrated prompts"))  # noqa: S311 - guards no secret
     return [
         {
             "prompt_id": f"ift-{number:05d}",

@@ -2,17 +2,16 @@
 
 import uvicorn
 
-from selfreward.telemetry import configure_logging
+from selfreward.startup import prepare
 from services.generator.app import create_app
 from services.generator.settings import DEFAULT_PORT, GeneratorSettings
 
 
 def main() -> None:
     """Serve until SIGTERM, then let requests finish and stop the engine."""
-    settings = GeneratorSettings()
-    configure_logging(settings.log_level)
+    settings, app = prepare(GeneratorSettings, create_app)
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port or DEFAULT_PORT,
         log_config=None,

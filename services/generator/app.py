@@ -12,9 +12,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from selfreward.announcements import Announced
 from selfreward.artifacts import ArtifactStore
+from selfreward.body_limit import BodyLimit
 from selfreward.generator_client import VERSION_HEADER
+from selfreward.live_keys import LiveKeyring
 from selfreward.redis_client import connect
-from selfreward.settings import key_of
 from selfreward.telemetry import metrics_page
 from services.generator import metrics
 from services.generator.engine import SERVED_NAME, EngineFailed
@@ -32,7 +33,11 @@ _log = logging.getLogger(__name__)
 
 
 def create_app(settings: GeneratorSettings) -> FastAPI:
-    """One replica. The engine starts in the background: `/readyz` says when it serves."""
+    """One replica. The engine starts in the background: `/readyz` says when it serves.
+
+    Raises KeysError when the keys file cannot be used.
+    """
+    keyring = LiveKeyring(settings)
     gate = Gate(settings.max_inflight, settings.max_queued, settings.queue_seconds)
     control = control_client()
     replica = Replica(settings, ArtifactStore(settings.artifacts, settings.artifact_cache), gate, control)
@@ -63,7 +68,8 @@ def create_app(settings: GeneratorSettings) -> FastAPI:
 
     app = FastAPI(title="selfreward generator", lifespan=lifespan)
     app.state.replica = replica
-    app.add_middleware(Boundary, key=key_of(settings))
+    app.add_middleware(BodyLimit, most=settings.max_body_bytes, setting="SELFREWARD_MAX_BODY_BYTES")
+    app.add_middleware(Boundary, keyring=keyring)
     _add_proxied(app, proxy)
     _add_models(app, replica)
     _add_health(app, replica, gate)

@@ -31,9 +31,9 @@ class EngineFailed(RuntimeError):
 
 
 def engine_command(settings: GeneratorSettings, folder: Path, port: int) -> list[str]:
-    """The vLLM command line. Bound to loopback: its development routes run arbitrary worker calls."""
+    """The vLLM command line. Reads no pickles. Bound to loopback: its development routes run arbitrary worker calls."""
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
-    command += ["--served-model-name", SERVED_NAME, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--served-model-name", SERVED_NAME, "--load-format", "safetensors"]
     # Sampling defaults of the checkpoint would make an unset temperature depend on the version served.
     command += ["--generation-config", "vllm", "--max-num-seqs", str(settings.engine_max_num_seqs)]
     command += ["--worker-extension-cls", _WORKER_EXTENSION]
@@ -44,7 +44,8 @@ def engine_command(settings: GeneratorSettings, folder: Path, port: int) -> list
         # With chunked prefill one seeded request in a burst ends the CPU engine ("CPU Generator does not use offset").
         command += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", "16384", "--enforce-eager"]
     command += ["--dtype", settings.engine_dtype or ("float32" if settings.engine == "cpu" else "auto")]
-    return command + settings.engine_args
+    # Last, so that no other argument opens the engine to the network.
+    return [*command, *settings.engine_args, "--host", "127.0.0.1", "--port", str(port)]
 
 
 def engine_environment(settings: GeneratorSettings, inherited: Mapping[str, str]) -> dict[str, str]:

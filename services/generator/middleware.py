@@ -1,4 +1,4 @@
-"""What holds for every request: the API key, the request id, the version header, the count."""
+"""What holds for every request: the API key and its scope, the request id, the version header, the count."""
 
 import re
 import uuid
@@ -6,11 +6,14 @@ import uuid
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from selfreward.auth import authorised
+from selfreward.auth import denial
+from selfreward.keys import Scope as KeyScope
+from selfreward.live_keys import LiveKeyring
 from services.generator import metrics
 from services.generator.errors import ApiError, error_response
 
 _OPEN = ("/healthz", "/readyz")
+_ANY_KEY = ("/metrics", "/openapi.json")
 _REQUEST_ID = re.compile(r"^[\x21-\x7e]{1,128}$")
 _COUNTED = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize", "/v1/models", "/admin/weights")
 
@@ -18,9 +21,9 @@ _COUNTED = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize
 class Boundary:
     """Plain ASGI, so that streams and disconnects pass through it untouched."""
 
-    def __init__(self, app: ASGIApp, key: str | None) -> None:
+    def __init__(self, app: ASGIApp, keyring: LiveKeyring) -> None:
         self._app = app
-        self._key = key
+        self._keyring = keyring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
@@ -38,8 +41,16 @@ class Boundary:
                 metrics.REQUESTS.labels(path if path in _COUNTED else "other", str(message["status"])).inc()
             await send(message)
 
-        if path not in _OPEN and not authorised(headers, self._key):
-            error = ApiError(401, "send the API key as 'Authorization: Bearer <key>'", code="invalid_api_key")
-            await error_response(error)(scope, receive, send_with_headers)
+        denied = denial(self._keyring.find(headers), needed_scope(str(scope["method"]), path))
+        if path not in _OPEN and denied:
+            error = ApiError(denied.status, denied.message, code=denied.code)
+            await error_response(error, denied.headers)(scope, receive, send_with_headers)
             return
         await self._app(scope, receive, send_with_headers)
+
+
+def needed_scope(method: str, path: str) -> KeyScope | None:
+    """The scope that a route needs; None: any known key will do. What is served may be seen with `infer`."""
+    if path in _ANY_KEY:
+        return None
+    return "admin" if path.startswith("/admin/") and method not in ("GET", "HEAD") else "infer"

@@ -40,8 +40,7 @@ class Proxy:
 
     async def answer(self, request: Request, route: str) -> Response:
         """The engine's answer to an allow-listed route. Raises ApiError."""
-        raw = await self._read(request)
-        prepared = prepare(route, raw, self._settings.max_sequences)
+        prepared = prepare(route, await request.body(), self._settings.max_sequences)
         trace = {name: value for name in _TRACE_HEADERS if (value := request.headers.get(name)) is not None}
         work = asyncio.create_task(self._answer(route, prepared, trace))
         gone = asyncio.create_task(_disconnected(request))
@@ -54,15 +53,6 @@ class Proxy:
             for task in (work, gone):
                 task.cancel()
             await asyncio.gather(work, gone, return_exceptions=True)
-
-    async def _read(self, request: Request) -> bytes:
-        raw = bytearray()
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > self._settings.max_body_bytes:
-                message = f"the body is longer than {self._settings.max_body_bytes} bytes: send a shorter one"
-                raise ApiError(413, message, code="body_too_long")
-        return bytes(raw)
 
     async def _answer(self, route: str, prepared: Prepared, trace: dict[str, str]) -> Response:
         for attempt in range(self._settings.retries + 1):

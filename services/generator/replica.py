@@ -205,7 +205,7 @@ class Replica:
                 await self._start(good, facts)
             except (EngineFailed, OSError) as error:
                 failures += 1
-                wait = min(_MOST_BACKOFF, 2.0**failures) * (0.5 + random.random() / 2)  # noqa: S311
+                wait = min(_MOST_BACKOFF, 2.0**failures) * (0.5 + random.random() / 2)  # noqa: S311 - guards no secret
                 _log.error("engine did not restart", extra={"reason": str(error), "failures": failures, "wait": wait})
                 self.gate.close(f"the engine did not restart ({failures} times): {error}")
                 await asyncio.sleep(wait)

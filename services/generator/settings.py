@@ -25,7 +25,7 @@ class GeneratorSettings(Settings):
     engine_dtype: str | None = None
     """vLLM `--dtype`; by default float32 on the CPU (bf16 is slow on AVX2) and the checkpoint's own on a GPU."""
     engine_args: list[str] = []
-    """Further vLLM arguments (a JSON list); they come last, so they win."""
+    """Further vLLM arguments (a JSON list); they win, but for host and port."""
     engine_env: dict[str, str] = {}
     """Further environment of the engine (a JSON object), for example `VLLM_CPU_OMP_THREADS_BIND`."""
     engine_max_num_seqs: int = Field(default=256, ge=1)
@@ -57,6 +57,7 @@ class GeneratorSettings(Settings):
     request_seconds: float = Field(default=900, gt=0)
     """Longest silence of the engine in an answer."""
     max_body_bytes: int = Field(default=4 << 20, ge=1024)
+    """Longest body of a request; a longer one is answered 413."""
     max_sequences: int = Field(default=256, ge=1)
     """Most sequences that one request may ask for: prompts times `n`."""
     retries: int = Field(default=3, ge=0)

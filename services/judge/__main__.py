@@ -4,21 +4,18 @@ import sys
 
 import uvicorn
 
-from selfreward.telemetry import configure_logging
+from selfreward.startup import prepare
 from services.judge.app import create_app
 from services.judge.drain import DrainingServer
-from services.judge.keys import KeysError
 from services.judge.rubric import RubricError
 from services.judge.settings import DEFAULT_PORT, JudgeSettings
 
 
 def main() -> None:
     """Start the server with settings from the environment."""
-    settings = JudgeSettings()
-    configure_logging(settings.log_level)
     try:
-        app = create_app(settings)
-    except (KeysError, RubricError) as error:
+        settings, app = prepare(JudgeSettings, create_app)
+    except RubricError as error:
         sys.exit(str(error))
     config = uvicorn.Config(
         app,

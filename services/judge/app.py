@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from selfreward.aiohttp_transport import AiohttpTransport
 from selfreward.http import ServiceClient, ServiceError, WrongPolicyVersion
+from selfreward.live_keys import LiveKeyring
 from selfreward.redis_client import connect, connect_briefly
 from selfreward.telemetry import metrics_page
 from services.judge.cache import AnswerCache
@@ -28,7 +29,6 @@ from services.judge.jobs import add_jobs
 from services.judge.jobs_store import JobStore
 from services.judge.jobs_worker import JobWorker
 from services.judge.judging import EngineUnavailable
-from services.judge.live_keys import LiveKeyring
 from services.judge.metrics import REQUESTS, WAITING
 from services.judge.middleware import Gate
 from services.judge.native import add_native

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 from starlette.responses import Response
 
-from selfreward.announcements import policy_number
+from selfreward.announcements import is_policy_version
 from selfreward.contracts import Contract, JudgeItem, JudgeRequest, JudgeResponse, Judgment
 from selfreward.generator_client import VERSION_HEADER
 from services.judge.errors import error_response
@@ -44,7 +44,7 @@ def judge_request(
     fields: dict[str, str] = {}
     if choice.rubric is not None:
         fields["rubric"] = choice.rubric
-    if model is not None and _pins(model):
+    if model is not None and is_policy_version(model):
         fields["policy"] = model
     elif model not in (None, "", service.settings.judge_engine_model):
         fields.setdefault("rubric", str(model))
@@ -52,14 +52,6 @@ def judge_request(
     if service.uses_reference(request.rubric):
         return request
     return request.model_copy(update={"items": [item.model_copy(update={"reference": None}) for item in items]})
-
-
-def _pins(model: str) -> bool:
-    try:
-        policy_number(model)
-    except ValueError:
-        return False
-    return True
 
 
 def scores(judgments: Sequence[Judgment], field: str) -> list[float]:

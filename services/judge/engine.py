@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from selfreward.announcements import is_policy_version
 from selfreward.generator_client import VERSION_HEADER
 from selfreward.http import ServiceClient, ServiceError, WrongPolicyVersion
 from services.judge.cache import AnswerCache
 from services.judge.fair import FairSlots, Lane
-from services.judge.lookup import Lookup, Mode, is_version
+from services.judge.lookup import Lookup, Mode
 from services.judge.metrics import ENGINE_DURATION, ENGINE_INFLIGHT
 
 _BROKEN_OFF = ("abort", "error")
@@ -61,7 +62,7 @@ class Engine:
             names = [str(card["id"]) for card in reply.json()["data"]]
         except (ServiceError, ValueError, KeyError, TypeError):
             return None
-        versions = [name for name in names if is_version(name)]
+        versions = [name for name in names if is_policy_version(name)]
         return versions[0] if len(versions) == 1 else None
 
     async def ask(self, lane: Lane, prompt: str, model: str | None, sampling: Mapping[str, Any]) -> Answer:

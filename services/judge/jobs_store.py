@@ -2,6 +2,9 @@
 
 A chunk is judged at least once and its result is stored once, so it does not matter how often judges die or share
 work. Every change of a job is one atomic step. All that a job has expires `keep_seconds` after its last progress.
+
+The queue serves who came first, so a job has only its next `AHEAD` chunks there, and each result that is stored queues
+one more: a job waits for `AHEAD` chunks of every job before it, however large they are.
 """
 
 import time
@@ -11,14 +14,15 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 
 from selfreward.contracts import JudgeItem, JudgeRequest, JudgeResponse
-from selfreward.judge_jobs import MOST_LISTED, Job, JobResult, JobState
+from selfreward.judge_jobs import ENDED, MOST_LISTED, Job, JobResult, JobState
 from selfreward.queue import PREFIX, WorkQueue
 from selfreward.redis_client import RedisClient
 
 QUEUE = "judge-jobs"
 CHUNK = 32
 """Items that are judged together: little is lost when a judge dies, and little is in the way of other callers."""
-ENDED: tuple[JobState, ...] = ("done", "cancelled", "failed")
+AHEAD = 32
+"""Chunks of a job that are queued or in hand: what its judges can work on at once, and what other jobs wait for."""
 _ITEMS = TypeAdapter(list[JudgeItem])
 _VERSION = "version:"
 
@@ -69,7 +73,7 @@ class JobStore:
         self.chunk = chunk
 
     async def create(self, job_id: str, rubric: str, request: JudgeRequest, owner: str) -> Job:
-        """Store a job and queue its chunks, in one step. A job of that id that exists already stays as it is.
+        """Store a job and queue its first chunks, in one step. A job of that id that exists already stays as it is.
 
         `owner` is the name of the API key that made it.
         """
@@ -102,8 +106,7 @@ class JobStore:
             steps.zremrangebyrank(_index(owner), 0, -MOST_LISTED - 1)
             for key in (*keys[:2], _index(owner)):
                 steps.expire(key, self.keep_seconds)
-            chunks = [(f"{job_id}:{index}", {"job": job_id, "chunk": index}) for index in range(len(starts))]
-            WorkQueue(self.redis, QUEUE).put_within(steps, chunks)
+            self._queue(steps, job_id, range(len(starts))[:AHEAD])
             await steps.execute()
         return _job(job_id, job)
 
@@ -141,8 +144,8 @@ class JobStore:
         return Chunk(JudgeRequest.model_validate_json(request).model_copy(update=update), owner or "")
 
     async def store(self, job_id: str, chunk: int, judged: JudgeResponse) -> bool:
-        """Store a chunk's result; False when it has one, or its job has ended."""
-        size, owner = await self.redis.hmget(_keys(job_id)[0], "chunk", "owner")
+        """Store a chunk's result and queue the job's next chunk; False when it has one, or its job has ended."""
+        size, owner, chunks = await self.redis.hmget(_keys(job_id)[0], "chunk", "owner", "chunks")
         keys, start = (*_keys(job_id), _index(owner or "")), chunk * int(size or 0)
         lines = [
             JobResult(
@@ -159,7 +162,18 @@ class JobStore:
             time.time(),
             self.keep_seconds,
         )
-        return bool(await self.redis.eval(_STORE, len(keys), *keys, *values))
+        async with self.redis.pipeline(transaction=True) as steps:
+            steps.eval(_STORE, len(keys), *keys, *values)
+            # In the same step, or a judge that died between the two would stop the job. Where nothing was stored, it
+            # is queued already, or one that nobody has to judge any more.
+            self._queue(steps, job_id, range(int(chunks or 0))[chunk + AHEAD : chunk + AHEAD + 1])
+            stored, *_ = await steps.execute()
+        return bool(stored)
+
+    def _queue(self, steps: RedisClient, job_id: str, chunks: range) -> None:
+        items = [(f"{job_id}:{chunk}", {"job": job_id, "chunk": chunk}) for chunk in chunks]
+        if items:
+            WorkQueue(self.redis, QUEUE).put_within(steps, items)
 
     async def end(self, job_id: str, state: JobState, error: str = "") -> bool:
         """Cancel or fail a job; False when it has ended already. What has been judged stays."""

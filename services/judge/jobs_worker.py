@@ -19,9 +19,10 @@ from redis.exceptions import RedisError
 from selfreward.background import end
 from selfreward.contracts import JudgeResponse
 from selfreward.http import WrongPolicyVersion
+from selfreward.judge_jobs import ENDED
 from selfreward.queue import Work, WorkQueue
 from selfreward.redis_client import outlast
-from services.judge.jobs_store import ENDED, QUEUE, Chunk, JobStore
+from services.judge.jobs_store import QUEUE, Chunk, JobStore
 from services.judge.judging import EngineUnavailable
 from services.judge.metrics import observe
 from services.judge.pointwise import judge_batch
@@ -87,7 +88,7 @@ class JobWorker:
             if not self._away:
                 _log.warning("Redis is away, jobs wait for it", extra={"error": str(error)})
             self._away = True
-            await asyncio.sleep(random.uniform(0.5, 2.0))  # noqa: S311
+            await asyncio.sleep(random.uniform(0.5, 2.0))  # noqa: S311 - guards no secret
             return []
 
     async def _look_after(self) -> None:
@@ -159,7 +160,7 @@ class JobWorker:
             else:
                 observe(rubric.name, judged.data)
                 return judged
-            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - guards no secret
             wait = min(2 * wait, _MOST_BACKOFF)
 
 

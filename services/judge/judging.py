@@ -133,7 +133,7 @@ async def _settle(
     for attempt in range(_VERSION_ROUNDS):
         if attempt:
             REJUDGED.inc(len(wanted))
-            await asyncio.sleep(0.1 * 2**attempt * random.random())  # noqa: S311
+            await asyncio.sleep(0.1 * 2**attempt * random.random())  # noqa: S311 - guards no secret
         try:
             outcomes |= await _ask(engine, lane, prompts, bodies, model, wanted)
         except WrongPolicyVersion:

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from selfreward.keys import Key, Rate
 from services.judge.errors import error_response
-from services.judge.keys import Key, Rate
 from services.judge.metrics import REFUSED
 from services.judge.refusal import Refused, invalid_fields
 

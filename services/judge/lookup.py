@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from selfreward.announcements import policy_number
+from selfreward.announcements import is_policy_version
 from selfreward.contracts import content_key
 from services.judge.cache import AnswerCache
 from services.judge.metrics import CACHE
@@ -38,15 +38,6 @@ def cache_mode(headers: Mapping[str, str]) -> Mode | None:
     raise invalid_fields(
         [("X-Selfreward-Cache", f"X-Selfreward-Cache = {given!r}: write use, refresh or off, or leave it out")]
     )
-
-
-def is_version(model: str) -> bool:
-    """Whether a model name pins weights (`policy@N`): any other name may mean other weights tomorrow."""
-    try:
-        policy_number(model)
-    except ValueError:
-        return False
-    return True
 
 
 class Lookup:
@@ -85,7 +76,7 @@ class Lookup:
         """Keep the engine's answer. An engine that names no version is not remembered: its model may change."""
         if version != self._version:
             self.forget_version()
-        if self._mode_of(question) != "off" and is_version(version):
+        if self._mode_of(question) != "off" and is_policy_version(version):
             self._cache.put(_key(version, question), content)
 
     def forget_version(self) -> None:
@@ -96,7 +87,7 @@ class Lookup:
         return self._mode or ("use" if "seed" in question else "off")
 
     async def _version_of(self, model: str) -> str:
-        if is_version(model):
+        if is_policy_version(model):
             return model
         async with self._asking:
             if self._version is None:

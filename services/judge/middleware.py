@@ -11,19 +11,23 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from selfreward.auth import denial
+from selfreward.keys import Key, Keyring
+from selfreward.keys import Scope as KeyScope
+from selfreward.live_keys import LiveKeyring
 from services.judge.errors import error_response
-from services.judge.keys import Key, Keyring
-from services.judge.live_keys import LiveKeyring
 from services.judge.metrics import REFUSED
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _OPEN = ("/healthz", "/readyz")
+_ANY_KEY = ("/metrics", "/openapi.json")
 
 
 class Gate:
     """ASGI middleware. `request.state` then has `request_id`, which goes back as `X-Request-Id`, and the `key`.
 
-    Routes declared with `openapi_extra={"x-scope": "admin"}` need that scope; all others need `judge`.
+    Routes declared with `openapi_extra={"x-scope": "admin"}` need that scope, metrics and the OpenAPI document any
+    known key, all others `judge`.
     """
 
     def __init__(
@@ -63,23 +67,15 @@ class Gate:
         await self.app(scope, self._counted(receive), send_with_id)
 
     def _refusal(self, scope: Scope, headers: Headers, key: Key | None) -> Response | None:
-        if key is None:
-            REFUSED.labels("", "unauthenticated").inc()
-            return error_response(
-                401,
-                "the API key is missing or wrong: send `Authorization: Bearer <key>`",
-                "authentication_error",
-                code="invalid_api_key",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
-        needed = "admin" if self._is_admin(scope) else "judge"
-        if needed not in key.scopes:
-            REFUSED.labels(key.name, "forbidden").inc()
-            message = f"key {key.name!r} lacks the scope {needed!r}: use a key that has it, or add it to the keys file"
-            return error_response(403, message, "permission_error", code="missing_scope")
+        needed: KeyScope | None = "admin" if self._is_admin(scope) else "judge"
+        denied = denial(key, None if scope["path"] in _ANY_KEY else needed)
+        name = key.name if key else ""
+        if denied:
+            REFUSED.labels(name, "forbidden" if key else "unauthenticated").inc()
+            return error_response(denied.status, denied.message, denied.kind, code=denied.code, headers=denied.headers)
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self.max_body_bytes:
-            REFUSED.labels(key.name, "too_large").inc()
+            REFUSED.labels(name, "too_large").inc()
             return error_response(413, self._too_large(), "invalid_request_error", code="request_too_large")
         return None
 

@@ -36,9 +36,6 @@ class JudgeSettings(Settings):
     """Seconds between SIGTERM, when `/readyz` turns 503, and the end of accepting connections."""
     judge_drain_seconds: int = Field(default=30, ge=0)
     """How long requests in flight may go on after that."""
-    judge_keys: Path | None = None
-    """TOML file with API keys, their scopes and limits (`services/judge/keys.py`), beside `api_key`; read again when
-    it changes."""
     judge_job_keep_seconds: int = Field(default=86_400, ge=60)
     """How long a job and its results are kept in Redis after its last progress."""
     judge_job_claim_seconds: float = Field(default=60.0, gt=0)

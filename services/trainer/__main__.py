@@ -2,17 +2,16 @@
 
 import uvicorn
 
-from selfreward.telemetry import configure_logging
+from selfreward.startup import prepare
 from services.trainer.app import create_app
 from services.trainer.settings import DEFAULT_PORT, TrainerSettings
 
 
 def main() -> None:
     """Work until SIGTERM; then the child is stopped and its job left for another worker, or the next start."""
-    settings = TrainerSettings()
-    configure_logging(settings.log_level)
+    settings, app = prepare(TrainerSettings, create_app)
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port or DEFAULT_PORT,
         log_config=None,

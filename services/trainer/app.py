@@ -32,15 +32,17 @@ def create_app(settings: TrainerSettings) -> FastAPI:
             await task
         await redis.aclose()
 
-    app = FastAPI(title="selfreward trainer", lifespan=lifespan)
+    # Health and metrics are all there is to see: no document of the routes, and nothing that wants a key.
+    app = FastAPI(title="selfreward trainer", lifespan=lifespan, openapi_url=None)
 
     @app.get("/healthz")
     async def healthz(response: Response) -> dict[str, str]:
         """200 while the worker works or waits for work; 503 when it has ended or hangs."""
-        silent = time.monotonic() - worker.last_turn
-        if app.state.worker_task.done() or silent > _MOST_SILENT:
+        task, silent = app.state.worker_task, time.monotonic() - worker.last_turn
+        if task.done() or silent > _MOST_SILENT:
             response.status_code = 503
-            return {"status": f"the worker has been silent for {silent:.0f} s"}
+            ended = f"the worker has ended: {task.exception()}" if task.done() else ""
+            return {"status": ended or f"the worker has been silent for {silent:.0f} s"}
         return {"status": "ok"}
 
     @app.get("/metrics")

@@ -1,5 +1,6 @@
 """Progress reports and complete checkpoints, from inside TRL's training loop."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,13 @@ class Reporter(TrainerCallback):
         """Mark the checkpoint that has just been written as complete."""
         if state.is_world_process_zero and args.output_dir is not None:
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+
+
+def drop_incomplete(folder: Path) -> None:
+    """Delete checkpoints that were cut short: what a full disk left of one would keep it full."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        if not (checkpoint / _COMPLETE).exists():
+            shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -57,7 +57,7 @@ def load_tokenizer(folder: Path, canary: list[Message]) -> Any:
     A model trained with such a template never learns to stop: TRL adds no EOS to conversational data.
     """
     stops = check_generation_config(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if tokenizer.chat_template is None:
         raise JobRefused(f"{folder} has no chat template: add chat_template.jinja to the tokenizer")
     if tokenizer.eos_token_id is None:

@@ -1,8 +1,8 @@
 """`python -m services.trainer.job SPEC`: one process of one job, from the spec to the published checkpoint.
 
 SPEC is a `TrainJob` as JSON; its folder holds the job's progress and checkpoints. For `world_size` above 1 start it by
-torchrun. Exit status 65: refused for bad input (the reason is in the progress file); anything else but 0: try again,
-and training goes on from the last complete checkpoint.
+torchrun. Exit status 65: refused for bad input (the reason is in the progress file); 74: the disk is full; anything
+else but 0: try again, and training goes on from the last complete checkpoint.
 """
 
 import fcntl
@@ -20,11 +20,12 @@ from transformers import set_seed
 
 from selfreward.artifacts import ArtifactStore
 from selfreward.child import die_with_parent
+from selfreward.disk import is_full
 from selfreward.manifest import InvalidArtifact, Lineage, verify_folder
 from selfreward.telemetry import configure_logging
 from selfreward.training import DpoHyper, SftHyper, TrainJob
 from services.trainer.arguments import batch_shape, weights_dtype
-from services.trainer.checkpoints import Reporter, last_checkpoint
+from services.trainer.checkpoints import Reporter, drop_incomplete, last_checkpoint
 from services.trainer.checks import check_weights_present, check_world_size, load_tokenizer
 from services.trainer.data import dpo_rows, sft_rows
 from services.trainer.dpo import dpo_trainer
@@ -41,6 +42,16 @@ _log = logging.getLogger(__name__)
 
 def main(spec: Path) -> int:
     """Run the job of a spec file; returns the exit status."""
+    try:
+        return _work(spec)
+    except Exception as error:
+        if not is_full(error):
+            raise
+        _log.exception("the disk is full")
+        return os.EX_IOERR
+
+
+def _work(spec: Path) -> int:
     settings = TrainerSettings()
     configure_logging(settings.log_level)
     job = TrainJob.model_validate_json(spec.read_bytes())
@@ -68,14 +79,17 @@ def run(job: TrainJob, store: ArtifactStore, folder: Path, progress: Progress) -
     Raises JobRefused or InvalidArtifact before training when the job can never succeed.
     """
     check_world_size(job)
+    checkpoints = folder / "checkpoints"
     if store.exists(job.output):
+        shutil.rmtree(checkpoints, ignore_errors=True)
         return verify_folder(store.fetch(job.output))[1]
     parent, lineage = starting_point(job, store)
     check_weights_present(parent)
     tokenizer = load_tokenizer(parent, job.canary)
     if job.method == "publish":
         return publish_folder(store, job.output, parent, tokenizer, job.canary, lineage)
-    checkpoints = folder / "checkpoints"
+    # Other processes of this job may do so too: none of them trains before all have come this far.
+    drop_incomplete(checkpoints)
     trainer = build_trainer(job, store, parent, tokenizer, checkpoints, progress)
     resumed = last_checkpoint(checkpoints)
     start = {"checkpoint": resumed.name if resumed else None, "world_size": job.world_size}

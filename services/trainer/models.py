@@ -1,4 +1,7 @@
-"""Loading of checkpoints for training: complete or not at all."""
+"""Loading of checkpoints for training: complete or not at all, and nothing that they could run as a program.
+
+`trust_remote_code` is given, because transformers asks the terminal where it is left out.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from services.trainer.refusal import JobRefused
 def load_model(folder: Path, dtype: torch.dtype) -> Any:
     """The model of a folder in `dtype`. Refuses weights that lack a tensor: it would be filled with random numbers."""
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, output_loading_info=True
+        folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
     )
     model, report = loaded
     for problem in ("missing_keys", "mismatched_keys"):
@@ -24,10 +27,11 @@ def load_model(folder: Path, dtype: torch.dtype) -> Any:
 
 def stored_dtype(folder: Path) -> torch.dtype:
     """The dtype that a checkpoint was saved in, by its config; float32 when it does not say."""
-    dtype = AutoConfig.from_pretrained(folder).dtype
+    dtype = AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype
     return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
 def context_length(folder: Path) -> int:
     """The longest sequence the model was built for, in tokens."""
-    return int(AutoConfig.from_pretrained(folder).get_text_config().max_position_embeddings)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    return int(config.get_text_config().max_position_embeddings)

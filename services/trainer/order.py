@@ -19,7 +19,7 @@ def training_order(lengths: Sequence[int], epochs: float, batch_size: int, seed:
     epoch = 0
     while len(order) < total:
         indices = list(range(len(lengths)))
-        random.Random(f"{seed} {epoch}").shuffle(indices)  # noqa: S311
+        random.Random(f"{seed} {epoch}").shuffle(indices)  # noqa: S311 - guards no secret
         order += indices
         epoch += 1
     steps = (order[start : min(start + batch_size, total)] for start in range(0, total, batch_size))

@@ -25,6 +25,8 @@ class TrainerSettings(Settings):
     """How often a job may be started, stops and crashes of workers included. A refused job is not tried again."""
     poll_seconds: float = Field(default=0.5, gt=0)
     """How often the job's progress is read."""
+    min_free_disk: int = Field(default=256, ge=0)
+    """MiB that have to be free at `work_dir` and at a local artifact store; below that, jobs wait for room."""
     stop_seconds: float = Field(default=20, gt=0)
     """How long a job may take to end after SIGTERM before it is killed."""
 

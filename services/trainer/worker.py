@@ -1,15 +1,18 @@
 """The worker: takes train jobs from the queue one at a time and runs each as a child process.
 
 Delivery is at least once and every effect is idempotent: a published output ends a job at once, a killed job is taken
-up again from its last complete checkpoint. Training never waits for Redis; only taking and finishing a job does.
+up again from its last complete checkpoint. Training never waits for Redis; what comes before and after it does.
 """
 
 import asyncio
 import hashlib
 import logging
+import os
 import shutil
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 from redis.exceptions import RedisError
@@ -17,9 +20,10 @@ from redis.exceptions import RedisError
 from selfreward.artifacts import ArtifactStore
 from selfreward.child import log_tail, start_child, stop_child
 from selfreward.config import explain
+from selfreward.disk import free_bytes, shortage
 from selfreward.manifest import MANIFEST_NAME
 from selfreward.queue import Work, WorkQueue
-from selfreward.redis_client import RedisClient
+from selfreward.redis_client import RedisClient, outlast, passes
 from selfreward.training import TrainJob, TrainStatus
 from services.trainer import metrics
 from services.trainer.launch import job_command, job_environment
@@ -28,6 +32,8 @@ from services.trainer.settings import TrainerSettings
 
 QUEUE = "train"
 STATUS_PREFIX = "selfreward:train:"
+_TRY_AGAIN_S = 600.0
+Reply = TypeVar("Reply")
 _log = logging.getLogger(__name__)
 
 
@@ -45,9 +51,13 @@ class Worker:
         )
         self.last_turn = time.monotonic()
         """When the worker last showed that it is alive (`time.monotonic`)."""
+        self._beaten = float("-inf")
 
     async def run(self) -> None:
-        """Work for ever; cancelling stops the child and leaves its job to be claimed."""
+        """Work for ever; cancelling stops the child and leaves its job to be claimed.
+
+        Raises RedisError where waiting is no help: a wrong password, say.
+        """
         opened = False
         while True:
             self.last_turn = time.monotonic()
@@ -58,6 +68,8 @@ class Worker:
                 for work in await self.queue.take(self._name):
                     await self._handle(work)
             except RedisError as error:
+                if not passes(error):
+                    raise
                 opened = False
                 _log.warning("Redis is away: %s", error)
                 await asyncio.sleep(1)
@@ -85,43 +97,76 @@ class Worker:
             uri = f"{self._store.root}/{job.output}"
             await self._succeed(work, job, TrainStatus(id=job.id, state="done", uri=uri, digest=digest))
         elif work.deliveries > self._settings.max_attempts:
-            last = await self.status(job.id)
+            last = await self._outlast(lambda: self.status(job.id), "a status")
             text = f"given up after {self._settings.max_attempts} attempts"
             await self._fail(work, job, f"{text}; {last.error}" if last and last.error else text)
         else:
             await self._train(work, job)
 
     async def _train(self, work: Work, job: TrainJob) -> None:
+        """Run the job as a child, in this same attempt again for as long as the disk runs full under it."""
         folder = self._settings.job_folder(job.id).resolve()
-        spec = await asyncio.to_thread(_prepare, folder, job)
-        _log.info("job started", extra={"job": job.id, "method": job.method, "attempt": work.deliveries})
-        await self._put(TrainStatus(id=job.id, state="running"))
         log = folder / "job.log"
-        code = await self._run_child(work, job_command(job, spec), log, folder / PROGRESS_NAME)
-        status = read_progress(folder / PROGRESS_NAME)
-        if status is not None and status.state == "done":
-            await self._succeed(work, job, status)
-        elif status is not None and status.state == "failed":
-            await self._fail(work, job, status.error or "refused")
-        else:
-            await self._retry(work, job, f"ended with status {code}; its log ends:\n{log_tail(log)}")
+        problem = self._shortage()
+        while True:
+            if problem:
+                await self._room(work, job, problem)
+            spec = await asyncio.to_thread(_prepare, folder, job)
+            _log.info("job started", extra={"job": job.id, "method": job.method, "attempt": work.deliveries})
+            await self._put(TrainStatus(id=job.id, state="running"))
+            code = await self._run_child(work, job_command(job, spec), log, folder / PROGRESS_NAME)
+            status = read_progress(folder / PROGRESS_NAME)
+            if status is not None and status.state == "done":
+                return await self._succeed(work, job, status)
+            if status is not None and status.state == "failed":
+                return await self._fail(work, job, status.error or "refused")
+            problem = self._shortage()
+            if code == os.EX_IOERR:
+                problem = problem or f"disk: {job.id} found no space left at {self._folders()}; free some"
+            if not problem:
+                return await self._retry(work, job, f"ended with status {code}; its log ends:\n{log_tail(log)}")
+
+    async def _room(self, work: Work, job: TrainJob, problem: str) -> None:
+        """Keep the job in hand until its disk has room, and more than it has now."""
+        _log.warning("job waits for room on the disk", extra={"job": job.id, "problem": problem})
+        free, deadline = self._free(), time.monotonic() + _TRY_AGAIN_S
+        await self._put(TrainStatus(id=job.id, state="waiting", error=problem))
+        while self._shortage() or (self._free() <= free and time.monotonic() < deadline):
+            self.last_turn = time.monotonic()
+            await self._beat(work)
+            await asyncio.sleep(self._settings.poll_seconds)
+
+    def _shortage(self) -> str | None:
+        return shortage(self._folders(), self._settings.min_free_disk)
+
+    def _free(self) -> int:
+        return sum(free_bytes(folder) for folder in self._folders())
+
+    def _folders(self) -> list[Path]:
+        return [self._settings.work_dir, *([Path(self._store.root)] if self._store.local else [])]
+
+    async def _beat(self, work: Work) -> None:
+        """Keep a job claimed; Redis hears of it three times in the claim time."""
+        if time.monotonic() - self._beaten < self._settings.claim_after_seconds / 3:
+            return
+        try:
+            await self.queue.heartbeat(self._name, work)
+            self._beaten = time.monotonic()
+        except RedisError as error:
+            _log.warning("the job goes on while Redis is away: %s", error)
 
     async def _run_child(self, work: Work, command: list[str], log: Path, progress: Path) -> int:
         """Run the child to its end, passing on its progress and keeping the job claimed; returns its exit status."""
         child = start_child(command, log, job_environment())
-        beat_every = self._settings.claim_after_seconds / 3
-        beaten = 0.0
         shown: TrainStatus | None = None
         try:
             while child.poll() is None:
                 self.last_turn = time.monotonic()
                 status = read_progress(progress)
+                await self._beat(work)
                 try:
-                    if self.last_turn - beaten >= beat_every:
-                        await self.queue.heartbeat(self._name, work)
-                        beaten = time.monotonic()
                     if status is not None and status.state == "running" and status != shown:
-                        await self._put(status)
+                        await self._set(status)
                         shown = status
                 except RedisError as error:
                     _log.warning("training goes on while Redis is away: %s", error)
@@ -132,8 +177,11 @@ class Worker:
         return child.returncode
 
     async def _succeed(self, work: Work, job: TrainJob, status: TrainStatus) -> None:
+        # A job that died between publishing and this leaves its checkpoints, which nothing needs any more.
+        checkpoints = self._settings.job_folder(job.id) / "checkpoints"
+        await asyncio.to_thread(shutil.rmtree, checkpoints, ignore_errors=True)
         await self._put(status)
-        await self.queue.done(work)
+        await self._outlast(lambda: self.queue.done(work), "a finished job")
         metrics.JOBS.labels(job.method, "done").inc()
         metrics.JOB_SECONDS.labels(job.method).observe(status.seconds)
         _log.info("job done", extra={"job": job.id, "digest": status.digest, "seconds": round(status.seconds, 1)})
@@ -145,13 +193,13 @@ class Worker:
         _log.warning("job will be tried again", extra={"job": job.id, "error": error})
         metrics.JOBS.labels(job.method, "retried").inc()
         await self._put(TrainStatus(id=job.id, state="queued", error=f"attempt {work.deliveries} {error}"))
-        await self.queue.failed(work, error)
+        await self._outlast(lambda: self.queue.failed(work, error), "a failure")
 
     async def _fail(self, work: Work, job: TrainJob | None, error: str) -> None:
         _log.error("job failed", extra={"job": work.key, "error": error})
         metrics.JOBS.labels(job.method if job else "unknown", "failed").inc()
         await self._put(TrainStatus(id=job.id if job else work.key, state="failed", error=error))
-        await self.queue.dead_letter(work, error)
+        await self._outlast(lambda: self.queue.dead_letter(work, error), "a dead letter")
 
     async def status(self, job_id: str) -> TrainStatus | None:
         """The status of a job as others see it."""
@@ -159,8 +207,20 @@ class Worker:
         return TrainStatus.model_validate_json(body) if body else None
 
     async def _put(self, status: TrainStatus) -> None:
+        await self._outlast(lambda: self._set(status), "a status")
+
+    async def _set(self, status: TrainStatus) -> None:
         metrics.show(status)
         await self._redis.set(f"{STATUS_PREFIX}{status.id}", status.model_dump_json())
+
+    async def _outlast(self, call: Callable[[], Awaitable[Reply]], what: str) -> Reply:
+        """Repeat a call while Redis is away or full, as a worker that is alive: what a job has cost is not given up."""
+
+        async def turn() -> Reply:
+            self.last_turn = time.monotonic()
+            return await call()
+
+        return await outlast(turn, what)
 
     def _digest(self, name: str) -> str:
         return hashlib.sha256(self._store.read_bytes(f"{name}/{MANIFEST_NAME}")).hexdigest()

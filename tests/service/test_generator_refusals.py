@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from selfreward.generator_client import VERSION_HEADER
 from selfreward.redis_client import connect
 from tests.service.checkpoints import CANARY, CANARY_TOKENS, copy_of, greedy, perturbed, publish
 from tests.service.conftest import Generator
+from tests.unit.test_pickles import PICKLES, Bomb
 
 Tensors = dict[str, np.ndarray]
 NORM = "model.norm.weight"
@@ -174,6 +176,25 @@ def test_files_changed_after_publishing_are_refused(
     announced = announce_now(generator, "refusals/changed", "0" * 64)
     assert "does not exist" in refusal_of(generator, announced)
     assert answer(generator) == good
+
+
+def test_pickles_beside_the_weights_are_not_loaded(
+    generator: Generator, good: tuple[str, list[int]], tiny_model: Path, tmp_path: Path
+) -> None:
+    mark = tmp_path / "it-ran"
+
+    def fill(folder: Path) -> None:
+        copy_of(tiny_model, perturbed(seed=8))(folder)
+        for name in PICKLES:
+            (folder / name).write_bytes(pickle.dumps(Bomb(mark)))
+
+    store = ArtifactStore(generator.artifacts)
+    announced = announce_now(generator, "refusals/pickles", publish(store, "refusals/pickles", fill))
+    generator.wait_for(announced.label)
+    assert answer(generator)[0] == announced.label
+    assert not mark.exists()
+    announce_now(generator, "refusals/good", publish(store, "refusals/good", copy_of(tiny_model)))
+    generator.wait_for(good[0])
 
 
 def test_failed_canary_rolls_back(generator: Generator, good: tuple[str, list[int]], tiny_model: Path) -> None:

@@ -72,7 +72,7 @@ def restarts_of(generator: Generator) -> float:
 
 def engine_core(generator: Generator) -> int:
     """Process id of vLLM's engine core below the gateway."""
-    listing = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout  # noqa: S607
+    listing = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout  # noqa: S607 - where PATH has it
     children: dict[int, list[int]] = {}
     for line in listing.splitlines()[1:]:
         pid, parent = map(int, line.split())

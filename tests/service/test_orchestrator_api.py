@@ -44,14 +44,21 @@ def served(app: FastAPI) -> Iterator[str]:
     thread.join()
 
 
-@pytest.fixture
-def address(redis_url: str, store_root: str) -> Iterator[str]:
+@contextmanager
+def orchestrator(redis_url: str, store_root: str, **settings: Any) -> Iterator[str]:
+    """Address of an orchestrator with a judge and no engine."""
     nothing = f"http://127.0.0.1:{free_port()}"
     with served(create_judge(JudgeSettings.model_validate({"generator_url": nothing, "api_key": KEY}))) as judge:
-        settings = {"redis_url": redis_url, "artifacts": store_root, "generator_url": nothing, "judge_url": judge}
-        chosen = OrchestratorSettings.model_validate({**settings, "api_key": KEY, "poll_s": 0.05, "lease_s": 1})
-        with served(create_app(chosen)) as url:
+        addresses = {"redis_url": redis_url, "artifacts": store_root, "generator_url": nothing, "judge_url": judge}
+        chosen = {**addresses, "api_key": KEY, "poll_s": 0.05, "lease_s": 1, **settings}
+        with served(create_app(OrchestratorSettings.model_validate(chosen))) as url:
             yield url
+
+
+@pytest.fixture
+def address(redis_url: str, store_root: str) -> Iterator[str]:
+    with orchestrator(redis_url, store_root) as url:
+        yield url
 
 
 @pytest.fixture
@@ -62,7 +69,12 @@ def client(address: str) -> Iterator[OrchestratorClient]:
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Recipe:
-    model = tmp_path / "model"
+    return small_recipe(tmp_path)
+
+
+def small_recipe(folder: Path) -> Recipe:
+    """A recipe for whose seed data and model there are files in `folder`."""
+    model = folder / "model"
     model.mkdir()
     for name in ("config.json", "tokenizer_config.json", "model.safetensors"):
         (model / name).write_text("{}")
@@ -75,7 +87,7 @@ def recipe(tmp_path: Path) -> Recipe:
     }
     paths = {}
     for name, rows in files.items():
-        path = tmp_path / f"{name}.jsonl"
+        path = folder / f"{name}.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         paths[name] = str(path)
     values = {"name": "api", "model": str(model), "data": paths, "prompts": {"per_iteration": 1}}

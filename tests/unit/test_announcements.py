@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from selfreward.announcements import Announced, announce, announced, current, policy_number
+from selfreward.announcements import Announced, announce, announced, current, is_policy_version, policy_number
 from selfreward.redis_client import connect
 
 
@@ -31,3 +31,5 @@ def test_versions_grow_and_an_artifact_keeps_its_own(redis_url: str) -> None:
 def test_only_policy_at_number_is_a_version(label: str) -> None:
     with pytest.raises(ValueError, match="is not a policy version"):
         policy_number(label)
+    assert not is_policy_version(label)
+    assert is_policy_version("policy@12")

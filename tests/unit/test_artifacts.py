@@ -1,5 +1,6 @@
 """The artifact store: nothing half-written is ever read, nothing leaves its root."""
 
+import hashlib
 import stat
 import subprocess
 import sys
@@ -119,7 +120,8 @@ def test_damage_is_named(tmp_path: Path, damage: Callable[[Path], object], messa
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "/etc/passwd", "a/../b", "a//b", ".hidden", "a/.tmp", "", "a/", "a b", "a\nb"]
+    "name",
+    ["../x", "/etc/passwd", "a/../b", "a//b", ".hidden", "a/.tmp", "", "a/", "a b", "a\nb", "a\n", "a/..", "\\x"],
 )
 def test_names_cannot_leave_the_root(store: ArtifactStore, name: str) -> None:
     with pytest.raises(ValueError, match="is not allowed"):
@@ -132,3 +134,50 @@ def test_jsonl_round_trips(store: ArtifactStore) -> None:
     assert list(store.read_jsonl("x/rows.jsonl")) == rows
     store.write_json("x/one.json", {"k": [1, 2]})
     assert store.read_json("x/one.json") == {"k": [1, 2]}
+
+
+def test_links_cannot_leave_the_root(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path / "store"))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.json").write_text("{}")
+    (Path(store.root) / "runs").mkdir(parents=True)
+    (Path(store.root) / "runs" / "out").symlink_to(outside)
+    (Path(store.root) / "runs" / "file.json").symlink_to(outside / "secret.json")
+    (Path(store.root) / "runs" / "in").symlink_to(Path(store.root) / "runs")
+
+    calls: list[Callable[[], object]] = [
+        lambda: store.read_json("runs/out/secret.json"),
+        lambda: store.read_json("runs/file.json"),
+        lambda: store.exists("runs/out/secret.json"),
+        lambda: store.write_bytes("runs/out/new", b""),
+        lambda: store.fetch("runs/out"),
+        lambda: store.publish("runs/out/w", fill, describe),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="by a symbolic link"):
+            call()
+    assert [path.name for path in outside.iterdir()] == ["secret.json"]
+    store.write_bytes("runs/in/own", b"1")
+    assert store.read_bytes("runs/own") == b"1"
+
+
+def test_removed_weights_leave_their_manifest_and_a_clear_error(store: ArtifactStore) -> None:
+    _, digest = store.publish("w", fill, describe)
+    size = store.remove_weights("w", "to make room")
+    assert size == len(b"weights") + len("{}")
+    assert store.remove_weights("w", "to make room") == 0
+    with pytest.raises(InvalidArtifact, match=r"^w: its weights were removed \(to make room\), only the manifest"):
+        store.fetch("w")
+    with pytest.raises(InvalidArtifact, match="were removed"):
+        store.publish("w", fill, describe)
+    assert hashlib.sha256(store.read_bytes(f"w/{MANIFEST_NAME}")).hexdigest() == digest
+    assert not store.exists("w/model.safetensors")
+
+
+def test_a_reader_in_the_folder_itself_is_told_of_the_removal(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    store.publish("w", fill, describe)
+    store.remove_weights("w", "to make room")
+    with pytest.raises(InvalidArtifact, match="were removed"):
+        verify_folder(tmp_path / "w")

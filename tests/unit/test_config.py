@@ -129,3 +129,15 @@ def test_shipped_recipes_resolve() -> None:
     assert recipes
     for path in recipes:
         assert load_recipe(path, data, {}).name == path.stem
+
+
+def test_nothing_in_a_recipe_runs_or_expands(recipe: Path) -> None:
+    for text in (
+        "__import__('os').getcwd()",
+        "{name.__class__}",
+        "{{ 7*7 }}",
+        "${HOME}",
+        "$(id)",
+        "!!python/name:os.system",
+    ):
+        assert load_recipe(recipe, [f"model={text}"]).model == text

@@ -90,3 +90,16 @@ def test_unannounced_artifacts_are_refused_with_a_remedy(redis_url: str, tmp_pat
             assert reply.status_code == 422
 
     asyncio.run(run())
+
+
+def test_no_route_takes_a_body_beyond_the_limit(redis_url: str, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with gateway(redis_url, tmp_path) as http:
+            for path in ("/v1/chat/completions", "/tokenize", "/admin/weights"):
+                reply = await http.post(path, content=b'"' + b"a" * (4 << 20) + b'"')
+                assert reply.status_code == 413
+                assert reply.json()["error"]["code"] == "body_too_long"
+                assert "SELFREWARD_MAX_BODY_BYTES" in reply.json()["error"]["message"]
+                assert reply.headers["x-request-id"]
+
+    asyncio.run(run())

@@ -16,10 +16,11 @@ from services.generator.settings import GeneratorSettings
 
 
 def test_cpu_engine_never_splits_a_prefill_and_listens_on_loopback() -> None:
-    command = engine_command(GeneratorSettings(engine_args=["--dtype", "bfloat16"]), Path("/m"), 5)
+    mine = ["--dtype", "bfloat16", "--host", "0.0.0.0", "--port=8000"]  # noqa: S104 - must not be obeyed
+    command = engine_command(GeneratorSettings(engine_args=mine), Path("/m"), 5)
     assert "--no-enable-chunked-prefill" in command
-    assert command[command.index("--host") + 1] == "127.0.0.1"
-    assert command[-2:] == ["--dtype", "bfloat16"]
+    assert command[-9:] == [*mine, "--host", "127.0.0.1", "--port", "5"], "the last of each wins"
+    assert "--trust-remote-code" not in command
     assert "--no-enable-chunked-prefill" not in engine_command(GeneratorSettings(engine="gpu"), Path("/m"), 5)
 
 

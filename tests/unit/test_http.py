@@ -61,6 +61,17 @@ def test_another_policy_version_is_its_own_error() -> None:
     assert len(sent) == 1
 
 
+def test_what_asks_to_be_tried_again_is() -> None:
+    sent: list[int] = []
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        sent.append(409 if not sent else 200)
+        return httpx.Response(sent[-1], headers={"Retry-After": "0"} if sent[-1] == 409 else {})
+
+    assert call(handler).status_code == 200
+    assert sent == [409, 200]
+
+
 def test_transport_errors_are_retried() -> None:
     tries = 0
 

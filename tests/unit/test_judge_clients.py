@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import pickle
 import subprocess
 import sys
 import warnings
@@ -80,13 +81,16 @@ def test_verls_example_is_found_as_verl_loads_it(judge_url: str, monkeypatch: py
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "custom_module", module)
     spec.loader.exec_module(module)
 
+    assert pickle.loads(pickle.dumps(module.compute_score)) is module.compute_score  # noqa: S301
     sent = {"data_source": "countdown", "solution_str": GOOD, "ground_truth": "33", "extra_info": {"prompt": PROMPT}}
     with module.client:
         assert module.compute_score(**sent) == 5.0
         with pytest.raises(ValueError, match=r"extra_info\['prompt'\] is missing, it has index"):
             module.compute_score(**{**sent, "extra_info": {"index": 0}})
+        assert module.compute_score(reward_router_address="x", **sent) == 5.0
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def test_rows_are_judged_in_order_with_votes_and_all_columns(client: JudgeClient
     assert [row["score"] for row in found[:6]] == [1, 2, 3, 4, 5, None]
     assert [vote["score"] for vote in found[1]["votes"]] == [2, 2]
     assert found[5]["failure_kind"] == "out_of_range"
+    assert [row["agreement"] for row in found[4:6]] == [1, None]
     assert found[0]["rubric"].startswith("countdown@sha256:")
     assert tuple(found[0])[-len(WRITTEN) :] == WRITTEN
     assert (summary.rows, summary.scored, summary.mean) == (150, 125, 3)
@@ -132,7 +133,8 @@ def test_parquet_in_and_out(client: JudgeClient, tmp_path: Path) -> None:
     assert found[0]["prompt"] == [{"role": "user", "content": "p0"}]
     assert found[5]["votes"][0]["status"] == "out_of_range"
     judged(client, source, tmp_path / "out.jsonl")
-    assert [row["votes"] for row in found] == [row["votes"] for row in read(tmp_path / "out.jsonl")]
+    for name in ("votes", "agreement"):
+        assert [row[name] for row in found] == [row[name] for row in read(tmp_path / "out.jsonl")]
     (tmp_path / "out.jsonl").unlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.parquet", "out.parquet"]
     again = judged(client, source, out)

@@ -45,7 +45,7 @@ def test_a_job_is_there_for_its_own_key_and_for_admins(redis_url: str, tmp_path:
         assert (await ask("GET", theirs, "boss")).json()["state"] in ("queued", "running")
         assert (await ask("DELETE", theirs, "boss")).json()["state"] == "cancelled"
 
-    with_judge(redis_url, Engine(slow), check, judge_keys=keys)
+    with_judge(redis_url, Engine(slow), check, keys=keys)
 
 
 def test_a_keys_jobs_are_listed_the_newest_first(redis_url: str, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_keys_jobs_are_listed_the_newest_first(redis_url: str, tmp_path: Path)
         wide = await client.get("/v1/jobs", params={"limit": 101}, headers=bearer("alice"))
         assert (wide.status_code, wide.json()["error"]["param"]) == (422, "query.limit")
 
-    with_judge(redis_url, Engine(), check, judge_keys=keys)
+    with_judge(redis_url, Engine(), check, keys=keys)
 
 
 def test_only_the_newest_hundred_are_listed_and_the_list_expires(redis_url: str) -> None:
@@ -119,7 +119,7 @@ def test_submitting_counts_against_the_keys_rate_and_size(redis_url: str, tmp_pa
         assert empty.headers["retry-after"] == "8", "a job takes the whole burst at most"
         assert (await send("free", 21)).status_code == 202
 
-    with_judge(redis_url, Engine(), check, judge_keys=keys)
+    with_judge(redis_url, Engine(), check, keys=keys)
 
 
 def test_a_job_takes_the_turns_of_its_key(redis_url: str, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_job_takes_the_turns_of_its_key(redis_url: str, tmp_path: Path) -> Non
         return {"rubric": "countdown", "items": items}
 
     async def scenario() -> None:
-        async with running(engine, redis_url=redis_url, judge_concurrency=2, judge_keys=keys) as client:
+        async with running(engine, redis_url=redis_url, judge_concurrency=2, keys=keys) as client:
             job = await client.post("/v1/jobs", json=named(400, "job"), headers=bearer("alice"))
             assert job.status_code == 202
             await begun["job"].wait()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tomllib
+import traceback
 from pathlib import Path
 
 import httpx
@@ -13,12 +14,15 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from selfreward.keys import SCOPES, Key, Keyring, KeysError, load_keyring, load_keys
+from selfreward.live_keys import LiveKeyring
+from selfreward.settings import Settings
 from services.judge.app import create_app
-from services.judge.keys import Key, Keyring, KeysError, load_keyring, load_keys
-from services.judge.live_keys import LiveKeyring
 from services.judge.middleware import Gate
 from services.judge.settings import JudgeSettings
 from tests.unit.judge_engine import Engine, body, message, running
+
+SECRET = "srk_what-somebody-pasted"  # pragma: allowlist secret - opens nothing
 
 
 def sha256(key: str) -> str:
@@ -38,7 +42,7 @@ def bearer(key: str) -> dict[str, str]:
 
 def test_each_key_is_found_by_its_hash_and_no_other(tmp_path: Path) -> None:
     path = keys_file(tmp_path, alice="", bob='scopes = ["judge", "admin"]\nconcurrency = 2')
-    ring = load_keyring(JudgeSettings(judge_keys=path, api_key=SecretStr("ours")))
+    ring = load_keyring(JudgeSettings(keys=path, api_key=SecretStr("ours")))
 
     found = {key: ring.find({"authorization": f"Bearer {key}"}) for key in ("alice", "bob", "ours")}
 
@@ -46,7 +50,7 @@ def test_each_key_is_found_by_its_hash_and_no_other(tmp_path: Path) -> None:
     assert [key.scopes if key else None for key in found.values()] == [
         ["judge"],
         ["judge", "admin"],
-        ["judge", "admin"],
+        list(SCOPES),
     ]
     assert [key.concurrency if key else 0 for key in found.values()] == [None, 2, None]
     for wrong in ("", "Bearer ", "Bearer alic", f"Bearer {sha256('alice')}", "Basic alice", "alice"):
@@ -58,7 +62,7 @@ def test_without_any_key_everybody_may_do_everything() -> None:
     found = load_keyring(JudgeSettings()).find({})
 
     assert found is not None
-    assert (found.scopes, found.rate, found.concurrency) == (["judge", "admin"], None, None)
+    assert (found.scopes, found.rate, found.concurrency) == (list(SCOPES), None, None)
 
 
 @pytest.mark.parametrize(
@@ -66,12 +70,18 @@ def test_without_any_key_everybody_may_do_everything() -> None:
     [
         ("", "keys: Field required"),
         ("keys = [", "is not valid TOML"),
-        ('[[keys]]\nname = "a b"\nsha256 = "0"', "keys.0.name = 'a b'"),
+        ('[[keys]]\nname = "a b"\nsha256 = "0"', "keys.0.name: String should match"),
         ('[[keys]]\nname = "a"', "keys.0.sha256: Field required"),
-        (f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\nscope = ["judge"]', "keys.0.scope = ['judge']: unknown key"),
-        (f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\nscopes = ["root"]', "keys.0.scopes.0 = 'root'"),
+        (f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\nscope = ["judge"]', "keys.0.scope: unknown key"),
+        (
+            f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\nscopes = ["root"]',
+            "keys.0.scopes.0: Input should be 'infer'",
+        ),
         (f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\nrate = {{ burst = 5 }}', "keys.0.rate.items_per_second"),
-        (f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\nconcurrency = 0', "keys.0.concurrency = 0"),
+        (
+            f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\nconcurrency = 0',
+            "keys.0.concurrency: Input should be great",
+        ),
         (f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\n' * 2, "keys.1.name = 'a' stands there twice"),
     ],
 )
@@ -80,21 +90,45 @@ def test_a_keys_file_that_is_wrong_names_the_field(tmp_path: Path, text: str, wo
     path.write_text(text)
 
     with pytest.raises(KeysError) as caught:
-        create_app(JudgeSettings(judge_keys=path))
+        create_app(JudgeSettings(keys=path))
 
     assert str(path) in str(caught.value)
     assert words in str(caught.value)
 
 
+def test_a_key_written_where_its_hash_belongs_is_not_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    for text in (
+        f'sha256 = "{SECRET}"',
+        f'sha256 = "{"0" * 64}"\nkey = "{SECRET}"',
+        f'sha256 = 1\nscopes = "{SECRET}"',
+    ):
+        path.write_text(f'[[keys]]\nname = "a"\n{text}')
+
+        with pytest.raises(KeysError) as caught:
+            load_keys(path)
+
+        assert "keys.0" in str(caught.value)
+        assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_shared_key_that_the_file_lists_may_do_no_more_there(tmp_path: Path) -> None:
+    path = keys_file(tmp_path, ours='scopes = ["infer"]')
+
+    found = load_keyring(Settings(keys=path, api_key=SecretStr("ours"))).find({"authorization": "Bearer ours"})
+
+    assert found == Key(name="ours", sha256=sha256("ours"), scopes=["infer"])
+
+
 def test_a_keys_file_that_is_not_there_refuses_to_start(tmp_path: Path) -> None:
-    with pytest.raises(KeysError, match=r"judge_keys=.*nowhere.toml' cannot be read: No such file"):
-        create_app(JudgeSettings(judge_keys=tmp_path / "nowhere.toml"))
+    with pytest.raises(KeysError, match=r"SELFREWARD_KEYS=.*nowhere.toml' cannot be read: No such file"):
+        create_app(JudgeSettings(keys=tmp_path / "nowhere.toml"))
 
 
 def test_the_file_is_followed_without_a_restart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     now = 100.0
     path = keys_file(tmp_path, alice="", bob="concurrency = 2")
-    ring = LiveKeyring(JudgeSettings(judge_keys=path), clock=lambda: now)
+    ring = LiveKeyring(JudgeSettings(keys=path), clock=lambda: now)
 
     def let_in() -> list[str]:
         found = [ring.find({"authorization": f"Bearer {name}"}) for name in ("alice", "bob", "carol")]
@@ -124,7 +158,7 @@ def test_the_file_is_followed_without_a_restart(tmp_path: Path, caplog: pytest.L
     assert let_in() == ["bob", "carol"]
     errors = [record.__dict__["error"] for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 2, "each is said once"
-    assert "keys.1.concurency = 1: unknown key" in errors[0]
+    assert "keys.1.concurency: unknown key" in errors[0]
     assert "cannot be read: No such file" in errors[1]
 
     keys_file(tmp_path, alice="")
@@ -137,7 +171,7 @@ def test_a_key_that_is_taken_out_is_401_at_the_next_look(tmp_path: Path) -> None
     path = keys_file(tmp_path, alice="", bob="")
 
     async def scenario() -> None:
-        async with running(Engine(), judge_keys=path) as client:
+        async with running(Engine(), keys=path) as client:
             assert (await client.get("/v1/rubrics", headers=bearer("bob"))).status_code == 200
             keys_file(tmp_path, alice="")
             os.utime(path, (1, 1))
@@ -149,7 +183,7 @@ def test_a_key_that_is_taken_out_is_401_at_the_next_look(tmp_path: Path) -> None
 
 
 def test_a_minted_key_is_let_in(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "services.judge.keys", "new", "ci", "--admin"]
+    command = [sys.executable, "-m", "selfreward.cli", "keys", "new", "ci", "--scope", "judge", "--scope", "admin"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     (key,) = (word for word in printed.split() if word.startswith("srk_"))
     path = tmp_path / "keys.toml"
@@ -168,7 +202,7 @@ def test_wrong_keys_are_401_and_missing_scopes_403(tmp_path: Path) -> None:
     path = keys_file(tmp_path, reader='scopes = ["judge"]', keeper='scopes = ["admin"]')
 
     async def scenario() -> None:
-        async with running(Engine(), judge_keys=path) as client:
+        async with running(Engine(), keys=path) as client:
             for headers in ({}, bearer("nobody")):
                 refused = await client.post("/v1/judge", json=body("a"), headers=headers)
                 assert refused.status_code == 401

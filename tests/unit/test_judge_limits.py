@@ -8,7 +8,7 @@ import httpx
 import pytest
 from starlette.responses import Response
 
-from services.judge.keys import Key, Rate
+from selfreward.keys import Key, Rate
 from services.judge.limits import Bucket, KeyUse, Limits
 from services.judge.refusal import Refused
 from tests.unit.judge_engine import Engine, body, fours, message, running
@@ -96,7 +96,7 @@ def test_limits_hold_over_http_and_for_each_key_by_itself(tmp_path: Path) -> Non
             await release.wait()
             return fours(sent)
 
-        async with running(Engine(wait), judge_keys=path) as client:
+        async with running(Engine(wait), keys=path) as client:
 
             async def send(key: str, items: int) -> httpx.Response:
                 return await client.post("/v1/judge", json=body(*["a"] * items), headers=bearer(key))

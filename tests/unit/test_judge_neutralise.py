@@ -3,12 +3,14 @@
 import random
 import re
 import time
+from pathlib import Path
 
 import pytest
 
 from selfreward.contracts import Message
 from services.judge.neutralise import compile_guard, neutralise
 from services.judge.rubric import SHIPPED, load_rubric
+from services.judge.rubric_store import RubricBody, store_rubric
 from services.judge.template import as_text, compile_template
 
 DELIMITERS = ["<instruction>", "</instruction>", "<response>", "</response>", "Score:"]
@@ -166,6 +168,21 @@ def test_filling_is_one_pass() -> None:
     template = compile_template("[p] {prompt} [r] {response} {other} {{x}}", [])
 
     assert template.fill("{response}", "{prompt}{reference}") == "[p] {response} [r] {prompt}{reference} {other} {{x}}"
+
+
+TRICKS = (
+    "{prompt.__class__} {prompt!r} {response:>99999999} {0} {} {{ 7*7 }} {% raw %} ${HOME} $(id) `id` %s %(a)s \\x41"
+)
+
+
+def test_a_template_language_is_only_text(tmp_path: Path) -> None:
+    """Neither in a rubric's template nor in what is judged is there anything that runs or expands."""
+    template = f"{TRICKS} [p] {{prompt}} [r] {{response}}"
+    body = RubricBody.model_validate({"title": TRICKS, "min_valid_votes": 1, "template": template})
+
+    rubric = store_rubric(tmp_path, "tricky", body)
+
+    assert rubric.template.fill(TRICKS, TRICKS).rstrip("\n") == f"{TRICKS} [p] {TRICKS} [r] {TRICKS}"
 
 
 def test_a_reference_is_used_where_the_template_asks_for_it() -> None:

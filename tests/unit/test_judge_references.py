@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from selfreward import JudgeClient
 from selfreward.judge_files import judge_file
-from selfreward.judge_rows import Fields
+from selfreward.judge_rows import Fields, RowError
 from selfreward.verdicts import PairResponse, RankResponse
 from tests.listening import listening_judge
 from tests.unit.judge_engine import Engine, body, completion, content, judged, message, post
@@ -129,3 +129,23 @@ def test_a_files_reference_goes_along_where_the_rubric_compares_with_one(rubrics
             assert json.loads(out.read_text())["reference"] == "42"
 
     assert [content(sent).count("42") for sent in engine.bodies] == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+def test_a_file_whose_rows_lack_a_needed_reference_is_refused_before_any_work(
+    rubrics: Path, tmp_path: Path, name: str
+) -> None:
+    engine, source, out = Engine(), tmp_path / "in.jsonl", tmp_path / name
+    rows = [{"prompt": "p", "response": "r", **given} for given in ({"reference": "42"}, {}, {"reference": None})]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    with (
+        listening_judge(engine, judge_rubrics=rubrics) as url,
+        JudgeClient(url) as client,
+        pytest.raises(RowError) as refused,
+    ):
+        judge_file(client, source, out, Fields(), {"rubric": "exact"}, lambda _: None)
+
+    missing = "reference is missing: the rubric compares with one; add the column, or use another --rubric"
+    assert str(refused.value) == f"{source}, line 2: {missing}\n{source}, line 3: {missing}"
+    assert (engine.bodies, list(tmp_path.glob("out*"))) == ([], [])

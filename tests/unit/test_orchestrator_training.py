@@ -8,7 +8,7 @@ import pytest
 from orchestrator.context import RunContext, RunFailed, RunStopped, Services
 from orchestrator.lease import acquire
 from orchestrator.settings import OrchestratorSettings
-from orchestrator.state import RunState, ask_to_stop, now
+from orchestrator.state import RunState, ask_to_stop, load, now, public
 from orchestrator.training import QUEUE, status_key, train
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe
@@ -65,6 +65,23 @@ def test_a_job_is_submitted_once_and_followed_to_its_digest(redis_url: str, stor
         assert await queue.length() == 1
         await report(redis, state="done", step=9, total_steps=9, digest="abc")
         assert (await following).digest == (await again).digest == "abc"
+
+    with_context(redis_url, store_root, check)
+
+
+def test_a_run_is_paused_while_the_trainer_waits_for_room(redis_url: str, store_root: str) -> None:
+    async def check(context: RunContext) -> None:
+        redis = context.services.redis
+        following = asyncio.create_task(train(context, CANARY))
+        await report(redis, state="waiting", error="disk: 1 MiB free below 256 at work")
+        await asyncio.sleep(0.2)
+        state = await load(redis, "one")
+        assert state is not None
+        shown = public(state.model_copy(update={"state": "running"}), set())
+        assert (shown["state"], shown["message"]) == ("paused", "disk: 1 MiB free below 256 at work")
+        await report(redis, state="done", digest="abc")
+        assert (await following).digest == "abc"
+        assert context.state.blocked == ""
 
     with_context(redis_url, store_root, check)
 

@@ -5,6 +5,7 @@ Each test has a server of its own, which it may hurt.
 
 import asyncio
 import signal
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -14,13 +15,10 @@ from subprocess import Popen
 
 import pytest
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError
 
 from selfreward.ports import free_port
 from selfreward.queue import BacklogFull, Item, WorkQueue
-from selfreward.redis_client import RedisClient, connect, outlast
+from selfreward.redis_client import RedisClient, RedisRefused, connect, outlast
 from selfreward.redis_server import start_redis
 
 RESULTS = "results"
@@ -194,12 +192,14 @@ def test_a_consumer_outlives_the_loss_of_all_data(server: Server) -> None:
     asyncio.run(main())
 
 
-def test_a_wrong_password_is_not_waited_for(server: Server) -> None:
+@pytest.mark.parametrize("user", [":wrong@", ""])
+def test_a_password_that_is_wrong_or_missing_is_an_error_at_once(server: Server, user: str) -> None:
     async def main() -> None:
-        at_once = Retry(NoBackoff(), 0)
-        async with Redis.from_url(server.url) as redis, Redis.from_url(server.url, retry=at_once) as stranger:
+        async with Redis.from_url(server.url) as redis, connect(server.url.replace("//", f"//{user}")) as stranger:
             await redis.config_set("requirepass", "secret")
-            with pytest.raises(AuthenticationError):
+            began = time.monotonic()
+            with pytest.raises(RedisRefused, match=r"^Redis refuses this client \((?!Redis).*SELFREWARD_REDIS_URL"):
                 await asyncio.wait_for(outlast(lambda: stranger.get("x"), "x"), 10)
+            assert time.monotonic() - began < 2
 
     asyncio.run(main())

@@ -7,17 +7,17 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from services.judge.keys import Key, KeysError, load_keyring
-from services.judge.settings import JudgeSettings
+from selfreward.keys import Key, KeysError, load_keyring
+from selfreward.settings import Settings
 
 _LOOK_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
 class LiveKeyring:
-    """A Keyring that follows `SELFREWARD_JUDGE_KEYS`. Raises KeysError when the file cannot be used at the start."""
+    """A Keyring that follows `SELFREWARD_KEYS`. Raises KeysError when the file cannot be used at the start."""
 
-    def __init__(self, settings: JudgeSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._clock = clock
         # Looked at before it is read: what is written in between is seen the next time.
@@ -27,7 +27,7 @@ class LiveKeyring:
 
     def find(self, headers: Mapping[str, str]) -> Key | None:
         """The key that a request carries, by the file as it was at most a second ago."""
-        if self._settings.judge_keys and self._clock() - self._looked >= _LOOK_SECONDS:
+        if self._settings.keys and self._clock() - self._looked >= _LOOK_SECONDS:
             self._looked = self._clock()
             self._look()
         return self._ring.find(headers)
@@ -46,7 +46,7 @@ class LiveKeyring:
 
     def _changed_at(self) -> int | None:
         """Modification time of the file in nanoseconds; None where there is none."""
-        path = self._settings.judge_keys
+        path = self._settings.keys
         try:
             return path.stat().st_mtime_ns if path else None
         except OSError:

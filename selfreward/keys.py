@@ -1,36 +1,50 @@
-"""The judge's API keys: who may call what, and how much at once.
+"""API keys of all services: who may call what, and at the judge how much at once.
 
 A keys file holds the SHA-256 of each key, never the key. A plain hash is enough because keys are made here from 256
 random bits: there is nothing to guess that a slow hash could protect, and it would cost every request its time.
 
-`python -m services.judge.keys new NAME` makes a key.
+`selfreward keys new NAME` makes a key.
 """
 
-import argparse
 import hashlib
 import hmac
+import re
 import secrets
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from selfreward.auth import bearer
 from selfreward.config import explain
 from selfreward.contracts import Contract
-from selfreward.settings import key_of
-from services.judge.settings import JudgeSettings
+from selfreward.settings import Settings, key_of
+from selfreward.startup import StartRefused
 
-Scope = Literal["judge", "admin"]
-SCOPES: tuple[Scope, ...] = ("judge", "admin")
+Scope = Literal["infer", "judge", "run", "admin"]
+"""`infer`: ask the generator; `judge`: ask the judge; `run`: start, steer and read runs; `admin`: change what is served
+and judged by, see the jobs of all."""
+SCOPES: tuple[Scope, ...] = ("infer", "judge", "run", "admin")
 _PREFIX = "srk_"
 _NAME = r"^[A-Za-z0-9_.-]{1,64}$"
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
-class KeysError(ValueError):
-    """A keys file that cannot be used; the message names file, field, value and remedy."""
+class KeysError(StartRefused):
+    """A keys file that cannot be used; the message names file, field and remedy, and no value, which may be a key."""
+
+
+def bearer(headers: Mapping[str, str]) -> str | None:
+    """The key that a request carries as `Authorization: Bearer <key>`, or None."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else None
+
+
+def _is_hash(value: str) -> str:
+    if not _SHA256.fullmatch(value):
+        raise ValueError("give the SHA-256 of the key as 64 hex digits; `selfreward keys new NAME` prints an entry")
+    return value
 
 
 class Rate(Contract):
@@ -41,10 +55,10 @@ class Rate(Contract):
 
 
 class Key(Contract):
-    """One caller. What is left out is not limited."""
+    """One caller. What is left out is not limited; the limits are the judge's."""
 
     name: str = Field(pattern=_NAME)
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    sha256: Annotated[str, AfterValidator(_is_hash)]
     scopes: list[Scope] = Field(default=["judge"], min_length=1)
     rate: Rate | None = None
     concurrency: int | None = Field(default=None, ge=1)
@@ -90,13 +104,17 @@ class Keyring:
         return found[0] if given and found else None
 
 
-def load_keyring(settings: JudgeSettings) -> Keyring:
-    """The keys of `SELFREWARD_JUDGE_KEYS`, and `SELFREWARD_API_KEY` with all scopes and no limits. Raises KeysError."""
-    keys = load_keys(settings.judge_keys) if settings.judge_keys else []
+def load_keyring(settings: Settings) -> Keyring:
+    """The keys of `SELFREWARD_KEYS`, and `SELFREWARD_API_KEY` with all scopes and no limits. Raises KeysError.
+
+    A `SELFREWARD_API_KEY` that the file lists is that key with the scopes of the file: it is what this service shows
+    to others, and gives nobody more than they are given there.
+    """
+    keys = load_keys(settings.keys) if settings.keys else []
     shared = key_of(settings)
-    if shared:
+    if shared and fingerprint(shared) not in {key.sha256 for key in keys}:
         if any(key.name == "shared" for key in keys):
-            raise KeysError(f"{settings.judge_keys}: the name 'shared' stands for SELFREWARD_API_KEY: choose another")
+            raise KeysError(f"{settings.keys}: the name 'shared' stands for SELFREWARD_API_KEY: choose another")
         keys.append(Key(name="shared", sha256=fingerprint(shared), scopes=list(SCOPES)))
     return Keyring(keys)
 
@@ -106,35 +124,18 @@ def load_keys(path: Path) -> list[Key]:
     try:
         return _KeysFile.model_validate(tomllib.loads(path.read_text())).keys
     except OSError as error:
-        raise KeysError(f"judge_keys={str(path)!r} cannot be read: {error.strerror}") from error
+        raise KeysError(f"SELFREWARD_KEYS={str(path)!r} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise KeysError(f"judge_keys: {path} is not valid TOML: {error}") from error
+        raise KeysError(f"SELFREWARD_KEYS: {path} is not valid TOML: {error}") from error
     except ValidationError as error:
-        raise KeysError(f"judge_keys: {path}:\n{explain(error)}") from error
+        raise KeysError(f"SELFREWARD_KEYS: {path}:\n{explain(error, values=False)}") from None
+
+
+def new_key() -> str:
+    """A key from 256 random bits."""
+    return _PREFIX + secrets.token_urlsafe(32)
 
 
 def fingerprint(key: str) -> str:
     """What a keys file holds of a key: its SHA-256 in hex."""
     return hashlib.sha256(key.encode()).hexdigest()
-
-
-def main() -> None:
-    """Make a key, print it once, and print what to add to the keys file."""
-    parser = argparse.ArgumentParser(prog="python -m services.judge.keys", description="Make an API key of the judge.")
-    new = parser.add_subparsers(dest="command", required=True).add_parser("new", help="make a key")
-    new.add_argument("name", help="who will use it; shown in logs and metrics")
-    new.add_argument("--admin", action="store_true", help="may also change rubrics")
-    arguments = parser.parse_args()
-    key = _PREFIX + secrets.token_urlsafe(32)
-    try:
-        entry = Key(name=arguments.name, sha256=fingerprint(key), scopes=list(SCOPES) if arguments.admin else ["judge"])
-    except ValidationError as error:
-        parser.error(explain(error).strip())
-    scopes = ", ".join(f'"{scope}"' for scope in entry.scopes)
-    print(f"# The key, shown only this once:\n#   {key}\n# Add to the file that SELFREWARD_JUDGE_KEYS names:")
-    print(f'[[keys]]\nname = "{entry.name}"\nsha256 = "{entry.sha256}"\nscopes = [{scopes}]')
-    print("# rate = { items_per_second = 20, burst = 256 }\n# concurrency = 4\n# job_items = 10000")
-
-
-if __name__ == "__main__":
-    main()
