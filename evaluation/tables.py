@@ -168,7 +168,7 @@ def _rounds(iterations: list[dict[str, Any]]) -> Table | None:
         )
         for entry in iterations
     ]
-    note = "Preference pairs by the model's own votes. Gap and length ratio: chosen against rejected answers."
+    note = "Preference pairs by the recipe's method. Gap and length ratio: chosen against rejected answers."
     if checked:
         note += " Right and wrong: the checker's view of the pairs afterwards; the rest are equal to it."
     return Table("Rounds", note, columns, rows) if rows else None

@@ -49,7 +49,7 @@ def _read(violations: Iterator[Violation], stage: str) -> Iterator[Violation]:
     """Pass violations on; what cannot be read at all is one."""
     try:
         yield from violations
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, KeyError, FileNotFoundError) as error:
         yield Violation("unreadable", stage, f"{type(error).__name__}: {error}")
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import plan
-from orchestrator.methods.self_rewarding import build_pairs
+from orchestrator.methods.build import build_pairs
+from orchestrator.methods.self_rewarding import positives
+from orchestrator.replay import replay
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe
 from selfreward.contracts import PreferencePair, Rollout
@@ -31,11 +33,12 @@ def check_round(store: ArtifactStore, run: str, recipe: Recipe, stage: str, vers
     rollouts = [Rollout.model_validate(row) for row in _rows(store, name)]
     failed = _ids(_rows(store, plan.failures(run, stage, "rollouts")))
     yield from _accounted(name, asked, [rollout.prompt_id for rollout in rollouts], failed)
-    yield from _answered(name, rollouts, version, recipe.sampling.n)
-    yield from _voted(name, rollouts, version, recipe.judging.votes)
+    yield from _answered(name, rollouts, version, plan.answers(recipe))
+    if plan.judged(recipe):
+        yield from _voted(name, rollouts, version, recipe.judging.votes, recipe.judging.annotator)
     yield from _paired(store, run, recipe, stage, rollouts)
     summary = store.read_json(f"runs/{run}/iterations/{stage}.json")
-    ended = sum(summary[outcome] for outcome in ("pairs", "ties", "unscored", "below_margin", "failed"))
+    ended = sum(summary[outcome] for outcome in ("kept", "ties", "unscored", "below_margin", "filtered", "failed"))
     if not summary["prompts"] == len(asked) == ended:
         yield Violation("accounting", f"iterations/{stage}.json", f"{ended} outcomes for {len(asked)} prompts")
 
@@ -44,11 +47,18 @@ def _paired(
     store: ArtifactStore, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout]
 ) -> Iterator[Violation]:
     stored = [PreferencePair.model_validate(row) for row in _rows(store, plan.pairs(run, stage))]
-    own, _ = build_pairs(rollouts, margin=recipe.pairs.margin, seed=recipe.seed)
+    own, _ = build_pairs(recipe, rollouts)
     actor = [pair for pair in stored if pair.kind == "actor"]
     if actor != own:
         odd = [pair.prompt_id for pair in actor if pair not in own] + [p.prompt_id for p in own if p not in actor]
         yield Violation("pairs", plan.pairs(run, stage), f"not those of the rollouts: {odd[:3] or 'another order'}")
+    if recipe.loop.train_on == "positives" and _rows(store, plan.positives(run, stage)) != positives(actor):
+        yield Violation("pairs", plan.positives(run, stage), "not the chosen answers of the pairs")
+    if plan.replays(recipe, stage):
+        again = [PreferencePair.model_validate(row) for row in _rows(store, plan.replay(run, stage))]
+        earlier = {old: _rows(store, plan.pairs(run, old)) for old, _ in plan.replays(recipe, stage)}
+        if again != replay(recipe, stage, earlier):
+            yield Violation("pairs", plan.replay(run, stage), "not drawn of the earlier rounds' pairs")
     known = [PreferencePair.model_validate(row) for row in _rows(store, plan.data(run, "judge_pairs"))]
     strange = [pair.prompt_id for pair in stored if pair.kind == "judge" and pair not in known]
     if strange:
@@ -82,7 +92,7 @@ def check_evaluation(
         yield from _accounted(name, asked, [rollout.prompt_id for rollout in rollouts], given_up)
         yield from _answered(name, rollouts, version, answers or None)
         judged = [rollout for rollout in rollouts if rollout.judgments]
-        yield from _voted(name, judged, version, recipe.judging.votes)
+        yield from _voted(name, judged, version, recipe.judging.votes, recipe.judging.annotator)
 
 
 def _accounted(name: str, asked: Sequence[str], answered: Sequence[str], failed: Sequence[str]) -> Iterator[Violation]:
@@ -105,9 +115,11 @@ def _answered(name: str, rollouts: Sequence[Rollout], version: str | None, answe
         yield Violation("accounting", name, f"not {answers} answers: {short[:3]}")
 
 
-def _voted(name: str, rollouts: Sequence[Rollout], version: str | None, votes: int) -> Iterator[Violation]:
+def _voted(
+    name: str, rollouts: Sequence[Rollout], version: str | None, votes: int, annotator: str = "policy"
+) -> Iterator[Violation]:
     wrong = sorted({str(rollout.judge_version) for rollout in rollouts} - {version})
-    if wrong:
+    if wrong and annotator == "policy":
         yield Violation("policy", name, f"judged by {wrong}, {version} was to judge")
     short = [
         rollout.prompt_id

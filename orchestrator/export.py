@@ -42,7 +42,7 @@ def parquet(pairs: Sequence[PreferencePair]) -> bytes:
 def card(run: str, stage: str, pairs: Sequence[PreferencePair]) -> str:
     """The dataset card (README.md), whose header tells `datasets` where the file is and what its columns are for."""
     versions = ", ".join(sorted({pair.policy_version for pair in pairs}))
-    rubrics = ", ".join(sorted({pair.rubric for pair in pairs}))
+    rubrics = ", ".join(sorted({pair.rubric or "none (no judge)" for pair in pairs}))
     actor = sum(pair.kind == "actor" for pair in pairs)
     return f"""---
 configs:
@@ -58,10 +58,10 @@ tags:
 - trl
 - self-rewarding
 ---
-# Self-judged preference pairs: run {run}, stage {stage}
+# Preference pairs: run {run}, stage {stage}
 
 {len(pairs)} pairs that trained {stage}: {actor} of two answers to a prompt (`kind` = `actor`) and
-{len(pairs) - actor} of two judgments of an answer (`judge`). Written and judged by {versions} with rubric {rubrics}.
+{len(pairs) - actor} of two judgments of an answer (`judge`). Written by {versions}; rubric: {rubrics}.
 
 `prompt`, `chosen`, `rejected` are chat turns (TRL's conversational preference format with an explicit prompt).
 `score_*` are means of the valid `votes_*` in rubric points (judge pairs: agreement with the human ranking, 1 and 0);
@@ -75,14 +75,18 @@ pairs = load_dataset("parquet", data_files="data/train-00000-of-00001.parquet", 
 
 
 def export_pairs(store: ArtifactStore, run: str, stage: str) -> bytes:
-    """The pairs that trained `stage` as Parquet; also kept, with their card, under `runs/<run>/export/<stage>/`.
+    """The pairs that trained `stage`, new and replayed, as Parquet.
+
+    They are also kept, with their card, under `runs/<run>/export/<stage>/`.
 
     Raises FileNotFoundError when that stage has no pairs.
     """
     name = plan.pairs(run, stage)
     if not store.exists(name):
         raise FileNotFoundError(f"{name} does not exist: only DPO stages that were reached have pairs (M2, M3, ...)")
-    pairs = [PreferencePair.model_validate(row) for row in store.read_jsonl(name)]
+    again = plan.replay(run, stage)
+    names = [name, again] if store.exists(again) else [name]
+    pairs = [PreferencePair.model_validate(row) for each in names for row in store.read_jsonl(each)]
     data = parquet(pairs)
     folder = f"runs/{run}/export/{stage}"
     store.write_bytes(f"{folder}/data/train-00000-of-00001.parquet", data)

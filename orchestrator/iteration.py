@@ -9,26 +9,34 @@ from selfreward.contracts import PreferencePair, Rollout
 
 
 def summarise(
-    stage: str, rollouts: Sequence[Rollout], pairs: Sequence[PreferencePair], counts: Mapping[str, int], failed: int
+    stage: str,
+    rollouts: Sequence[Rollout],
+    pairs: Sequence[PreferencePair],
+    counts: Mapping[str, int],
+    failed: int,
+    sampled: int,
 ) -> dict[str, Any]:
     """Counts of prompts by outcome, score gap (rubric points), vote histogram and lengths (characters).
 
-    `prompts` counts all that were asked, with those that `failed` for good. `ties`, `unscored` and `below_margin` are
-    prompts that gave no pair.
+    `prompts` counts all that were asked, with those that `failed` for good. `kept` of them gave the `pairs`;
+    `ties`, `unscored`, `below_margin` and `filtered` gave none. The gap is None where nobody judged.
+    `mean_length` is of the `sampled` answers, the first ones of each rollout.
     """
     actor = [pair for pair in pairs if pair.kind == "actor"]
     return {
         "stage": stage,
         "prompts": len(rollouts) + failed,
         "failed": failed,
+        "kept": counts["kept"],
         "pairs": len(actor),
         "ties": counts["tie"],
         "unscored": counts["unscored"],
         "below_margin": counts["below_margin"],
+        "filtered": counts["filtered"],
         "judge_pairs": len(pairs) - len(actor),
-        "chosen_rejected_gap": _mean(pair.margin for pair in actor),
+        "chosen_rejected_gap": _mean(pair.margin for pair in actor if pair.rubric),
         "score_histogram": score_histogram(rollouts),
-        "mean_length": _mean(len(response.text) for rollout in rollouts for response in rollout.responses),
+        "mean_length": _mean(len(response.text) for rollout in rollouts for response in rollout.responses[:sampled]),
         "mean_length_chosen": _mean(len(pair.chosen[-1].content) for pair in actor),
         "mean_length_rejected": _mean(len(pair.rejected[-1].content) for pair in actor),
         "invalid_vote_rate": _mean(float(score is None) for score in _scores(rollouts)),

@@ -9,9 +9,13 @@ from orchestrator.context import RunContext, RunFailed
 from orchestrator.eft import select
 from orchestrator.iteration import summarise
 from orchestrator.judge_data import filled_prompts, judge_pairs, sft_rows
-from orchestrator.methods.self_rewarding import build_pairs
+from orchestrator.methods.build import build_pairs
+from orchestrator.methods.dno import taught_prompts
+from orchestrator.methods.self_rewarding import positives
+from orchestrator.methods.spin import demonstrated_prompts
 from orchestrator.prompt_writer import write_prompts
 from orchestrator.reload import announce_model, serve
+from orchestrator.replay import replay
 from orchestrator.results import Results
 from orchestrator.state import ModelRecord
 from orchestrator.tasks import PromptItem, Task, eft_tasks, evaluation_tasks, rollout_tasks
@@ -22,7 +26,7 @@ EVALUATION_SETS = ("samples", "greedy", "eft_eval")
 
 
 async def prompts(context: RunContext) -> None:
-    """M0: write all prompts of the run by Self-Instruct. A DPO stage: take its slice of them."""
+    """M0: write all prompts of the run by Self-Instruct. A round: take its slice of the prompts."""
     run, recipe, stage = context.run, context.recipe, context.state.stage
     size = recipe.prompts.per_iteration
     if plan.kind(recipe, stage) == "base":
@@ -36,8 +40,12 @@ async def prompts(context: RunContext) -> None:
         ]
         await context.write_rows(plan.data(run, "prompts"), rows)
         return
-    start = plan.round_index(stage) * size
-    rows = (await context.read_rows(plan.data(run, "prompts")))[start : start + size]
+    if recipe.method == "spin":
+        rows = demonstrated_prompts(await context.read_rows(plan.data(run, "ift")), size, recipe.seed)
+    else:
+        start = plan.round_index(stage) * size
+        rows = (await context.read_rows(plan.data(run, "prompts")))[start : start + size]
+        rows = taught_prompts(rows) if recipe.method == "dno" else rows
     await context.write_rows(plan.data(run, f"prompts-{stage}"), rows)
     await context.progress(len(rows), len(rows))
 
@@ -66,24 +74,29 @@ async def pairs(context: RunContext) -> None:
     if plan.kind(recipe, stage) == "eft":
         await _eft(context, done)
         return
-    actor, counts = build_pairs(done, margin=recipe.pairs.margin, seed=recipe.seed)
+    actor, counts = build_pairs(recipe, done)
     if not actor:
         raise RunFailed(f"no preference pairs came of {len(done)} prompts: {counts}; see the score histogram")
     judged = await _judge_pairs(context, round(recipe.pairs.judge_pairs * len(actor)))
     trained = [*actor, *judged]
     await context.write_rows(plan.pairs(run, stage), (pair.model_dump(mode="json") for pair in trained))
+    if plan.replays(recipe, stage):
+        earlier = {old: await context.read_rows(plan.pairs(run, old)) for old, _ in plan.replays(recipe, stage)}
+        again = replay(recipe, stage, earlier)
+        await context.write_rows(plan.replay(run, stage), (pair.model_dump(mode="json") for pair in again))
+    if recipe.loop.train_on == "positives":
+        await context.write_rows(plan.positives(run, stage), positives(actor))
     asked = len(await context.read_rows(plan.data(run, f"prompts-{stage}")))
-    summary = summarise(stage, done, trained, counts, failed=asked - len(done))
+    summary = summarise(stage, done, trained, counts, failed=asked - len(done), sampled=recipe.sampling.n)
     await context.write_json(f"runs/{run}/iterations/{stage}.json", summary)
     for outcome, count in counts.items():
         metrics.PAIRS.labels(outcome).inc(count)
     for pair in actor:
         metrics.LENGTH.labels("chosen").observe(len(pair.chosen[-1].content))
         metrics.LENGTH.labels("rejected").observe(len(pair.rejected[-1].content))
-    shown = {"pairs": len(actor), "ties": counts["tie"], "unscored": counts["unscored"]}
-    await context.progress(
-        len(done), len(done), metrics={**shown, "gap": summary["chosen_rejected_gap"]} | {"judge_pairs": len(judged)}
-    )
+    shown = {name: summary[name] for name in ("pairs", "ties", "unscored", "chosen_rejected_gap", "judge_pairs")}
+    measured = {name.removeprefix("chosen_rejected_"): value for name, value in shown.items() if value is not None}
+    await context.progress(len(done), len(done), metrics=measured)
 
 
 async def train(context: RunContext) -> None:

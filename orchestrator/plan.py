@@ -1,7 +1,8 @@
 """The plan of a run, derived from its recipe alone: stages, their phases, their training jobs.
 
 Stages: M0 (the base model, published), SFT (IFT only: writes the EFT judgments and is the comparison), M1 (SFT of M0 on
-IFT and EFT), M2, M3, ... (DPO on self-judged pairs). Without EFT, M1 is the SFT baseline itself.
+IFT and EFT), M2, M3, ... (the rounds: DPO on pairs of the recipe's method, or SFT of M0 on IFT, EFT and the chosen
+answers). Without EFT, M1 is the SFT baseline itself.
 """
 
 from typing import Literal
@@ -10,7 +11,7 @@ from selfreward.config import Recipe, Retention
 from selfreward.contracts import Message
 from selfreward.training import TrainJob
 
-Kind = Literal["base", "sft", "eft", "dpo"]
+Kind = Literal["base", "sft", "eft", "round"]
 
 _SERVED = ("train", "publish", "reload")
 _DATA = ("prompts", "rollouts", "pairs")
@@ -31,7 +32,7 @@ def kind(recipe: Recipe, stage: str) -> Kind:
         return "sft"
     if stage == "M1":
         return "eft" if recipe.loop.use_eft else "sft"
-    return "dpo"
+    return "round"
 
 
 def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
@@ -50,7 +51,23 @@ def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
         return (*_SERVED, *(_WATCHED + retained if stage == "M1" else _WATCHED[:1]))
     if made == "eft":
         return (*_DATA[1:], *_SERVED, *_WATCHED, *retained)
-    return (*_DATA, "watch_pairs", *_SERVED, *_WATCHED, *retained)
+    return (*_DATA, *(("watch_pairs",) if judged(recipe) else ()), *_SERVED, *_WATCHED, *retained)
+
+
+def judged(recipe: Recipe) -> bool:
+    """Whether the answers of a round are judged."""
+    return recipe.method != "spin"
+
+
+def answers(recipe: Recipe) -> int:
+    """Answers of a round's rollout: the sampled ones, and after them the given one where the method has one."""
+    return recipe.sampling.n + (recipe.method != "self_rewarding")
+
+
+def replays(recipe: Recipe, stage: str) -> list[tuple[str, float]]:
+    """The earlier rounds whose pairs train a round again, newest first, each with the share of them."""
+    number = int(stage.removeprefix("M"))
+    return [(f"M{number - back}", share) for back, share in enumerate(recipe.loop.replay, 1) if number - back >= 2]
 
 
 def round_index(stage: str) -> int:
@@ -73,6 +90,16 @@ def pairs(run: str, stage: str) -> str:
     return f"runs/{run}/pairs/{stage}.jsonl"
 
 
+def replay(run: str, stage: str) -> str:
+    """Artifact name of the earlier rounds' pairs that train a stage again."""
+    return data(run, f"replay-{stage}")
+
+
+def positives(run: str, stage: str) -> str:
+    """Artifact name of the chosen answers that train a stage where nothing is learned from the rejected ones."""
+    return data(run, f"positives-{stage}")
+
+
 def failures(run: str, stage: str, phase: str) -> str:
     """Artifact name of the prompts of a phase that were given up, each with the last error."""
     return f"runs/{run}/failures/{stage}-{phase}.jsonl"
@@ -81,7 +108,7 @@ def failures(run: str, stage: str, phase: str) -> str:
 def parent(recipe: Recipe, stage: str) -> str:
     """The stage whose weights training starts from (papers: section 1.7 of 2401.10020 starts from the previous)."""
     made = kind(recipe, stage)
-    if made in ("sft", "eft"):
+    if made in ("sft", "eft") or recipe.loop.train_on == "positives":
         return "M0"
     if recipe.loop.init_from == "anchor":
         return "M1"
@@ -108,6 +135,10 @@ def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> Tr
         hyper = {"method": "sft", "sft": recipe.baseline_sft, "datasets": [data(run, "ift")]}
     elif made == "eft":
         hyper = {"method": "sft", "sft": recipe.sft, "datasets": [data(run, "ift"), data(run, "eft")]}
+    elif recipe.loop.train_on == "positives":
+        seed = [data(run, "ift"), *([data(run, "eft")] if recipe.loop.use_eft else [])]
+        hyper = {"method": "sft", "sft": recipe.sft, "datasets": [*seed, positives(run, stage)]}
     else:
-        hyper = {"method": "dpo", "dpo": recipe.dpo, "datasets": [pairs(run, stage)]}
+        again = [replay(run, stage)] if replays(recipe, stage) else []
+        hyper = {"method": "dpo", "dpo": recipe.dpo, "datasets": [pairs(run, stage), *again]}
     return TrainJob.model_validate({**common, **start, **hyper})

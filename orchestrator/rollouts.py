@@ -137,7 +137,7 @@ class RolloutWorker:
         """
         responses = task.responses
         if task.generate is not None:
-            responses = await self._patiently(lambda: self._generate(task))
+            responses = [*await self._patiently(lambda: self._generate(task)), *task.responses]
         judged = None
         if task.judge is not None:
             judged = await self._patiently(lambda: self._judge(task, responses))
@@ -170,7 +170,9 @@ class RolloutWorker:
         if task.judge is None:
             raise ValueError(f"task {task.key} asks for no judgment")
         items = [JudgeItem(prompt=task.prompt, response=response.text) for response in responses]
-        return await self.judge.judge(items, policy=task.policy, seed=task.seed, **task.judge.model_dump())
+        pinned = task.policy if task.judge.annotator == "policy" else None
+        sampling = task.judge.model_dump(exclude={"annotator"})
+        return await self.judge.judge(items, policy=pinned, seed=task.seed, **sampling)
 
     async def _patiently(self, call: Callable[[], Awaitable[Reply]]) -> Reply:
         """Repeat a call while replicas are still on their way to the pinned version."""

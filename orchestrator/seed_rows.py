@@ -78,7 +78,7 @@ class SeedData:
     heldout: list[PromptRow]
     eft: list[RankedRow] = field(default_factory=list)
     eft_eval: list[RankedRow] = field(default_factory=list)
-    prompts: list[PromptRow] = field(default_factory=list)
+    prompts: Sequence[PromptRow] = field(default_factory=list)
 
 
 def read_seed_data(recipe: Recipe) -> SeedData:
@@ -89,8 +89,8 @@ def read_seed_data(recipe: Recipe) -> SeedData:
         heldout=_read("data.heldout", data.heldout, PromptRow),
         eft=_read("data.eft", data.eft, RankedRow) if data.eft and recipe.loop.use_eft else [],
         eft_eval=_read("data.eft_eval", data.eft_eval, RankedRow) if data.eft_eval else [],
-        prompts=_read("data.prompts", data.prompts, PromptRow)
-        if data.prompts and recipe.prompts.source == "file"
+        prompts=_read("data.prompts", data.prompts, IftRow if recipe.method == "dno" else PromptRow)
+        if data.prompts and recipe.needs_prompts
         else [],
     )
     _check_sizes(recipe, seed)
@@ -132,7 +132,12 @@ def _check_sizes(recipe: Recipe, seed: SeedData) -> None:
     if recipe.prompts.source == "self_instruct" and len(seed.ift) < 8:
         raise SeedError(f"data.ift has {len(seed.ift)} rows: self-instruct needs at least 8 demonstrations")
     needed = recipe.loop.iterations * recipe.prompts.per_iteration
-    if recipe.prompts.source == "file" and needed > len(seed.prompts):
+    if recipe.method == "spin" and recipe.prompts.per_iteration > len(seed.ift):
+        raise SeedError(
+            f"prompts.per_iteration = {recipe.prompts.per_iteration}, but data.ift has {len(seed.ift)} rows and "
+            f"method = 'spin' takes its prompts from there: set prompts.per_iteration={len(seed.ift)} or add rows"
+        )
+    if recipe.needs_prompts and needed > len(seed.prompts):
         raise SeedError(
             f"loop.iterations x prompts.per_iteration = {needed}, but data.prompts has {len(seed.prompts)} rows: "
             "lower prompts.per_iteration or add rows"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from rapidfuzz.distance import LCSseq
 
-from selfreward.config import SelfInstruct
+from selfreward.rounds import SelfInstruct
 
 _HUMAN, _MODEL = 6, 2
 _HEADER = "Come up with a series of tasks:"

@@ -5,6 +5,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from orchestrator.plan import judged
 from selfreward.config import Judging, Recipe, Sampling
 from selfreward.contracts import Contract, Message, Response, content_key
 
@@ -23,10 +24,11 @@ class Generate(Contract):
 
 
 class Task(Contract):
-    """Sample answers (`generate`) or take `responses` as given; judge them if `judge` is there.
+    """Sample answers (`generate`), take `responses` as given, or both, the given ones last; judge them if asked.
 
     `part` names the set of results that the task belongs to (`rollouts`, `samples`, `greedy`, `eft`, `eft_eval`).
-    `policy` pins who answers and who judges. `seed` makes a second run of the same task draw the same sample.
+    `policy` pins who answers, and who judges unless an outside annotator does. `seed` makes a second
+    run of the same task draw the same sample.
     """
 
     key: str
@@ -42,9 +44,9 @@ class Task(Contract):
     judge: Judging | None = None
 
     @model_validator(mode="after")
-    def _answers_from_one_place(self) -> Self:
-        if (self.generate is None) == (not self.responses):
-            raise ValueError("give either `generate` or `responses`, not both and not neither")
+    def _some_answers(self) -> Self:
+        if self.generate is None and not self.responses:
+            raise ValueError("give `generate`, `responses` or both: there is nothing to answer or to judge")
         return self
 
 
@@ -93,9 +95,10 @@ def _sampled(sampling: Sampling, n: int) -> Generate:
 
 
 def rollout_tasks(run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptItem], policy: str) -> list[Task]:
-    """N answers to each prompt, each judged with K votes by the policy that wrote them."""
+    """N answers to each prompt, each judged with K votes as the recipe says, if the method judges at all."""
     generate = _sampled(recipe.sampling, recipe.sampling.n)
-    return [make_task(run, recipe, stage, "rollouts", item, policy, generate, recipe.judging) for item in prompts]
+    judge = recipe.judging if judged(recipe) else None
+    return [make_task(run, recipe, stage, "rollouts", item, policy, generate, judge) for item in prompts]
 
 
 def eft_tasks(run: str, recipe: Recipe, stage: str, ranked: Sequence[PromptItem], policy: str) -> list[Task]:

@@ -53,10 +53,10 @@ def vote_figures(rollouts: Sequence[Rollout]) -> Figures:
 def tie_rate(counts: Mapping[str, int]) -> float | None:
     """Share of the prompts with at least two scored answers whose answers all have one score.
 
-    `counts` are the round's prompts by outcome (`pairs`, `ties`, `below_margin`). Unscored prompts are the concern of
-    `parse_failures`.
+    `counts` are the round's prompts by outcome (`kept`, `ties`, `below_margin`, `filtered`). Unscored prompts are the
+    concern of `parse_failures`.
     """
-    decided = counts["pairs"] + counts["ties"] + counts["below_margin"]
+    decided = sum(counts[outcome] for outcome in ("kept", "ties", "below_margin", "filtered"))
     return counts["ties"] / decided if decided else None
 
 

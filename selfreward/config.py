@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from selfreward.contracts import Contract, content_key
+from selfreward.rounds import Loop, Pairs, Prompts
 from selfreward.training import DpoHyper, SftHyper
 from selfreward.watchdogs import Watchdogs
 
@@ -27,7 +28,8 @@ class Data(Contract):
     """Input files (JSON Lines), relative to the working directory or absolute.
 
     `ift` rows `{"prompt", "response"}`; `eft` and `eft_eval` rows `{"prompt", "responses": [{"text", "rank"}]}`
-    with rank 1 the best; `prompts` and `heldout` rows `{"prompt"}`.
+    with rank 1 the best; `prompts` and `heldout` rows `{"prompt"}`. With method `dno` the rows of `prompts` have a
+    teacher's `response` too.
     """
 
     ift: str
@@ -40,15 +42,20 @@ class Data(Contract):
 class Sampling(Contract):
     """How the policy answers (Yuan et al. 2024, 2.2: N=4, T=0.7, p=0.9)."""
 
-    n: int = Field(default=4, ge=2, le=64)
+    n: int = Field(default=4, ge=1, le=64)
     temperature: float = Field(default=0.7, ge=0, le=2)
     top_p: float = Field(default=0.9, gt=0, le=1)
     max_tokens: int = Field(default=512, ge=1, le=32768)
 
 
 class Judging(Contract):
-    """How the policy judges (Yuan et al. 2024, 2.2: 3 votes at the sampling parameters)."""
+    """How answers are judged (Yuan et al. 2024, 2.2: 3 votes at the sampling parameters).
 
+    `annotator`: `policy`, the version that wrote the answers, or `engine`, whatever model the judge's own engine serves
+    (`SELFREWARD_JUDGE_ENGINE_URL`), such as the outside annotator of DNO (2404.03715).
+    """
+
+    annotator: Literal["policy", "engine"] = "policy"
     rubric: str = "additive5"
     votes: int = Field(default=3, ge=1, le=64)
     temperature: float = Field(default=0.7, ge=0, le=2)
@@ -69,46 +76,6 @@ class EftBuilding(Contract):
     top_p: float = Field(default=0.9, gt=0, le=1)
     cap_ratio: float = Field(default=1.0, ge=1)
     max_rows: int = Field(default=0, ge=0)
-
-
-class SelfInstruct(Contract):
-    """New prompts from a fixed model (Yuan et al. 2024, 2.2): 8 demonstrations, 6 from IFT and 2 generated."""
-
-    temperature: float = Field(default=0.6, ge=0, le=2)
-    top_p: float = Field(default=0.9, gt=0, le=1)
-    max_tokens: int = Field(default=512, ge=1)
-    rouge_max: float = Field(default=0.7, gt=0, le=1)
-    min_words: int = Field(default=4, ge=1)
-    max_words: int = Field(default=150, ge=1)
-    max_requests: int = Field(default=20_000, ge=1)
-
-
-class Prompts(Contract):
-    """Where an iteration's prompts come from: `file` (a disjoint slice of `data.prompts` each) or `self_instruct`."""
-
-    source: Literal["file", "self_instruct"] = "file"
-    per_iteration: int = Field(default=1000, ge=1)
-    self_instruct: SelfInstruct = SelfInstruct()
-
-
-class Pairs(Contract):
-    """Pair selection. `margin`: smallest gap of mean scores kept, in rubric points (0: any gap above zero).
-
-    `judge_pairs`: judgments as preference pairs in each DPO round, as a share of the actor pairs. They come from EFT
-    building: a baseline judgment that agrees with the human ranking over one that does not, which keeps the judge role
-    alive while the actor role is trained (the role Meta-Rewarding's judge pairs play, 2407.19594 section 2.1).
-    """
-
-    margin: float = Field(default=0.0, ge=0)
-    judge_pairs: float = Field(default=0.0, ge=0, le=4)
-
-
-class Loop(Contract):
-    """`iterations` DPO rounds after M1. `init_from`: a round starts from the previous model (the paper) or from M1."""
-
-    iterations: int = Field(default=2, ge=0, le=100)
-    init_from: Literal["previous", "anchor"] = "previous"
-    use_eft: bool = True
 
 
 class EvaluationPlan(Contract):
@@ -141,7 +108,8 @@ class Recipe(Contract):
     """A whole run."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
-    method: Literal["self_rewarding"] = "self_rewarding"
+    method: Literal["self_rewarding", "spin", "dno"] = "self_rewarding"
+    """How a round's pairs are made: `orchestrator/methods/`."""
     seed: int = 0
     model: str
     """Base model: a checkpoint folder in Hugging Face layout."""
@@ -164,7 +132,7 @@ class Recipe(Contract):
     def _data_for_what_is_asked(self) -> Self:
         if self.loop.use_eft and not self.data.eft:
             raise ValueError("data.eft is missing: give the human-ranked responses, or set loop.use_eft=false")
-        if self.loop.iterations and self.prompts.source == "file" and not self.data.prompts:
+        if self.loop.iterations and self.needs_prompts and not self.data.prompts:
             raise ValueError("data.prompts is missing: give a file, or set prompts.source='self_instruct'")
         if self.pairs.judge_pairs and not self.loop.use_eft:
             raise ValueError(f"pairs.judge_pairs={self.pairs.judge_pairs} needs EFT data: set loop.use_eft=true")
@@ -175,6 +143,35 @@ class Recipe(Contract):
                 "is best; give that file, or choose 'pause'"
             )
         return self
+
+    @model_validator(mode="after")
+    def _only_what_the_method_uses(self) -> Self:
+        if self.method == "spin" and self.loop.use_eft:
+            raise ValueError("loop.use_eft=true teaches a judge, and method='spin' has none: set loop.use_eft=false")
+        if self.method == "spin" and self.pairs != Pairs():
+            raise ValueError("method='spin' has no scores: leave out the section `pairs`")
+        if self.method != "spin" and self.sampling.n < 2:
+            raise ValueError(f"sampling.n={self.sampling.n} leaves nothing to prefer: give 2 or more")
+        if self.loop.use_eft and self.judging.annotator == "engine":
+            raise ValueError(
+                "loop.use_eft=true teaches a judge that judging.annotator='engine' never asks: set it to false"
+            )
+        if self.method != "self_rewarding" and self.prompts.source != "file":
+            raise ValueError(f"method={self.method!r} needs an answer with each prompt: leave out prompts.source")
+        if self.method == "dno" and self.pairs.length_control:
+            raise ValueError("pairs.length_control is for method='self_rewarding': leave it out with method='dno'")
+        if self.method != "dno" and self.pairs.own_margin is not None:
+            raise ValueError(f"pairs.own_margin is for method='dno': leave it out with method={self.method!r}")
+        if self.loop.train_on == "positives" and self.method != "self_rewarding":
+            raise ValueError(f"loop.train_on='positives' is for method='self_rewarding', not {self.method!r}")
+        if self.loop.train_on == "positives" and self.pairs.judge_pairs:
+            raise ValueError("pairs.judge_pairs is for DPO: leave it out with loop.train_on='positives'")
+        return self
+
+    @property
+    def needs_prompts(self) -> bool:
+        """Whether the rounds take their prompts from `data.prompts`."""
+        return self.prompts.source == "file" and self.method != "spin"
 
     @property
     def hash(self) -> str:

@@ -188,7 +188,8 @@ class Rollout(Contract):
 class PreferencePair(Contract):
     """One row of DPO data in TRL's conversational shape plus where it came from.
 
-    `kind`: `actor` (two answers to a prompt) or `judge` (two judgments of one answer).
+    `kind`: `actor` (two answers to a prompt) or `judge` (two judgments of one answer). A pair that nobody judged, of a
+    demonstration and an answer, has scores 1 and 0, no votes, and an empty `judge_version` and `rubric`.
     """
 
     prompt: list[Message]

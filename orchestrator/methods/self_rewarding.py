@@ -5,13 +5,13 @@ score the same gives no pair.
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
+from orchestrator.seed_rows import sft_row
 from selfreward.contracts import Message, PreferencePair, Rollout, content_key
-
-OUTCOMES = ("kept", "tie", "unscored", "below_margin")
+from selfreward.rounds import Pairs
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ def candidates(rollout: Rollout) -> list[Candidate]:
     """The distinct scored answers of a rollout, in order of first appearance.
 
     Answers of equal text pool their votes: a gap between two scores of one text is noise, not preference. Unscored
-    answers are left out.
+    answers are left out, and blank ones, which the trainer refuses to train on.
     """
     votes: dict[str, list[float | None]] = {}
     for response, judgment in zip(rollout.responses, rollout.judgments, strict=False):
-        if judgment.score is not None:
+        if judgment.score is not None and response.text.strip():
             votes.setdefault(response.text, []).extend(vote.score for vote in judgment.votes)
     return [
         Candidate(text, fmean(score for score in scores if score is not None), tuple(scores))
@@ -39,10 +39,11 @@ def candidates(rollout: Rollout) -> list[Candidate]:
     ]
 
 
-def choose(found: list[Candidate], margin: float, rng: random.Random) -> tuple[Candidate, Candidate] | str:
+def choose(found: list[Candidate], rules: Pairs, rng: random.Random) -> tuple[Candidate, Candidate] | str:
     """(chosen, rejected), or the outcome that explains why there is no pair.
 
-    Among several maxima (or minima) one is drawn at random; the paper does not say how it breaks such ties.
+    Among several maxima (or minima) one is drawn at random; the paper does not say how it breaks such ties. With
+    `length_control` the shortest of the nearly best is chosen over the longest of the nearly worst.
     """
     if not found:
         return "unscored"
@@ -50,36 +51,53 @@ def choose(found: list[Candidate], margin: float, rng: random.Random) -> tuple[C
     lowest = min(candidate.score for candidate in found)
     if highest == lowest:
         return "tie"
-    if highest - lowest < margin:
+    slack = rules.length_control * (highest - lowest)
+    best = [candidate for candidate in found if candidate.score >= highest - slack]
+    worst = [candidate for candidate in found if candidate.score <= lowest + slack]
+    if rules.length_control:
+        best, worst = _of_length(min, best), _of_length(max, worst)
+    chosen, rejected = rng.choice(best), rng.choice(worst)
+    if chosen.score - rejected.score < rules.margin:
         return "below_margin"
-    chosen = rng.choice([candidate for candidate in found if candidate.score == highest])
-    rejected = rng.choice([candidate for candidate in found if candidate.score == lowest])
+    if rules.min_chosen_score is not None and chosen.score < rules.min_chosen_score:
+        return "filtered"
+    if rules.max_rejected_score is not None and rejected.score > rules.max_rejected_score:
+        return "filtered"
     return chosen, rejected
 
 
-def build_pairs(
-    rollouts: Iterable[Rollout], *, margin: float = 0.0, seed: int = 0
-) -> tuple[list[PreferencePair], dict[str, int]]:
-    """At most one pair for each rollout, and how many rollouts ended in each of `OUTCOMES`.
+def _of_length(extreme: Callable[[Iterable[int]], int], found: list[Candidate]) -> list[Candidate]:
+    length = extreme(len(candidate.text) for candidate in found)
+    return [candidate for candidate in found if len(candidate.text) == length]
 
-    A rollout with fewer than two scored answers counts as unscored. `margin` is in rubric points. The result depends
-    on `seed` and each rollout alone, not on their order.
+
+def build_pairs(rollouts: Iterable[Rollout], rules: Pairs, seed: int) -> tuple[list[PreferencePair], dict[str, int]]:
+    """At most one pair for each rollout, and how many rollouts ended in which way.
+
+    A rollout with fewer than two scored answers counts as unscored. The result depends on `seed` and each rollout
+    alone, not on their order.
     """
     pairs: list[PreferencePair] = []
-    counts = dict.fromkeys(OUTCOMES, 0)
+    counts = dict.fromkeys(("kept", "tie", "unscored", "below_margin", "filtered"), 0)
     for rollout in rollouts:
         scored = sum(judgment.score is not None for judgment in rollout.judgments)
         rng = random.Random(content_key(seed, rollout.prompt_id))  # noqa: S311 - guards no secret
-        outcome = choose(candidates(rollout), margin, rng) if scored >= 2 else "unscored"
+        outcome = choose(candidates(rollout), rules, rng) if scored >= 2 else "unscored"
         if isinstance(outcome, str):
             counts[outcome] += 1
             continue
         counts["kept"] += 1
-        pairs.append(_pair(rollout, *outcome))
+        pairs.append(make_pair(rollout, *outcome))
     return pairs, counts
 
 
-def _pair(rollout: Rollout, chosen: Candidate, rejected: Candidate) -> PreferencePair:
+def positives(pairs: Iterable[PreferencePair]) -> list[dict[str, object]]:
+    """Rows of SFT data: the chosen answer of each pair, for rounds that learn nothing from the rejected one."""
+    return [sft_row(pair.prompt, pair.chosen[-1].content) for pair in pairs]
+
+
+def make_pair(rollout: Rollout, chosen: Candidate, rejected: Candidate) -> PreferencePair:
+    """The pair of two scored answers of a rollout."""
     return PreferencePair(
         prompt=rollout.prompt,
         chosen=[Message(role="assistant", content=chosen.text)],

@@ -110,6 +110,10 @@ def test_the_bound_of_tokens_counts_every_phase_that_generates(recipe: Recipe) -
     rounds = 2 * 512 + 2 * 300
     evaluations = 3 * (5 * 512 + 4 * 300 + 6 * 300)
     assert tokens_asked(Recipe.model_validate(values), 7, 6) == rounds + evaluations + 7 * 5 * 100
+    taught = Recipe.model_validate(values | {"method": "dno"})
+    assert tokens_asked(taught, 7, 6) == rounds + 300 + evaluations + 7 * 5 * 100
+    unjudged = Recipe.model_validate(values | {"method": "spin", "loop": {"iterations": 1, "use_eft": False}})
+    assert tokens_asked(unjudged, 7, 6) == 2 * 512 + evaluations * 2 // 3
     written = values | {"prompts": {"source": "self_instruct", "self_instruct": {"max_requests": 10, "max_tokens": 20}}}
     asked = Recipe.model_validate(written | {"loop": {"iterations": 0}, "data": values["data"]})
     assert tokens_asked(asked, 7, 6) == 2 * (5 * 512 + 10 * 300) + 7 * 5 * 100

@@ -41,6 +41,13 @@ def test_dry_run_prints_the_resolved_recipe_and_needs_no_service(tmp_path: Path)
     assert resolved["dpo"]["beta"] == 0.1
 
 
+@pytest.mark.parametrize("path", sorted(Path("recipes").glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_recipes_run_dry(path: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["run", str(path), "--dry-run"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["name"] == path.stem
+
+
 def test_a_wrong_recipe_key_ends_with_its_name_and_no_traceback() -> None:
     done = command("run", RECIPE, "sampling.temprature=1", "--dry-run")
     assert done.returncode == 2

@@ -52,7 +52,10 @@ def test_overrides_take_toml_literals_and_bare_words(recipe: Path) -> None:
     ("override", "message"),
     [
         ("sampling.N=8", r"sampling\.N = 8: unknown key"),
-        ("sampling.n=1", r"sampling\.n = 1: .*greater than or equal to 2"),
+        ("sampling.n=0", r"sampling\.n = 0: .*greater than or equal to 1"),
+        ("sampling.n=1", r"sampling\.n=1 leaves nothing to prefer: give 2 or more"),
+        ("pairs.length_control=0.5", r"pairs\.length_control = 0\.5: .*less than 0\.5"),
+        ("loop.replay=[1.5]", r"loop\.replay\.0 = 1\.5"),
         ("sampling=3", r"sampling = 3"),
         ("dpo.learning_rate=fast", r"dpo\.learning_rate = 'fast'"),
         ("sampling.n.deep=1", r"'n' is a value, not a section"),
@@ -65,6 +68,45 @@ def test_overrides_take_toml_literals_and_bare_words(recipe: Path) -> None:
 def test_a_wrong_override_is_named_with_its_remedy(recipe: Path, override: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load_recipe(recipe, [override], {})
+
+
+@pytest.mark.parametrize("override", ["pairs.judge_pairs=0.5", "loop.init_from=anchor", "loop.replay=[1.0]"])
+def test_what_only_dpo_uses_is_refused_where_no_dpo_is_done(recipe: Path, override: str) -> None:
+    with pytest.raises(RecipeError, match=rf"{override.split('=')[0]}.* is for DPO"):
+        load_recipe(recipe, ["loop.train_on=positives", override], {})
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("loop.use_eft=true", "set loop.use_eft=false"),
+        ("pairs.margin=1", "leave out the section `pairs`"),
+        ("loop.train_on=positives", "is for method='self_rewarding'"),
+        ("prompts.source=self_instruct", "leave out prompts.source"),
+    ],
+)
+def test_what_a_method_without_a_judge_cannot_use_is_refused(recipe: Path, override: str, message: str) -> None:
+    asked = ["method=spin", "loop.use_eft=false"]
+    assert not load_recipe(recipe, [*asked, "sampling.n=1"], {}).needs_prompts
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(recipe, [*asked, override], {})
+
+
+def test_a_judge_that_is_never_asked_is_not_taught(recipe: Path) -> None:
+    outside = ["judging.annotator=engine", "loop.use_eft=false"]
+    assert load_recipe(recipe, outside, {}).judging.annotator == "engine"
+    with pytest.raises(RecipeError, match=r"loop\.use_eft=true teaches a judge that .* never asks: set it to false"):
+        load_recipe(recipe, outside[:1], {})
+
+
+def test_a_margin_of_the_models_own_answers_needs_a_teacher(recipe: Path) -> None:
+    assert load_recipe(recipe, ["method=dno", "pairs.own_margin=1"], {}).pairs.own_margin == 1
+    with pytest.raises(RecipeError, match=r"pairs\.own_margin is for method='dno'"):
+        load_recipe(recipe, ["pairs.own_margin=1"], {})
+    with pytest.raises(RecipeError, match=r"pairs\.length_control is for method='self_rewarding'"):
+        load_recipe(recipe, ["method=dno", "pairs.length_control=0.1"], {})
+    with pytest.raises(RecipeError, match=r"method='dno' needs an answer with each prompt"):
+        load_recipe(recipe, ["method=dno", "prompts.source=self_instruct"], {})
 
 
 def test_missing_and_malformed_files_are_named(tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ def test_ties_of_a_round_are_watched_before_it_is_trained(redis_url: str, store_
     async def check(context: RunContext) -> None:
         store = context.services.store
         store.write_jsonl("runs/one/rollouts/M2.jsonl", [rollout("p", *GOOD).model_dump(mode="json")])
-        store.write_json("runs/one/iterations/M2.json", {"pairs": 1, "ties": 3, "below_margin": 0})
+        store.write_json("runs/one/iterations/M2.json", {"kept": 1, "ties": 3, "below_margin": 0, "filtered": 0})
         cut = [entry.phase for entry in context.state.journal if entry.stage == "M2"].index("watch_pairs")
         before = len([entry for entry in context.state.journal if entry.stage != "M2"]) + cut
         await context.update(journal=context.state.journal[:before], models=context.state.models[:-1])

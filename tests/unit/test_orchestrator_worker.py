@@ -11,6 +11,7 @@ from orchestrator.results import Results
 from orchestrator.state import ask_to_stop
 from orchestrator.tasks import PromptItem, Task, eft_tasks
 from selfreward.contracts import Message, Response, Rollout
+from selfreward.http import WrongPolicyVersion
 from tests.unit.orchestrator_bench import RECIPE, bench, length_becomes, working
 
 
@@ -105,6 +106,36 @@ def test_given_answers_are_judged_only(redis_url: str, store_root: str) -> None:
             assert [response.text for response in rollout.responses] == ["good", "bad"]
             assert [len(judgment.votes) for judgment in rollout.judgments] == [RECIPE.eft.judgments] * 2
             assert len(b.engine.bodies) == 2
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_given_answers_stand_after_the_sampled_ones(redis_url: str, store_root: str, judged: bool) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root) as b:
+            (task,) = b.tasks(1)
+            changes = {"responses": [Response(text="demonstration")], "judge": task.judge if judged else None}
+            rollout = await b.worker.perform(task.model_copy(update=changes))
+            assert [response.text for response in rollout.responses][3:] == ["answer 3", "demonstration"]
+            assert len(rollout.judgments) == (5 if judged else 0)
+
+    asyncio.run(main())
+
+
+def test_an_outside_annotator_judges_under_its_own_name(redis_url: str, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root) as b:
+            (task,) = b.tasks(1)
+            assert task.judge is not None
+            outside = task.judge.model_copy(update={"annotator": "engine"})
+            given = {"generate": None, "responses": [Response(text="answer")]}
+            b.engine.version = "policy"  # what the judge asks its engine for when a request pins nothing
+            with pytest.raises(WrongPolicyVersion):
+                await b.worker.perform(task.model_copy(update=given))
+            rollout = await b.worker.perform(task.model_copy(update={**given, "judge": outside}))
+            assert (rollout.policy_version, rollout.judge_version) == ("policy@3", "policy")
+            assert [vote.score for vote in rollout.judgments[0].votes] == [0, 1, 2]
 
     asyncio.run(main())
 

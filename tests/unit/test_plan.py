@@ -7,7 +7,7 @@ import pytest
 from orchestrator import plan
 from orchestrator.tasks import PromptItem, evaluation_tasks, rollout_tasks
 from selfreward.config import Recipe
-from selfreward.contracts import Message
+from selfreward.contracts import Message, Response
 
 CANARY = [Message(role="user", content="hello")]
 
@@ -54,6 +54,37 @@ def test_training_jobs(stage: str, method: str, init_from: str, datasets: list[s
 def test_anchor_starts_every_round_from_m1() -> None:
     anchored = recipe(loop={"init_from": "anchor"})
     assert plan.train_job("x", anchored, "M3", CANARY).init_from == "runs/x/weights/M1"
+
+
+@pytest.mark.parametrize("use_eft", [True, False])
+def test_rounds_on_positives_alone_fine_tune_the_base_on_seed_data_and_chosen_answers(use_eft: bool) -> None:
+    job = plan.train_job("x", recipe(loop={"train_on": "positives", "use_eft": use_eft}), "M3", CANARY)
+    seed = ["runs/x/data/ift.jsonl", "runs/x/data/eft.jsonl"] if use_eft else ["runs/x/data/ift.jsonl"]
+    assert (job.method, job.init_from) == ("sft", "runs/x/weights/M0")
+    assert job.datasets == [*seed, "runs/x/data/positives-M3.jsonl"]
+
+
+SPIN = {"method": "spin", "loop": {"use_eft": False, "iterations": 3, "replay": [1.0]}, "sampling": {"n": 1}}
+
+
+def test_spin_samples_beside_the_demonstration_and_has_nothing_judged_or_watched() -> None:
+    asked = recipe(**SPIN)
+    assert "watch_pairs" not in plan.phases(asked, "M2")
+    item = PromptItem(prompt_id="ift-00001", prompt=CANARY, responses=[Response(text="demonstration")])
+    (task,) = rollout_tasks("x", asked, "M2", [item], "policy@2")
+    assert (task.judge, [response.text for response in task.responses]) == (None, ["demonstration"])
+    assert task.generate is not None
+    assert task.generate.n == 1
+    assert plan.answers(asked) == 2
+
+
+def test_replay_adds_earlier_rounds_as_far_as_there_are_any() -> None:
+    asked = recipe(loop={"iterations": 4, "replay": [0.3, 0.15]})
+    assert plan.replays(asked, "M2") == []
+    assert plan.replays(asked, "M3") == [("M2", 0.3)]
+    assert plan.replays(asked, "M5") == [("M4", 0.3), ("M3", 0.15)]
+    assert plan.train_job("x", asked, "M2", CANARY).datasets == ["runs/x/pairs/M2.jsonl"]
+    assert plan.train_job("x", asked, "M4", CANARY).datasets == ["runs/x/pairs/M4.jsonl", "runs/x/data/replay-M4.jsonl"]
 
 
 def test_tasks_are_the_same_when_made_again_and_differ_between_stages_versions_and_seeds() -> None:

@@ -115,6 +115,25 @@ def test_without_labels_and_ranks_there_is_still_a_report(store: ArtifactStore) 
     assert all(model["judge"] is None and model["judge_on"] is None for model in report["models"])
 
 
+def test_a_run_in_which_nobody_judges_has_rounds_without_a_gap_and_yields_of_prompts(store: ArtifactStore) -> None:
+    write_run(store, labelled=False)
+    for name in MODELS:
+        folder = f"runs/{RUN}/evaluation/{name}"
+        store.fs.rm(store.path(f"{folder}/eft_eval.jsonl"))
+        rows = [{**row, "judgments": []} for row in store.read_jsonl(f"{folder}/samples.jsonl")]
+        store.write_jsonl(f"{folder}/samples.jsonl", rows)
+    pairs = [row for row in store.read_jsonl(f"runs/{RUN}/pairs/M3.jsonl") if row["kind"] == "actor"]
+    again = [{**row, "rubric": "", "chosen": [{"role": "assistant", "content": "other"}]} for row in pairs]
+    store.write_jsonl(f"runs/{RUN}/pairs/M3.jsonl", [{**row, "rubric": ""} for row in pairs] + again)
+    write_report(store, RUN)
+    report = store.read_json(f"runs/{RUN}/report.json")
+    assert all(model["judge"] is None for model in report["models"])
+    before, judged_by_none = report["iterations"]
+    assert judged_by_none["chosen_rejected_gap"]["value"] is None
+    assert judged_by_none["pair_yield"] == before["pair_yield"]
+    assert judged_by_none["length_ratio"]["n"] == 70
+
+
 def test_a_model_that_never_judged_has_no_judge_figures(store: ArtifactStore) -> None:
     write_run(store)
     folder = f"runs/{RUN}/evaluation/SFT"

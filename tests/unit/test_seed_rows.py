@@ -73,6 +73,22 @@ def test_mistakes_are_named(tmp_path: Path, files: dict[str, list[Any]], said: l
         assert words in str(caught.value)
 
 
+def test_a_method_that_answers_demonstrations_needs_enough_of_them_and_no_prompts(tmp_path: Path) -> None:
+    spin = {"method": "spin", "loop": {"use_eft": False, "iterations": 5}}
+    seed = read_seed_data(recipe(tmp_path, {"ift": [{"prompt": f"q{n}", "response": "a"} for n in range(2)]}, **spin))
+    assert (len(seed.ift), seed.prompts) == (2, [])
+    with pytest.raises(SeedError, match=r"prompts\.per_iteration = 2, but data\.ift has 1 rows .*per_iteration=1"):
+        read_seed_data(recipe(tmp_path, {}, **spin))
+
+
+def test_a_teachers_answer_is_kept_with_each_prompt(tmp_path: Path) -> None:
+    rows = [{"prompt": f"p{n}", "response": f"gold {n}"} for n in range(4)]
+    seed = read_seed_data(recipe(tmp_path, {"prompts": rows}, method="dno"))
+    assert [row["response"] for row in snapshot(seed)["prompts"]()] == [f"gold {n}" for n in range(4)]
+    with pytest.raises(SeedError, match=r"data\.prompts.*row 1:\n  response"):
+        read_seed_data(recipe(tmp_path, {}, method="dno"))
+
+
 def test_a_missing_file_is_named_with_the_working_directory(tmp_path: Path) -> None:
     asked = recipe(tmp_path, {})
     (tmp_path / "ift.jsonl").unlink()

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from orchestrator.self_instruct import Pool, demonstrations, parse_tasks, request_text, rouge_l, well_formed, words
-from selfreward.config import SelfInstruct
+from selfreward.rounds import SelfInstruct
 
 HUMAN = [f"Human task number {number} about topic {number}" for number in range(20)]
 

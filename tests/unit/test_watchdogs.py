@@ -71,10 +71,10 @@ def test_scores_that_cluster_have_no_mode_and_yet_no_spread() -> None:
 
 
 def test_tie_rate_leaves_unscored_prompts_out() -> None:
-    counts = {"pairs": 6, "ties": 3, "below_margin": 1, "unscored": 90, "prompts": 100}
+    counts = {"kept": 6, "ties": 3, "below_margin": 1, "filtered": 0, "unscored": 90, "prompts": 100}
     assert watchdogs.tie_rate(counts) == pytest.approx(0.3)
-    assert watchdogs.tie_rate({"pairs": 0, "ties": 0, "below_margin": 0}) is None
-    assert watchdogs.tie_rate({"pairs": 0, "ties": 1, "below_margin": 0}) == 1
+    assert watchdogs.tie_rate({"kept": 0, "ties": 0, "below_margin": 0, "filtered": 0}) is None
+    assert watchdogs.tie_rate({"kept": 0, "ties": 1, "below_margin": 0, "filtered": 0}) == 1
 
 
 def test_length_growth_by_hand() -> None:
@@ -142,7 +142,9 @@ def test_what_the_demo_measured_raises_no_alarm(report: Path) -> None:
         )
     for entry in read["iterations"]:
         counted = {float(score): count for score, count in entry["score_histogram"].items()}
-        figures.append({**spread_of(counted), "ties": watchdogs.tie_rate(entry)})
+        figures.append(
+            {**spread_of(counted), "ties": watchdogs.tie_rate({"filtered": 0, "kept": entry["pairs"], **entry})}
+        )
     assert {name for row in figures for name in row} == set(Watchdogs.model_fields)
     assert [watchdogs.alarms("M", "watch", row, Watchdogs()) for row in figures] == [[]] * 5
 
