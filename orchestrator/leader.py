@@ -12,6 +12,7 @@ from orchestrator.context import RunContext, Services
 from orchestrator.lease import Lease, acquire
 from orchestrator.machine import advance
 from orchestrator.state import RunState, load_all, save, stopped_runs
+from selfreward.background import end
 from selfreward.redis_client import connect
 
 _log = logging.getLogger(__name__)
@@ -52,8 +53,7 @@ class Leader:
         finally:
             metrics.LEADER.set(0)
             metrics.BLOCKED.set(0)
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            await end([work])
             # Without Redis there is nothing to release: the lease runs out by itself.
             with contextlib.suppress(RedisError, TimeoutError):
                 async with asyncio.timeout(2):

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from selfreward.announcements import Announced
 from selfreward.artifacts import ArtifactStore
+from selfreward.background import end
 from selfreward.body_limit import BodyLimit
 from selfreward.generator_client import VERSION_HEADER
 from selfreward.live_keys import LiveKeyring
@@ -58,9 +59,7 @@ def create_app(settings: GeneratorSettings) -> FastAPI:
             # A poll that ends by itself leaves its Redis connection whole; a swap or a start is not waited for.
             follower.stopping.set()
             await asyncio.wait(tasks[:1], timeout=1)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
             await replica.stop()
             await http.aclose()
             await control.aclose()

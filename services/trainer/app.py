@@ -3,11 +3,12 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Response
 
 from selfreward.artifacts import ArtifactStore
+from selfreward.background import end
 from selfreward.redis_client import connect
 from selfreward.telemetry import metrics_page
 from services.trainer.settings import TrainerSettings
@@ -27,9 +28,7 @@ def create_app(settings: TrainerSettings) -> FastAPI:
         task = asyncio.create_task(worker.run())
         app.state.worker_task = task
         yield
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end([task])
         await redis.aclose()
 
     # Health and metrics are all there is to see: no document of the routes, and nothing that wants a key.

@@ -55,8 +55,10 @@ def good(generator: Generator, tiny_model: Path) -> Iterator[tuple[str, list[int
     generator.wait_for(announced.label)
     ids = greedy(store.fetch("refusals/good"), [CANARY[0].content], CANARY_TOKENS)[0].token_ids
     yield announced.label, ids
-    # Later tests start from weights that are announced, served and good.
+    # Later tests start from weights that are announced, served and good. What a test has pushed stays until something
+    # else is announced, so these are pushed too.
     announce_now(generator, announced.artifact, announced.digest)
+    generator.http.post("/admin/weights", json=announced.model_dump()).raise_for_status()
     generator.wait_for(announced.label)
 
 

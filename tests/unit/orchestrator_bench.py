@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from orchestrator.settings import OrchestratorSettings
 from orchestrator.state import RunState, now
 from orchestrator.tasks import PromptItem, Task, rollout_tasks
 from selfreward.artifacts import ArtifactStore
+from selfreward.background import end
 from selfreward.config import Recipe
 from selfreward.contracts import Message
 from selfreward.generator_client import VERSION_HEADER, GeneratorClient
@@ -123,6 +124,4 @@ async def working(worker: RolloutWorker) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end([task])

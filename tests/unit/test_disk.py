@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from orchestrator.context import RunContext
 from orchestrator.state import RunState, ask_to_stop, load, public, stopped_runs
 from selfreward.artifacts import ArtifactStore
+from selfreward.background import end
 from selfreward.disk import free_bytes, is_full, shortage
 from selfreward.manifest import Lineage, WeightsManifest
 from selfreward.queue import WorkQueue
@@ -184,8 +185,7 @@ def test_a_job_that_finds_the_disk_full_goes_on_in_the_same_attempt(
             assert str(status.error).startswith("disk: a found no space left at ")
             filler.unlink()
             assert (await became(worker, job.id, "done")).digest == "d"
-            working.cancel()
-            await asyncio.wait([working])
+            await end([working])
 
     monkeypatch.setattr(worker_module, "job_command", lambda _, spec: [sys.executable, "-c", CHILD, str(spec)])
     asyncio.run(main())
@@ -210,8 +210,7 @@ def test_a_training_job_waits_for_room_in_the_hand_of_its_worker(redis_url: str,
             status = await became(worker, job.id, "waiting")
             assert str(status.error).startswith(f"disk: 4 MiB free below 5 at {disk / 'work'}; free some or lower")
             assert not (disk / "work").exists()
-            working.cancel()
-            await asyncio.wait([working])
+            await end([working])
             assert [work.deliveries for work in await queue.take("one", count=5)] == []
             assert await queue.length() == 1
 

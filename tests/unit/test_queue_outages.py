@@ -8,7 +8,6 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
@@ -16,6 +15,7 @@ from subprocess import Popen
 import pytest
 from redis.asyncio import Redis
 
+from selfreward.background import end
 from selfreward.ports import free_port
 from selfreward.queue import BacklogFull, Item, WorkQueue
 from selfreward.redis_client import RedisClient, RedisRefused, connect, outlast
@@ -102,10 +102,7 @@ async def through(server: Server, items: list[Item], hurt: Callable[[], Awaitabl
         assert await queue.dead() == []
         assert sorted(await redis.hkeys(RESULTS)) == sorted(key for key, _ in items)
         assert not await redis.exists("selfreward:test:known", "selfreward:test:errors")
-    for consumer in consumers:
-        consumer.cancel()
-        with suppress(asyncio.CancelledError):
-            await consumer
+    await end(consumers)
     return effects
 
 
@@ -147,7 +144,7 @@ def test_a_full_redis_takes_no_new_work_lets_work_be_finished_and_then_goes_on(s
             consumer = asyncio.create_task(consume(url, "one", effects))
             assert await queue.put_many(items, wait_s=30) == 1_000 - queued
             await results_become(url, 1_000)
-            consumer.cancel()
+            await end([consumer])
             assert await queue.length() == 0
 
     asyncio.run(main())

@@ -1,13 +1,13 @@
 """The trainer's worker while its Redis is full or refuses it. What is published is a stand-in for a trained model."""
 
 import asyncio
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from selfreward.artifacts import ArtifactStore
+from selfreward.background import end
 from selfreward.contracts import Message
 from selfreward.manifest import Lineage, WeightsManifest
 from selfreward.queue import WorkQueue
@@ -58,9 +58,7 @@ def test_a_job_that_is_done_waits_for_redis_in_the_hand_of_its_worker(redis_url:
             assert isinstance(status, TrainStatus)
             assert status.state == "done"
             assert not checkpoints.exists()
-            working.cancel()
-            with suppress(asyncio.CancelledError):
-                await working
+            await end([working])
 
     asyncio.run(main())
 
