@@ -31,15 +31,18 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=1800, help="seconds that one run may take (default 1800)")
     parser.add_argument("--out", type=Path, default=ROOT / "evidence" / "chaos.json", help="where the record goes")
     arguments = parser.parse_args()
-    record = suite(arguments.seed, arguments.kills, arguments.kills_per_run, arguments.timeout)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(record, indent=1) + "\n")
+    record = suite(arguments.seed, arguments.kills, arguments.kills_per_run, arguments.timeout, arguments.out)
     print(f"{record['kills']} kills, {record['violations']} violations: {arguments.out}")
     sys.exit(bool(record["violations"]))
 
 
-def suite(seed: int, kills: int, kills_per_run: int, timeout: float) -> dict[str, Any]:
-    """The record: kills and violations in all and by kind, the runs, and the seconds that a kill costs."""
+def suite(seed: int, kills: int, kills_per_run: int, timeout: float, out: Path) -> dict[str, Any]:
+    """The record: kills and violations in all and by kind, the runs, and the seconds that a kill costs.
+
+    It is written to `out` after each run, so that a suite that is cut short has shown what it came to.
+    """
+    record: dict[str, Any] = {}
     runs: list[dict[str, Any]] = []
     done: list[Faults] = []
     bar = Progress(
@@ -66,7 +69,9 @@ def suite(seed: int, kills: int, kills_per_run: int, timeout: float) -> dict[str
             done.append(faults)
             before += faults.killed
             bar.update(shown, completed=before)
-    return _summary(seed, runs, done)
+            record = _summary(seed, runs, done)
+            out.write_text(json.dumps(record, indent=1) + "\n")
+    return record
 
 
 def _row(number: int, outcome: Outcome, faults: Faults) -> dict[str, Any]:
