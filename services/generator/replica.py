@@ -3,14 +3,16 @@
 import asyncio
 import logging
 import random
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import httpx
 
 from selfreward.announcements import Announced
 from selfreward.artifacts import ArtifactStore
+from selfreward.background import end
 from selfreward.manifest import MANIFEST_NAME, read_manifest
 from services.generator import metrics
 from services.generator.checkpoint import Checkpoint, Facts, read_facts
@@ -23,6 +25,8 @@ from services.generator.validation import validate
 
 UNANNOUNCED = "policy@none"
 _MOST_BACKOFF = 30.0
+_LOOK_SECONDS = 1.0
+Reply = TypeVar("Reply")
 _log = logging.getLogger(__name__)
 
 
@@ -117,7 +121,7 @@ class Replica:
             raise EngineRestarting("the engine is being restarted; try again after that")
         self.state = "swapping"
         try:
-            self.last_swap = await swap(self.admin(), self.gate, old, new, self.settings)
+            self.last_swap = await self._while_alive(swap(self.admin(), self.gate, old, new, self.settings))
         except SwapRefused:
             self._serve(old)
             raise
@@ -129,6 +133,17 @@ class Replica:
             metrics.RELOAD_SECONDS.labels(step).observe(seconds)
         self._serve(new)
         _log.info("weights swapped", extra={"policy": new.label, "seconds": self.last_swap})
+
+    async def _while_alive(self, work: Coroutine[Any, Any, Reply]) -> Reply:
+        """What `work` gives. EngineFailed once the engine is dead: its server leaves calls to a dead core open."""
+        engine, task = self.engine, asyncio.create_task(work)
+        try:
+            while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
+                if engine is not None and await engine.health() == "dead":
+                    raise EngineFailed("the engine died")
+            return task.result()
+        finally:
+            await end([task])
 
     async def _start(self, checkpoint: Checkpoint, facts: Facts) -> None:
         """Start the first engine, or another in the place of a lost one."""

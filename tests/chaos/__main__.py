@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="draws the faults and the runs' samples (default 0)")
     parser.add_argument("--kills", type=int, default=200, help="processes to kill in all (default 200)")
-    parser.add_argument("--kills-per-run", type=int, default=50, help="after these a run is left to end (default 50)")
+    parser.add_argument("--kills-per-run", type=int, default=34, help="after these a run is left to end (default 34)")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds that one run may take (default 1800)")
     parser.add_argument("--out", type=Path, default=ROOT / "evidence" / "chaos.json", help="where the record goes")
     arguments = parser.parse_args()

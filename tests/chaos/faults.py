@@ -43,7 +43,7 @@ class Faults:
     stack: ChaosStack
     seed: int
     kills: int
-    every: tuple[float, float] = (1.0, 3.5)
+    every: tuple[float, float] = (1.5, 4.5)
     done: list[Fault] = field(default_factory=list)
     _next: float = 0.0
     _moments_from: float = 0.0

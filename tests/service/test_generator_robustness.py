@@ -10,7 +10,10 @@ from pathlib import Path
 
 import httpx
 
+from selfreward.artifacts import ArtifactStore
+from tests.service.checkpoints import copy_of, perturbed, publish
 from tests.service.conftest import Generator
+from tests.service.test_generator_refusals import announce_now
 
 
 def test_a_burst_of_seeded_requests_is_served(generator: Generator) -> None:
@@ -52,6 +55,21 @@ def test_a_dead_engine_is_reported_and_healed_and_its_requests_are_repeated(gene
 
     assert {reply.status_code for reply in asyncio.run(scenario())} == {200}
     generator.wait_for(label)
+    assert generator.ready()
+    assert restarts_of(generator) == restarts + 1
+
+
+def test_an_engine_that_dies_in_a_swap_is_replaced_and_the_swap_done(generator: Generator, tiny_model: Path) -> None:
+    """Its server leaves the swap's calls open, so waiting for their deadline would cost minutes."""
+    restarts, core = restarts_of(generator), engine_core(generator)
+    store = ArtifactStore(generator.artifacts)
+    digest = publish(store, "robustness/next", copy_of(tiny_model, perturbed(seed=9)))
+    os.kill(core, signal.SIGSTOP)
+    announced = announce_now(generator, "robustness/next", digest)
+    while generator.weights()["state"] != "swapping":
+        time.sleep(0.05)
+    os.kill(core, signal.SIGKILL)
+    generator.wait_for(announced.label, seconds=120)
     assert generator.ready()
     assert restarts_of(generator) == restarts + 1
 
