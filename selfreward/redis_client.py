@@ -52,8 +52,7 @@ class _WhileAway(Retry):
             raise
         except (AuthenticationError, AuthorizationError) as error:
             raise RedisRefused(
-                f"Redis refuses this client ({error}): give user and password in SELFREWARD_REDIS_URL, "
-                "redis://user:password@host:port/0"
+                f"Redis refuses this client ({error}): give user:password@ before the host in SELFREWARD_REDIS_URL"
             ) from error
 
 
