@@ -7,11 +7,11 @@ import uuid
 
 from redis.exceptions import RedisError
 
-from orchestrator import events, metrics
+from orchestrator import metrics
 from orchestrator.context import RunContext, Services
 from orchestrator.lease import Lease, acquire
-from orchestrator.machine import advance
-from orchestrator.state import RunState, load_all, save, stopped_runs
+from orchestrator.machine import advance, tell
+from orchestrator.state import RunState, load_all, stopped_runs
 from selfreward.background import end
 from selfreward.redis_client import connect
 
@@ -68,13 +68,19 @@ class Leader:
                 await advance(RunContext(self.services, lease, state))
 
     async def _next(self, lease: Lease) -> RunState | None:
-        """The run in hand before any other, else the oldest that is wanted. Stops wanted of waiting runs are noted."""
+        """The run in hand before any other, else the oldest that is wanted.
+
+        On the way, stops wanted of waiting runs are noted, and ends that a dead leader has not told are told.
+        """
         stopped = await stopped_runs(self.services.redis)
         wanted = []
         for state in await load_all(self.services.redis):
             if state.run not in stopped and state.state != "done":
                 wanted.append(state)
             elif state.run in stopped and state.state in ("queued", "running"):
-                await save(lease, state.model_copy(update={"state": "stopped", "message": "stopped on request"}))
-                await events.emit(self.services.redis, state.run, message="stopped on request", state="stopped")
+                context = RunContext(self.services, lease, state)
+                await context.update(state="stopped", message="stopped on request", told=False)
+                await tell(context)
+            elif not state.told:
+                await tell(RunContext(self.services, lease, state))
         return min(wanted, key=lambda state: (state.state != "running", state.created_at), default=None)

@@ -65,7 +65,7 @@ async def advance(context: RunContext) -> None:
     except watch.RunHalted as halted:
         # State first: a successor that finds the run here, with no stop asked for, decides again from the artifacts.
         ended = {"state": halted.state, "message": str(halted), "halted_by": [alarm.key for alarm in halted.alarms]}
-        await context.update(**ended)
+        await context.update(**ended, told=False)
         await ask_to_stop(context.services.redis, context.run)
         await _end(context, halted.state, str(halted))
     except (LeaseLost, RedisError):
@@ -74,7 +74,7 @@ async def advance(context: RunContext) -> None:
         _log.exception("run failed", extra={"run": context.run})
         message = str(error) if isinstance(error, (RunFailed, ServiceError)) else f"{type(error).__name__}: {error}"
         # State first, here too: a replica that has lost its lease gets no further, and stops nobody's run.
-        await context.update(state="failed", message=message)
+        await context.update(state="failed", message=message, told=False)
         await ask_to_stop(context.services.redis, context.run)
         await _end(context, "failed", message)
     else:
@@ -96,7 +96,13 @@ async def _perform(context: RunContext, stage: str, phase: str) -> None:
 
 
 async def _end(context: RunContext, state: str, message: str) -> None:
-    await context.update(state=state, message=message, blocked="", finished_at=now())
+    await context.update(state=state, message=message, blocked="", finished_at=now(), told=False)
+    await tell(context)
+
+
+async def tell(context: RunContext) -> None:
+    """Write how the run ended to `run.json` and to its events. Done again where a leader died before it was through."""
+    state = context.state
     try:
         await write_record(context)
     except OSError as error:
@@ -104,7 +110,8 @@ async def _end(context: RunContext, state: str, message: str) -> None:
             raise
         # The record in Redis says how the run ended; the file has everything up to the last finished phase.
         _log.warning("run.json lacks the end of the run", extra={"run": context.run, "error": str(error)})
-    await events.emit(context.services.redis, context.run, message=message, state=state)
+    await events.emit(context.services.redis, context.run, message=state.message, state=state.state)
+    await context.update(told=True)
 
 
 async def write_record(context: RunContext) -> None:

@@ -93,6 +93,8 @@ class RunState(Contract):
     created_at: str
     started_at: str | None = None
     finished_at: str | None = None
+    told: bool = True
+    """False from a run's end until `run.json` and the events say so too."""
 
     def finished(self, stage: str, phase: str) -> bool:
         """Whether a phase is behind the run."""

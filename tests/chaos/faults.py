@@ -20,6 +20,7 @@ AT_MOMENTS: Mapping[str, tuple[str, ...]] = {
     "mid-swap": ("generator", "engine", "engine-core"),
 }
 _MOMENTS_REST = 6.0
+_MOST_AT_A_MOMENT = 2
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Fault:
 class Faults:
     """Draws and commits faults until `kills` processes have been killed. Call `step` often.
 
-    `every` bounds the seconds between two faults. Faults at a moment come when the moment begins, at most once in six
-    seconds, so that what is hit again and again still moves on.
+    `every` bounds the seconds between two faults. Faults at a moment come when the moment begins: at most once in six
+    seconds, and twice in a stage. Weights that cost the engine three times in a row are refused, as they should be.
     """
 
     stack: ChaosStack
@@ -50,6 +51,7 @@ class Faults:
 
     def __post_init__(self) -> None:
         self._rng = random.Random(self.seed)
+        self._hit = Counter[tuple[str, str]]()
         self._there: dict[str, bool] = dict.fromkeys(AT_MOMENTS, False)
 
     @property
@@ -65,16 +67,16 @@ class Faults:
         )
         return dict(sorted(Counter(named).items()))
 
-    def step(self, run: str, now: float) -> None:
-        """Do what is due at `now` (`time.monotonic`)."""
+    def step(self, run: str, stage: str, now: float) -> None:
+        """Do what is due at `now` (`time.monotonic`) in a stage of a run."""
         if self.killed >= self.kills:
             return
-        self._at_moments(run, now)
+        self._at_moments(run, stage, now)
         if now >= self._next:
             self._next = now + self._rng.uniform(*self.every)
             self._at_any_time()
 
-    def _at_moments(self, run: str, now: float) -> None:
+    def _at_moments(self, run: str, stage: str, now: float) -> None:
         seen: dict[str, Callable[[], bool]] = {
             "mid-train": self.stack.training,
             "mid-publish": lambda: self.stack.publishing(run),
@@ -82,8 +84,10 @@ class Faults:
         }
         for moment, is_now in seen.items():
             before, self._there[moment] = self._there[moment], is_now()
-            if self._there[moment] and not before and now >= self._moments_from:
+            begins = self._there[moment] and not before
+            if begins and now >= self._moments_from and self._hit[moment, stage] < _MOST_AT_A_MOMENT:
                 self._moments_from = now + _MOMENTS_REST
+                self._hit[moment, stage] += 1
                 self._do(Fault("kill", self._rng.choice(AT_MOMENTS[moment]), moment))
 
     def _at_any_time(self) -> None:

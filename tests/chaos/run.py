@@ -50,7 +50,7 @@ def run_through(
         now = time.monotonic()
         if now - began > timeout:
             raise TimeoutError(f"run {run} has not ended in {timeout:g} s; done: {faults.by_kind()}; record: {shown}")
-        faults.step(run, now)
+        faults.step(run, shown.get("stage", ""), now)
         record = _record(store, run)
         if record != shown:
             shown = record
