@@ -15,12 +15,13 @@ from selfreward.ports import free_port
 from selfreward.redis_server import start_redis
 
 PARENT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from selfreward.redis_server import start_redis
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit an ignored one
 start_redis(Path(sys.argv[1]), int(sys.argv[2]))
-print("started", flush=True)
 try:
+    print("started", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
