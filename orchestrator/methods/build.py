@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 
 from orchestrator.methods import dno, self_rewarding, spin
+from orchestrator.methods.self_rewarding import OUTCOMES
 from selfreward.config import Recipe
 from selfreward.contracts import PreferencePair, Rollout
-
-OUTCOMES = ("kept", "tie", "unscored", "below_margin", "filtered")
-"""What becomes of a rollout: it gives pairs, or why it gives none."""
 
 
 def build_pairs(recipe: Recipe, rollouts: Sequence[Rollout]) -> tuple[list[PreferencePair], dict[str, int]]:

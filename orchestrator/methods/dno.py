@@ -9,7 +9,7 @@ by one. The paper's detector of repeated n-grams is not here.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from orchestrator.methods.self_rewarding import Candidate, candidates, make_pair
+from orchestrator.methods.self_rewarding import OUTCOMES, Candidate, candidates, make_pair
 from selfreward.contracts import PreferencePair, Rollout
 from selfreward.rounds import Pairs
 
@@ -48,7 +48,7 @@ def build_pairs(rollouts: Iterable[Rollout], rules: Pairs) -> tuple[list[Prefere
     `filtered`: no answer is good enough to be chosen, `below_margin`: one is, but no other is bad enough beside it.
     """
     pairs: list[PreferencePair] = []
-    counts = dict.fromkeys(("kept", "tie", "unscored", "below_margin", "filtered"), 0)
+    counts = dict.fromkeys(OUTCOMES, 0)
     for rollout in rollouts:
         found = candidates(rollout)
         made = preferences(found, rollout.responses[-1].text, rules)

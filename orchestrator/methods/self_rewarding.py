@@ -13,6 +13,9 @@ from orchestrator.seed_rows import sft_row
 from selfreward.contracts import Message, PreferencePair, Rollout, content_key
 from selfreward.rounds import Pairs
 
+OUTCOMES = ("kept", "tie", "unscored", "below_margin", "filtered")
+"""What becomes of a rollout, by every method: it gives pairs, or why it gives none."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -78,7 +81,7 @@ def build_pairs(rollouts: Iterable[Rollout], rules: Pairs, seed: int) -> tuple[l
     alone, not on their order.
     """
     pairs: list[PreferencePair] = []
-    counts = dict.fromkeys(("kept", "tie", "unscored", "below_margin", "filtered"), 0)
+    counts = dict.fromkeys(OUTCOMES, 0)
     for rollout in rollouts:
         scored = sum(judgment.score is not None for judgment in rollout.judgments)
         rng = random.Random(content_key(seed, rollout.prompt_id))  # noqa: S311 - guards no secret

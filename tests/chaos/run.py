@@ -1,6 +1,5 @@
 """One whole run of the loop under faults, from its submission to its end, and what the auditor then finds."""
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,7 +78,7 @@ def _submit(stack: ChaosStack, recipe: Recipe, run: str) -> None:
 
 def _record(store: ArtifactStore, run: str) -> dict[str, Any]:
     try:
-        record: dict[str, Any] = json.loads(store.read_bytes(f"runs/{run}/run.json"))
+        record: dict[str, Any] = store.read_json(f"runs/{run}/run.json")
     except FileNotFoundError:
         return {}
     return record
