@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from selfreward.contracts import Contract, content_key
+from selfreward.method_rules import check_method
 from selfreward.rounds import Loop, Pairs, Prompts
 from selfreward.training import DpoHyper, SftHyper
 from selfreward.watchdogs import Watchdogs
@@ -146,26 +147,7 @@ class Recipe(Contract):
 
     @model_validator(mode="after")
     def _only_what_the_method_uses(self) -> Self:
-        if self.method == "spin" and self.loop.use_eft:
-            raise ValueError("loop.use_eft=true teaches a judge, and method='spin' has none: set loop.use_eft=false")
-        if self.method == "spin" and self.pairs != Pairs():
-            raise ValueError("method='spin' has no scores: leave out the section `pairs`")
-        if self.method != "spin" and self.sampling.n < 2:
-            raise ValueError(f"sampling.n={self.sampling.n} leaves nothing to prefer: give 2 or more")
-        if self.loop.use_eft and self.judging.annotator == "engine":
-            raise ValueError(
-                "loop.use_eft=true teaches a judge that judging.annotator='engine' never asks: set it to false"
-            )
-        if self.method != "self_rewarding" and self.prompts.source != "file":
-            raise ValueError(f"method={self.method!r} needs an answer with each prompt: leave out prompts.source")
-        if self.method == "dno" and self.pairs.length_control:
-            raise ValueError("pairs.length_control is for method='self_rewarding': leave it out with method='dno'")
-        if self.method != "dno" and self.pairs.own_margin is not None:
-            raise ValueError(f"pairs.own_margin is for method='dno': leave it out with method={self.method!r}")
-        if self.loop.train_on == "positives" and self.method != "self_rewarding":
-            raise ValueError(f"loop.train_on='positives' is for method='self_rewarding', not {self.method!r}")
-        if self.loop.train_on == "positives" and self.pairs.judge_pairs:
-            raise ValueError("pairs.judge_pairs is for DPO: leave it out with loop.train_on='positives'")
+        check_method(self)
         return self
 
     @property
