@@ -11,7 +11,8 @@ from selfreward.manifest import InvalidArtifact
 from selfreward.redis_client import RedisClient
 from services.generator import metrics
 from services.generator.engine import EngineFailed
-from services.generator.replica import EngineRestarting, Replica, WeightsRefused
+from services.generator.refusals import EngineRestarting, WeightsRefused
+from services.generator.replica import Replica
 
 _MOST_ENGINES_LOST = 3
 _MOST_BACKOFF = 30.0

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx
 
@@ -19,8 +20,9 @@ from services.generator.checkpoint import Checkpoint, Facts, read_facts
 from services.generator.engine import EngineFailed, EngineProcess, Health
 from services.generator.engine_client import EngineAdmin
 from services.generator.gate import Gate, Ticket
+from services.generator.refusals import EngineRestarting, Refusal, WeightsRefused
 from services.generator.settings import GeneratorSettings
-from services.generator.swap import SwapRefused, check_canary, swap
+from services.generator.swap import SwapRefused, check_canary, exchange, quiesce
 from services.generator.validation import validate
 
 UNANNOUNCED = "policy@none"
@@ -28,21 +30,6 @@ _MOST_BACKOFF = 30.0
 _LOOK_SECONDS = 1.0
 Reply = TypeVar("Reply")
 _log = logging.getLogger(__name__)
-
-
-class WeightsRefused(RuntimeError):
-    """Announced weights that this replica will not serve. The message says why and what to do."""
-
-
-class EngineRestarting(EngineFailed):
-    """Nothing can be adopted before the lost engine is back; the wanted weights are not to blame."""
-
-
-class Refusal(NamedTuple):
-    """Why the weights with this manifest digest are not served."""
-
-    digest: str
-    reason: str
 
 
 class Replica:
@@ -120,14 +107,23 @@ class Replica:
         if old is None or self._lost.is_set():
             raise EngineRestarting("the engine is being restarted; try again after that")
         self.state = "swapping"
+        self.gate.close(f"swapping {old.label} for {new.label}")
+        started = time.monotonic()
         try:
-            self.last_swap = await self._while_alive(swap(self.admin(), self.gate, old, new, self.settings))
+            await self._while_alive(quiesce(self.admin(), self.gate, self.settings))
+        except EngineFailed as failure:
+            self.lose("the engine failed before a swap")
+            raise EngineRestarting(f"{failure}; {new.label} was not tried yet") from failure
+        quiet = time.monotonic()
+        try:
+            await self._while_alive(exchange(self.admin(), old, new, self.settings))
         except SwapRefused:
             self._serve(old)
             raise
         except EngineFailed:
             self.lose("the engine failed during a swap")
             raise
+        self.last_swap = {"drain": quiet - started, "load": time.monotonic() - quiet}
         self.swaps += 1
         for step, seconds in self.last_swap.items():
             metrics.RELOAD_SECONDS.labels(step).observe(seconds)
