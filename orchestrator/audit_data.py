@@ -33,7 +33,7 @@ def check_round(store: ArtifactStore, run: str, recipe: Recipe, stage: str, vers
     rollouts = [Rollout.model_validate(row) for row in _rows(store, name)]
     failed = _ids(_rows(store, plan.failures(run, stage, "rollouts")))
     yield from _accounted(name, asked, [rollout.prompt_id for rollout in rollouts], failed)
-    yield from _answered(name, rollouts, version, plan.answers(recipe))
+    yield from _answered(name, rollouts, version, plan.answers(recipe, stage))
     if plan.judged(recipe):
         yield from _voted(name, rollouts, version, recipe.judging.votes, recipe.judging.annotator)
     yield from _paired(store, run, recipe, stage, rollouts)
@@ -47,7 +47,12 @@ def _paired(
     store: ArtifactStore, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout]
 ) -> Iterator[Violation]:
     stored = [PreferencePair.model_validate(row) for row in _rows(store, plan.pairs(run, stage))]
-    own, _ = build_pairs(recipe, rollouts)
+    present = plan.present(recipe, stage)
+    if present is None:
+        own, _ = build_pairs(recipe, rollouts)
+    else:
+        first = [Rollout.model_validate(row) for row in _rows(store, f"runs/{run}/rollouts/{present}.jsonl")]
+        own, _ = build_pairs(recipe, first, rollouts)
     actor = [pair for pair in stored if pair.kind == "actor"]
     if actor != own:
         odd = [pair.prompt_id for pair in actor if pair not in own] + [p.prompt_id for p in own if p not in actor]

@@ -21,7 +21,9 @@ from selfreward.disk import is_full
 from selfreward.http import ServiceError
 
 PHASES: dict[str, Callable[[RunContext], Awaitable[None]]] = {
+    "past": phases.past,
     "prompts": phases.prompts,
+    "foresee": phases.foresee,
     "rollouts": phases.rollouts,
     "pairs": phases.pairs,
     "watch_pairs": watch.watch_pairs,

@@ -13,12 +13,13 @@ from orchestrator.methods.build import build_pairs
 from orchestrator.methods.dno import taught_prompts
 from orchestrator.methods.self_rewarding import positives
 from orchestrator.methods.spin import demonstrated_prompts
+from orchestrator.methods.temporal import anchored_prompts
 from orchestrator.prompt_writer import write_prompts
 from orchestrator.reload import announce_model, serve
 from orchestrator.replay import replay
 from orchestrator.results import Results
 from orchestrator.state import ModelRecord
-from orchestrator.tasks import PromptItem, Task, eft_tasks, evaluation_tasks, rollout_tasks
+from orchestrator.tasks import PromptItem, Task, eft_tasks, evaluation_tasks, make_task, rollout_tasks, sampled
 from orchestrator.training import train as follow_training
 from selfreward.contracts import Message, PreferencePair, Response, Rollout, content_key
 
@@ -45,7 +46,10 @@ async def prompts(context: RunContext) -> None:
     else:
         start = plan.round_index(stage) * size
         rows = (await context.read_rows(plan.data(run, "prompts")))[start : start + size]
-        rows = taught_prompts(rows) if recipe.method == "dno" else rows
+        if recipe.method == "dno":
+            rows = taught_prompts(rows)
+        elif recipe.method == "temporal":
+            rows = anchored_prompts(rows, await context.read_rows(plan.data(run, "past")))
     await context.write_rows(plan.data(run, f"prompts-{stage}"), rows)
     await context.progress(len(rows), len(rows))
 
@@ -53,7 +57,7 @@ async def prompts(context: RunContext) -> None:
 async def rollouts(context: RunContext) -> None:
     """Answer and judge the stage's prompts, or judge the human-ranked answers, by the model before this stage."""
     run, recipe, stage = context.run, context.recipe, context.state.stage
-    model = _present(context)
+    model = _made(context, plan.actor(recipe, stage))
     await serve(context, model)
     if plan.kind(recipe, stage) == "eft":
         ranked = _items(await context.read_rows(plan.data(run, "eft_ranked")))
@@ -67,6 +71,36 @@ async def rollouts(context: RunContext) -> None:
     )
 
 
+async def past(context: RunContext) -> None:
+    """Answer all prompts of the run by M1, before it is replaced: later rounds reject its answers."""
+    run, recipe = context.run, context.recipe
+    asked = recipe.loop.iterations * recipe.prompts.per_iteration
+    items = _items((await context.read_rows(plan.data(run, "prompts")))[:asked])
+    await context.write_rows(plan.data(run, "past"), await _answers(context, items))
+
+
+async def foresee(context: RunContext) -> None:
+    """Answer the round's prompts by the future model: its answers are what the round then judges."""
+    run, stage = context.run, context.state.stage
+    present = plan.present(context.recipe, stage)
+    items = _items(await context.read_rows(plan.data(run, f"prompts-{present}")))
+    items = [item.model_copy(update={"responses": []}) for item in items]
+    await context.write_rows(plan.data(run, f"prompts-{stage}"), await _answers(context, items))
+
+
+async def _answers(context: RunContext, items: list[PromptItem]) -> list[dict[str, Any]]:
+    """The prompts with answers to them by the newest model, not judged; without those that were given up."""
+    run, recipe, stage, part = context.run, context.recipe, context.state.stage, context.state.phase
+    model = _present(context)
+    await serve(context, model)
+    generate = sampled(recipe.sampling, recipe.sampling.n)
+    tasks = [make_task(run, recipe, stage, part, item, model.policy_version, generate) for item in items]
+    return [
+        rollout.model_dump(mode="json", include={"prompt_id": True, "prompt": True, "responses": {"__all__": {"text"}}})
+        for rollout in await _run(context, tasks)
+    ]
+
+
 async def pairs(context: RunContext) -> None:
     """Build the stage's training data from its rollouts."""
     run, recipe, stage = context.run, context.recipe, context.state.stage
@@ -74,7 +108,12 @@ async def pairs(context: RunContext) -> None:
     if plan.kind(recipe, stage) == "eft":
         await _eft(context, done)
         return
-    actor, counts = build_pairs(recipe, done)
+    present = plan.present(recipe, stage)
+    if present is None:
+        actor, counts = build_pairs(recipe, done)
+    else:
+        rows = await context.read_rows(f"runs/{run}/rollouts/{present}.jsonl")
+        actor, counts = build_pairs(recipe, [Rollout.model_validate(row) for row in rows], done)
     if not actor:
         raise RunFailed(f"no preference pairs came of {len(done)} prompts: {counts}; see the score histogram")
     judged = await _judge_pairs(context, round(recipe.pairs.judge_pairs * len(actor)))
@@ -203,6 +242,14 @@ def _present(context: RunContext) -> ModelRecord:
     if not context.state.models:
         raise RunFailed(f"run {context.run} has no model before stage {context.state.stage}: its record is damaged")
     return context.state.models[-1]
+
+
+def _made(context: RunContext, stage: str | None) -> ModelRecord:
+    """The model that a stage has made."""
+    for model in context.state.models:
+        if model.name == stage:
+            return model
+    raise RunFailed(f"run {context.run} has no model {stage}: its record is damaged")
 
 
 def _others(context: RunContext) -> list[ModelRecord]:

@@ -3,6 +3,8 @@
 Stages: M0 (the base model, published), SFT (IFT only: writes the EFT judgments and is the comparison), M1 (SFT of M0 on
 IFT and EFT), M2, M3, ... (the rounds: DPO on pairs of the recipe's method, or SFT of M0 on IFT, EFT and the chosen
 answers). Without EFT, M1 is the SFT baseline itself.
+Method `temporal` makes each of M2, M3, ... twice: first F2, from answers of the model before it, and then M2, from the
+same start, on pairs that know the answers of F2 too.
 """
 
 from typing import Literal
@@ -11,7 +13,7 @@ from selfreward.config import Recipe, Retention
 from selfreward.contracts import Message
 from selfreward.training import TrainJob
 
-Kind = Literal["base", "sft", "eft", "round"]
+Kind = Literal["base", "sft", "eft", "future", "round"]
 
 _SERVED = ("train", "publish", "reload")
 _DATA = ("prompts", "rollouts", "pairs")
@@ -21,7 +23,14 @@ _WATCHED = ("evaluate", "watch_model")
 def stages(recipe: Recipe) -> list[str]:
     """Names of the run's stages in order."""
     baseline = ["SFT"] if recipe.loop.use_eft else []
-    return ["M0", *baseline, *(f"M{number}" for number in range(1, recipe.loop.iterations + 2))]
+    rounds = [f"M{number}" for number in range(2, recipe.loop.iterations + 2)]
+    if recipe.method == "temporal":
+        rounds = [stage for later in rounds for stage in (f"F{_number(later)}", later)]
+    return ["M0", *baseline, "M1", *rounds]
+
+
+def _number(stage: str) -> int:
+    return int(stage[1:])
 
 
 def kind(recipe: Recipe, stage: str) -> Kind:
@@ -32,7 +41,7 @@ def kind(recipe: Recipe, stage: str) -> Kind:
         return "sft"
     if stage == "M1":
         return "eft" if recipe.loop.use_eft else "sft"
-    return "round"
+    return "future" if stage.startswith("F") else "round"
 
 
 def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
@@ -51,6 +60,11 @@ def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
         return (*_SERVED, *(_WATCHED + retained if stage == "M1" else _WATCHED[:1]))
     if made == "eft":
         return (*_DATA[1:], *_SERVED, *_WATCHED, *retained)
+    if made == "future":
+        past = ("past",) if stage == "F2" else ()
+        return (*past, *_DATA, "watch_pairs", *_SERVED)
+    if recipe.method == "temporal":
+        return ("foresee", *_DATA[1:], *_SERVED, *_WATCHED, *retained)
     return (*_DATA, *(("watch_pairs",) if judged(recipe) else ()), *_SERVED, *_WATCHED, *retained)
 
 
@@ -59,20 +73,40 @@ def judged(recipe: Recipe) -> bool:
     return recipe.method != "spin"
 
 
-def answers(recipe: Recipe) -> int:
-    """Answers of a round's rollout: the sampled ones, and after them the given one where the method has one."""
-    return recipe.sampling.n + (recipe.method != "self_rewarding")
+def answers(recipe: Recipe, stage: str) -> int:
+    """Answers of a round's rollout: the sampled ones, and after them the given ones where the method has any."""
+    if kind(recipe, stage) == "future":
+        return 2 * recipe.sampling.n
+    return recipe.sampling.n + (recipe.method in ("spin", "dno"))
+
+
+def actor(recipe: Recipe, stage: str) -> str | None:
+    """The stage whose model answers and judges the stage's rollouts: the one before it; None for the first.
+
+    With method `temporal` a round's rollouts are the future model's answers, judged by the model that training starts
+    from.
+    """
+    if recipe.method == "temporal" and kind(recipe, stage) == "round":
+        return parent(recipe, stage)
+    found = stages(recipe)
+    place = found.index(stage)
+    return found[place - 1] if place else None
+
+
+def present(recipe: Recipe, stage: str) -> str | None:
+    """The stage whose rollouts hold the present and past answers where a round's own hold only future ones."""
+    return f"F{_number(stage)}" if recipe.method == "temporal" and kind(recipe, stage) == "round" else None
 
 
 def replays(recipe: Recipe, stage: str) -> list[tuple[str, float]]:
     """The earlier rounds whose pairs train a round again, newest first, each with the share of them."""
-    number = int(stage.removeprefix("M"))
+    number = _number(stage)
     return [(f"M{number - back}", share) for back, share in enumerate(recipe.loop.replay, 1) if number - back >= 2]
 
 
 def round_index(stage: str) -> int:
     """0 for M2, 1 for M3, ...: which slice of the prompts a DPO round takes."""
-    return int(stage.removeprefix("M")) - 2
+    return _number(stage) - 2
 
 
 def weights(run: str, stage: str) -> str:
@@ -112,7 +146,7 @@ def parent(recipe: Recipe, stage: str) -> str:
         return "M0"
     if recipe.loop.init_from == "anchor":
         return "M1"
-    return f"M{int(stage.removeprefix('M')) - 1}"
+    return f"M{_number(stage) - 1}"
 
 
 def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> TrainJob:

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 def phase_of(part: str) -> str:
     """The results hash that a part's tasks share: the phase that waits for them."""
-    return "rollouts" if part in ("rollouts", "eft") else "evaluate"
+    return {"eft": "rollouts", "rollouts": "rollouts", "past": "past", "foresee": "foresee"}.get(part, "evaluate")
 
 
 class JudgingFailed(ServiceError):

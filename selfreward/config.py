@@ -109,7 +109,7 @@ class Recipe(Contract):
     """A whole run."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
-    method: Literal["self_rewarding", "spin", "dno"] = "self_rewarding"
+    method: Literal["self_rewarding", "spin", "dno", "temporal"] = "self_rewarding"
     """How a round's pairs are made: `orchestrator/methods/`."""
     seed: int = 0
     model: str

@@ -18,8 +18,12 @@ def check_method(recipe: Recipe) -> None:
         raise ValueError(f"sampling.n={recipe.sampling.n} leaves nothing to prefer: give 2 or more")
     if recipe.method in ("spin", "dno") and recipe.prompts.source != "file":
         raise ValueError(f"method={recipe.method!r} needs an answer with each prompt: leave out prompts.source")
-    if recipe.method == "dno" and recipe.pairs.length_control:
-        raise ValueError("pairs.length_control is for method='self_rewarding': leave it out with method='dno'")
+    if recipe.method in ("dno", "temporal") and recipe.pairs.length_control:
+        raise ValueError(
+            f"pairs.length_control is for method='self_rewarding': leave it out with method={recipe.method!r}"
+        )
+    if recipe.method == "temporal":
+        _check_temporal(recipe)
     if recipe.method != "dno" and recipe.pairs.own_margin is not None:
         raise ValueError(f"pairs.own_margin is for method='dno': leave it out with method={recipe.method!r}")
     if recipe.loop.use_eft and recipe.judging.annotator == "engine":
@@ -35,6 +39,13 @@ def _check_spin(recipe: Recipe) -> None:
         raise ValueError("loop.use_eft=true teaches a judge, and method='spin' has none: set loop.use_eft=false")
     if recipe.pairs != Pairs():
         raise ValueError("method='spin' has no scores: leave out the section `pairs`")
+
+
+def _check_temporal(recipe: Recipe) -> None:
+    if recipe.loop.init_from != "previous":
+        raise ValueError("method='temporal' trains each model from the one before it: leave out loop.init_from")
+    if recipe.loop.replay:
+        raise ValueError("method='temporal' has the past in its rejected answers: leave out loop.replay")
 
 
 def _check_positives(recipe: Recipe) -> None:
