@@ -23,6 +23,7 @@ from selfreward.http import ServiceError
 PHASES: dict[str, Callable[[RunContext], Awaitable[None]]] = {
     "prompts": phases.prompts,
     "rollouts": phases.rollouts,
+    "score": phases.score,
     "pairs": phases.pairs,
     "watch_pairs": watch.watch_pairs,
     "train": phases.train,

@@ -29,6 +29,8 @@ def tokens_asked(recipe: Recipe, eft_answers: int, eval_answers: int) -> int:
     sampling, judging, evaluation = recipe.sampling, recipe.judging, recipe.evaluation
     judged = judging.votes * judging.max_tokens
     votes = plan.answers(recipe) * judged if plan.judged(recipe) else 0
+    if plan.compared(recipe):
+        votes = sampling.n // 2 * 2 * recipe.scir.votes * recipe.scir.max_tokens
     rounds = prompts_asked(recipe) * (sampling.n * sampling.max_tokens + votes)
     evaluated = [stage for stage in plan.stages(recipe) if "evaluate" in plan.phases(recipe, stage)]
     # Sampled answers and a greedy one to each prompt, and judgments of some of them and of the ranked answers.
