@@ -127,9 +127,10 @@ def export(
     run_id: RunName,
     stage: Annotated[str, typer.Option(help="The model whose training pairs to export.")] = "M2",
     out: Annotated[Path, typer.Option(help="Parquet file to write.")] = Path("pairs.parquet"),
+    layout: Annotated[str, typer.Option(help="pairs (for DPO), or kto: single answers with a label.")] = "pairs",
 ) -> None:
     """Write a round's preference pairs as Parquet in TRL's conversational format."""
-    data = _client().export(run_id, stage)
+    data = _client().export(run_id, stage, layout)
     temporary = out.with_name(f".{out.name}.tmp")
     temporary.write_bytes(data)
     temporary.replace(out)

@@ -7,14 +7,20 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import load_dataset
+from trl.trainer.kto_config import KTOConfig
+from trl.trainer.kto_trainer import KTOTrainer
 
+from orchestrator import plan
+from orchestrator.export import export_pairs
 from selfreward.artifacts import ArtifactStore
 from selfreward.training import DpoHyper, TrainJob
 from services.trainer.checks import load_tokenizer
 from services.trainer.job import build_trainer, run
+from services.trainer.models import load_model
 from services.trainer.progress import Progress, read_progress
 from services.trainer.refusal import JobRefused
-from tests.service.trainer_jobs import CANARY, PAIRS, dpo_job, publish_job, write_data
+from tests.service.trainer_jobs import CANARY, M0, PAIRS, dpo_job, publish_job, write_data
 
 BETA = 0.1
 AT_THE_REFERENCE = {
@@ -154,3 +160,36 @@ def test_consistency_without_a_judges_probability_is_refused(store: ArtifactStor
 def test_combinations_without_a_meaning_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DpoHyper.model_validate(wrong)
+
+
+def test_exported_answers_train_kto(store: ArtifactStore, tmp_path: Path) -> None:
+    store.write_jsonl(plan.pairs("t", "M9"), store.read_jsonl(PAIRS))
+    file = tmp_path / "answers.parquet"
+    file.write_bytes(export_pairs(store, "t", "M9", "kto"))
+    dataset = load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
+    assert sorted(set(dataset["label"])) == [False, True]
+    tokenizer = load_tokenizer(M0, CANARY)
+    hardware: dict[str, Any] = {
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "dataloader_pin_memory": False,
+    }
+    silent: dict[str, Any] = {"report_to": "none", "disable_tqdm": True}
+    arguments = KTOConfig(
+        output_dir=str(tmp_path / "kto"),
+        max_steps=2,
+        per_device_train_batch_size=8,
+        logging_steps=1,
+        **hardware,
+        **silent,
+    )
+    trainer = KTOTrainer(
+        model=load_model(M0, torch.float32),
+        ref_model=load_model(M0, torch.float32),
+        args=arguments,
+        processing_class=tokenizer,
+        train_dataset=dataset,
+    )
+    trainer.train()
+    assert all(math.isfinite(loss) for loss in losses(trainer))
