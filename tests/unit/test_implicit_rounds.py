@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.inputs import load_run
+from evaluation.report import build_report
+from evaluation.tables import tables
 from orchestrator import phases, plan
 from orchestrator.audit_data import check_round
 from orchestrator.barrier import run_tasks
@@ -21,6 +24,7 @@ from selfreward.training import TrainStatus
 from services.trainer.worker import STATUS_PREFIX
 from tests.unit.implicit_rounds import rows
 from tests.unit.orchestrator_bench import bench, working
+from tests.unit.synthetic_run import RUN, write_run
 from tests.unit.test_orchestrator_rounds import QUESTIONS, enter, recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -181,6 +185,16 @@ def test_keys_without_a_use_are_refused(method: str, override: str, message: str
 def test_judge_pairs_have_no_probability_for_the_consistency_term() -> None:
     with pytest.raises(RecipeError, match=r"pairs\.judge_pairs=0\.2: nobody compared these"):
         load_recipe(RECIPES / "scir.toml", ["scir.mode=consistency", "pairs.judge_pairs=0.2"], environment={})
+
+
+def test_the_report_has_a_table_of_implicit_rewards_where_they_were_measured(store_root: str) -> None:
+    store = ArtifactStore(store_root)
+    write_run(store, prompts=20, judged=10)
+    name = f"runs/{RUN}/iterations/M2.json"
+    figures = {"consistency": 0.8, "kendall_tau": 0.6, "agreement": 0.5}
+    store.write_json(name, {**store.read_json(name), **figures})
+    found = {table.title: table for table in tables(build_report(load_run(store, RUN), resamples=100))}
+    assert found["Implicit rewards"].rows == [("M2", "0.800", "0.600", "50.0")]
 
 
 def test_rows_say_which_answer_they_are_of() -> None:
