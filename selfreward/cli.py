@@ -20,6 +20,7 @@ from selfreward.judge_rows import RowError
 from selfreward.keys_cli import commands as keys_commands
 from selfreward.local import LocalStack
 from selfreward.orchestrator_client import OrchestratorClient
+from selfreward.plan_cli import plan
 from selfreward.progress import RunProgress
 from selfreward.settings import Settings, key_of
 
@@ -155,6 +156,7 @@ def up(
             _out.print("stopping")
 
 
+app.command()(plan)
 app.add_typer(judge_commands)
 app.add_typer(dead_commands, name="dead")
 app.add_typer(keys_commands, name="keys")
