@@ -64,7 +64,7 @@ class Loop(Contract):
     forgetting: `[1.0]` in SPIN (2401.01335), `[0.3, 0.15]` in DNO (2404.03715).
 
     `measure_consistency`: whatever the method, score each round's answers under the model, the one before it and M0,
-    and record how alike the first two rank them (CREAM, 2410.12735). `cream` and `scir` do so anyway.
+    and record how alike the first two rank them (CREAM, 2410.12735), and the judge. `cream` and `scir` do so anyway.
     """
 
     iterations: int = Field(default=2, ge=0, le=100)

@@ -49,4 +49,6 @@ def monitors(
     scorers = plan.scorers(rollouts[0].run, rollouts[0].stage)
     rows = implicit.by_place(logprobs)
     found = implicit.monitors(rollouts, rows, scorers)
-    return found | (scir.monitors(rollouts, rows, scorers, recipe.scir) if recipe.method == "scir" else {})
+    if recipe.method == "scir":
+        return found | scir.monitors(rollouts, rows, scorers, recipe.scir)
+    return found | (implicit.judge_agreement(rollouts, rows, scorers) if plan.judged(recipe) else {})

@@ -119,3 +119,21 @@ def monitors(
     found = list(consistencies(rollouts, rows, scorers).values())
     mean = fmean(found) if found else None
     return {"consistency": mean, "kendall_tau": None if mean is None else 2 * mean - 1}
+
+
+def judge_agreement(
+    rollouts: Iterable[Rollout], rows: Mapping[Place, ResponseLogprobs], scorers: Scorers
+) -> dict[str, float | None]:
+    """`agreement`: the share of answer pairs with two scores that the judge and the implicit reward order alike.
+
+    From 0 to 1, over the pairs of all prompts together, pairs that one of both finds even left out; None without any.
+    """
+    agreed = []
+    for rollout in rollouts:
+        own = answers(rollout, rows, scorers)
+        scores = {answer.index: rollout.judgments[answer.index].score for answer in own}
+        for a, b in combinations(own, 2):
+            ours, theirs = scores[a.index], scores[b.index]
+            if ours is not None and theirs is not None and ours != theirs and a.now != b.now:
+                agreed.append((ours > theirs) == (a.now > b.now))
+    return {"agreement": fmean(agreed) if agreed else None}

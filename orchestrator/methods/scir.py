@@ -110,11 +110,18 @@ def build_pairs(
 
 
 def monitors(
-    rollouts: Iterable[Rollout], rows: Mapping[Place, ResponseLogprobs], scorers: Scorers, rules: Scir
+    rollouts: Sequence[Rollout], rows: Mapping[Place, ResponseLogprobs], scorers: Scorers, rules: Scir
 ) -> dict[str, float | None]:
-    """`agreement`: the share of pairs on which both judges prefer the same answer (0 to 1), None without any."""
-    found = [opinion.agreed for rollout in rollouts for opinion in opinions(rollout, rows, scorers, rules)[0]]
-    return {"agreement": fmean(found) if found else None}
+    """`agreement`: the share of pairs on which both judges prefer the same answer (0 to 1), None without any.
+
+    Of a judge that compares, `invalid_vote_rate` too: the share of its verdicts that cannot be read.
+    """
+    agreed = [opinion.agreed for rollout in rollouts for opinion in opinions(rollout, rows, scorers, rules)[0]]
+    found = {"agreement": fmean(agreed) if agreed else None}
+    if rules.judge == "pairwise":
+        invalid = [match.status != "ok" for rollout in rollouts for match in rollout.matches]
+        found["invalid_vote_rate"] = fmean(invalid) if invalid else None
+    return found
 
 
 def _pair(rollout: Rollout, opinion: Opinion, rules: Scir) -> PreferencePair:

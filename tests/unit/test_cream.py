@@ -6,9 +6,19 @@ from itertools import permutations
 import pytest
 
 from orchestrator.methods.cream import build_pairs
-from orchestrator.methods.implicit import Scorers, answers, by_place, consistency, kendall_tau, monitors, ranks
+from orchestrator.methods.implicit import (
+    Scorers,
+    answers,
+    by_place,
+    consistency,
+    judge_agreement,
+    kendall_tau,
+    monitors,
+    ranks,
+)
 from selfreward.implicit import Cream, ResponseLogprobs
 from tests.unit.implicit_rounds import BY, TOKENS, rollout, rows
+from tests.unit.test_pairs import judgment
 
 NOW, BEFORE = [3.0, 1.0, 2.0, 5.0, 4.0], [3.0, 2.0, 1.0, 4.0, 5.0]
 TEXTS = ["a", "b", "c", "d", "e"]
@@ -126,6 +136,13 @@ def test_the_first_round_ranks_by_the_initial_models_likelihood_of_each_token() 
     first, second = answers(rollout(["a", "b"]), known, by)
     assert (first.now, second.now) == (5.0, 6.0)
     assert (first.before, second.before) == (-2.0, -21 / 20)
+
+
+def test_agreement_is_of_judged_pairs_that_neither_finds_even() -> None:
+    votes: list[list[float | None]] = [[5.0], [5.0], [3.0], [None], [1.0]]
+    shown = rollout(TEXTS).model_copy(update={"judgments": [judgment(n, v) for n, v in enumerate(votes)]})
+    # Pairs with two scores: a-c, b-c, a-e, b-e, c-e; the rewards 3 1 2 5 4 order a-c alone as the scores do.
+    assert judge_agreement([shown], rows(NOW, BEFORE), BY) == {"agreement": 0.2}
 
 
 def test_two_rows_for_one_answer_are_refused() -> None:

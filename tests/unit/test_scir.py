@@ -54,7 +54,10 @@ def test_pairs_are_kept_where_both_judges_agree() -> None:
     assert (pair.score_chosen, pair.score_rejected) == pytest.approx((0.8, 0.2))
     assert pair.weight is None
     assert counts["kept"] == 1
-    assert monitors([shown], rows(NOW, NOW), BY, Scir()) == {"agreement": 0.5}
+    assert monitors([shown], rows(NOW, NOW), BY, Scir()) == {"agreement": 0.5, "invalid_vote_rate": 0.0}
+    unread = rollout(TEXTS, matches=[match(0, 1, None, 0, "unparsed"), *both_orders(2, 3, 0.7)])
+    figures = monitors([unread], rows(NOW, NOW), BY, Scir())
+    assert figures == pytest.approx({"agreement": 0.0, "invalid_vote_rate": 1 / 3})
 
 
 def test_for_consistency_all_pairs_are_kept_as_the_judge_prefers_with_its_probability() -> None:
