@@ -54,6 +54,11 @@ def _check_implicit(recipe: Recipe) -> None:
             f"dpo.loss={recipe.dpo.loss!r} and dpo.ld_alpha={recipe.dpo.ld_alpha}: the soft labels of "
             f"method={recipe.method!r} are for the sigmoid loss without ld_alpha: leave both out"
         )
+    if recipe.method == "scir" and recipe.judging.annotator == "engine":
+        raise ValueError(
+            "method='scir' asks the policy itself, whose probabilities it compares with: leave out "
+            "judging.annotator='engine'"
+        )
     if recipe.method == "scir" and soft and recipe.pairs.judge_pairs:
         raise ValueError(
             f"pairs.judge_pairs={recipe.pairs.judge_pairs}: nobody compared these, and scir.mode='consistency' needs "

@@ -171,6 +171,7 @@ def test_the_shipped_recipe_is_of_its_method(name: str) -> None:
         ("cream", "pairs.margin=1", r"method='cream' chooses pairs by its own rule: of `pairs` give judge_pairs alone"),
         ("cream", "dpo.loss=ipo", r"dpo\.loss='ipo' .* method='cream' are for the sigmoid loss"),
         ("scir", "pairs.length_control=0.1", r"method='scir' chooses pairs by its own rule"),
+        ("scir", "scir.votes=0", r"scir\.votes = 0: .*greater than or equal to 1"),
         ("scir", "cream.soft_labels=dynamic", r"the section `cream` is for method='cream', not 'scir'"),
         ("self_rewarding", "scir.mode=consistency", r"the section `scir` is for method='scir', not 'self_rewarding'"),
         ("cream", "sampling.n=1", r"sampling\.n=1 leaves nothing to prefer"),
@@ -180,6 +181,13 @@ def test_keys_without_a_use_are_refused(method: str, override: str, message: str
     base = {"self_rewarding": "countdown"}.get(method, method)
     with pytest.raises(RecipeError, match=message):
         load_recipe(RECIPES / f"{base}.toml", [override], environment={})
+
+
+def test_scir_has_no_outside_judge() -> None:
+    with pytest.raises(RecipeError, match="method='scir' asks the policy itself"):
+        load_recipe(
+            RECIPES / "scir.toml", ["judging.annotator=engine", "loop.use_eft=false", "pairs.judge_pairs=0"], {}
+        )
 
 
 def test_judge_pairs_have_no_probability_for_the_consistency_term() -> None:
