@@ -25,6 +25,7 @@ PHASES: dict[str, Callable[[RunContext], Awaitable[None]]] = {
     "prompts": phases.prompts,
     "foresee": phases.foresee,
     "rollouts": phases.rollouts,
+    "score": phases.score,
     "pairs": phases.pairs,
     "watch_pairs": watch.watch_pairs,
     "train": phases.train,

@@ -9,7 +9,7 @@ from orchestrator.context import RunContext, RunFailed
 from orchestrator.eft import select
 from orchestrator.iteration import summarise
 from orchestrator.judge_data import filled_prompts, judge_pairs, sft_rows
-from orchestrator.methods.build import build_pairs
+from orchestrator.methods.build import build_pairs, monitors
 from orchestrator.methods.dno import taught_prompts
 from orchestrator.methods.self_rewarding import positives
 from orchestrator.methods.spin import demonstrated_prompts
@@ -20,8 +20,10 @@ from orchestrator.replay import replay
 from orchestrator.results import Results
 from orchestrator.state import ModelRecord
 from orchestrator.tasks import PromptItem, Task, eft_tasks, evaluation_tasks, make_task, rollout_tasks, sampled
+from orchestrator.training import follow
 from orchestrator.training import train as follow_training
 from selfreward.contracts import Message, PreferencePair, Response, Rollout, content_key
+from selfreward.implicit import ResponseLogprobs
 
 EVALUATION_SETS = ("samples", "greedy", "eft_eval")
 
@@ -101,6 +103,11 @@ async def _answers(context: RunContext, items: list[PromptItem]) -> list[dict[st
     ]
 
 
+async def score(context: RunContext) -> None:
+    """Have the trainer score the round's answers by the probabilities that its models give them."""
+    await follow(context, plan.score_job(context.run, context.recipe, context.state.stage, await _canary(context)))
+
+
 async def pairs(context: RunContext) -> None:
     """Build the stage's training data from its rollouts."""
     run, recipe, stage = context.run, context.recipe, context.state.stage
@@ -110,10 +117,11 @@ async def pairs(context: RunContext) -> None:
         return
     present = plan.present(recipe, stage)
     if present is None:
-        actor, counts = build_pairs(recipe, done)
+        rows = [ResponseLogprobs.model_validate(row) for row in await context.read_rows(plan.logprobs(run, stage))]
+        actor, counts = build_pairs(recipe, done, logprobs=rows)
     else:
-        rows = await context.read_rows(f"runs/{run}/rollouts/{present}.jsonl")
-        actor, counts = build_pairs(recipe, [Rollout.model_validate(row) for row in rows], done)
+        first = await context.read_rows(f"runs/{run}/rollouts/{present}.jsonl")
+        actor, counts = build_pairs(recipe, [Rollout.model_validate(row) for row in first], foreseen=done)
     if not actor:
         raise RunFailed(f"no preference pairs came of {len(done)} prompts: {counts}; see the score histogram")
     judged = await _judge_pairs(context, round(recipe.pairs.judge_pairs * len(actor)))
@@ -127,6 +135,7 @@ async def pairs(context: RunContext) -> None:
         await context.write_rows(plan.positives(run, stage), positives(actor))
     asked = len(await context.read_rows(plan.data(run, f"prompts-{stage}")))
     summary = summarise(stage, done, trained, counts, failed=asked - len(done), sampled=recipe.sampling.n)
+    summary |= monitors(recipe, done, rows)
     await context.write_json(f"runs/{run}/iterations/{stage}.json", summary)
     for outcome, count in counts.items():
         metrics.PAIRS.labels(outcome).inc(count)
@@ -140,9 +149,7 @@ async def pairs(context: RunContext) -> None:
 
 async def train(context: RunContext) -> None:
     """Train the stage and remember its checkpoint."""
-    heldout = await context.read_rows(plan.data(context.run, "heldout"))
-    canary = [Message.model_validate(message) for message in heldout[0]["prompt"]]
-    status = await follow_training(context, canary)
+    status = await follow_training(context, await _canary(context))
     if status.digest is None:
         raise RunFailed(f"training {status.id} is done but reports no digest: look at the trainer's log")
     artifact = plan.weights(context.run, context.state.stage)
@@ -235,6 +242,11 @@ async def _judge_pairs(context: RunContext, wanted: int) -> list[PreferencePair]
     rows = await context.read_rows(plan.data(context.run, "judge_pairs"))
     rng = random.Random(content_key(context.recipe.seed, context.state.stage, "judge pairs"))  # noqa: S311 - guards no secret
     return [PreferencePair.model_validate(row) for row in rng.sample(rows, min(wanted, len(rows)))]
+
+
+async def _canary(context: RunContext) -> list[Message]:
+    heldout = await context.read_rows(plan.data(context.run, "heldout"))
+    return [Message.model_validate(message) for message in heldout[0]["prompt"]]
 
 
 def _present(context: RunContext) -> ModelRecord:

@@ -9,6 +9,7 @@ same start, on pairs that know the answers of F2 too.
 
 from typing import Literal
 
+from orchestrator.methods.implicit import Scorers
 from selfreward.config import Recipe, Retention
 from selfreward.contracts import Message
 from selfreward.training import TrainJob
@@ -65,12 +66,31 @@ def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
         return (*past, *_DATA, "watch_pairs", *_SERVED)
     if recipe.method == "temporal":
         return ("foresee", *_DATA[1:], *_SERVED, *_WATCHED, *retained)
-    return (*_DATA, *(("watch_pairs",) if judged(recipe) else ()), *_SERVED, *_WATCHED, *retained)
+    data = (*_DATA[:2], *(("score",) if scored(recipe) else ()), *_DATA[2:])
+    return (*data, *(("watch_pairs",) if judged(recipe) else ()), *_SERVED, *_WATCHED, *retained)
 
 
 def judged(recipe: Recipe) -> bool:
-    """Whether the answers of a round are judged."""
-    return recipe.method != "spin"
+    """Whether the answers of a round are judged, one by one."""
+    if recipe.method == "scir":
+        return recipe.scir.judge == "pointwise"
+    return recipe.method not in ("spin", "cream")
+
+
+def compared(recipe: Recipe) -> bool:
+    """Whether the answers of a round are compared, two by two."""
+    return recipe.method == "scir" and recipe.scir.judge == "pairwise"
+
+
+def scored(recipe: Recipe) -> bool:
+    """Whether the answers of a round are scored by the models' own probabilities."""
+    return recipe.method in ("cream", "scir") or recipe.loop.measure_consistency
+
+
+def scorers(run: str, stage: str) -> Scorers:
+    """The checkpoints that score a round's answers: its policy, the model before that, and the base model."""
+    number = _number(stage)
+    return Scorers(*(weights(run, f"M{back}") for back in (number - 1, number - 2, 0)))
 
 
 def answers(recipe: Recipe, stage: str) -> int:
@@ -129,6 +149,11 @@ def replay(run: str, stage: str) -> str:
     return data(run, f"replay-{stage}")
 
 
+def logprobs(run: str, stage: str) -> str:
+    """Artifact name of what several models give a round's answers (`ResponseLogprobs`)."""
+    return data(run, f"logprobs-{stage}")
+
+
 def positives(run: str, stage: str) -> str:
     """Artifact name of the chosen answers that train a stage where nothing is learned from the rejected ones."""
     return data(run, f"positives-{stage}")
@@ -175,4 +200,24 @@ def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> Tr
     else:
         again = [replay(run, stage)] if replays(recipe, stage) else []
         hyper = {"method": "dpo", "dpo": recipe.dpo, "datasets": [pairs(run, stage), *again]}
+        if recipe.method == "scir" and recipe.scir.mode == "consistency":
+            hyper["consistency"] = recipe.scir.consistency
     return TrainJob.model_validate({**common, **start, **hyper})
+
+
+def score_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> TrainJob:
+    """The job that scores a round's answers; the same recipe gives the same job id."""
+    by = scorers(run, stage)
+    return TrainJob(
+        id=f"{run}-{stage}-score".lower(),
+        run=run,
+        stage=stage,
+        method="logprobs",
+        init_from=by.policy,
+        checkpoints=list(dict.fromkeys((by.policy, by.previous, by.reference))),
+        datasets=[f"runs/{run}/rollouts/{stage}.jsonl"],
+        output=logprobs(run, stage),
+        canary=canary,
+        seed=recipe.seed,
+        recipe_hash=recipe.hash,
+    )

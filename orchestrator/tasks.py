@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from orchestrator import plan
 from selfreward.config import Judging, Recipe, Sampling
 from selfreward.contracts import Contract, Message, Response, content_key
+from selfreward.implicit import Scir
 
 QUEUE = "rollouts"
 # vLLM takes any 64-bit seed; 31 bits fit every other engine too.
@@ -28,7 +29,7 @@ class Task(Contract):
 
     `part` names the set of results that the task belongs to (`rollouts`, `samples`, `greedy`, `eft`, `eft_eval`).
     `policy` pins who answers, and who judges unless an outside annotator does. `seed` makes a second
-    run of the same task draw the same sample.
+    run of the same task draw the same sample. `oppose`: compare the answers two by two, too.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Task(Contract):
     generate: Generate | None = None
     responses: list[Response] = []
     judge: Judging | None = None
+    oppose: Scir | None = None
 
     @model_validator(mode="after")
     def _some_answers(self) -> Self:
@@ -98,11 +100,13 @@ def sampled(sampling: Sampling, n: int) -> Generate:
 def rollout_tasks(run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptItem], policy: str) -> list[Task]:
     """N answers to each prompt, each judged with K votes as the recipe says, if the method judges at all.
 
-    Where the round's answers are the future model's, they are given and only judged.
+    Where the round's answers are the future model's, they are given and only judged. With method `scir` they are
+    compared two by two instead, unless its judge is the one that gives points.
     """
     generate = None if plan.present(recipe, stage) else sampled(recipe.sampling, recipe.sampling.n)
     judge = recipe.judging if plan.judged(recipe) else None
-    return [make_task(run, recipe, stage, "rollouts", item, policy, generate, judge) for item in prompts]
+    tasks = [make_task(run, recipe, stage, "rollouts", item, policy, generate, judge) for item in prompts]
+    return [task.model_copy(update={"oppose": recipe.scir}) for task in tasks] if plan.compared(recipe) else tasks
 
 
 def eft_tasks(run: str, recipe: Recipe, stage: str, ranked: Sequence[PromptItem], policy: str) -> list[Task]:
