@@ -20,6 +20,12 @@ def check_method(recipe: Recipe) -> None:
         raise ValueError(f"method={recipe.method!r} needs an answer with each prompt: leave out prompts.source")
     if recipe.method == "dno" and recipe.pairs.length_control:
         raise ValueError("pairs.length_control is for method='self_rewarding': leave it out with method='dno'")
+    rhos, rounds = recipe.pairs.length_control, recipe.loop.iterations
+    if isinstance(rhos, list) and len(rhos) != rounds:
+        raise ValueError(
+            f"pairs.length_control has {len(rhos)} values for loop.iterations={rounds}: give one for each round, or a "
+            "single number"
+        )
     if recipe.method != "dno" and recipe.pairs.own_margin is not None:
         raise ValueError(f"pairs.own_margin is for method='dno': leave it out with method={recipe.method!r}")
     if recipe.loop.use_eft and recipe.judging.annotator == "engine":
