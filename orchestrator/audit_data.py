@@ -3,12 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 from orchestrator import plan
 from orchestrator.methods.build import build_pairs
+from orchestrator.methods.meta_rewarding import distinct, make_pair, preferences
 from orchestrator.methods.self_rewarding import positives
 from orchestrator.replay import replay
+from orchestrator.tasks import meta_tasks
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe
 from selfreward.contracts import PreferencePair, Rollout
@@ -36,6 +39,8 @@ def check_round(store: ArtifactStore, run: str, recipe: Recipe, stage: str, vers
     yield from _answered(name, rollouts, version, plan.answers(recipe))
     if plan.judged(recipe):
         yield from _voted(name, rollouts, version, recipe.judging.votes, recipe.judging.annotator)
+    if plan.meta_judged(recipe, stage):
+        yield from _meta_judged(store, run, recipe, stage, version, rollouts)
     yield from _paired(store, run, recipe, stage, rollouts)
     summary = store.read_json(f"runs/{run}/iterations/{stage}.json")
     ended = sum(summary[outcome] for outcome in ("kept", "ties", "unscored", "below_margin", "filtered", "failed"))
@@ -60,9 +65,41 @@ def _paired(
         if again != replay(recipe, stage, earlier):
             yield Violation("pairs", plan.replay(run, stage), "not drawn of the earlier rounds' pairs")
     known = [PreferencePair.model_validate(row) for row in _rows(store, plan.data(run, "judge_pairs"))]
-    strange = [pair.prompt_id for pair in stored if pair.kind == "judge" and pair not in known]
-    if strange:
+    others = [pair for pair in stored if pair.kind == "judge" and pair not in known]
+    if plan.meta_judged(recipe, stage):
+        judged = [Rollout.model_validate(row) for row in _rows(store, plan.meta(run, stage))]
+        found, _ = preferences(judged, recipe.meta, len(actor), recipe.seed)
+        # The judge's own prompt is known to the judge alone.
+        if [_unprompted(pair) for pair in others] != [_unprompted(make_pair(p, [], "")) for p in found]:
+            yield Violation("pairs", plan.pairs(run, stage), "judge pairs are not those of the meta-judge")
+    elif others:
+        strange = [pair.prompt_id for pair in others]
         yield Violation("pairs", plan.pairs(run, stage), f"judge pairs of nowhere: {strange[:3]}")
+
+
+def _unprompted(pair: PreferencePair) -> PreferencePair:
+    return pair.model_copy(update={"prompt": [], "rubric": ""})
+
+
+def _meta_judged(
+    store: ArtifactStore, run: str, recipe: Recipe, stage: str, version: str | None, rollouts: Sequence[Rollout]
+) -> Iterator[Violation]:
+    """The judgments that were compared are the round's own, each asked for once, by the model that wrote them."""
+    asked = meta_tasks(run, recipe, stage, rollouts, version or "")
+    name = plan.meta(run, stage)
+    found = [Rollout.model_validate(row) for row in _rows(store, name)]
+    failed = _ids(_rows(store, plan.failures(run, stage, "meta")))
+    yield from _accounted(name, [task.prompt_id for task in asked], [rollout.prompt_id for rollout in found], failed)
+    yield from _answered(name, found, version, 1)
+    own = {task.prompt_id: (task.responses, task.judgments) for task in asked}
+    strange = [row.prompt_id for row in found if own.get(row.prompt_id) != (row.responses, row.judgments)]
+    if strange:
+        yield Violation("accounting", name, f"not the round's own judgments: {strange[:3]}")
+    orders = {row.prompt_id: Counter((match.first, match.second) for match in row.matches) for row in found}
+    wanted = {row.prompt_id: Counter(permutations(distinct(row.judgments[0].votes), 2)) for row in found}
+    short = [prompt for prompt, shown in orders.items() if shown != wanted[prompt]]
+    if short:
+        yield Violation("accounting", name, f"not every two judgments once in each order: {short[:3]}")
 
 
 def check_ranked(

@@ -11,7 +11,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from orchestrator import events, metrics, phases, plan, retention, watch
+from orchestrator import events, meta_phase, metrics, phases, plan, retention, watch
 from orchestrator.context import RunContext, RunFailed, RunStopped
 from orchestrator.disk import with_room
 from orchestrator.lease import LeaseLost
@@ -23,6 +23,7 @@ from selfreward.http import ServiceError
 PHASES: dict[str, Callable[[RunContext], Awaitable[None]]] = {
     "prompts": phases.prompts,
     "rollouts": phases.rollouts,
+    "meta": meta_phase.meta,
     "pairs": phases.pairs,
     "watch_pairs": watch.watch_pairs,
     "train": phases.train,

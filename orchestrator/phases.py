@@ -4,21 +4,22 @@ import random
 from typing import Any
 
 from orchestrator import metrics, plan
-from orchestrator.barrier import run_tasks
 from orchestrator.context import RunContext, RunFailed
 from orchestrator.eft import select
 from orchestrator.iteration import summarise
 from orchestrator.judge_data import filled_prompts, judge_pairs, sft_rows
+from orchestrator.meta_phase import meta_pairs
 from orchestrator.methods.build import build_pairs
 from orchestrator.methods.dno import taught_prompts
 from orchestrator.methods.self_rewarding import positives
 from orchestrator.methods.spin import demonstrated_prompts
+from orchestrator.phase_tasks import present, run_all
 from orchestrator.prompt_writer import write_prompts
 from orchestrator.reload import announce_model, serve
 from orchestrator.replay import replay
 from orchestrator.results import Results
 from orchestrator.state import ModelRecord
-from orchestrator.tasks import PromptItem, Task, eft_tasks, evaluation_tasks, rollout_tasks
+from orchestrator.tasks import PromptItem, eft_tasks, evaluation_tasks, rollout_tasks
 from orchestrator.training import train as follow_training
 from selfreward.contracts import Message, PreferencePair, Response, Rollout, content_key
 
@@ -30,7 +31,7 @@ async def prompts(context: RunContext) -> None:
     run, recipe, stage = context.run, context.recipe, context.state.stage
     size = recipe.prompts.per_iteration
     if plan.kind(recipe, stage) == "base":
-        model = _present(context)
+        model = present(context)
         await serve(context, model)
         human = [row["prompt"][-1]["content"] for row in await context.read_rows(plan.data(run, "ift"))]
         written = await write_prompts(context, model, human, size * recipe.loop.iterations)
@@ -53,7 +54,7 @@ async def prompts(context: RunContext) -> None:
 async def rollouts(context: RunContext) -> None:
     """Answer and judge the stage's prompts, or judge the human-ranked answers, by the model before this stage."""
     run, recipe, stage = context.run, context.recipe, context.state.stage
-    model = _present(context)
+    model = present(context)
     await serve(context, model)
     if plan.kind(recipe, stage) == "eft":
         ranked = _items(await context.read_rows(plan.data(run, "eft_ranked")))
@@ -61,7 +62,7 @@ async def rollouts(context: RunContext) -> None:
     else:
         items = _items(await context.read_rows(plan.data(run, f"prompts-{stage}")))
         tasks = rollout_tasks(run, recipe, stage, items, model.policy_version)
-    done = await _run(context, tasks)
+    done = await run_all(context, tasks)
     await context.write_rows(
         f"runs/{run}/rollouts/{stage}.jsonl", (rollout.model_dump(mode="json") for rollout in done)
     )
@@ -78,7 +79,8 @@ async def pairs(context: RunContext) -> None:
     if not actor:
         raise RunFailed(f"no preference pairs came of {len(done)} prompts: {counts}; see the score histogram")
     judged = await _judge_pairs(context, round(recipe.pairs.judge_pairs * len(actor)))
-    trained = [*actor, *judged]
+    judged_again, monitors = await meta_pairs(context, len(actor))
+    trained = [*actor, *judged, *judged_again]
     await context.write_rows(plan.pairs(run, stage), (pair.model_dump(mode="json") for pair in trained))
     if plan.replays(recipe, stage):
         earlier = {old: await context.read_rows(plan.pairs(run, old)) for old, _ in plan.replays(recipe, stage)}
@@ -88,6 +90,8 @@ async def pairs(context: RunContext) -> None:
         await context.write_rows(plan.positives(run, stage), positives(actor))
     asked = len(await context.read_rows(plan.data(run, f"prompts-{stage}")))
     summary = summarise(stage, done, trained, counts, failed=asked - len(done), sampled=recipe.sampling.n)
+    if monitors is not None:
+        summary["meta"] = monitors
     await context.write_json(f"runs/{run}/iterations/{stage}.json", summary)
     for outcome, count in counts.items():
         metrics.PAIRS.labels(outcome).inc(count)
@@ -113,7 +117,7 @@ async def train(context: RunContext) -> None:
 
 async def publish(context: RunContext) -> None:
     """Announce the stage's checkpoint."""
-    model = _present(context)
+    model = present(context)
     announced = await announce_model(context, model.name, model.artifact, model.digest)
     await context.update(models=[*_others(context), announced])
     metrics.ITERATION.set(len(context.state.models))
@@ -122,7 +126,7 @@ async def publish(context: RunContext) -> None:
 
 async def reload(context: RunContext) -> None:
     """Wait until every generator replica serves the stage's model."""
-    model = _present(context)
+    model = present(context)
     await context.progress(0, 1, model.policy_version)
     await serve(context, model)
     await context.progress(1, 1, model.policy_version)
@@ -131,12 +135,12 @@ async def reload(context: RunContext) -> None:
 async def evaluate(context: RunContext) -> None:
     """Sample the stage's model on held-out prompts and have it judge the human-ranked answers."""
     run, stage = context.run, context.state.stage
-    model = _present(context)
+    model = present(context)
     await serve(context, model)
     heldout = _items(await context.read_rows(plan.data(run, "heldout")))
     ranked = _items(await context.read_rows(plan.data(run, "eft_eval")))
     tasks = evaluation_tasks(run, context.recipe, stage, heldout, ranked, model.policy_version)
-    done = await _run(context, tasks)
+    done = await run_all(context, tasks)
     parts = {task.key: task.part for task in tasks}
     for name in EVALUATION_SETS:
         rows = [rollout.model_dump(mode="json") for rollout in done if parts[rollout.key] == name]
@@ -147,19 +151,6 @@ async def evaluate(context: RunContext) -> None:
 async def forget_results(context: RunContext, stage: str, phase: str) -> None:
     """Drop results that are now in the artifact store and in the journal."""
     await Results(context.services.redis, context.run, stage, phase).clear()
-
-
-async def _run(context: RunContext, tasks: list[Task]) -> list[Rollout]:
-    """Results of the tasks; those given up are written down with the reason, so that none is missing unexplained."""
-    done, failed = await run_tasks(context, tasks)
-    answered = {rollout.key for rollout in done}
-    rows = [
-        {"key": task.key, "part": task.part, "prompt_id": task.prompt_id, "error": failed[task.key]}
-        for task in tasks
-        if task.key not in answered
-    ]
-    await context.write_rows(plan.failures(context.run, context.state.stage, context.state.phase), rows)
-    return done
 
 
 async def _eft(context: RunContext, done: list[Rollout]) -> None:
@@ -196,13 +187,6 @@ async def _judge_pairs(context: RunContext, wanted: int) -> list[PreferencePair]
     rows = await context.read_rows(plan.data(context.run, "judge_pairs"))
     rng = random.Random(content_key(context.recipe.seed, context.state.stage, "judge pairs"))  # noqa: S311 - guards no secret
     return [PreferencePair.model_validate(row) for row in rng.sample(rows, min(wanted, len(rows)))]
-
-
-def _present(context: RunContext) -> ModelRecord:
-    """The stage's own model once it is trained, else the one before it: the policy that is or will be served."""
-    if not context.state.models:
-        raise RunFailed(f"run {context.run} has no model before stage {context.state.stage}: its record is damaged")
-    return context.state.models[-1]
 
 
 def _others(context: RunContext) -> list[ModelRecord]:

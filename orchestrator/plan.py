@@ -51,7 +51,8 @@ def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
         return (*_SERVED, *(_WATCHED + retained if stage == "M1" else _WATCHED[:1]))
     if made == "eft":
         return (*_DATA[1:], *_SERVED, *_WATCHED, *retained)
-    return (*_DATA, *(("watch_pairs",) if judged(recipe) else ()), *_SERVED, *_WATCHED, *retained)
+    data = ("prompts", "rollouts", "meta", "pairs") if meta_judged(recipe, stage) else _DATA
+    return (*data, *(("watch_pairs",) if judged(recipe) else ()), *_SERVED, *_WATCHED, *retained)
 
 
 def judged(recipe: Recipe) -> bool:
@@ -59,9 +60,15 @@ def judged(recipe: Recipe) -> bool:
     return recipe.method != "spin"
 
 
+def meta_judged(recipe: Recipe, stage: str) -> bool:
+    """Whether a stage's judgments are judged in their turn, to train the judge too."""
+    in_turn = recipe.method == "meta_rewarding" and kind(recipe, stage) == "round"
+    return in_turn and round_index(stage) < recipe.meta.judge_iterations
+
+
 def answers(recipe: Recipe) -> int:
     """Answers of a round's rollout: the sampled ones, and after them the given one where the method has one."""
-    return recipe.sampling.n + (recipe.method != "self_rewarding")
+    return recipe.sampling.n + (recipe.method in ("dno", "spin"))
 
 
 def replays(recipe: Recipe, stage: str) -> list[tuple[str, float]]:
@@ -88,6 +95,11 @@ def data(run: str, name: str) -> str:
 def pairs(run: str, stage: str) -> str:
     """Artifact name of the pairs that train a stage."""
     return f"runs/{run}/pairs/{stage}.jsonl"
+
+
+def meta(run: str, stage: str) -> str:
+    """Artifact name of a stage's meta-judged judgments."""
+    return f"runs/{run}/meta/{stage}.jsonl"
 
 
 def replay(run: str, stage: str) -> str:

@@ -30,6 +30,7 @@ def tokens_asked(recipe: Recipe, eft_answers: int, eval_answers: int) -> int:
     judged = judging.votes * judging.max_tokens
     votes = plan.answers(recipe) * judged if plan.judged(recipe) else 0
     rounds = prompts_asked(recipe) * (sampling.n * sampling.max_tokens + votes)
+    rounds += recipe.prompts.per_iteration * _meta_tokens(recipe)
     evaluated = [stage for stage in plan.stages(recipe) if "evaluate" in plan.phases(recipe, stage)]
     # Sampled answers and a greedy one to each prompt, and judgments of some of them and of the ranked answers.
     answers = evaluation.prompts * (evaluation.samples + 1) * sampling.max_tokens
@@ -40,6 +41,12 @@ def tokens_asked(recipe: Recipe, eft_answers: int, eval_answers: int) -> int:
     if recipe.prompts.source == "self_instruct" and recipe.loop.iterations:
         total += recipe.prompts.self_instruct.max_requests * recipe.prompts.self_instruct.max_tokens
     return total
+
+
+def _meta_tokens(recipe: Recipe) -> int:
+    """Of one prompt in all rounds: every two judgments of an answer are compared in both orders."""
+    rounds = sum(plan.meta_judged(recipe, stage) for stage in plan.stages(recipe))
+    return rounds * recipe.judging.votes * (recipe.judging.votes - 1) * recipe.meta.max_tokens
 
 
 def check_seed_files(recipe: Recipe, settings: OrchestratorSettings) -> None:

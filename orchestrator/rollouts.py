@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from orchestrator import metrics
+from orchestrator.comparing import compare_votes
 from orchestrator.results import Results
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.state import stopped_runs
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 def phase_of(part: str) -> str:
     """The results hash that a part's tasks share: the phase that waits for them."""
-    return "rollouts" if part in ("rollouts", "eft") else "evaluate"
+    return {"rollouts": "rollouts", "eft": "rollouts", "meta": "meta"}.get(part, "evaluate")
 
 
 class JudgingFailed(ServiceError):
@@ -144,6 +145,8 @@ class RolloutWorker:
             failed = sum(judgment.failure_kind == "error" for judgment in judged.data)
             if failed and not last:
                 raise JudgingFailed(f"the engine failed the judgments of {failed} of {len(responses)} answers")
+        if task.compare is not None:
+            return await self._compared(task, last)
         return Rollout(
             key=task.key,
             run=task.run,
@@ -156,6 +159,13 @@ class RolloutWorker:
             judge_version=judged.judge_version if judged else None,
             rubric=judged.rubric if judged else None,
         )
+
+    async def _compared(self, task: Task, last: bool) -> Rollout:
+        compared = await self._patiently(lambda: compare_votes(self.judge, task))
+        failed = sum(match.status == "error" for match in compared.matches)
+        if failed and not last:
+            raise JudgingFailed(f"the engine failed {failed} of {len(compared.matches)} comparisons")
+        return compared
 
     async def _generate(self, task: Task) -> list[Response]:
         if task.generate is None:

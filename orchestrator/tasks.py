@@ -5,9 +5,10 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from orchestrator.methods.meta_rewarding import widest
 from orchestrator.plan import judged
 from selfreward.config import Judging, Recipe, Sampling
-from selfreward.contracts import Contract, Message, Response, content_key
+from selfreward.contracts import Contract, Judgment, Message, Response, Rollout, content_key
 
 QUEUE = "rollouts"
 # vLLM takes any 64-bit seed; 31 bits fit every other engine too.
@@ -23,10 +24,21 @@ class Generate(Contract):
     max_tokens: int = Field(ge=1)
 
 
+class Compare(Contract):
+    """Compare every two different texts in both orders: the votes on the only answer, by a rubric of kind `meta`."""
+
+    rubric: str
+    temperature: float = Field(ge=0, le=2)
+    top_p: float = Field(gt=0, le=1)
+    max_tokens: int = Field(ge=1)
+
+
 class Task(Contract):
     """Sample answers (`generate`), take `responses` as given, or both, the given ones last; judge them if asked.
 
-    `part` names the set of results that the task belongs to (`rollouts`, `samples`, `greedy`, `eft`, `eft_eval`).
+    With `compare`, what is given has been judged already, with the `judgments`, and these are compared.
+    `part` names the set of results that the task belongs to (`rollouts`, `samples`, `greedy`, `eft`, `eft_eval`,
+    `meta`).
     `policy` pins who answers, and who judges unless an outside annotator does. `seed` makes a second
     run of the same task draw the same sample.
     """
@@ -41,7 +53,9 @@ class Task(Contract):
     seed: int = Field(ge=0)
     generate: Generate | None = None
     responses: list[Response] = []
+    judgments: list[Judgment] = []
     judge: Judging | None = None
+    compare: Compare | None = None
 
     @model_validator(mode="after")
     def _some_answers(self) -> Self:
@@ -99,6 +113,21 @@ def rollout_tasks(run: str, recipe: Recipe, stage: str, prompts: Sequence[Prompt
     generate = _sampled(recipe.sampling, recipe.sampling.n)
     judge = recipe.judging if judged(recipe) else None
     return [make_task(run, recipe, stage, "rollouts", item, policy, generate, judge) for item in prompts]
+
+
+def meta_tasks(run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], policy: str) -> list[Task]:
+    """The judgments of one answer of each rollout, compared by the model that wrote them (Meta-Rewarding)."""
+    meta = recipe.meta
+    compare = Compare(rubric=meta.rubric, temperature=meta.temperature, top_p=meta.top_p, max_tokens=meta.max_tokens)
+    tasks = []
+    for rollout in rollouts:
+        place = widest(rollout, recipe.seed)
+        if place is not None:
+            given = [rollout.responses[place]]
+            item = PromptItem(prompt_id=rollout.prompt_id, prompt=rollout.prompt, responses=given)
+            task = make_task(run, recipe, stage, "meta", item, policy)
+            tasks.append(task.model_copy(update={"judgments": [rollout.judgments[place]], "compare": compare}))
+    return tasks
 
 
 def eft_tasks(run: str, recipe: Recipe, stage: str, ranked: Sequence[PromptItem], policy: str) -> list[Task]:

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from selfreward.contracts import Contract, content_key
 from selfreward.method_rules import check_method
+from selfreward.method_sections import MetaJudging
 from selfreward.rounds import Loop, Pairs, Prompts
 from selfreward.training import DpoHyper, SftHyper
 from selfreward.watchdogs import Watchdogs
@@ -109,7 +110,7 @@ class Recipe(Contract):
     """A whole run."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
-    method: Literal["self_rewarding", "spin", "dno"] = "self_rewarding"
+    method: Literal["self_rewarding", "spin", "dno", "meta_rewarding"] = "self_rewarding"
     """How a round's pairs are made: `orchestrator/methods/`."""
     seed: int = 0
     model: str
@@ -120,6 +121,7 @@ class Recipe(Contract):
     eft: EftBuilding = EftBuilding()
     prompts: Prompts = Prompts()
     pairs: Pairs = Pairs()
+    meta: MetaJudging = MetaJudging()
     loop: Loop = Loop()
     baseline_sft: SftHyper = SftHyper()
     sft: SftHyper = SftHyper()

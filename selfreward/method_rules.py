@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from selfreward.method_sections import MetaJudging
 from selfreward.rounds import Pairs
 
 if TYPE_CHECKING:
@@ -28,12 +29,23 @@ def check_method(recipe: Recipe) -> None:
         )
     if recipe.method != "dno" and recipe.pairs.own_margin is not None:
         raise ValueError(f"pairs.own_margin is for method='dno': leave it out with method={recipe.method!r}")
+    if recipe.method == "meta_rewarding":
+        _check_meta(recipe)
+    elif recipe.meta != MetaJudging():
+        raise ValueError(f"the section `meta` is for method='meta_rewarding', not {recipe.method!r}: leave it out")
     if recipe.loop.use_eft and recipe.judging.annotator == "engine":
         raise ValueError(
             "loop.use_eft=true teaches a judge that judging.annotator='engine' never asks: set it to false"
         )
     if recipe.loop.train_on == "positives":
         _check_positives(recipe)
+
+
+def _check_meta(recipe: Recipe) -> None:
+    if recipe.judging.votes < 2:
+        raise ValueError(f"judging.votes={recipe.judging.votes} leaves no two judgments to compare: give 2 or more")
+    if recipe.judging.annotator == "engine":
+        raise ValueError("method='meta_rewarding' trains the judge: leave out judging.annotator, which is another one")
 
 
 def _check_spin(recipe: Recipe) -> None:

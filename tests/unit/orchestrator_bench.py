@@ -34,10 +34,14 @@ RECIPE = Recipe.model_validate(
 
 @dataclass
 class Engine:
-    """An OpenAI-compatible engine: judges every answer by its length, fails or changes version when told."""
+    """An OpenAI-compatible engine: its votes on an answer are 0, 1, 2, ...; it fails or changes version when told.
+
+    `winner` decides comparisons, given what the judge asks.
+    """
 
     version: str = "policy@3"
     fail: Callable[[str], bool] = lambda _: False
+    winner: Callable[[str], str] = lambda _: "A"
     inflight: int = 0
     most_inflight: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -54,13 +58,11 @@ class Engine:
         self.most_inflight = max(self.most_inflight, self.inflight)
         await asyncio.sleep(0.005)
         self.inflight -= 1
-        judging = "Score" in body["messages"][-1]["content"]
+        asked = body["messages"][-1]["content"]
+        said = f"Winner: {self.winner(asked)}" if "Winner:" in asked else "Fine. Score: {}"
+        said = said if "Winner:" in asked or "Score" in asked else "answer {}"
         choices = [
-            {
-                "index": index,
-                "finish_reason": "stop",
-                "message": {"content": f"Fine. Score: {index % 6}" if judging else f"answer {index}"},
-            }
+            {"index": index, "finish_reason": "stop", "message": {"content": said.format(index % 6)}}
             for index in range(body["n"])
         ]
         return httpx.Response(

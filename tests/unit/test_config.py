@@ -111,6 +111,22 @@ def test_a_margin_of_the_models_own_answers_needs_a_teacher(recipe: Path) -> Non
         load_recipe(recipe, ["method=dno", "prompts.source=self_instruct"], {})
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["method=meta_rewarding", "judging.votes=1"], r"judging\.votes=1 leaves no two judgments to compare"),
+        (["method=meta_rewarding", "judging.annotator=engine", "loop.use_eft=false"], "leave out judging.annotator"),
+        (["method=meta_rewarding", "meta.ridge=0"], r"meta\.ridge = 0: .*greater than 0"),
+        (["method=meta_rewarding", "loop.train_on=positives"], "is for method='self_rewarding'"),
+        (["meta.share=0.5"], "section `meta` is for method='meta_rewarding'"),
+    ],
+)
+def test_what_a_meta_judge_needs_is_asked_for(recipe: Path, overrides: list[str], message: str) -> None:
+    assert load_recipe(recipe, ["method=meta_rewarding", "pairs.length_control=[0.1, 0.4]"], {}).pairs.rho(1) == 0.4
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(recipe, overrides, {})
+
+
 def test_missing_and_malformed_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="does not exist"):
         load_recipe(tmp_path / "none.toml", environment={})
