@@ -28,6 +28,7 @@ def test_shipped_rubrics_load() -> None:
         "binary": ("binary", 0, 1),
         "constitution": ("constitution", 0, 1),
         "countdown": ("points", 0, 5),
+        "countdown_meta": ("meta", 0, 1),
         "criteria": ("criteria", 0, 1),
         "criteria_overall": ("criteria", 1, 10),
         "meta": ("meta", 0, 1),
