@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator import plan
-from orchestrator.audit_data import Violation, check_evaluation, check_ranked, check_round
+from orchestrator.audit_data import Violation, check_evaluation, check_ranked, check_revised, check_round
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe
 from selfreward.contracts import Message
@@ -38,7 +38,7 @@ def audit(store: ArtifactStore, run: str) -> list[Violation]:
     removed = store.read_json(retained).get("rollouts", []) if store.exists(retained) else []
     for before, stage in zip([None, *stages], stages, strict=False):
         if (stage, "pairs") in journal and before is not None and stage not in removed:
-            check = check_ranked if plan.kind(recipe, stage) == "eft" else check_round
+            check = {"eft": check_ranked, "revised": check_revised}.get(plan.kind(recipe, stage), check_round)
             found += _read(check(store, run, recipe, stage, versions.get(before)), stage)
         if (stage, "evaluate") in journal:
             found += _read(check_evaluation(store, run, recipe, stage, versions.get(stage)), stage)

@@ -7,7 +7,9 @@ from itertools import permutations
 from typing import Any
 
 from orchestrator import plan
+from orchestrator.constitution import Constitution
 from orchestrator.methods.build import build_pairs
+from orchestrator.methods.constitutional import choices, offered, revised_rows
 from orchestrator.methods.meta_rewarding import distinct, make_pair, preferences
 from orchestrator.methods.self_rewarding import positives
 from orchestrator.replay import replay
@@ -39,6 +41,8 @@ def check_round(store: ArtifactStore, run: str, recipe: Recipe, stage: str, vers
     yield from _answered(name, rollouts, version, plan.answers(recipe))
     if plan.judged(recipe):
         yield from _voted(name, rollouts, version, recipe.judging.votes, recipe.judging.annotator)
+    if recipe.method == "constitutional":
+        yield from _compared(store, run, recipe, name, rollouts, version)
     if plan.meta_judged(recipe, stage):
         yield from _meta_judged(store, run, recipe, stage, version, rollouts)
     yield from _paired(store, run, recipe, stage, rollouts)
@@ -100,6 +104,40 @@ def _meta_judged(
     short = [prompt for prompt, shown in orders.items() if shown != wanted[prompt]]
     if short:
         yield Violation("accounting", name, f"not every two judgments once in each order: {short[:3]}")
+
+
+def _compared(
+    store: ArtifactStore, run: str, recipe: Recipe, name: str, rollouts: Sequence[Rollout], version: str | None
+) -> Iterator[Violation]:
+    """Every two answers were compared in both orders, by the principles drawn for the prompt and no others."""
+    wrong = sorted({str(rollout.judge_version) for rollout in rollouts} - {version})
+    if wrong and recipe.judging.annotator == "policy":
+        yield Violation("policy", name, f"compared by {wrong}, {version} was to compare")
+    (kept,) = _rows(store, plan.data(run, "constitution"))
+    principles, rules = Constitution.model_validate(kept).principles, recipe.constitution
+    odd = []
+    for rollout in rollouts:
+        drawn = choices(principles, rules.principles, recipe.seed, rollout.prompt_id)
+        orders = [order for a, b in offered(rollout.responses) for order in ((a, b), (b, a))]
+        wanted = Counter((first, second, principle) for first, second in orders for principle in drawn)
+        if wanted != Counter((match.first, match.second, match.principle) for match in rollout.matches):
+            odd.append(rollout.prompt_id)
+    if odd:
+        yield Violation("accounting", name, f"not every two answers once in each order by its principles: {odd[:3]}")
+
+
+def check_revised(
+    store: ArtifactStore, run: str, recipe: Recipe, stage: str, version: str | None
+) -> Iterator[Violation]:
+    """The revised answers that train M1."""
+    name = f"runs/{run}/rollouts/{stage}.jsonl"
+    rollouts = [Rollout.model_validate(row) for row in _rows(store, name)]
+    failed = _ids(_rows(store, plan.failures(run, stage, "rollouts")))
+    asked = _ids(_rows(store, plan.data(run, f"prompts-{stage}")))
+    yield from _accounted(name, asked, [rollout.prompt_id for rollout in rollouts], failed)
+    yield from _answered(name, rollouts, version, 1 + 2 * recipe.constitution.revisions)
+    if _rows(store, plan.revisions(run)) != revised_rows(rollouts)[0]:
+        yield Violation("pairs", plan.revisions(run), "not the last revisions of the rollouts")
 
 
 def check_ranked(

@@ -1,45 +1,35 @@
-"""Have the judge compare the judgments that a task holds, two by two and in both orders."""
+"""Have the judge compare what a task holds, two by two and in both orders."""
 
+from collections.abc import Sequence
 from itertools import combinations
 
+from orchestrator.methods.constitutional import offered
 from orchestrator.methods.meta_rewarding import distinct
-from orchestrator.tasks import Task
-from selfreward.contracts import Match, Rollout
+from orchestrator.tasks import Compare, Task
+from selfreward.contracts import Match, Response, Rollout, content_key
 from selfreward.judge_client import AsyncJudgeClient
-from selfreward.verdicts import MetaItem, MetaRequest, PairVote
+from selfreward.verdicts import MetaItem, MetaRequest, PairItem, PairRequest, PairVote
 
 _AT_ONCE = 32
 """Pairs in one request: long judgments of many pairs would not be compared within its deadline."""
+Pair = tuple[int, int, str | None]
+"""Places of two texts, and the principle that they are compared by."""
 
 
-async def compare_votes(judge: AsyncJudgeClient, task: Task) -> Rollout:
-    """The task's answer and its votes, and a match for each order of every two distinct ones among them.
+async def compared(judge: AsyncJudgeClient, task: Task, compare: Compare, responses: list[Response]) -> Rollout:
+    """The task's answers (and given votes) with a match for each order of every two distinct ones of them.
 
-    Raises ServiceError as the client does, and ValueError for a task that compares nothing.
+    Raises ServiceError as the client does.
     """
-    if task.compare is None:
-        raise ValueError(f"task {task.key} asks for no comparison")
-    (response,), (judgment,) = task.responses, task.judgments
-    places = list(combinations(distinct(judgment.votes), 2))
+    pairs = _pairs(task, compare, responses)
     matches: list[Match] = []
-    rubric = task.compare.rubric
-    for start in range(0, len(places), _AT_ONCE):
-        chunk = places[start : start + _AT_ONCE]
-        items = [
-            MetaItem(
-                id=f"{a}-{b}",
-                prompt=task.prompt,
-                response=response.text,
-                judgement_a=judgment.votes[a].text,
-                judgement_b=judgment.votes[b].text,
-            )
-            for a, b in chunk
-        ]
-        asked = MetaRequest(items=items, policy=task.policy, seed=task.seed, **task.compare.model_dump())
-        answer = await judge.decide(asked)
-        rubric = answer.rubric
-        for pair, verdict in zip(chunk, answer.data, strict=True):
-            matches += [as_match(*pair, vote) for vote in verdict.votes]
+    rubric, version = compare.rubric, task.policy
+    for start in range(0, len(pairs), _AT_ONCE):
+        part = pairs[start : start + _AT_ONCE]
+        answer = await judge.decide(_request(task, compare, responses, part))
+        rubric, version = answer.rubric, answer.judge_version
+        for (a, b, principle), verdict in zip(part, answer.data, strict=True):
+            matches += [as_match(a, b, vote, principle) for vote in verdict.votes]
     return Rollout(
         key=task.key,
         run=task.run,
@@ -47,15 +37,53 @@ async def compare_votes(judge: AsyncJudgeClient, task: Task) -> Rollout:
         prompt_id=task.prompt_id,
         prompt=task.prompt,
         policy_version=task.policy,
-        responses=task.responses,
+        responses=responses,
         judgments=task.judgments,
         matches=matches,
-        judge_version=task.policy,
+        judge_version=version,
         rubric=rubric,
     )
 
 
-def as_match(a: int, b: int, vote: PairVote) -> Match:
+def _pairs(task: Task, compare: Compare, responses: Sequence[Response]) -> list[Pair]:
+    if compare.principles:
+        return [(a, b, principle) for a, b in offered(responses) for principle in compare.principles]
+    return [(a, b, None) for a, b in combinations(distinct(task.judgments[0].votes), 2)]
+
+
+def _request(
+    task: Task, compare: Compare, responses: Sequence[Response], pairs: Sequence[Pair]
+) -> MetaRequest | PairRequest:
+    sampling = compare.model_dump(exclude={"annotator", "principles"})
+    pinned = {"policy": task.policy} if compare.annotator == "policy" else {}
+    shared = {**sampling, **pinned, "seed": task.seed}
+    if compare.principles:
+        answers = [
+            PairItem(
+                id=content_key(a, b, principle),
+                prompt=task.prompt,
+                a=responses[a].text,
+                b=responses[b].text,
+                principle=principle,
+            )
+            for a, b, principle in pairs
+        ]
+        return PairRequest(items=answers, **shared)
+    votes = task.judgments[0].votes
+    judgements = [
+        MetaItem(
+            id=f"{a}-{b}",
+            prompt=task.prompt,
+            response=responses[0].text,
+            judgement_a=votes[a].text,
+            judgement_b=votes[b].text,
+        )
+        for a, b, _ in pairs
+    ]
+    return MetaRequest(items=judgements, **shared)
+
+
+def as_match(a: int, b: int, vote: PairVote, principle: str | None = None) -> Match:
     """The judge's vote on the texts at the places `a` and `b`, told by the order in which they were shown."""
     swapped = vote.order == "ba"
     outcome = {"a": 1, "b": -1}.get(vote.winner or "tie", 0) * (-1 if swapped else 1)
@@ -66,6 +94,7 @@ def as_match(a: int, b: int, vote: PairVote) -> Match:
             "outcome": outcome,
             "status": vote.status,
             "p_first": None if vote.p_a is None else 1 - vote.p_a if swapped else vote.p_a,
+            "principle": principle,
             "text": vote.text,
         }
     )

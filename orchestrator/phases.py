@@ -4,6 +4,7 @@ import random
 from typing import Any
 
 from orchestrator import metrics, plan
+from orchestrator.constitution_phases import by_constitution, keep_revisions
 from orchestrator.context import RunContext, RunFailed
 from orchestrator.eft import select
 from orchestrator.iteration import summarise
@@ -34,7 +35,7 @@ async def prompts(context: RunContext) -> None:
         model = present(context)
         await serve(context, model)
         human = [row["prompt"][-1]["content"] for row in await context.read_rows(plan.data(run, "ift"))]
-        written = await write_prompts(context, model, human, size * recipe.loop.iterations)
+        written = await write_prompts(context, model, human, size * plan.slices(recipe))
         rows = [
             {"prompt_id": f"prompts-{number:05d}", "prompt": [{"role": "user", "content": text}]}
             for number, text in enumerate(written)
@@ -44,7 +45,7 @@ async def prompts(context: RunContext) -> None:
     if recipe.method == "spin":
         rows = demonstrated_prompts(await context.read_rows(plan.data(run, "ift")), size, recipe.seed)
     else:
-        start = plan.round_index(stage) * size
+        start = plan.slice_index(recipe, stage) * size
         rows = (await context.read_rows(plan.data(run, "prompts")))[start : start + size]
         rows = taught_prompts(rows) if recipe.method == "dno" else rows
     await context.write_rows(plan.data(run, f"prompts-{stage}"), rows)
@@ -52,7 +53,10 @@ async def prompts(context: RunContext) -> None:
 
 
 async def rollouts(context: RunContext) -> None:
-    """Answer and judge the stage's prompts, or judge the human-ranked answers, by the model before this stage."""
+    """Answer and judge the stage's prompts, or judge the human-ranked answers, by the model before this stage.
+
+    With method `constitutional` answers are revised for M1, and compared in the rounds.
+    """
     run, recipe, stage = context.run, context.recipe, context.state.stage
     model = present(context)
     await serve(context, model)
@@ -61,7 +65,10 @@ async def rollouts(context: RunContext) -> None:
         tasks = eft_tasks(run, recipe, stage, ranked, model.policy_version)
     else:
         items = _items(await context.read_rows(plan.data(run, f"prompts-{stage}")))
-        tasks = rollout_tasks(run, recipe, stage, items, model.policy_version)
+        if recipe.method == "constitutional":
+            tasks = await by_constitution(context, items, model.policy_version)
+        else:
+            tasks = rollout_tasks(run, recipe, stage, items, model.policy_version)
     done = await run_all(context, tasks)
     await context.write_rows(
         f"runs/{run}/rollouts/{stage}.jsonl", (rollout.model_dump(mode="json") for rollout in done)
@@ -74,6 +81,9 @@ async def pairs(context: RunContext) -> None:
     done = [Rollout.model_validate(row) for row in await context.read_rows(f"runs/{run}/rollouts/{stage}.jsonl")]
     if plan.kind(recipe, stage) == "eft":
         await _eft(context, done)
+        return
+    if plan.kind(recipe, stage) == "revised":
+        await keep_revisions(context, done)
         return
     actor, counts = build_pairs(recipe, done)
     if not actor:

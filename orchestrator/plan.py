@@ -2,7 +2,8 @@
 
 Stages: M0 (the base model, published), SFT (IFT only: writes the EFT judgments and is the comparison), M1 (SFT of M0 on
 IFT and EFT), M2, M3, ... (the rounds: DPO on pairs of the recipe's method, or SFT of M0 on IFT, EFT and the chosen
-answers). Without EFT, M1 is the SFT baseline itself.
+answers). Without EFT, M1 is the SFT baseline itself. With method `constitutional` the SFT baseline answers a slice of
+the prompts and revises its answers, and M1 is SFT of M0 on IFT and the revisions.
 """
 
 from typing import Literal
@@ -11,7 +12,7 @@ from selfreward.config import Recipe, Retention
 from selfreward.contracts import Message
 from selfreward.training import TrainJob
 
-Kind = Literal["base", "sft", "eft", "round"]
+Kind = Literal["base", "sft", "eft", "revised", "round"]
 
 _SERVED = ("train", "publish", "reload")
 _DATA = ("prompts", "rollouts", "pairs")
@@ -20,7 +21,7 @@ _WATCHED = ("evaluate", "watch_model")
 
 def stages(recipe: Recipe) -> list[str]:
     """Names of the run's stages in order."""
-    baseline = ["SFT"] if recipe.loop.use_eft else []
+    baseline = ["SFT"] if recipe.loop.use_eft or recipe.method == "constitutional" else []
     return ["M0", *baseline, *(f"M{number}" for number in range(1, recipe.loop.iterations + 2))]
 
 
@@ -30,6 +31,8 @@ def kind(recipe: Recipe, stage: str) -> Kind:
         return "base"
     if stage == "SFT":
         return "sft"
+    if stage == "M1" and recipe.method == "constitutional":
+        return "revised"
     if stage == "M1":
         return "eft" if recipe.loop.use_eft else "sft"
     return "round"
@@ -51,13 +54,15 @@ def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
         return (*_SERVED, *(_WATCHED + retained if stage == "M1" else _WATCHED[:1]))
     if made == "eft":
         return (*_DATA[1:], *_SERVED, *_WATCHED, *retained)
+    if made == "revised":
+        return (*_DATA, *_SERVED, *_WATCHED, *retained)
     data = ("prompts", "rollouts", "meta", "pairs") if meta_judged(recipe, stage) else _DATA
     return (*data, *(("watch_pairs",) if judged(recipe) else ()), *_SERVED, *_WATCHED, *retained)
 
 
 def judged(recipe: Recipe) -> bool:
-    """Whether the answers of a round are judged."""
-    return recipe.method != "spin"
+    """Whether the answers of a round are judged, one by one."""
+    return recipe.method not in ("spin", "constitutional")
 
 
 def meta_judged(recipe: Recipe, stage: str) -> bool:
@@ -77,8 +82,18 @@ def replays(recipe: Recipe, stage: str) -> list[tuple[str, float]]:
     return [(f"M{number - back}", share) for back, share in enumerate(recipe.loop.replay, 1) if number - back >= 2]
 
 
+def slices(recipe: Recipe) -> int:
+    """How many times `prompts.per_iteration` prompts a run answers: in each round, and for M1 where it is revised."""
+    return recipe.loop.iterations + (recipe.method == "constitutional")
+
+
+def slice_index(recipe: Recipe, stage: str) -> int:
+    """Which slice of the prompts a stage takes, 0 for the first."""
+    return int(stage.removeprefix("M")) - 1 - (recipe.method != "constitutional")
+
+
 def round_index(stage: str) -> int:
-    """0 for M2, 1 for M3, ...: which slice of the prompts a DPO round takes."""
+    """0 for M2, 1 for M3, ...: which of the rounds this is."""
     return int(stage.removeprefix("M")) - 2
 
 
@@ -107,6 +122,11 @@ def replay(run: str, stage: str) -> str:
     return data(run, f"replay-{stage}")
 
 
+def revisions(run: str) -> str:
+    """Artifact name of the revised answers that train M1."""
+    return data(run, "revisions")
+
+
 def positives(run: str, stage: str) -> str:
     """Artifact name of the chosen answers that train a stage where nothing is learned from the rejected ones."""
     return data(run, f"positives-{stage}")
@@ -120,7 +140,7 @@ def failures(run: str, stage: str, phase: str) -> str:
 def parent(recipe: Recipe, stage: str) -> str:
     """The stage whose weights training starts from (papers: section 1.7 of 2401.10020 starts from the previous)."""
     made = kind(recipe, stage)
-    if made in ("sft", "eft") or recipe.loop.train_on == "positives":
+    if made in ("sft", "eft", "revised") or recipe.loop.train_on == "positives":
         return "M0"
     if recipe.loop.init_from == "anchor":
         return "M1"
@@ -147,6 +167,8 @@ def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> Tr
         hyper = {"method": "sft", "sft": recipe.baseline_sft, "datasets": [data(run, "ift")]}
     elif made == "eft":
         hyper = {"method": "sft", "sft": recipe.sft, "datasets": [data(run, "ift"), data(run, "eft")]}
+    elif made == "revised":
+        hyper = {"method": "sft", "sft": recipe.sft, "datasets": [data(run, "ift"), revisions(run)]}
     elif recipe.loop.train_on == "positives":
         seed = [data(run, "ift"), *([data(run, "eft")] if recipe.loop.use_eft else [])]
         hyper = {"method": "sft", "sft": recipe.sft, "datasets": [*seed, positives(run, stage)]}

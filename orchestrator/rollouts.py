@@ -14,13 +14,14 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from orchestrator import metrics
-from orchestrator.comparing import compare_votes
+from orchestrator.comparing import compared
 from orchestrator.results import Results
+from orchestrator.revising import Ask, revise
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.state import stopped_runs
-from orchestrator.tasks import QUEUE, Task
+from orchestrator.tasks import QUEUE, Compare, Task, seed_of
 from selfreward.background import end
-from selfreward.contracts import JudgeItem, JudgeResponse, Response, Rollout
+from selfreward.contracts import JudgeItem, JudgeResponse, Message, Response, Rollout
 from selfreward.generator_client import GeneratorClient
 from selfreward.http import ServiceError, WrongPolicyVersion
 from selfreward.judge_client import AsyncJudgeClient
@@ -139,6 +140,9 @@ class RolloutWorker:
         responses = task.responses
         if task.generate is not None:
             responses = [*await self._patiently(lambda: self._generate(task)), *task.responses]
+        if task.revise:
+            (first,) = responses
+            responses = await self._patiently(lambda: revise(self._asker(task), task.prompt, first, task.revise))
         judged = None
         if task.judge is not None:
             judged = await self._patiently(lambda: self._judge(task, responses))
@@ -146,7 +150,7 @@ class RolloutWorker:
             if failed and not last:
                 raise JudgingFailed(f"the engine failed the judgments of {failed} of {len(responses)} answers")
         if task.compare is not None:
-            return await self._compared(task, last)
+            return await self._compared(task, task.compare, responses, last)
         return Rollout(
             key=task.key,
             run=task.run,
@@ -160,18 +164,27 @@ class RolloutWorker:
             rubric=judged.rubric if judged else None,
         )
 
-    async def _compared(self, task: Task, last: bool) -> Rollout:
-        compared = await self._patiently(lambda: compare_votes(self.judge, task))
-        failed = sum(match.status == "error" for match in compared.matches)
+    async def _compared(self, task: Task, compare: Compare, responses: list[Response], last: bool) -> Rollout:
+        found = await self._patiently(lambda: compared(self.judge, task, compare, responses))
+        failed = sum(match.status == "error" for match in found.matches)
         if failed and not last:
-            raise JudgingFailed(f"the engine failed {failed} of {len(compared.matches)} comparisons")
-        return compared
+            raise JudgingFailed(f"the engine failed {failed} of {len(found.matches)} comparisons")
+        return found
 
     async def _generate(self, task: Task) -> list[Response]:
-        if task.generate is None:
-            return task.responses
-        sampling = task.generate.model_dump()
-        answered = await self.generator.chat(task.prompt, model=task.policy, seed=task.seed, **sampling)
+        return await self._chat(task, task.prompt, task.seed) if task.generate else task.responses
+
+    def _asker(self, task: Task) -> Ask:
+        async def ask(text: str, name: str) -> Response:
+            (answer,) = await self._chat(task, [Message(role="user", content=text)], seed_of(task.seed, name))
+            return answer
+
+        return ask
+
+    async def _chat(self, task: Task, messages: list[Message], seed: int) -> list[Response]:
+        """Answers by the pinned version, sampled as the task says. Raises WrongPolicyVersion by any other one."""
+        sampling = task.generate.model_dump() if task.generate else {}
+        answered = await self.generator.chat(messages, model=task.policy, seed=seed, **sampling)
         if answered.policy_version != task.policy:
             raise WrongPolicyVersion(f"asked for {task.policy}, answered by {answered.policy_version}", 409)
         return answered.responses

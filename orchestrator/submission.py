@@ -83,6 +83,8 @@ async def _check_rubrics(services: Services, recipe: Recipe) -> None:
         await _check_rubric(judge, "judging.rubric", recipe.judging.rubric)
         if recipe.method == "meta_rewarding":
             await _check_rubric(judge, "meta.rubric", recipe.meta.rubric, "meta")
+        if recipe.method == "constitutional":
+            await _check_rubric(judge, "constitution.rubric", recipe.constitution.rubric, "constitution")
 
 
 async def _check_rubric(judge: ServiceClient, key: str, name: str, kind: str | None = None) -> None:

@@ -1,10 +1,12 @@
 """One unit of the `rollouts` queue: a prompt to answer, to judge, or both, by one pinned policy version."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from orchestrator.constitution import Constitution
+from orchestrator.methods.constitutional import Revision, choices, revisions
 from orchestrator.methods.meta_rewarding import widest
 from orchestrator.plan import judged
 from selfreward.config import Judging, Recipe, Sampling
@@ -25,8 +27,14 @@ class Generate(Contract):
 
 
 class Compare(Contract):
-    """Compare every two different texts in both orders: the votes on the only answer, by a rubric of kind `meta`."""
+    """Compare every two different texts in both orders.
 
+    These are the votes on the only answer, by a rubric of kind `meta`, or with `principles` the answers, by each of
+    these and a rubric of kind `constitution`. `annotator` as in `Judging`.
+    """
+
+    annotator: Literal["policy", "engine"] = "policy"
+    principles: list[str] = []
     rubric: str
     temperature: float = Field(ge=0, le=2)
     top_p: float = Field(gt=0, le=1)
@@ -36,7 +44,8 @@ class Compare(Contract):
 class Task(Contract):
     """Sample answers (`generate`), take `responses` as given, or both, the given ones last; judge them if asked.
 
-    With `compare`, what is given has been judged already, with the `judgments`, and these are compared.
+    With `compare` the answers are compared, or the votes of the `judgments` that are given with the only one. With
+    `revise` the one answer that is sampled is criticised and written again, in as many rounds.
     `part` names the set of results that the task belongs to (`rollouts`, `samples`, `greedy`, `eft`, `eft_eval`,
     `meta`).
     `policy` pins who answers, and who judges unless an outside annotator does. `seed` makes a second
@@ -56,11 +65,14 @@ class Task(Contract):
     judgments: list[Judgment] = []
     judge: Judging | None = None
     compare: Compare | None = None
+    revise: list[Revision] = []
 
     @model_validator(mode="after")
     def _some_answers(self) -> Self:
         if self.generate is None and not self.responses:
             raise ValueError("give `generate`, `responses` or both: there is nothing to answer or to judge")
+        if self.revise and (self.generate is None or self.generate.n > 1 or self.responses):
+            raise ValueError("`revise` needs exactly one sampled answer: give `generate` with n=1 and no `responses`")
         return self
 
 
@@ -113,6 +125,39 @@ def rollout_tasks(run: str, recipe: Recipe, stage: str, prompts: Sequence[Prompt
     generate = _sampled(recipe.sampling, recipe.sampling.n)
     judge = recipe.judging if judged(recipe) else None
     return [make_task(run, recipe, stage, "rollouts", item, policy, generate, judge) for item in prompts]
+
+
+def revision_tasks(
+    run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptItem], constitution: Constitution, policy: str
+) -> list[Task]:
+    """One answer to each prompt, criticised and revised by principles drawn for it."""
+    generate = _sampled(recipe.sampling, 1)
+    rounds = recipe.constitution.revisions
+    return [
+        make_task(run, recipe, stage, "rollouts", item, policy, generate).model_copy(
+            update={"revise": revisions(constitution, rounds, recipe.seed, item.prompt_id)}
+        )
+        for item in prompts
+    ]
+
+
+def choice_tasks(
+    run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptItem], constitution: Constitution, policy: str
+) -> list[Task]:
+    """N answers to each prompt, compared by principles drawn for it."""
+    rules = recipe.constitution
+    compare = Compare(
+        annotator=recipe.judging.annotator,
+        rubric=rules.rubric,
+        temperature=rules.temperature,
+        top_p=rules.top_p,
+        max_tokens=rules.max_tokens,
+    )
+    tasks = []
+    for task in rollout_tasks(run, recipe, stage, prompts, policy):
+        drawn = choices(constitution.principles, rules.principles, recipe.seed, task.prompt_id)
+        tasks.append(task.model_copy(update={"compare": compare.model_copy(update={"principles": drawn})}))
+    return tasks
 
 
 def meta_tasks(run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], policy: str) -> list[Task]:

@@ -210,7 +210,8 @@ class PreferencePair(Contract):
     """One row of DPO data in TRL's conversational shape plus where it came from.
 
     `kind`: `actor` (two answers to a prompt) or `judge` (two judgments of one answer). A pair that nobody judged, of a
-    demonstration and an answer, has scores 1 and 0, no votes, and an empty `judge_version` and `rubric`.
+    demonstration and an answer, has scores 1 and 0, no votes, and an empty `judge_version` and `rubric`. `weight` is
+    the probability that the chosen answer is better, for methods with soft labels; None is a hard label.
     """
 
     prompt: list[Message]
@@ -222,6 +223,7 @@ class PreferencePair(Contract):
     score_rejected: float
     votes_chosen: list[float | None] = []
     votes_rejected: list[float | None] = []
+    weight: float | None = Field(default=None, ge=0, le=1)
     policy_version: str
     judge_version: str
     rubric: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from selfreward.method_sections import MetaJudging
+from selfreward.method_sections import ByConstitution, MetaJudging
 from selfreward.rounds import Pairs
 
 if TYPE_CHECKING:
@@ -33,12 +33,30 @@ def check_method(recipe: Recipe) -> None:
         _check_meta(recipe)
     elif recipe.meta != MetaJudging():
         raise ValueError(f"the section `meta` is for method='meta_rewarding', not {recipe.method!r}: leave it out")
+    if recipe.method == "constitutional":
+        _check_constitutional(recipe)
+    elif recipe.constitution != ByConstitution() or recipe.data.constitution:
+        raise ValueError(
+            "data.constitution and the section `constitution` are for method='constitutional', not "
+            f"{recipe.method!r}: leave them out"
+        )
     if recipe.loop.use_eft and recipe.judging.annotator == "engine":
         raise ValueError(
             "loop.use_eft=true teaches a judge that judging.annotator='engine' never asks: set it to false"
         )
     if recipe.loop.train_on == "positives":
         _check_positives(recipe)
+
+
+def _check_constitutional(recipe: Recipe) -> None:
+    if not recipe.data.constitution:
+        raise ValueError("data.constitution is missing: give a file, recipes/constitutions/ holds the shipped ones")
+    if recipe.loop.use_eft:
+        raise ValueError(
+            "loop.use_eft=true teaches a judge of points, and method='constitutional' compares: set loop.use_eft=false"
+        )
+    if recipe.pairs != Pairs():
+        raise ValueError("method='constitutional' has no scores in points: leave out the section `pairs`")
 
 
 def _check_meta(recipe: Recipe) -> None:

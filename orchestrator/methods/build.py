@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from orchestrator.methods import dno, self_rewarding, spin
+from orchestrator.methods import constitutional, dno, self_rewarding, spin
 from orchestrator.methods.self_rewarding import OUTCOMES
 from selfreward.config import Recipe
 from selfreward.contracts import PreferencePair, Rollout
@@ -14,6 +14,8 @@ def build_pairs(recipe: Recipe, rollouts: Sequence[Rollout]) -> tuple[list[Prefe
         pairs, counts = spin.build_pairs(rollouts)
     elif recipe.method == "dno":
         pairs, counts = dno.build_pairs(rollouts, recipe.pairs)
+    elif recipe.method == "constitutional":
+        pairs, counts = constitutional.build_pairs(rollouts, recipe.constitution)
     else:
         pairs, counts = self_rewarding.build_pairs(rollouts, recipe.pairs, recipe.seed)
     return pairs, dict.fromkeys(OUTCOMES, 0) | counts

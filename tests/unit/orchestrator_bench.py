@@ -59,8 +59,10 @@ class Engine:
         await asyncio.sleep(0.005)
         self.inflight -= 1
         asked = body["messages"][-1]["content"]
-        said = f"Winner: {self.winner(asked)}" if "Winner:" in asked else "Fine. Score: {}"
-        said = said if "Winner:" in asked or "Score" in asked else "answer {}"
+        compared = next((label for label in ("Winner:", "Answer:") if label in asked), None)
+        said = (
+            f"{compared} {self.winner(asked)}" if compared else "Fine. Score: {}" if "Score" in asked else "answer {}"
+        )
         choices = [
             {"index": index, "finish_reason": "stop", "message": {"content": said.format(index % 6)}}
             for index in range(body["n"])

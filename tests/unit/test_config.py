@@ -127,6 +127,24 @@ def test_what_a_meta_judge_needs_is_asked_for(recipe: Path, overrides: list[str]
         load_recipe(recipe, overrides, {})
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["loop.use_eft=true"], "set loop.use_eft=false"),
+        (["data.constitution=''"], r"data\.constitution is missing: give a file"),
+        (["pairs.margin=1"], "leave out the section `pairs`"),
+        (["constitution.clamp=[0.6, 0.7]"], r"clamp=\[0\.6, 0\.7\] is not around 0\.5"),
+        (["constitution.clamp=[0.4, 0.6]", "constitution.soft_labels=false"], "clamp=.* is for soft labels"),
+        (["method=self_rewarding"], "are for method='constitutional', not 'self_rewarding'"),
+    ],
+)
+def test_what_a_constitution_needs_is_asked_for(recipe: Path, overrides: list[str], message: str) -> None:
+    asked = ["method=constitutional", "loop.use_eft=false", "data.constitution=c.toml"]
+    assert load_recipe(recipe, [*asked, "constitution.clamp=[0.4, 0.6]"], {}).constitution.clamp == (0.4, 0.6)
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(recipe, [*asked, *overrides], {})
+
+
 def test_missing_and_malformed_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="does not exist"):
         load_recipe(tmp_path / "none.toml", environment={})
