@@ -32,7 +32,7 @@ async def for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks until they have ended: an error in a clean-up (a lost connection, say) swallows one cancellation.
 
-    A TaskGroup cancels once, so one swallowed cancellation would have it wait for ever. A cancellation of this very call
+    A TaskGroup cancels once, so one swallowed cancellation would have it wait for ever. A cancellation of this call
     leaves no task behind either: it takes effect when they have ended.
     """
     pending, cancelled = set(tasks), False
