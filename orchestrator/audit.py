@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator import plan
-from orchestrator.audit_data import Violation, check_evaluation, check_ranked, check_round
+from orchestrator.audit_data import check_evaluation, check_ranked, check_round
+from orchestrator.audit_questions import check_samples
+from orchestrator.audit_violation import Violation
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe
 from selfreward.contracts import Message
@@ -40,6 +42,9 @@ def audit(store: ArtifactStore, run: str) -> list[Violation]:
         if (stage, "pairs") in journal and before is not None and stage not in removed:
             check = check_ranked if plan.kind(recipe, stage) == "eft" else check_round
             found += _read(check(store, run, recipe, stage, versions.get(before)), stage)
+        if recipe.method == "self_improving" and plan.kind(recipe, stage) == "round" and (stage, "train") in journal:
+            judge = versions.get(plan.judge_of(recipe, stage))
+            found += _read(check_samples(store, run, recipe, stage, judge), stage)
         if (stage, "evaluate") in journal:
             found += _read(check_evaluation(store, run, recipe, stage, versions.get(stage)), stage)
     return found

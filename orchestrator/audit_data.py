@@ -2,28 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import plan
+from orchestrator.audit_questions import check_questions
+from orchestrator.audit_violation import Violation
 from orchestrator.methods.build import build_pairs
 from orchestrator.methods.self_rewarding import positives
 from orchestrator.replay import replay
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe
 from selfreward.contracts import PreferencePair, Rollout
-
-
-@dataclass(frozen=True)
-class Violation:
-    """Something that must not be.
-
-    `kind`: journal, manifest, lineage, half-written, unreadable, accounting, policy or pairs.
-    """
-
-    kind: str
-    artifact: str
-    detail: str
 
 
 def check_round(store: ArtifactStore, run: str, recipe: Recipe, stage: str, version: str | None) -> Iterator[Violation]:
@@ -36,7 +25,10 @@ def check_round(store: ArtifactStore, run: str, recipe: Recipe, stage: str, vers
     yield from _answered(name, rollouts, version, plan.answers(recipe))
     if plan.judged(recipe):
         yield from _voted(name, rollouts, version, recipe.judging.votes, recipe.judging.annotator)
-    yield from _paired(store, run, recipe, stage, rollouts)
+    if recipe.method == "self_improving":
+        yield from check_questions(store, run, recipe, stage, rollouts)
+    else:
+        yield from _paired(store, run, recipe, stage, rollouts)
     summary = store.read_json(f"runs/{run}/iterations/{stage}.json")
     ended = sum(summary[outcome] for outcome in ("kept", "ties", "unscored", "below_margin", "filtered", "failed"))
     if not summary["prompts"] == len(asked) == ended:

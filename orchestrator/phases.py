@@ -14,6 +14,7 @@ from orchestrator.methods.dno import taught_prompts
 from orchestrator.methods.self_rewarding import positives
 from orchestrator.methods.spin import demonstrated_prompts
 from orchestrator.prompt_writer import write_prompts
+from orchestrator.questions import choose, propose
 from orchestrator.reload import announce_model, serve
 from orchestrator.replay import replay
 from orchestrator.results import Results
@@ -40,7 +41,9 @@ async def prompts(context: RunContext) -> None:
         ]
         await context.write_rows(plan.data(run, "prompts"), rows)
         return
-    if recipe.method == "spin":
+    if recipe.method == "self_improving" and recipe.prompts.source == "self_instruct":
+        rows = await propose(context, _present(context))
+    elif recipe.method == "spin":
         rows = demonstrated_prompts(await context.read_rows(plan.data(run, "ift")), size, recipe.seed)
     else:
         start = plan.round_index(stage) * size
@@ -73,6 +76,9 @@ async def pairs(context: RunContext) -> None:
     done = [Rollout.model_validate(row) for row in await context.read_rows(f"runs/{run}/rollouts/{stage}.jsonl")]
     if plan.kind(recipe, stage) == "eft":
         await _eft(context, done)
+        return
+    if recipe.method == "self_improving":
+        await choose(context, done)
         return
     actor, counts = build_pairs(recipe, done)
     if not actor:

@@ -1,14 +1,15 @@
 """The plan of a run, derived from its recipe alone: stages, their phases, their training jobs.
 
 Stages: M0 (the base model, published), SFT (IFT only: writes the EFT judgments and is the comparison), M1 (SFT of M0 on
-IFT and EFT), M2, M3, ... (the rounds: DPO on pairs of the recipe's method, or SFT of M0 on IFT, EFT and the chosen
-answers). Without EFT, M1 is the SFT baseline itself.
+IFT and EFT), M2, M3, ... (the rounds: DPO on pairs of the recipe's method, SFT of M0 on IFT, EFT and the chosen
+answers, or reinforcement learning on the policy's own questions). Without EFT, M1 is the SFT baseline itself.
 """
 
 from typing import Literal
 
 from selfreward.config import Recipe, Retention
 from selfreward.contracts import Message
+from selfreward.rl_training import JobVerdicts
 from selfreward.training import TrainJob
 
 Kind = Literal["base", "sft", "eft", "round"]
@@ -44,7 +45,8 @@ def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
     # Last, since only then is it known which model is the best, and the stage's rollouts have been read.
     retained = ("retain",) if recipe.retention != Retention() else ()
     if made == "base":
-        written = ("prompts",) if recipe.prompts.source == "self_instruct" and recipe.loop.iterations else ()
+        fixed = recipe.prompts.source == "self_instruct" and recipe.method != "self_improving"
+        written = ("prompts",) if fixed and recipe.loop.iterations else ()
         # It has learned neither role, so there is nothing to evaluate; generators load it while the baseline trains.
         return ("train", "publish", *written)
     if made == "sft":
@@ -61,7 +63,7 @@ def judged(recipe: Recipe) -> bool:
 
 def answers(recipe: Recipe) -> int:
     """Answers of a round's rollout: the sampled ones, and after them the given one where the method has one."""
-    return recipe.sampling.n + (recipe.method != "self_rewarding")
+    return recipe.sampling.n + (recipe.method in ("spin", "dno"))
 
 
 def replays(recipe: Recipe, stage: str) -> list[tuple[str, float]]:
@@ -100,6 +102,21 @@ def positives(run: str, stage: str) -> str:
     return data(run, f"positives-{stage}")
 
 
+def questions(run: str, stage: str) -> str:
+    """Artifact name of the questions that a stage of reinforcement learning trains on."""
+    return data(run, f"questions-{stage}")
+
+
+def samples(run: str, stage: str) -> str:
+    """Artifact name of the answers that a stage of reinforcement learning sampled, each with its reward."""
+    return f"runs/{run}/samples/{stage}.jsonl"
+
+
+def judge_of(recipe: Recipe, stage: str) -> str:
+    """The model whose verdicts are the reward of a stage of reinforcement learning."""
+    return "M1" if recipe.verdicts.judge == "anchor" else parent(recipe, stage)
+
+
 def failures(run: str, stage: str, phase: str) -> str:
     """Artifact name of the prompts of a phase that were given up, each with the last error."""
     return f"runs/{run}/failures/{stage}-{phase}.jsonl"
@@ -115,8 +132,8 @@ def parent(recipe: Recipe, stage: str) -> str:
     return f"M{int(stage.removeprefix('M')) - 1}"
 
 
-def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> TrainJob:
-    """The training job of a stage; the same recipe gives the same job id."""
+def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message], judge: str = "") -> TrainJob:
+    """The training job of a stage; the same recipe gives the same job id. `judge`: the version that rewards answers."""
     made = kind(recipe, stage)
     common = {
         "id": f"{run}-{stage}".lower(),
@@ -135,6 +152,9 @@ def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> Tr
         hyper = {"method": "sft", "sft": recipe.baseline_sft, "datasets": [data(run, "ift")]}
     elif made == "eft":
         hyper = {"method": "sft", "sft": recipe.sft, "datasets": [data(run, "ift"), data(run, "eft")]}
+    elif recipe.method == "self_improving":
+        hyper = {"method": "rl", "rl": recipe.rl, "datasets": [questions(run, stage)]}
+        hyper["verdicts"] = _verdicts(run, recipe, stage, judge)
     elif recipe.loop.train_on == "positives":
         seed = [data(run, "ift"), *([data(run, "eft")] if recipe.loop.use_eft else [])]
         hyper = {"method": "sft", "sft": recipe.sft, "datasets": [*seed, positives(run, stage)]}
@@ -142,3 +162,14 @@ def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> Tr
         again = [replay(run, stage)] if replays(recipe, stage) else []
         hyper = {"method": "dpo", "dpo": recipe.dpo, "datasets": [pairs(run, stage), *again]}
     return TrainJob.model_validate({**common, **start, **hyper})
+
+
+def _verdicts(run: str, recipe: Recipe, stage: str, judge: str) -> JobVerdicts:
+    return JobVerdicts.model_validate(
+        {
+            **recipe.judging.model_dump(exclude={"annotator"}),
+            **recipe.verdicts.model_dump(include={"answer_format", "correct_from"}),
+            "policy": judge,
+            "samples": samples(run, stage),
+        }
+    )

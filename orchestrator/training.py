@@ -4,7 +4,8 @@ import asyncio
 
 from orchestrator.barrier import DeadLetters
 from orchestrator.context import RunContext, RunFailed
-from orchestrator.plan import train_job
+from orchestrator.plan import kind, train_job
+from orchestrator.questions import verdict_judge
 from selfreward.contracts import Message
 from selfreward.queue import WorkQueue
 from selfreward.training import TrainJob, TrainStatus
@@ -23,7 +24,9 @@ async def train(context: RunContext, canary: list[Message]) -> TrainStatus:
     A job that is queued, running or done is followed, not started again. Raises RunFailed with the trainer's error,
     RunStopped when asked to stop (the job in hand goes on, and its checkpoint is found on resume).
     """
-    job = train_job(context.run, context.recipe, context.state.stage, canary)
+    recipe, stage = context.recipe, context.state.stage
+    own = recipe.method == "self_improving" and kind(recipe, stage) == "round"
+    job = train_job(context.run, recipe, stage, canary, await verdict_judge(context) if own else "")
     redis, settings = context.services.redis, context.services.settings
     queue = WorkQueue(redis, QUEUE)
     await queue.open()

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from selfreward.contracts import Contract, content_key
 from selfreward.method_rules import check_method
+from selfreward.rl_training import OwnVerdicts, RlHyper
 from selfreward.rounds import Loop, Pairs, Prompts
 from selfreward.training import DpoHyper, SftHyper
 from selfreward.watchdogs import Watchdogs
@@ -109,8 +110,8 @@ class Recipe(Contract):
     """A whole run."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
-    method: Literal["self_rewarding", "spin", "dno"] = "self_rewarding"
-    """How a round's pairs are made: `orchestrator/methods/`."""
+    method: Literal["self_rewarding", "spin", "dno", "self_improving"] = "self_rewarding"
+    """How a round's training data is made: `orchestrator/methods/`."""
     seed: int = 0
     model: str
     """Base model: a checkpoint folder in Hugging Face layout."""
@@ -124,6 +125,8 @@ class Recipe(Contract):
     baseline_sft: SftHyper = SftHyper()
     sft: SftHyper = SftHyper()
     dpo: DpoHyper = DpoHyper()
+    rl: RlHyper = RlHyper()
+    verdicts: OwnVerdicts = OwnVerdicts()
     trainer: Trainer = Trainer()
     evaluation: EvaluationPlan = EvaluationPlan()
     watchdogs: Watchdogs = Watchdogs()
