@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` runs the whole loop here, `make test` proves that it works.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos chaos-short lint audit format up bench evidence lock clean
+.PHONY: help demo test test-methods chaos chaos-short lint audit format up bench evidence lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -37,6 +37,9 @@ demo: $(VENV)/installed ## Run the whole self-rewarding loop on the Countdown wo
 
 test: $(VENV)/installed ## Run all tests, on real parts
 	@$(PY) -m pytest
+
+test-methods: $(VENV)/installed ## Run every method's recipe end to end in a small form
+	@$(PY) -m pytest tests/methods -m methods
 
 chaos: $(VENV)/installed ## Kill 200 processes under whole runs, audit them, write evidence/chaos.json (SEED=0)
 	@$(PY) -m tests.chaos --seed $(SEED)
