@@ -1,5 +1,8 @@
 """Group-relative policy optimisation (2402.03300, 4.1) and REINFORCE leave-one-out (2402.14740) by TRL's trainers.
 
+The loss is TRL's default, which departs from the paper in one thing: it is the mean over all tokens of a batch. Each
+answer's own mean, as in the paper, prefers short answers where they are right and long ones where they are wrong.
+
 TRL samples from the model in training by transformers' own `generate`. Importing this loads vLLM where it is installed,
 since TRL does: it takes seconds, so only jobs that need it do.
 """

@@ -15,6 +15,7 @@ from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 from trl.trainer.utils import pad, selective_log_softmax
 
+from selfreward.contracts import Message
 from selfreward.rl_training import RlHyper
 from selfreward.training import TrainJob
 from services.trainer.arguments import batch_shape, shared_arguments
@@ -197,7 +198,10 @@ def ppo_trainer(
 def question_order(rows: Sequence[dict[str, Any]], hyper: RlHyper, tokenizer: Any, seed: int) -> Dataset:
     """The questions of the whole training: shuffled in each epoch, each `group` times, whole batches alone, and every
     batch as often as it is trained on."""
-    asked = [{**row, "prompt_ids": render(tokenizer, row["prompt"], answer_next=True)} for row in rows]
+    asked = [
+        {**row, "prompt_ids": render(tokenizer, [Message(**turn) for turn in row["prompt"]], answer_next=True)}
+        for row in rows
+    ]
     order = training_order([0] * len(rows), hyper.epochs, 1, seed)
     size = hyper.batch_size // hyper.group
     batches = [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
