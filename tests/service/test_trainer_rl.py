@@ -1,6 +1,7 @@
 """Reinforcement learning jobs from spec to published checkpoint: real TRL, the demo's base model, the real judge
 service. Only the judge's engine is a stand-in, which likes products."""
 
+import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,13 @@ from selfreward.artifacts import ArtifactStore
 from selfreward.manifest import verify_folder
 from selfreward.rl_training import JobVerdicts, RlHyper, Sample
 from selfreward.training import TrainJob
+from services.trainer.checks import load_tokenizer
 from services.trainer.job import run
+from services.trainer.models import load_model
 from services.trainer.progress import Progress
 from services.trainer.refusal import JobRefused
 from services.trainer.rewards import JudgeAway
+from services.trainer.rl import rl_trainer
 from tests.listening import listening_judge
 from tests.service.trainer_jobs import BASE, CANARY, publish_job
 from tests.unit.judge_engine import Engine, Reply, completion, content
@@ -41,15 +45,16 @@ def likes_products(sent: dict[str, Any]) -> Response:
     return completion(*[f"Score: {5 if '*' in answer else 2}"] * sent["n"])
 
 
+def question(name: str, text: str) -> dict[str, Any]:
+    return {"prompt_id": name, "prompt": [{"role": "user", "content": text}]}
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> ArtifactStore:
     """A store with eight questions and the published base model."""
     store = ArtifactStore(str(tmp_path_factory.mktemp("store")))
-    rows = [
-        {"prompt_id": f"q{a}", "prompt": [{"role": "user", "content": f"Use {a} 3 12 to make {a * 3 + 12} ."}]}
-        for a in range(2, 2 + STEPS * BATCH // GROUP)
-    ]
-    store.write_jsonl(QUESTIONS, rows)
+    problems = range(2, 2 + STEPS * BATCH // GROUP)
+    store.write_jsonl(QUESTIONS, [question(f"q{a}", f"Use {a} 3 12 to make {a * 3 + 12} .") for a in problems])
     train(publish_job(), store, tmp_path_factory.mktemp("publish"))
     return store
 
@@ -130,6 +135,35 @@ def test_a_job_that_lost_its_judge_goes_on_from_its_checkpoint(
     rows = samples(store)
     assert [row.step for row in rows] == [step for step in range(1, STEPS + 1) for _ in range(BATCH)]
     assert [row.model_dump_json() for row in rows[: 2 * BATCH]] == first
+
+
+def test_ppo_knows_of_its_answers_what_the_model_says_of_each_alone(
+    store: ArtifactStore, judge: Engine, tmp_path: Path
+) -> None:
+    """Prompts of several lengths are padded together; each answer's figures are those of its own text."""
+    asked = job("ppo", "look", {"temperature": 0.8, "micro_batch_size": 4, "beta": 0.0})
+    store.write_jsonl("data/lengths.jsonl", [question("short", "Use 2 ."), question("long", "Use 7 3 12 to make 33 .")])
+    asked = asked.model_copy(update={"datasets": ["data/lengths.jsonl"]})
+    parent = store.fetch(BASE)
+    tokenizer = load_tokenizer(parent, CANARY)
+    trainer = rl_trainer(asked, store, parent, tokenizer, tmp_path / "c", Progress(tmp_path / "p.json", asked.id))
+    rollout = trainer._sample(trainer.model, list(trainer.train_dataset))
+    alone = load_model(parent, torch.float32)
+    rewards = [json.loads(line)["reward"] for line in (tmp_path / "samples-0.jsonl").read_text().splitlines()]
+    length = rollout.mask.shape[1]
+    for row in range(BATCH):
+        ids = rollout.ids[row][rollout.attention[row].bool()]
+        size = int(rollout.mask[row].sum())
+        with torch.no_grad():
+            logps = (alone(ids[None]).logits[0] / 0.8).log_softmax(-1)
+        expected = [float(logps[place - 1, ids[place]]) for place in range(len(ids) - size, len(ids))]
+        assert rollout.logps[row, :size].tolist() == pytest.approx(expected, abs=1e-4)
+        assert rollout.mask[row].tolist() == [1.0] * size + [0.0] * (length - size)
+        # Values begin at 0, so the verdict alone is passed back, discounted by lambda.
+        passed_back = [rewards[row] * 0.95**later for later in reversed(range(size))]
+        assert rollout.returns[row, :size].tolist() == pytest.approx(passed_back)
+    assert not rollout.values.any()
+    assert {len(ids) for ids in trainer.train_dataset["prompt_ids"]} == {5, 10}
 
 
 def away_after(answers: int, log: Path) -> Reply:
