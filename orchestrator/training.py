@@ -19,14 +19,19 @@ def status_key(job_id: str) -> str:
 
 
 async def train(context: RunContext, canary: list[Message]) -> TrainStatus:
-    """Train the present stage; returns the final status with the checkpoint's digest.
+    """Train the present stage; returns the final status with the checkpoint's digest. Raises as `follow` does."""
+    recipe, stage = context.recipe, context.state.stage
+    rewarded = recipe.method == "self_improving" and kind(recipe, stage) == "round"
+    judge = await verdict_judge(context) if rewarded else ""
+    return await follow(context, train_job(context.run, recipe, stage, canary, judge))
+
+
+async def follow(context: RunContext, job: TrainJob) -> TrainStatus:
+    """Have the trainer do a job; returns its final status.
 
     A job that is queued, running or done is followed, not started again. Raises RunFailed with the trainer's error,
     RunStopped when asked to stop (the job in hand goes on, and its checkpoint is found on resume).
     """
-    recipe, stage = context.recipe, context.state.stage
-    own = recipe.method == "self_improving" and kind(recipe, stage) == "round"
-    job = train_job(context.run, recipe, stage, canary, await verdict_judge(context) if own else "")
     redis, settings = context.services.redis, context.services.settings
     queue = WorkQueue(redis, QUEUE)
     await queue.open()

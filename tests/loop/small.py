@@ -11,19 +11,20 @@ ROOT = Path(__file__).resolve().parents[2]
 PROMPTS, SAMPLES, HELDOUT, JUDGED, RANKED = 16, 2, 8, 4, 6
 _OVERRIDES = [
     "loop.iterations=1",
+    f"prompts.per_iteration={PROMPTS}",
     "judging.max_tokens=32",
     "eft.judgments=8",
+    "pairs.judge_pairs=0.5",
     f"evaluation.prompts={HELDOUT}",
     f"evaluation.samples={SAMPLES}",
     f"evaluation.judged_prompts={JUDGED}",
-    *(f"{section}.epochs=1" for section in ("baseline_sft", "sft")),
+    *(f"{section}.epochs=1" for section in ("baseline_sft", "sft", "dpo")),
 ]
-_DEMO = [f"prompts.per_iteration={PROMPTS}", "pairs.judge_pairs=0.5", "dpo.epochs=1"]
 _ROWS = {"ift": 64, "eft": 24, "eft_eval": RANKED, "prompts": 64, "heldout": HELDOUT}
 
 
-def small_recipe(folder: Path, overrides: Sequence[str] = (), name: str = "countdown") -> Recipe:
-    """One round of a shipped recipe on a few rows of the demo's data, which are written to `folder`."""
+def small_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """One DPO round on a few rows of the demo's data, which are written to `folder`."""
     paths = []
     for name, rows in build(0).items():
         # Two answers, the best and the worst, so that some judgments of an untrained judge agree with the ranks.
@@ -34,6 +35,5 @@ def small_recipe(folder: Path, overrides: Sequence[str] = (), name: str = "count
         path.write_text("".join(json.dumps(row) + "\n" for row in rows[: _ROWS[name]]))
         paths.append(f"data.{name}={json.dumps(str(path))}")
     model = json.dumps(str(ROOT / "examples" / "countdown" / "m0"))
-    own = _DEMO if name == "countdown" else []
-    settings = [f"model={model}", *paths, *_OVERRIDES, *own, *overrides]
-    return load_recipe(ROOT / "recipes" / f"{name}.toml", settings, environment={})
+    settings = [f"model={model}", *paths, *_OVERRIDES, *overrides]
+    return load_recipe(ROOT / "recipes" / "countdown.toml", settings, environment={})

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from orchestrator import phases, plan
 from orchestrator.audit_data import check_round
@@ -15,6 +16,7 @@ from orchestrator.retention import needed
 from orchestrator.state import ModelRecord, RunState, now
 from orchestrator.tasks import PromptItem, rollout_tasks
 from selfreward.artifacts import ArtifactStore
+from selfreward.cli import app
 from selfreward.config import Recipe, RecipeError, parse_recipe
 from selfreward.contracts import Message
 from selfreward.rl_training import Sample
@@ -56,6 +58,12 @@ def test_the_job_of_a_round_trains_on_its_questions_and_pins_its_judge() -> None
     assert (job.verdicts.correct_from, job.verdicts.samples) == (5, "runs/x/samples/M3.jsonl")
 
 
+def test_nobody_estimates_what_sampling_within_training_takes() -> None:
+    ended = CliRunner().invoke(app, ["plan", "recipes/self_improving.toml"])
+    assert isinstance(ended.exception, RecipeError)
+    assert "samples inside of training" in str(ended.exception)
+
+
 @pytest.mark.parametrize(("judge", "stage", "name"), [("anchor", "M3", "M1"), ("previous", "M3", "M2")])
 def test_the_judge_is_frozen_or_the_model_that_the_round_starts_from(judge: str, stage: str, name: str) -> None:
     asked = recipe(verdicts={**RULES, "judge": judge}, retention={"keep_checkpoints": 1})
@@ -86,6 +94,7 @@ def test_the_judging_model_is_one_of_the_run(redis_url: str, store_root: str) ->
         ({"pairs": {"margin": 1}}, "trains on no pairs: leave out `pairs`, `dpo` and loop.replay"),
         ({"judging": {"annotator": "engine"}, "loop": {"use_eft": False}}, r"judging\.annotator='engine': method"),
         ({"method": "self_rewarding"}, "the sections `rl` and `verdicts` are for method='self_improving'"),
+        ({"loop": {"measure_consistency": True}}, r"loop\.measure_consistency is for methods that train on pairs"),
         ({"rl": {"batch_size": 12, "group": 8}}, "batch_size=12 is not a multiple of group=8"),
         ({"rl": {"ppo": {"gae_lambda": 0.5}}}, "the section `ppo` is for algorithm='ppo'"),
         ({"verdicts": {"answer_format": "("}}, r"'\(' is not a regular expression"),
