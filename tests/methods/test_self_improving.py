@@ -1,5 +1,5 @@
-"""Training on own verdicts end to end in a small form, on real parts, with GRPO and with PPO: the policy writes questions,
-is probed, and trained on its own verdicts; the auditor and the exact checker look at it afterwards."""
+"""Training on own verdicts end to end in a small form, on real parts, with GRPO and with PPO: the policy writes
+questions, is probed, and trained; the auditor and the exact checker look at it afterwards."""
 
 import json
 from pathlib import Path
