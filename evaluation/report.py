@@ -44,6 +44,7 @@ def build_report(data: RunData, resamples: int = 1000, seed: int = 0) -> dict[st
             for entry in data.iterations
         ],
         **_alarms(data),
+        **({"rewards": data.rewards} if data.rewards else {}),
         "provenance": provenance(data.record) | {"bootstrap": {"resamples": resamples, "seed": seed, "level": 0.95}},
     }
 

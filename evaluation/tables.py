@@ -61,6 +61,7 @@ def tables(report: dict[str, Any]) -> list[Table]:
         _rounds(report["iterations"]),
         _implicit(report["iterations"]),
         _meta(report["iterations"]),
+        _rewards(report.get("rewards", [])),
         _alarms(report.get("alarms", [])),
     ]
     return [table for table in made if table is not None]
@@ -235,3 +236,21 @@ def _alarms(raised: list[dict[str, Any]]) -> Table | None:
     ]
     note = "Watchdogs that fired, by the model they fired at. What each means and what to do: docs/watchdogs.md."
     return Table("Alarms", note, ("model", "watchdog", "value", "threshold", "action"), rows) if rows else None
+
+
+def _rewards(stages: list[dict[str, Any]]) -> Table | None:
+    figures = ("reward", "checker", "precision", "recall", "false_positive_rate")
+    rows = [
+        (
+            f"{stage['stage']}, {part} steps",
+            f"{stage[part]['n']:,}",
+            *(DASH if stage[part][name] is None else f"{100 * stage[part][name]:.1f}" for name in figures),
+        )
+        for stage in stages
+        for part in ("first", "last")
+    ]
+    alarms = [f" ALARM in {stage['stage']}: {alarm}." for stage in stages for alarm in stage["alarms"]]
+    note = "The answers that trained by reinforcement, in the first and the last quarter of the steps: the judge's "
+    note += "reward against the independent checker, which the training never sees." + "".join(alarms)
+    columns = ("model", "answers", "rewarded %", "right %", "precision %", "recall %", "false positives %")
+    return Table("Rewards", note, columns, rows) if rows else None

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator import plan
-from orchestrator.audit_data import Violation, check_evaluation, check_ranked, check_revised, check_round
+from orchestrator.audit_data import check_evaluation, check_ranked, check_revised, check_round
+from orchestrator.audit_questions import check_samples
+from orchestrator.audit_violation import Violation
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe
 from selfreward.contracts import Message
@@ -40,6 +42,9 @@ def audit(store: ArtifactStore, run: str) -> list[Violation]:
         if (stage, "pairs") in journal and actor is not None and not {stage, plan.present(recipe, stage)} & {*removed}:
             check = {"eft": check_ranked, "revised": check_revised}.get(plan.kind(recipe, stage), check_round)
             found += _read(check(store, run, recipe, stage, versions.get(actor)), stage)
+        if recipe.method == "self_improving" and plan.kind(recipe, stage) == "round" and (stage, "train") in journal:
+            judge = versions.get(plan.judge_of(recipe, stage))
+            found += _read(check_samples(store, run, recipe, stage, judge), stage)
         if (stage, "evaluate") in journal:
             found += _read(check_evaluation(store, run, recipe, stage, versions.get(stage)), stage)
     return found

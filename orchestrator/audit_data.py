@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from itertools import permutations
 from typing import Any
 
 from orchestrator import plan
+from orchestrator.audit_questions import check_questions
+from orchestrator.audit_violation import Violation
 from orchestrator.constitution import Constitution
 from orchestrator.methods import scir
 from orchestrator.methods.build import build_pairs
@@ -21,18 +23,6 @@ from selfreward.contracts import PreferencePair, Rollout
 from selfreward.implicit import ResponseLogprobs
 
 
-@dataclass(frozen=True)
-class Violation:
-    """Something that must not be.
-
-    `kind`: journal, manifest, lineage, half-written, unreadable, accounting, policy or pairs.
-    """
-
-    kind: str
-    artifact: str
-    detail: str
-
-
 def check_round(store: ArtifactStore, run: str, recipe: Recipe, stage: str, version: str | None) -> Iterator[Violation]:
     """The rollouts and pairs of a DPO round: `version` is the policy that must have answered and judged."""
     asked = _ids(_rows(store, plan.data(run, f"prompts-{stage}")))
@@ -43,13 +33,16 @@ def check_round(store: ArtifactStore, run: str, recipe: Recipe, stage: str, vers
     yield from _answered(name, rollouts, version, plan.answers(recipe, stage))
     if plan.judged(recipe):
         yield from _voted(name, rollouts, version, recipe.judging.votes, recipe.judging.annotator)
-    if recipe.method == "scir" and plan.compared(recipe):
+    if plan.compared(recipe):
         yield from _opposed(name, rollouts, version, recipe.scir.votes)
     if recipe.method == "constitutional":
         yield from _compared(store, run, recipe, name, rollouts, version)
     if plan.meta_judged(recipe, stage):
         yield from _meta_judged(store, run, recipe, stage, version, rollouts)
-    yield from _paired(store, run, recipe, stage, rollouts)
+    if recipe.method == "self_improving":
+        yield from check_questions(store, run, recipe, stage, rollouts)
+    else:
+        yield from _paired(store, run, recipe, stage, rollouts)
     summary = store.read_json(f"runs/{run}/iterations/{stage}.json")
     ended = sum(summary[outcome] for outcome in ("kept", "ties", "unscored", "below_margin", "filtered", "failed"))
     if not summary["prompts"] == len(asked) == ended:

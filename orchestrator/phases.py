@@ -17,6 +17,7 @@ from orchestrator.methods.spin import demonstrated_prompts
 from orchestrator.methods.temporal import anchored_prompts
 from orchestrator.phase_tasks import items_of, made, present, run_all
 from orchestrator.prompt_writer import write_prompts
+from orchestrator.questions import choose, propose
 from orchestrator.reload import announce_model, serve
 from orchestrator.replay import replay
 from orchestrator.results import Results
@@ -45,7 +46,9 @@ async def prompts(context: RunContext) -> None:
         ]
         await context.write_rows(plan.data(run, "prompts"), rows)
         return
-    if recipe.method == "spin":
+    if recipe.method == "self_improving" and recipe.prompts.source == "self_instruct":
+        rows = await propose(context, present(context))
+    elif recipe.method == "spin":
         rows = demonstrated_prompts(await context.read_rows(plan.data(run, "ift")), size, recipe.seed)
     else:
         start = plan.slice_index(recipe, stage) * size
@@ -95,6 +98,9 @@ async def pairs(context: RunContext) -> None:
         return
     if plan.kind(recipe, stage) == "revised":
         await keep_revisions(context, done)
+        return
+    if recipe.method == "self_improving":
+        await choose(context, done)
         return
     rows = [ResponseLogprobs.model_validate(row) for row in await context.read_rows(plan.logprobs(run, stage))]
     first_answered = plan.present(recipe, stage)

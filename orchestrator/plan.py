@@ -1,9 +1,10 @@
 """The plan of a run, derived from its recipe alone: stages, their phases, their training jobs.
 
 Stages: M0 (the base model, published), SFT (IFT only: writes the EFT judgments and is the comparison), M1 (SFT of M0 on
-IFT and EFT), M2, M3, ... (the rounds: DPO on pairs of the recipe's method, or SFT of M0 on IFT, EFT and the chosen
-answers). Without EFT, M1 is the SFT baseline itself. With method `constitutional` the SFT baseline answers a slice of
-the prompts and revises its answers, and M1 is SFT of M0 on IFT and the revisions.
+IFT and EFT), M2, M3, ... (the rounds: DPO on pairs of the recipe's method, SFT of M0 on IFT, EFT and the chosen
+answers, or reinforcement learning on the policy's own questions). Without EFT, M1 is the SFT baseline itself. With
+method `constitutional` the SFT baseline answers a slice of the prompts and revises its answers, and M1 is SFT of M0 on
+IFT and the revisions.
 Method `temporal` makes each of M2, M3, ... twice: first F2, from answers of the model before it, and then M2, from the
 same start, on pairs that know the answers of F2 too.
 """
@@ -13,6 +14,7 @@ from typing import Literal
 from orchestrator.methods.implicit import Scorers
 from selfreward.config import Recipe, Retention
 from selfreward.contracts import Message
+from selfreward.rl_training import JobVerdicts
 from selfreward.training import TrainJob
 
 Kind = Literal["base", "sft", "eft", "revised", "future", "round"]
@@ -57,7 +59,8 @@ def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
     # Last, since only then is it known which model is the best, and the stage's rollouts have been read.
     retained = ("retain",) if recipe.retention != Retention() else ()
     if made == "base":
-        written = ("prompts",) if recipe.prompts.source == "self_instruct" and recipe.loop.iterations else ()
+        fixed = recipe.prompts.source == "self_instruct" and recipe.method != "self_improving"
+        written = ("prompts",) if fixed and recipe.loop.iterations else ()
         # It has learned neither role, so there is nothing to evaluate; generators load it while the baseline trains.
         return ("train", "publish", *written)
     if made == "sft":
@@ -191,6 +194,21 @@ def positives(run: str, stage: str) -> str:
     return data(run, f"positives-{stage}")
 
 
+def questions(run: str, stage: str) -> str:
+    """Artifact name of the questions that a stage of reinforcement learning trains on."""
+    return data(run, f"questions-{stage}")
+
+
+def samples(run: str, stage: str) -> str:
+    """Artifact name of the answers that a stage of reinforcement learning sampled, each with its reward."""
+    return f"runs/{run}/samples/{stage}.jsonl"
+
+
+def judge_of(recipe: Recipe, stage: str) -> str:
+    """The model whose verdicts are the reward of a stage of reinforcement learning."""
+    return "M1" if recipe.verdicts.judge == "anchor" else parent(recipe, stage)
+
+
 def failures(run: str, stage: str, phase: str) -> str:
     """Artifact name of the prompts of a phase that were given up, each with the last error."""
     return f"runs/{run}/failures/{stage}-{phase}.jsonl"
@@ -206,8 +224,8 @@ def parent(recipe: Recipe, stage: str) -> str:
     return f"M{_number(stage) - 1}"
 
 
-def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> TrainJob:
-    """The training job of a stage; the same recipe gives the same job id."""
+def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message], judge: str = "") -> TrainJob:
+    """The training job of a stage; the same recipe gives the same job id. `judge`: the version that rewards answers."""
     made = kind(recipe, stage)
     common = {
         "id": f"{run}-{stage}".lower(),
@@ -228,6 +246,9 @@ def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> Tr
         hyper = {"method": "sft", "sft": recipe.sft, "datasets": [data(run, "ift"), data(run, "eft")]}
     elif made == "revised":
         hyper = {"method": "sft", "sft": recipe.sft, "datasets": [data(run, "ift"), revisions(run)]}
+    elif recipe.method == "self_improving":
+        hyper = {"method": "rl", "rl": recipe.rl, "datasets": [questions(run, stage)]}
+        hyper["verdicts"] = _verdicts(run, recipe, stage, judge)
     elif recipe.loop.train_on == "positives":
         seed = [data(run, "ift"), *([data(run, "eft")] if recipe.loop.use_eft else [])]
         hyper = {"method": "sft", "sft": recipe.sft, "datasets": [*seed, positives(run, stage)]}
@@ -237,6 +258,17 @@ def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> Tr
         if recipe.method == "scir" and recipe.scir.mode == "consistency":
             hyper["consistency"] = recipe.scir.consistency
     return TrainJob.model_validate({**common, **start, **hyper})
+
+
+def _verdicts(run: str, recipe: Recipe, stage: str, judge: str) -> JobVerdicts:
+    return JobVerdicts.model_validate(
+        {
+            **recipe.judging.model_dump(exclude={"annotator"}),
+            **recipe.verdicts.model_dump(include={"answer_format", "correct_from"}),
+            "policy": judge,
+            "samples": samples(run, stage),
+        }
+    )
 
 
 def score_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> TrainJob:

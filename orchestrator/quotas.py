@@ -1,5 +1,6 @@
 """What a submission may ask for at most, from the recipe and its seed data alone: before any work starts."""
 
+from math import ceil
 from pathlib import Path
 
 from orchestrator import plan
@@ -45,7 +46,12 @@ def tokens_asked(recipe: Recipe, eft_answers: int, eval_answers: int) -> int:
     if recipe.loop.use_eft:
         total += eft_answers * recipe.eft.judgments * judging.max_tokens
     if recipe.prompts.source == "self_instruct" and recipe.loop.iterations:
-        total += recipe.prompts.self_instruct.max_requests * recipe.prompts.self_instruct.max_tokens
+        times = recipe.loop.iterations if recipe.method == "self_improving" else 1
+        total += times * recipe.prompts.self_instruct.max_requests * recipe.prompts.self_instruct.max_tokens
+    if recipe.method == "self_improving":
+        # The trainer samples these answers itself, and the judge reads them.
+        sampled = prompts_asked(recipe) * recipe.rl.group * ceil(recipe.rl.epochs)
+        total += sampled * (recipe.rl.max_tokens + judged)
     return total
 
 

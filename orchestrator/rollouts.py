@@ -25,6 +25,7 @@ from selfreward.contracts import JudgeItem, JudgeResponse, Message, Response, Ro
 from selfreward.generator_client import GeneratorClient
 from selfreward.http import ServiceError, WrongPolicyVersion
 from selfreward.judge_client import AsyncJudgeClient
+from selfreward.own_verdicts import final_answer
 from selfreward.queue import Work, WorkQueue
 from selfreward.redis_client import RedisClient, outlast
 
@@ -193,7 +194,10 @@ class RolloutWorker:
     async def _judge(self, task: Task, responses: list[Response]) -> JudgeResponse:
         if task.judge is None:
             raise ValueError(f"task {task.key} asks for no judgment")
-        items = [JudgeItem(prompt=task.prompt, response=response.text) for response in responses]
+        texts = [response.text for response in responses]
+        if task.answer_format is not None:
+            texts = [final_answer(text, task.answer_format) or "" for text in texts]
+        items = [JudgeItem(prompt=task.prompt, response=text) for text in texts]
         pinned = task.policy if task.judge.annotator == "policy" else None
         sampling = task.judge.model_dump(exclude={"annotator"})
         return await self.judge.judge(items, policy=pinned, seed=task.seed, **sampling)

@@ -53,7 +53,8 @@ class Task(Contract):
     `part` names the set of results that the task belongs to (`rollouts`, `samples`, `greedy`, `eft`, `eft_eval`,
     `meta`).
     `policy` pins who answers, and who judges unless an outside annotator does. `seed` makes a second
-    run of the same task draw the same sample.
+    run of the same task draw the same sample. With `answer_format` the judge sees the final answer alone
+    (`selfreward.own_verdicts.final_answer`), and nothing of one that has not that format.
     """
 
     key: str
@@ -68,6 +69,7 @@ class Task(Contract):
     responses: list[Response] = []
     judgments: list[Judgment] = []
     judge: Judging | None = None
+    answer_format: str | None = None
     compare: Compare | None = None
     revise: list[Revision] = []
 
@@ -100,6 +102,7 @@ def make_task(
 ) -> Task:
     """A task whose key and seed follow from what it is, so that making it again makes the same one."""
     rubric = judge.rubric if judge else None
+    own = recipe.method == "self_improving"
     return Task(
         key=content_key(run, stage, part, item.prompt_id, rubric, policy),
         run=run,
@@ -112,6 +115,8 @@ def make_task(
         generate=generate,
         responses=item.responses,
         judge=judge,
+        # People's answers, which `eft` and `eft_eval` judge, are shown as they are.
+        answer_format=recipe.verdicts.answer_format if own and generate and judge else None,
     )
 
 

@@ -4,7 +4,8 @@ import asyncio
 
 from orchestrator.barrier import DeadLetters
 from orchestrator.context import RunContext, RunFailed
-from orchestrator.plan import train_job
+from orchestrator.plan import kind, train_job
+from orchestrator.questions import verdict_judge
 from selfreward.contracts import Message
 from selfreward.queue import WorkQueue
 from selfreward.training import TrainJob, TrainStatus
@@ -19,7 +20,10 @@ def status_key(job_id: str) -> str:
 
 async def train(context: RunContext, canary: list[Message]) -> TrainStatus:
     """Train the present stage; returns the final status with the checkpoint's digest. Raises as `follow` does."""
-    return await follow(context, train_job(context.run, context.recipe, context.state.stage, canary))
+    recipe, stage = context.recipe, context.state.stage
+    rewarded = recipe.method == "self_improving" and kind(recipe, stage) == "round"
+    judge = await verdict_judge(context) if rewarded else ""
+    return await follow(context, train_job(context.run, recipe, stage, canary, judge))
 
 
 async def follow(context: RunContext, job: TrainJob) -> TrainStatus:

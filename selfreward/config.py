@@ -16,6 +16,7 @@ from selfreward.contracts import Contract, content_key
 from selfreward.implicit import Cream, Scir
 from selfreward.method_rules import check_method
 from selfreward.method_sections import ByConstitution, MetaJudging
+from selfreward.rl_training import OwnVerdicts, RlHyper
 from selfreward.rounds import Loop, Pairs, Prompts
 from selfreward.training import DpoHyper, SftHyper
 from selfreward.watchdogs import Watchdogs
@@ -114,9 +115,17 @@ class Recipe(Contract):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
     method: Literal[
-        "self_rewarding", "meta_rewarding", "cream", "scir", "dno", "spin", "constitutional", "temporal"
+        "self_rewarding",
+        "meta_rewarding",
+        "cream",
+        "scir",
+        "dno",
+        "spin",
+        "self_improving",
+        "constitutional",
+        "temporal",
     ] = "self_rewarding"
-    """How a round's pairs are made: `orchestrator/methods/`."""
+    """How a round's training data is made: `orchestrator/methods/`."""
     seed: int = 0
     model: str
     """Base model: a checkpoint folder in Hugging Face layout."""
@@ -134,6 +143,8 @@ class Recipe(Contract):
     baseline_sft: SftHyper = SftHyper()
     sft: SftHyper = SftHyper()
     dpo: DpoHyper = DpoHyper()
+    rl: RlHyper = RlHyper()
+    verdicts: OwnVerdicts = OwnVerdicts()
     trainer: Trainer = Trainer()
     evaluation: EvaluationPlan = EvaluationPlan()
     watchdogs: Watchdogs = Watchdogs()

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from selfreward.implicit import Cream, Scir
 from selfreward.method_sections import ByConstitution, MetaJudging
+from selfreward.rl_training import OwnVerdicts, RlHyper
 from selfreward.rounds import Pairs
+from selfreward.training import DpoHyper
 
 if TYPE_CHECKING:
     from selfreward.config import Recipe
@@ -52,6 +54,12 @@ def check_method(recipe: Recipe) -> None:
     _check_implicit(recipe)
     if recipe.loop.train_on == "positives":
         _check_positives(recipe)
+    if recipe.method == "self_improving":
+        _check_self_improving(recipe)
+    elif recipe.rl != RlHyper() or recipe.verdicts != OwnVerdicts():
+        raise ValueError(
+            f"the sections `rl` and `verdicts` are for method='self_improving': leave them out with {recipe.method!r}"
+        )
 
 
 def _check_constitutional(recipe: Recipe) -> None:
@@ -120,3 +128,15 @@ def _check_positives(recipe: Recipe) -> None:
         raise ValueError(f"loop.train_on='positives' is for method='self_rewarding', not {recipe.method!r}")
     if recipe.pairs.judge_pairs:
         raise ValueError("pairs.judge_pairs is for DPO: leave it out with loop.train_on='positives'")
+
+
+def _check_self_improving(recipe: Recipe) -> None:
+    if recipe.pairs != Pairs() or recipe.dpo != DpoHyper() or recipe.loop.replay:
+        raise ValueError("method='self_improving' trains on no pairs: leave out `pairs`, `dpo` and loop.replay")
+    if recipe.loop.measure_consistency:
+        raise ValueError("loop.measure_consistency is for methods that train on pairs: leave it out")
+    if recipe.judging.annotator != "policy":
+        raise ValueError(
+            f"judging.annotator={recipe.judging.annotator!r}: method='self_improving' is rewarded by its own verdicts; "
+            "leave it out"
+        )
