@@ -1,0 +1,13 @@
+"""The command line's evaluation commands: each is a module of the evaluation, which reads its own arguments."""
+
+import typer
+
+from selfreward.judge_cli import PASSED_ON, run_evaluation
+
+commands = typer.Typer()
+
+
+@commands.command("win-rate", context_settings=PASSED_ON)
+def win_rate(context: typer.Context) -> None:
+    """Judge a model's answers against a baseline's: raw and length-controlled win rate (--help says more)."""
+    run_evaluation("evaluation.win_rate_cli", context.args)
