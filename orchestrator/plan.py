@@ -43,8 +43,10 @@ def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
     made = kind(recipe, stage)
     # Last, since only then is it known which model is the best, and the stage's rollouts have been read.
     retained = ("retain",) if recipe.retention != Retention() else ()
+    written = ("prompts",) if recipe.prompts.source == "self_instruct" and recipe.loop.iterations else ()
+    if adopted(recipe, stage):
+        return ("adopt", *(written if made == "base" else ()))
     if made == "base":
-        written = ("prompts",) if recipe.prompts.source == "self_instruct" and recipe.loop.iterations else ()
         # It has learned neither role, so there is nothing to evaluate; generators load it while the baseline trains.
         return ("train", "publish", *written)
     if made == "sft":
@@ -52,6 +54,11 @@ def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
     if made == "eft":
         return (*_DATA[1:], *_SERVED, *_WATCHED, *retained)
     return (*_DATA, *(("watch_pairs",) if judged(recipe) else ()), *_SERVED, *_WATCHED, *retained)
+
+
+def adopted(recipe: Recipe, stage: str) -> bool:
+    """Whether a stage's model is another run's: `loop.start_from` has all of them up to M1."""
+    return recipe.loop.start_from is not None and stage in ("M0", "SFT", "M1")
 
 
 def judged(recipe: Recipe) -> bool:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from orchestrator import plan
+from orchestrator.adopt import check_start
 from orchestrator.context import Services
 from orchestrator.disk import check_room
 from orchestrator.quotas import check_recipe, check_runs, check_seed_files
@@ -39,6 +40,7 @@ async def submit(services: Services, recipe: Recipe, run: str | None) -> tuple[R
     await asyncio.to_thread(check_seed_files, recipe, services.settings)
     seed = await asyncio.to_thread(read_seed_data, recipe)
     check_recipe(recipe, seed, services.settings)
+    await asyncio.to_thread(check_start, services.store, recipe, seed)
     await _check_rubric(services, recipe)
     await asyncio.to_thread(_keep, services.store, name, seed)
     if not await create(services.redis, state):
@@ -80,12 +82,14 @@ def check_model(recipe: Recipe) -> None:
 async def _check_rubric(services: Services, recipe: Recipe) -> None:
     settings = services.settings
     async with ServiceClient(settings.judge_url, key_of(settings), deadline=15, attempts=4) as judge:
-        try:
-            await judge.request("GET", f"/v1/rubrics/{recipe.judging.rubric}")
-        except ServiceError as error:
-            if error.status == 404:
-                raise RecipeError(f"judging.rubric = {recipe.judging.rubric!r}: {error}") from error
-            raise
+        rubrics = {"judging": recipe.judging.rubric, "evaluation.judging": recipe.evaluation_judging.rubric}
+        for section, rubric in rubrics.items():
+            try:
+                await judge.request("GET", f"/v1/rubrics/{rubric}")
+            except ServiceError as error:
+                if error.status == 404:
+                    raise RecipeError(f"{section}.rubric = {rubric!r}: {error}") from error
+                raise
 
 
 def _keep(store: ArtifactStore, run: str, seed: SeedData) -> None:

@@ -119,16 +119,14 @@ def evaluation_tasks(
     policy: str,
 ) -> list[Task]:
     """Sampled answers (the first `judged_prompts` self-judged), greedy answers, and judgments of human-ranked ones."""
-    plan = recipe.evaluation
+    plan, judging = recipe.evaluation, recipe.evaluation_judging
     prompts = heldout[: plan.prompts]
-    sampled = _sampled(recipe.sampling, plan.samples)
+    sampled = _sampled(recipe.evaluation_sampling, plan.samples)
     greedy = Generate(n=1, temperature=0.0, top_p=1.0, max_tokens=recipe.sampling.max_tokens)
     tasks = [
-        make_task(
-            run, recipe, stage, "samples", item, policy, sampled, recipe.judging if n < plan.judged_prompts else None
-        )
+        make_task(run, recipe, stage, "samples", item, policy, sampled, judging if n < plan.judged_prompts else None)
         for n, item in enumerate(prompts)
     ]
     tasks += [make_task(run, recipe, stage, "greedy", item, policy, greedy) for item in prompts]
-    tasks += [make_task(run, recipe, stage, "eft_eval", item, policy, judge=recipe.judging) for item in ranked]
+    tasks += [make_task(run, recipe, stage, "eft_eval", item, policy, judge=judging) for item in ranked]
     return tasks
