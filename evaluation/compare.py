@@ -24,6 +24,7 @@ def compared(data: RunData, bootstrap: Bootstrap, judge: Judge | None = None) ->
 
     The win rates are the last model's against M1 on the same held-out prompts: by `judge`, who is shown the greedy
     answers, else by the independent checker's scores of the sampled ones; null without either, and for M1 itself.
+    `gain` is what the last model solves more than M1, prompts resampled together.
     `minutes` are those of the rounds alone, since runs may share what is before them. Raises ReportError.
     """
     report = build_report(data, bootstrap.resamples, bootstrap.seed)
@@ -36,6 +37,7 @@ def compared(data: RunData, bootstrap: Bootstrap, judge: Judge | None = None) ->
     if last.name != BASELINE:
         contest = against(last, models[BASELINE], bootstrap, judge)
     recipe = data.record.recipe
+    gains = [entry for entry in report["differences"] if (entry["a"], entry["b"]) == (last.name, BASELINE)]
     return {
         "run": data.run,
         "method": recipe.get("method"),
@@ -46,6 +48,7 @@ def compared(data: RunData, bootstrap: Bootstrap, judge: Judge | None = None) ->
         "model": last.name,
         "models": figures,
         "against_m1": contest,
+        "gain": gains[0]["solve_rate"] if gains else None,
         "pair_yield": bootstrap.interval(pair_yield(data))._asdict(),
         "rollouts": sum((entry.get("prompts") or 0) for entry in data.iterations) * _answers(recipe),
         "minutes": _minutes(data),

@@ -40,7 +40,7 @@ def dots_svg(rows: Sequence[Row], panels: Sequence[Panel], series: Sequence[str]
     width = max(len(series), 1)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(1.6 + 2.5 * len(shown), 1.2 + (0.2 + 0.16 * width) * len(rows)), layout="constrained")
-        axes_of = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+        axes_of = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0] if shown else []
         for axes, place in zip(axes_of, shown, strict=True):
             panel = panels[place]
             if panel.line is not None:
@@ -55,7 +55,7 @@ def dots_svg(rows: Sequence[Row], panels: Sequence[Panel], series: Sequence[str]
         if shown:
             axes_of[0].set_yticks(range(len(rows)), [name for name, _ in rows])
             axes_of[0].set_ylim(len(rows) - 0.5, -0.5)
-        if len(series) > 1:
+        if shown and len(series) > 1:
             marks = [axes_of[0].plot([], [], "o", color=COLOURS[n % len(COLOURS)], ms=5)[0] for n in range(width)]
             figure.legend(marks, list(series), loc="outside lower center", ncols=width)
         text = svg_text(figure, title)

@@ -87,7 +87,7 @@ def check_start(store: ArtifactStore, recipe: Recipe, seed: SeedData) -> None:
             raise RecipeError(f"{key}: that run has no {stage}; set loop.use_eft=false as it does, or give another run")
         if models[stage]["removed"] or not store.exists(f"{plan.weights(source, stage)}/{MANIFEST_NAME}"):
             raise RecipeError(f"{key}: the weights of its {stage} were removed; give a run that has kept them")
-    theirs, own = (_evaluated(other) for other in (Recipe.model_validate(record["recipe"]), recipe))
+    theirs, own = (evaluated(other) for other in (Recipe.model_validate(record["recipe"]), recipe))
     for name, value in own.items():
         if theirs[name] != value:
             raise RecipeError(f"{key}: its {name} is {theirs[name]!r}, this recipe's {value!r}: make them equal")
@@ -98,7 +98,7 @@ def check_start(store: ArtifactStore, recipe: Recipe, seed: SeedData) -> None:
             raise RecipeError(f"{key}: data.{name} has other rows than that run's; give the same file")
 
 
-def _evaluated(recipe: Recipe) -> dict[str, Any]:
+def evaluated(recipe: Recipe) -> dict[str, Any]:
     """What a model's evaluation depends on, by its key in the recipe."""
     plans = recipe.evaluation
     sampling = recipe.evaluation_sampling

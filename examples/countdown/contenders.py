@@ -1,0 +1,86 @@
+"""Which recipes the table of methods compares, and how each is put on the same footing: the same M1, the same budget of
+sampled answers, the same evaluation.
+"""
+
+import json
+import math
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from examples.countdown.demo import MODEL, RECIPE, ROOT
+from selfreward.config import Recipe, load_recipe
+
+RECIPES = RECIPE.parent
+_POOL, _DEMONSTRATIONS = 2000, 3200
+"""Rows of the world's prompts.jsonl and ift.jsonl."""
+_SAMPLINGS = {"temporal": 3, "self_improving": 2}
+"""How many times a method samples `sampling.n` answers to a prompt, where that is not once: temporal asks the policy,
+M0 and the model in between; self_improving probes its questions before it trains on samples of them."""
+VARIANTS = {
+    "positives": ["loop.train_on=positives", "pairs.judge_pairs=0", "pairs.min_chosen_score=5"],
+}
+"""Ablations of the demo's recipe, by their name in the table."""
+EVALUATION = [
+    "evaluation.prompts=1000",
+    "evaluation.samples=4",
+    "evaluation.judged_prompts=384",
+    "evaluation.temperature=0.7",
+    "evaluation.top_p=0.9",
+    'evaluation.judging={rubric = "countdown", votes = 3, max_tokens = 24}',
+    "sampling.max_tokens=40",
+]
+
+
+def contenders(folder: Path = RECIPES) -> dict[str, tuple[Path, list[str]]]:
+    """Recipe file and overrides of every contender by its name: each recipe of the demo's world, and the ablations.
+
+    A recipe is called by its file; the demo's own is `self_rewarding`.
+    """
+    own = str(MODEL.relative_to(ROOT))
+    found = {
+        "self_rewarding" if path.name == RECIPE.name else path.stem: (path, list[str]())
+        for path in sorted(folder.glob("*.toml"))
+        if tomllib.loads(path.read_text()).get("model") == own
+    }
+    return found | {name: (folder / RECIPE.name, overrides) for name, overrides in VARIANTS.items()}
+
+
+def m1_recipe(seed: int, data: Path, overrides: Sequence[str]) -> Recipe:
+    """The run that makes a seed's M1 and nothing after it."""
+    return _recipe(RECIPE, seed, data, ["loop.iterations=0", *EVALUATION, *overrides])
+
+
+def contender_recipe(
+    name: str, seed: int, data: Path, m1: str, rounds: int, rollouts: int, overrides: Sequence[str]
+) -> Recipe:
+    """A contender's recipe: `rounds` rounds from the M1 of run `m1`, each with `rollouts` sampled answers.
+
+    The recipe's number of answers to a prompt stays, and the number of prompts follows; where there are not so many
+    prompts, each gets more answers.
+    """
+    path, own = contenders()[name]
+    common = [*own, *EVALUATION, f"loop.iterations={rounds}", f"loop.start_from={m1}"]
+    plain = _recipe(path, seed, data, common)
+    samplings = _SAMPLINGS.get(plain.method, 1)
+    most = _prompts(plain, rounds)
+    n = max(plain.sampling.n, math.ceil(rollouts / (samplings * most)))
+    budget = [f"sampling.n={n}", f"prompts.per_iteration={max(1, rollouts // (samplings * n))}"]
+    return _recipe(path, seed, data, [*common, *budget, *overrides])
+
+
+def _prompts(recipe: Recipe, rounds: int) -> int:
+    """The most prompts that a round may have. SPIN takes the same demonstrations in every round."""
+    if recipe.prompts.source == "self_instruct":
+        return _POOL // rounds
+    if recipe.method == "spin":
+        return _DEMONSTRATIONS
+    rows = _DEMONSTRATIONS if Path(str(recipe.data.prompts)).stem == "ift" else _POOL
+    return rows // rounds
+
+
+def _recipe(path: Path, seed: int, data: Path, overrides: Sequence[str]) -> Recipe:
+    """A recipe with this seed's data in the files that it names, and the human-ranked answers to measure judges on."""
+    named = tomllib.loads(path.read_text())["data"] | {"eft_eval": "eft_eval.jsonl"}
+    files = [f"data.{key}={json.dumps(str(data / Path(value).name))}" for key, value in named.items()]
+    return load_recipe(path, [f"model={json.dumps(str(MODEL))}", f"seed={seed}", *files, *overrides], environment={})
