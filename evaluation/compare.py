@@ -52,8 +52,19 @@ def compared(data: RunData, bootstrap: Bootstrap, judge: Judge | None = None) ->
         "pair_yield": bootstrap.interval(pair_yield(data))._asdict(),
         "rollouts": sum((entry.get("prompts") or 0) for entry in data.iterations) * _answers(recipe),
         "minutes": _minutes(data),
-        "alarms": [f"{alarm['stage']} {alarm['watchdog']}" for alarm in report.get("alarms", [])],
+        "alarms": [f"{alarm['stage']} {alarm['watchdog']}" for alarm in report.get("alarms", [])] + _hacking(report),
     }
+
+
+def _hacking(report: dict[str, Any]) -> list[str]:
+    """Steps on which the own score rose and the independent one did not."""
+    points = (report["goodhart"] or {"points": []})["points"]
+    return [
+        f"{point['model']} own score up since {step['since']}, the independent one not"
+        for point in points
+        for step in point["steps"]
+        if step["alarm"]
+    ]
 
 
 def against(

@@ -57,6 +57,7 @@ def tables(report: dict[str, Any]) -> list[Table]:
             "Judge on the fixed ranked answers",
             "Gold order: the human ranks of the held-out EFT answers, the same for every model.",
         ),
+        _goodhart(report.get("goodhart")),
         _votes(models),
         _rounds(report["iterations"]),
         _alarms(report.get("alarms", [])),
@@ -150,6 +151,32 @@ def _votes(models: list[dict[str, Any]]) -> Table:
     columns = ("model", "votes not parsed %", "answers unscored %", "own mean score", "votes at 5 %", "entropy, bits")
     note = "How each model judges. Its own score is no measure of quality; a drift towards 5 is a warning."
     return Table("Votes", note, columns, rows)
+
+
+def _goodhart(panel: dict[str, Any] | None) -> Table | None:
+    if panel is None or len(panel["points"]) < 2:
+        return None
+    checked = panel["independent"] == "checker"
+    show = number if checked else percent
+    rows = [
+        (
+            f"{point['model']} − {step['since']}",
+            number(point["loop"]),
+            number(step["loop"]),
+            show(point["independent"]),
+            show(step["independent"]),
+            "ALARM" if step["alarm"] else DASH,
+        )
+        for point in panel["points"]
+        for step in point["steps"]
+    ]
+    measure = "the checker's mean of the same answers" if checked else "judge accuracy on the human-ranked answers"
+    columns = ("", "own score", "change", "independent", "change", "alarm")
+    note = (
+        f"Each model's mean score of its own answers, and an independent one: {measure}. Alarm: the own score is up "
+        "and the independent one is not (docs/evaluation.md)."
+    )
+    return Table("Loop score against independent score", note, columns, rows)
 
 
 def _rounds(iterations: list[dict[str, Any]]) -> Table | None:
