@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluation.answer_files import Duel, duels, load_answers
+from evaluation.arena import BOOTSTRAP, arena_score
 from evaluation.bootstrap import Bootstrap
 from evaluation.preferences import Decided, by_comparison, by_score
 from evaluation.win_rate import win_rates
@@ -20,7 +21,7 @@ from selfreward.judge_rows import RowError
 from selfreward.progress import RunProgress
 from selfreward.sync_judge_client import JudgeClient
 
-COMPARING = ("pairwise", "constitution")
+COMPARING = ("pairwise", "arena", "constitution")
 """Kinds of rubrics that are shown both answers."""
 
 _SHOWN = {
@@ -62,6 +63,9 @@ def measure(
         "bootstrap": {"resamples": bootstrap.resamples, "seed": bootstrap.seed, "level": bootstrap.level},
         **win_rates(contest, [one.preference for one in decided], bootstrap),
     }
+    if rubric["kind"] == "arena":
+        score = arena_score([one.verdict for one in decided], [duel.group for duel in contest])
+        report["arena"] = {**score._asdict(), "level": BOOTSTRAP.level, "resamples": BOOTSTRAP.resamples}
     return report, _rows(contest, decided)
 
 
@@ -91,6 +95,10 @@ def show(report: dict[str, Any], console: Console) -> None:
         else:
             table.add_row(label, f"{found['value']:.1%}", f"{found['low']:.1%} to {found['high']:.1%}")
     console.print(table)
+    if "arena" in report:
+        arena = report["arena"]
+        interval = f"{arena['low']:.1%} to {arena['high']:.1%}" if arena["value"] is not None else ""
+        console.print(f"arena score {arena['value'] or 0:.1%}, 5 to 95 % {interval}", highlight=False)
     lengths = [figures[name]["value"] for name in ("mean_length", "mean_length_baseline")]
     console.print(f"mean length {lengths[0]:.0f} characters, the baseline's {lengths[1]:.0f}", highlight=False)
     for warning in report["warnings"]:
@@ -117,7 +125,7 @@ def win_rate(
 
     Files are what a run writes (runs/<run>/evaluation/<model>/samples.jsonl or greedy.jsonl in the artifact store), or
     rows of prompt and response. A rubric that compares sees both orders, and a disagreement is a tie; by one that
-    scores the higher score wins.
+    scores the higher score wins. The rubric arena gives verdicts in five steps, and so an arena score too.
 
     Written: OUT.json with every figure, and OUT.jsonl with every duel and its verdicts.
 

@@ -185,3 +185,25 @@ def test_a_rubric_that_scores_lets_the_higher_score_win(
     assert [report["figures"][name]["value"] for name in ("win", "tie", "lose")] == pytest.approx([1 / 3] * 3)
     rows = [json.loads(line) for line in (tmp_path / "out" / "found.jsonl").read_text().splitlines()]
     assert [(row["preference"], row["scores"]) for row in rows] == [(0, [2, 3]), (1, [4, 1]), (0.5, [3, 3])]
+
+
+def test_the_arena_rubric_gives_an_arena_score_too(client: JudgeClient, engine: Engine, tmp_path: Path) -> None:
+    a, b = _write(tmp_path / "a.jsonl", ["x", "y", "same"]), _write(tmp_path / "b.jsonl", ["X", "Y", "same"])
+
+    def reply(body: dict[str, Any]) -> Response:
+        text = str(body["messages"][0]["content"])
+        small_first = text.split("<response_a>")[1].split("</response_a>")[0].strip().islower()
+        if "Question 0" in text:  # the small letter is much better
+            return completion("[[A>>B]]" if small_first else "[[B>>A]]")
+        return completion("[[B>A]]" if small_first else "[[A>B]]")
+
+    engine.reply = reply
+    try:
+        with RunProgress(Console(stderr=True)) as bars:
+            report, _ = measure(client, a, b, {"rubric": "arena", "votes": 1}, Bootstrap(100), bars)
+    finally:
+        engine.reply = _taste
+    # Two clear wins (6 of 6), two slight losses (0 of 2), and the two ties of the equal answers (1 of 2).
+    assert report["arena"]["value"] == pytest.approx(7 / 10)
+    assert (report["arena"]["level"], report["arena"]["resamples"]) == (0.9, 100)
+    assert report["figures"]["win_rate"]["value"] == 0.5
