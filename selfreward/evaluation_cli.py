@@ -17,3 +17,9 @@ def win_rate(context: typer.Context) -> None:
 def compare(context: typer.Context) -> None:
     """Put runs side by side in a table, and with --out in a report with plots (--help says more)."""
     run_evaluation("evaluation.compare_cli", context.args)
+
+
+@commands.command("mt-bench", context_settings=PASSED_ON)
+def mt_bench(context: typer.Context) -> None:
+    """Have two-turn questions answered and each answer graded from 1 to 10 (--help says more)."""
+    run_evaluation("evaluation.mt_bench_cli", context.args)
