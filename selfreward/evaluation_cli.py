@@ -23,3 +23,9 @@ def compare(context: typer.Context) -> None:
 def mt_bench(context: typer.Context) -> None:
     """Have two-turn questions answered and each answer graded from 1 to 10 (--help says more)."""
     run_evaluation("evaluation.mt_bench_cli", context.args)
+
+
+@commands.command("capability", context_settings=PASSED_ON)
+def capability(context: typer.Context) -> None:
+    """Measure the served model on a panel of tasks by lm-eval, and what it lost (--help says more)."""
+    run_evaluation("evaluation.capability_cli", context.args)
