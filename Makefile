@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` runs the whole loop here, `make test` proves that it works.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos chaos-short lint audit format up bench evidence methods-evidence lock clean
+.PHONY: help demo test test-methods chaos chaos-short lint audit format up bench evidence methods-evidence lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,6 +20,7 @@ NO_CUDA_EXTRAS := $(addprefix --no-emit-package ,torchvision torchaudio torchcod
 # What the scan for secrets passes over: recipes and commits in reports, by their hashes, and the keys of tests.
 NO_SECRETS := --exclude-lines '"(recipe_hash|commit)": "[0-9a-f]+"' --exclude-secrets '^(any|secret|unused)$$'
 ADVISORIES := api.osv.dev
+REACHABLE = $(PY) -c 'import socket; socket.create_connection(("$(ADVISORIES)", 443), 10)' 2>/dev/null
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | awk -F: '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -38,21 +39,25 @@ demo: $(VENV)/installed ## Run the whole self-rewarding loop on the Countdown wo
 test: $(VENV)/installed ## Run all tests, on real parts
 	@$(PY) -m pytest
 
+test-methods: $(VENV)/installed ## Run every method's recipe end to end in a small form
+	@$(PY) -m pytest tests/methods -m methods
+
 chaos: $(VENV)/installed ## Kill 200 processes under whole runs, audit them, write evidence/chaos.json (SEED=0)
 	@$(PY) -m tests.chaos --seed $(SEED)
 
 chaos-short: $(VENV)/installed ## A part of it, in less than 15 minutes
 	@$(PY) -m tests.chaos --seed $(SEED) --kills 40 --kills-per-run 40 --out runs/chaos-short.json
 
-lint: $(VENV)/installed ## Check style, types, format, dangerous calls (bandit's rules) and secrets
+lint: $(VENV)/installed ## Check style, types, format, dangerous calls (bandit's rules), secrets, and dependencies where it can
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@git ls-files -z | xargs -0 $(VENV)/bin/detect-secrets-hook --no-verify $(NO_SECRETS)
+	@if $(REACHABLE); then $(MAKE) --no-print-directory audit; \
+	  else echo "dependencies were not audited: $(ADVISORIES) cannot be reached"; fi
 
 audit: $(VENV)/installed ## Look up every pinned package in a database of known vulnerabilities (needs the network)
-	@$(PY) -c 'import socket; socket.create_connection(("$(ADVISORIES)", 443), 10)' 2>/dev/null \
-	  || { echo "nothing was audited: $(ADVISORIES) cannot be reached; run make audit where it can"; exit 1; }
+	@$(REACHABLE) || { echo "nothing was audited: $(ADVISORIES) cannot be reached; run make audit where it can"; exit 1; }
 	@for lock in requirements.lock requirements-gpu.lock; do echo "$$lock"; \
 	  $(VENV)/bin/pip-audit --vulnerability-service osv --strict --no-deps --disable-pip --progress-spinner off \
 	  --requirement $$lock || exit 1; done

@@ -60,6 +60,7 @@ def tables(report: dict[str, Any]) -> list[Table]:
         _goodhart(report.get("goodhart")),
         _votes(models),
         _rounds(report["iterations"]),
+        _implicit(report["iterations"]),
         _alarms(report.get("alarms", [])),
     ]
     return [table for table in made if table is not None]
@@ -199,6 +200,28 @@ def _rounds(iterations: list[dict[str, Any]]) -> Table | None:
     if checked:
         note += " Right and wrong: the checker's view of the pairs afterwards; the rest are equal to it."
     return Table("Rounds", note, columns, rows) if rows else None
+
+
+def _implicit(iterations: list[dict[str, Any]]) -> Table | None:
+    shown = [entry for entry in iterations if entry.get("consistency") is not None]
+    agreed = any(entry.get("agreement") is not None for entry in shown)
+    rows = [
+        (
+            entry["stage"],
+            f"{entry['consistency']:.3f}",
+            f"{entry['kendall_tau']:.3f}",
+            *([f"{100 * entry['agreement']:.1f}"] if agreed else []),
+        )
+        for entry in shown
+    ]
+    columns = ("trains", "consistency", "Kendall τ", *(["judge agrees %"] if agreed else []))
+    note = (
+        "How alike the round's policy and the model before it rank its answers by their own probabilities: the share "
+        "of answer pairs in one order (CREAM's C), and Kendall's τ."
+    )
+    if agreed:
+        note += " The judge agrees where it prefers the answer that these probabilities prefer."
+    return Table("Implicit rewards", note, columns, rows) if rows else None
 
 
 def _alarms(raised: list[dict[str, Any]]) -> Table | None:

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from orchestrator import events, metrics
 from orchestrator.context import Services
 from orchestrator.disk import NoRoom
-from orchestrator.export import export_pairs
+from orchestrator.export import Layout, export_pairs
 from orchestrator.leader import Leader
 from orchestrator.quotas import RETRY_AFTER_S, TooManyRuns
 from orchestrator.rollouts import RolloutWorker
@@ -160,11 +160,11 @@ def _add_runs(app: FastAPI) -> None:
         return await _shown(services, run)
 
     @app.get("/v1/runs/{run}/export")
-    async def export(request: Request, run: str, stage: str) -> Response:
-        """The pairs that trained `stage`, as one Parquet file in TRL's conversational preference format."""
+    async def export(request: Request, run: str, stage: str, layout: Layout = "pairs") -> Response:
+        """The pairs that trained `stage`, as one Parquet file in TRL's conversational formats: preference or KTO."""
         services = _services(request)
         state = await _known(services, run)
-        data = await run_in_threadpool(export_pairs, services.store, state.run, stage)
+        data = await run_in_threadpool(export_pairs, services.store, state.run, stage, layout)
         headers = {"Content-Disposition": f'attachment; filename="{run}-{stage}.parquet"'}
         return Response(data, media_type="application/vnd.apache.parquet", headers=headers)
 

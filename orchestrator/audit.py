@@ -33,13 +33,13 @@ def audit(store: ArtifactStore, run: str) -> list[Violation]:
     journal = [(entry["stage"], entry["phase"]) for entry in record["journal"]]
     versions = {model["name"]: model["policy_version"] for model in record["models"]}
     found = [*_journal(record, recipe, journal), *_models(store, run, recipe, record), *_files(store, run)]
-    stages = plan.stages(recipe)
     retained = f"runs/{run}/retention.json"
     removed = store.read_json(retained).get("rollouts", []) if store.exists(retained) else []
-    for before, stage in zip([None, *stages], stages, strict=False):
-        if (stage, "pairs") in journal and before is not None and stage not in removed:
+    for stage in plan.stages(recipe):
+        actor = plan.actor(recipe, stage)
+        if (stage, "pairs") in journal and actor is not None and not {stage, plan.present(recipe, stage)} & {*removed}:
             check = check_ranked if plan.kind(recipe, stage) == "eft" else check_round
-            found += _read(check(store, run, recipe, stage, versions.get(before)), stage)
+            found += _read(check(store, run, recipe, stage, versions.get(actor)), stage)
         if (stage, "evaluate") in journal:
             found += _read(check_evaluation(store, run, recipe, stage, versions.get(stage)), stage)
     return found

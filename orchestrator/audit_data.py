@@ -2,16 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from orchestrator import plan
 from orchestrator.methods.build import build_pairs
+from orchestrator.methods.scir import offered
 from orchestrator.methods.self_rewarding import positives
 from orchestrator.replay import replay
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe
 from selfreward.contracts import PreferencePair, Rollout
+from selfreward.implicit import ResponseLogprobs
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,11 @@ def check_round(store: ArtifactStore, run: str, recipe: Recipe, stage: str, vers
     rollouts = [Rollout.model_validate(row) for row in _rows(store, name)]
     failed = _ids(_rows(store, plan.failures(run, stage, "rollouts")))
     yield from _accounted(name, asked, [rollout.prompt_id for rollout in rollouts], failed)
-    yield from _answered(name, rollouts, version, plan.answers(recipe))
+    yield from _answered(name, rollouts, version, plan.answers(recipe, stage))
     if plan.judged(recipe):
         yield from _voted(name, rollouts, version, recipe.judging.votes, recipe.judging.annotator)
+    if plan.compared(recipe):
+        yield from _compared(name, rollouts, version, recipe.scir.votes)
     yield from _paired(store, run, recipe, stage, rollouts)
     summary = store.read_json(f"runs/{run}/iterations/{stage}.json")
     ended = sum(summary[outcome] for outcome in ("kept", "ties", "unscored", "below_margin", "filtered", "failed"))
@@ -47,7 +51,15 @@ def _paired(
     store: ArtifactStore, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout]
 ) -> Iterator[Violation]:
     stored = [PreferencePair.model_validate(row) for row in _rows(store, plan.pairs(run, stage))]
-    own, _ = build_pairs(recipe, rollouts)
+    rows = [ResponseLogprobs.model_validate(row) for row in _rows(store, plan.logprobs(run, stage))]
+    if plan.scored(recipe):
+        yield from _scored(plan.logprobs(run, stage), rollouts, rows, set(astuple(plan.scorers(run, stage))))
+    present = plan.present(recipe, stage)
+    if present is None:
+        own, _ = build_pairs(recipe, rollouts, logprobs=rows)
+    else:
+        first = [Rollout.model_validate(row) for row in _rows(store, f"runs/{run}/rollouts/{present}.jsonl")]
+        own, _ = build_pairs(recipe, first, foreseen=rollouts)
     actor = [pair for pair in stored if pair.kind == "actor"]
     if actor != own:
         odd = [pair.prompt_id for pair in actor if pair not in own] + [p.prompt_id for p in own if p not in actor]
@@ -130,6 +142,33 @@ def _voted(
     ]
     if short:
         yield Violation("accounting", name, f"not {votes} votes on every answer: {short[:3]}")
+
+
+def _compared(name: str, rollouts: Sequence[Rollout], version: str | None, votes: int) -> Iterator[Violation]:
+    """Every offered pair was compared in both orders, with as many votes in each, by the policy itself."""
+    wrong = sorted({str(rollout.judge_version) for rollout in rollouts} - {version})
+    if wrong:
+        yield Violation("policy", name, f"compared by {wrong}, {version} was to compare")
+    short = []
+    for rollout in rollouts:
+        asked = [order for a, b in offered(rollout.responses) for order in ((a, b), (b, a))]
+        if Counter((match.first, match.second) for match in rollout.matches) != dict.fromkeys(asked, votes):
+            short.append(rollout.prompt_id)
+    if short:
+        yield Violation("accounting", name, f"not {votes} votes on every pair in each order: {short[:3]}")
+
+
+def _scored(
+    name: str, rollouts: Sequence[Rollout], rows: Sequence[ResponseLogprobs], models: set[str]
+) -> Iterator[Violation]:
+    """Each row is of an answer that is there, once, and under the models that the plan names."""
+    known = {(rollout.prompt_id, index) for rollout in rollouts for index in range(len(rollout.responses))}
+    found = Counter((row.prompt_id, row.index) for row in rows)
+    odd = [place for place, count in found.items() if count > 1 or place not in known]
+    if odd or not found:
+        yield Violation("accounting", name, f"{len(found)} answers scored, not those of the rollouts: {odd[:3]}")
+    if any(set(row.logprobs) != models for row in rows):
+        yield Violation("policy", name, f"not scored by {sorted(models)}")
 
 
 def _rows(store: ArtifactStore, name: str) -> list[dict[str, Any]]:

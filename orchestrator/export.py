@@ -2,13 +2,18 @@
 
 import io
 from collections.abc import Sequence
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator import plan
+from orchestrator.kto import kto_parquet
 from selfreward.artifacts import ArtifactStore
 from selfreward.contracts import PreferencePair
+
+Layout = Literal["pairs", "kto"]
+"""TRL's preference format, or single answers with a label for KTO."""
 
 _TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _VOTES = pa.list_(pa.float64())
@@ -27,6 +32,7 @@ SCHEMA = pa.schema(
         ("policy_version", pa.string()),
         ("rubric", pa.string()),
         ("prompt_id", pa.string()),
+        ("weight", pa.float64()),
     ]
 )
 
@@ -65,7 +71,7 @@ tags:
 
 `prompt`, `chosen`, `rejected` are chat turns (TRL's conversational preference format with an explicit prompt).
 `score_*` are means of the valid `votes_*` in rubric points (judge pairs: agreement with the human ranking, 1 and 0);
-`margin` is their difference.
+`margin` is their difference; `weight`, where there is one, is the probability of a soft label.
 
 ```python
 from datasets import load_dataset
@@ -74,10 +80,10 @@ pairs = load_dataset("parquet", data_files="data/train-00000-of-00001.parquet", 
 """
 
 
-def export_pairs(store: ArtifactStore, run: str, stage: str) -> bytes:
+def export_pairs(store: ArtifactStore, run: str, stage: str, layout: Layout = "pairs") -> bytes:
     """The pairs that trained `stage`, new and replayed, as Parquet.
 
-    They are also kept, with their card, under `runs/<run>/export/<stage>/`.
+    They are also kept, with their card, under `runs/<run>/export/<stage>/`; the answers for KTO are not.
 
     Raises FileNotFoundError when that stage has no pairs.
     """
@@ -87,6 +93,8 @@ def export_pairs(store: ArtifactStore, run: str, stage: str) -> bytes:
     again = plan.replay(run, stage)
     names = [name, again] if store.exists(again) else [name]
     pairs = [PreferencePair.model_validate(row) for each in names for row in store.read_jsonl(each)]
+    if layout == "kto":
+        return kto_parquet(pairs)
     data = parquet(pairs)
     folder = f"runs/{run}/export/{stage}"
     store.write_bytes(f"{folder}/data/train-00000-of-00001.parquet", data)

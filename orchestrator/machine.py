@@ -21,8 +21,11 @@ from selfreward.disk import is_full
 from selfreward.http import ServiceError
 
 PHASES: dict[str, Callable[[RunContext], Awaitable[None]]] = {
+    "past": phases.past,
     "prompts": phases.prompts,
+    "foresee": phases.foresee,
     "rollouts": phases.rollouts,
+    "score": phases.score,
     "pairs": phases.pairs,
     "watch_pairs": watch.watch_pairs,
     "train": phases.train,

@@ -9,18 +9,21 @@ from orchestrator.context import RunContext, RunFailed
 from orchestrator.eft import select
 from orchestrator.iteration import summarise
 from orchestrator.judge_data import filled_prompts, judge_pairs, sft_rows
-from orchestrator.methods.build import build_pairs
+from orchestrator.methods.build import build_pairs, monitors
 from orchestrator.methods.dno import taught_prompts
 from orchestrator.methods.self_rewarding import positives
 from orchestrator.methods.spin import demonstrated_prompts
+from orchestrator.methods.temporal import anchored_prompts
 from orchestrator.prompt_writer import write_prompts
 from orchestrator.reload import announce_model, serve
 from orchestrator.replay import replay
 from orchestrator.results import Results
 from orchestrator.state import ModelRecord
-from orchestrator.tasks import PromptItem, Task, eft_tasks, evaluation_tasks, rollout_tasks
+from orchestrator.tasks import PromptItem, Task, eft_tasks, evaluation_tasks, make_task, rollout_tasks, sampled
+from orchestrator.training import follow
 from orchestrator.training import train as follow_training
 from selfreward.contracts import Message, PreferencePair, Response, Rollout, content_key
+from selfreward.implicit import ResponseLogprobs
 
 EVALUATION_SETS = ("samples", "greedy", "eft_eval")
 
@@ -45,7 +48,10 @@ async def prompts(context: RunContext) -> None:
     else:
         start = plan.round_index(stage) * size
         rows = (await context.read_rows(plan.data(run, "prompts")))[start : start + size]
-        rows = taught_prompts(rows) if recipe.method == "dno" else rows
+        if recipe.method == "dno":
+            rows = taught_prompts(rows)
+        elif recipe.method == "temporal":
+            rows = anchored_prompts(rows, await context.read_rows(plan.data(run, "past")))
     await context.write_rows(plan.data(run, f"prompts-{stage}"), rows)
     await context.progress(len(rows), len(rows))
 
@@ -53,7 +59,7 @@ async def prompts(context: RunContext) -> None:
 async def rollouts(context: RunContext) -> None:
     """Answer and judge the stage's prompts, or judge the human-ranked answers, by the model before this stage."""
     run, recipe, stage = context.run, context.recipe, context.state.stage
-    model = _present(context)
+    model = _made(context, plan.actor(recipe, stage))
     await serve(context, model)
     if plan.kind(recipe, stage) == "eft":
         ranked = _items(await context.read_rows(plan.data(run, "eft_ranked")))
@@ -67,6 +73,41 @@ async def rollouts(context: RunContext) -> None:
     )
 
 
+async def past(context: RunContext) -> None:
+    """Answer all prompts of the run by M1, before it is replaced: later rounds reject its answers."""
+    run, recipe = context.run, context.recipe
+    asked = recipe.loop.iterations * recipe.prompts.per_iteration
+    items = _items((await context.read_rows(plan.data(run, "prompts")))[:asked])
+    await context.write_rows(plan.data(run, "past"), await _answers(context, items))
+
+
+async def foresee(context: RunContext) -> None:
+    """Answer the round's prompts by the future model: its answers are what the round then judges."""
+    run, stage = context.run, context.state.stage
+    present = plan.present(context.recipe, stage)
+    items = _items(await context.read_rows(plan.data(run, f"prompts-{present}")))
+    items = [item.model_copy(update={"responses": []}) for item in items]
+    await context.write_rows(plan.data(run, f"prompts-{stage}"), await _answers(context, items))
+
+
+async def _answers(context: RunContext, items: list[PromptItem]) -> list[dict[str, Any]]:
+    """The prompts with answers to them by the newest model, not judged; without those that were given up."""
+    run, recipe, stage, part = context.run, context.recipe, context.state.stage, context.state.phase
+    model = _present(context)
+    await serve(context, model)
+    generate = sampled(recipe.sampling, recipe.sampling.n)
+    tasks = [make_task(run, recipe, stage, part, item, model.policy_version, generate) for item in items]
+    return [
+        rollout.model_dump(mode="json", include={"prompt_id": True, "prompt": True, "responses": {"__all__": {"text"}}})
+        for rollout in await _run(context, tasks)
+    ]
+
+
+async def score(context: RunContext) -> None:
+    """Have the trainer score the round's answers by the probabilities that its models give them."""
+    await follow(context, plan.score_job(context.run, context.recipe, context.state.stage, await _canary(context)))
+
+
 async def pairs(context: RunContext) -> None:
     """Build the stage's training data from its rollouts."""
     run, recipe, stage = context.run, context.recipe, context.state.stage
@@ -74,7 +115,13 @@ async def pairs(context: RunContext) -> None:
     if plan.kind(recipe, stage) == "eft":
         await _eft(context, done)
         return
-    actor, counts = build_pairs(recipe, done)
+    present = plan.present(recipe, stage)
+    if present is None:
+        rows = [ResponseLogprobs.model_validate(row) for row in await context.read_rows(plan.logprobs(run, stage))]
+        actor, counts = build_pairs(recipe, done, logprobs=rows)
+    else:
+        first = await context.read_rows(f"runs/{run}/rollouts/{present}.jsonl")
+        actor, counts = build_pairs(recipe, [Rollout.model_validate(row) for row in first], foreseen=done)
     if not actor:
         raise RunFailed(f"no preference pairs came of {len(done)} prompts: {counts}; see the score histogram")
     judged = await _judge_pairs(context, round(recipe.pairs.judge_pairs * len(actor)))
@@ -88,6 +135,7 @@ async def pairs(context: RunContext) -> None:
         await context.write_rows(plan.positives(run, stage), positives(actor))
     asked = len(await context.read_rows(plan.data(run, f"prompts-{stage}")))
     summary = summarise(stage, done, trained, counts, failed=asked - len(done), sampled=recipe.sampling.n)
+    summary |= monitors(recipe, done, rows)
     await context.write_json(f"runs/{run}/iterations/{stage}.json", summary)
     for outcome, count in counts.items():
         metrics.PAIRS.labels(outcome).inc(count)
@@ -101,9 +149,7 @@ async def pairs(context: RunContext) -> None:
 
 async def train(context: RunContext) -> None:
     """Train the stage and remember its checkpoint."""
-    heldout = await context.read_rows(plan.data(context.run, "heldout"))
-    canary = [Message.model_validate(message) for message in heldout[0]["prompt"]]
-    status = await follow_training(context, canary)
+    status = await follow_training(context, await _canary(context))
     if status.digest is None:
         raise RunFailed(f"training {status.id} is done but reports no digest: look at the trainer's log")
     artifact = plan.weights(context.run, context.state.stage)
@@ -198,11 +244,24 @@ async def _judge_pairs(context: RunContext, wanted: int) -> list[PreferencePair]
     return [PreferencePair.model_validate(row) for row in rng.sample(rows, min(wanted, len(rows)))]
 
 
+async def _canary(context: RunContext) -> list[Message]:
+    heldout = await context.read_rows(plan.data(context.run, "heldout"))
+    return [Message.model_validate(message) for message in heldout[0]["prompt"]]
+
+
 def _present(context: RunContext) -> ModelRecord:
     """The stage's own model once it is trained, else the one before it: the policy that is or will be served."""
     if not context.state.models:
         raise RunFailed(f"run {context.run} has no model before stage {context.state.stage}: its record is damaged")
     return context.state.models[-1]
+
+
+def _made(context: RunContext, stage: str | None) -> ModelRecord:
+    """The model that a stage has made."""
+    for model in context.state.models:
+        if model.name == stage:
+            return model
+    raise RunFailed(f"run {context.run} has no model {stage}: its record is damaged")
 
 
 def _others(context: RunContext) -> list[ModelRecord]:

@@ -3,15 +3,18 @@
 Stages: M0 (the base model, published), SFT (IFT only: writes the EFT judgments and is the comparison), M1 (SFT of M0 on
 IFT and EFT), M2, M3, ... (the rounds: DPO on pairs of the recipe's method, or SFT of M0 on IFT, EFT and the chosen
 answers). Without EFT, M1 is the SFT baseline itself.
+Method `temporal` makes each of M2, M3, ... twice: first F2, from answers of the model before it, and then M2, from the
+same start, on pairs that know the answers of F2 too.
 """
 
 from typing import Literal
 
+from orchestrator.methods.implicit import Scorers
 from selfreward.config import Recipe, Retention
 from selfreward.contracts import Message
 from selfreward.training import TrainJob
 
-Kind = Literal["base", "sft", "eft", "round"]
+Kind = Literal["base", "sft", "eft", "future", "round"]
 
 _SERVED = ("train", "publish", "reload")
 _DATA = ("prompts", "rollouts", "pairs")
@@ -21,7 +24,14 @@ _WATCHED = ("evaluate", "watch_model")
 def stages(recipe: Recipe) -> list[str]:
     """Names of the run's stages in order."""
     baseline = ["SFT"] if recipe.loop.use_eft else []
-    return ["M0", *baseline, *(f"M{number}" for number in range(1, recipe.loop.iterations + 2))]
+    rounds = [f"M{number}" for number in range(2, recipe.loop.iterations + 2)]
+    if recipe.method == "temporal":
+        rounds = [stage for later in rounds for stage in (f"F{_number(later)}", later)]
+    return ["M0", *baseline, "M1", *rounds]
+
+
+def _number(stage: str) -> int:
+    return int(stage[1:])
 
 
 def kind(recipe: Recipe, stage: str) -> Kind:
@@ -32,7 +42,7 @@ def kind(recipe: Recipe, stage: str) -> Kind:
         return "sft"
     if stage == "M1":
         return "eft" if recipe.loop.use_eft else "sft"
-    return "round"
+    return "future" if stage.startswith("F") else "round"
 
 
 def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
@@ -53,7 +63,13 @@ def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
         return (*_SERVED, *(_WATCHED + retained if stage == "M1" else _WATCHED[:1]))
     if made == "eft":
         return (*_DATA[1:], *_SERVED, *_WATCHED, *retained)
-    return (*_DATA, *(("watch_pairs",) if judged(recipe) else ()), *_SERVED, *_WATCHED, *retained)
+    if made == "future":
+        past = ("past",) if stage == "F2" else ()
+        return (*past, *_DATA, "watch_pairs", *_SERVED)
+    if recipe.method == "temporal":
+        return ("foresee", *_DATA[1:], *_SERVED, *_WATCHED, *retained)
+    data = (*_DATA[:2], *(("score",) if scored(recipe) else ()), *_DATA[2:])
+    return (*data, *(("watch_pairs",) if judged(recipe) else ()), *_SERVED, *_WATCHED, *retained)
 
 
 def adopted(recipe: Recipe, stage: str) -> bool:
@@ -62,24 +78,62 @@ def adopted(recipe: Recipe, stage: str) -> bool:
 
 
 def judged(recipe: Recipe) -> bool:
-    """Whether the answers of a round are judged."""
-    return recipe.method != "spin"
+    """Whether the answers of a round are judged, one by one."""
+    if recipe.method == "scir":
+        return recipe.scir.judge == "pointwise"
+    return recipe.method not in ("spin", "cream")
 
 
-def answers(recipe: Recipe) -> int:
-    """Answers of a round's rollout: the sampled ones, and after them the given one where the method has one."""
-    return recipe.sampling.n + (recipe.method != "self_rewarding")
+def compared(recipe: Recipe) -> bool:
+    """Whether the answers of a round are compared, two by two."""
+    return recipe.method == "scir" and recipe.scir.judge == "pairwise"
+
+
+def scored(recipe: Recipe) -> bool:
+    """Whether the answers of a round are scored by the models' own probabilities."""
+    return recipe.method in ("cream", "scir") or recipe.loop.measure_consistency
+
+
+def scorers(run: str, stage: str) -> Scorers:
+    """The checkpoints that score a round's answers: its policy, the model before that, and the base model."""
+    number = _number(stage)
+    return Scorers(*(weights(run, f"M{back}") for back in (number - 1, number - 2, 0)))
+
+
+def answers(recipe: Recipe, stage: str) -> int:
+    """Answers of a round's rollout: the sampled ones, and after them the given ones where the method has any."""
+    if kind(recipe, stage) == "future":
+        return 2 * recipe.sampling.n
+    return recipe.sampling.n + (recipe.method in ("spin", "dno"))
+
+
+def actor(recipe: Recipe, stage: str) -> str | None:
+    """The stage whose model answers and judges the stage's rollouts: the one before it; None for the first.
+
+    With method `temporal` a round's rollouts are the future model's answers, judged by the model that training starts
+    from.
+    """
+    if recipe.method == "temporal" and kind(recipe, stage) == "round":
+        return parent(recipe, stage)
+    found = stages(recipe)
+    place = found.index(stage)
+    return found[place - 1] if place else None
+
+
+def present(recipe: Recipe, stage: str) -> str | None:
+    """The stage whose rollouts hold the present and past answers where a round's own hold only future ones."""
+    return f"F{_number(stage)}" if recipe.method == "temporal" and kind(recipe, stage) == "round" else None
 
 
 def replays(recipe: Recipe, stage: str) -> list[tuple[str, float]]:
     """The earlier rounds whose pairs train a round again, newest first, each with the share of them."""
-    number = int(stage.removeprefix("M"))
+    number = _number(stage)
     return [(f"M{number - back}", share) for back, share in enumerate(recipe.loop.replay, 1) if number - back >= 2]
 
 
 def round_index(stage: str) -> int:
     """0 for M2, 1 for M3, ...: which slice of the prompts a DPO round takes."""
-    return int(stage.removeprefix("M")) - 2
+    return _number(stage) - 2
 
 
 def weights(run: str, stage: str) -> str:
@@ -102,6 +156,11 @@ def replay(run: str, stage: str) -> str:
     return data(run, f"replay-{stage}")
 
 
+def logprobs(run: str, stage: str) -> str:
+    """Artifact name of what several models give a round's answers (`ResponseLogprobs`)."""
+    return data(run, f"logprobs-{stage}")
+
+
 def positives(run: str, stage: str) -> str:
     """Artifact name of the chosen answers that train a stage where nothing is learned from the rejected ones."""
     return data(run, f"positives-{stage}")
@@ -119,7 +178,7 @@ def parent(recipe: Recipe, stage: str) -> str:
         return "M0"
     if recipe.loop.init_from == "anchor":
         return "M1"
-    return f"M{int(stage.removeprefix('M')) - 1}"
+    return f"M{_number(stage) - 1}"
 
 
 def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> TrainJob:
@@ -148,4 +207,24 @@ def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> Tr
     else:
         again = [replay(run, stage)] if replays(recipe, stage) else []
         hyper = {"method": "dpo", "dpo": recipe.dpo, "datasets": [pairs(run, stage), *again]}
+        if recipe.method == "scir" and recipe.scir.mode == "consistency":
+            hyper["consistency"] = recipe.scir.consistency
     return TrainJob.model_validate({**common, **start, **hyper})
+
+
+def score_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> TrainJob:
+    """The job that scores a round's answers; the same recipe gives the same job id."""
+    by = scorers(run, stage)
+    return TrainJob(
+        id=f"{run}-{stage}-score".lower(),
+        run=run,
+        stage=stage,
+        method="logprobs",
+        init_from=by.policy,
+        checkpoints=list(dict.fromkeys((by.policy, by.previous, by.reference))),
+        datasets=[f"runs/{run}/rollouts/{stage}.jsonl"],
+        output=logprobs(run, stage),
+        canary=canary,
+        seed=recipe.seed,
+        recipe_hash=recipe.hash,
+    )

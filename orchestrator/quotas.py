@@ -28,8 +28,14 @@ def tokens_asked(recipe: Recipe, eft_answers: int, eval_answers: int) -> int:
     """
     sampling, judging, evaluation = recipe.sampling, recipe.judging, recipe.evaluation
     judged = judging.votes * judging.max_tokens
-    votes = plan.answers(recipe) * judged if plan.judged(recipe) else 0
-    rounds = prompts_asked(recipe) * (sampling.n * sampling.max_tokens + votes)
+    votes = 2 * (sampling.n // 2) * recipe.scir.votes * recipe.scir.max_tokens if plan.compared(recipe) else 0
+    rounds = 0
+    for stage in plan.stages(recipe):
+        if plan.kind(recipe, stage) in ("future", "round"):
+            judgments = plan.answers(recipe, stage) * judged if plan.judged(recipe) else votes
+            rounds += recipe.prompts.per_iteration * (sampling.n * sampling.max_tokens + judgments)
+    if recipe.method == "temporal":
+        rounds += prompts_asked(recipe) * sampling.n * sampling.max_tokens
     evaluated = [stage for stage in plan.stages(recipe) if "evaluate" in plan.phases(recipe, stage)]
     # Sampled answers and a greedy one to each prompt, and judgments of some of them and of the ranked answers.
     answers = evaluation.prompts * (evaluation.samples + 1) * sampling.max_tokens

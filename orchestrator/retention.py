@@ -6,6 +6,7 @@ model is marked before its files go, and deleting what is gone is nothing.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 from orchestrator import plan
@@ -27,7 +28,13 @@ def needed(recipe: Recipe, models: Sequence[str], trained: Sequence[str]) -> set
     coming = [stage for stage in plan.stages(recipe) if stage not in trained and plan.kind(recipe, stage) != "base"]
     anchor = {"M1"} if recipe.loop.init_from == "anchor" else set[str]()
     newest = models[-(recipe.retention.keep_checkpoints or len(models)) :]
-    return {"M0", *anchor, *newest, *(plan.parent(recipe, stage) for stage in coming)} & set(models)
+    scoring = {
+        artifact.rpartition("/")[2]
+        for stage in coming
+        if plan.scored(recipe) and plan.kind(recipe, stage) == "round"
+        for artifact in astuple(plan.scorers("", stage))
+    }
+    return {"M0", *anchor, *newest, *scoring, *(plan.parent(recipe, stage) for stage in coming)} & set(models)
 
 
 async def retain(context: RunContext) -> None:

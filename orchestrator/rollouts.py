@@ -14,12 +14,13 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from orchestrator import metrics
+from orchestrator.answer_pairs import compare_answers
 from orchestrator.results import Results
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.state import stopped_runs
 from orchestrator.tasks import QUEUE, Task
 from selfreward.background import end
-from selfreward.contracts import JudgeItem, JudgeResponse, Response, Rollout
+from selfreward.contracts import JudgeItem, JudgeResponse, Match, Response, Rollout
 from selfreward.generator_client import GeneratorClient
 from selfreward.http import ServiceError, WrongPolicyVersion
 from selfreward.judge_client import AsyncJudgeClient
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 def phase_of(part: str) -> str:
     """The results hash that a part's tasks share: the phase that waits for them."""
-    return "rollouts" if part in ("rollouts", "eft") else "evaluate"
+    return {"eft": "rollouts", "rollouts": "rollouts", "past": "past", "foresee": "foresee"}.get(part, "evaluate")
 
 
 class JudgingFailed(ServiceError):
@@ -144,6 +145,7 @@ class RolloutWorker:
             failed = sum(judgment.failure_kind == "error" for judgment in judged.data)
             if failed and not last:
                 raise JudgingFailed(f"the engine failed the judgments of {failed} of {len(responses)} answers")
+        matches, rubric = await self._opposed(task, responses, last)
         return Rollout(
             key=task.key,
             run=task.run,
@@ -153,9 +155,23 @@ class RolloutWorker:
             policy_version=task.policy,
             responses=responses,
             judgments=judged.data if judged else [],
-            judge_version=judged.judge_version if judged else None,
-            rubric=judged.rubric if judged else None,
+            matches=matches,
+            judge_version=judged.judge_version if judged else task.policy if task.oppose else None,
+            rubric=judged.rubric if judged else rubric,
         )
+
+    async def _opposed(self, task: Task, responses: list[Response], last: bool) -> tuple[list[Match], str | None]:
+        """The matches of the answers and by which rubric, if the task asks for any."""
+        rules = task.oppose
+        if rules is None:
+            return [], None
+        matches, rubric = await self._patiently(
+            lambda: compare_answers(self.judge, rules, task.prompt, responses, task.policy, task.seed)
+        )
+        failed = sum(match.status == "error" for match in matches)
+        if failed and not last:
+            raise JudgingFailed(f"the engine failed {failed} of {len(matches)} comparisons")
+        return matches, rubric
 
     async def _generate(self, task: Task) -> list[Response]:
         if task.generate is None:

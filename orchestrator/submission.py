@@ -41,7 +41,7 @@ async def submit(services: Services, recipe: Recipe, run: str | None) -> tuple[R
     seed = await asyncio.to_thread(read_seed_data, recipe)
     check_recipe(recipe, seed, services.settings)
     await asyncio.to_thread(check_start, services.store, recipe, seed)
-    await _check_rubric(services, recipe)
+    await _check_rubrics(services, recipe)
     await asyncio.to_thread(_keep, services.store, name, seed)
     if not await create(services.redis, state):
         known = await load(services.redis, name)
@@ -79,16 +79,18 @@ def check_model(recipe: Recipe) -> None:
         raise RecipeError(f"model = {recipe.model!r} has no {lacking}: give a complete checkpoint folder")
 
 
-async def _check_rubric(services: Services, recipe: Recipe) -> None:
+async def _check_rubrics(services: Services, recipe: Recipe) -> None:
     settings = services.settings
+    asked = {"judging.rubric": recipe.judging.rubric, "evaluation.judging.rubric": recipe.evaluation_judging.rubric}
+    if plan.compared(recipe):
+        asked["scir.rubric"] = recipe.scir.rubric
     async with ServiceClient(settings.judge_url, key_of(settings), deadline=15, attempts=4) as judge:
-        rubrics = {"judging": recipe.judging.rubric, "evaluation.judging": recipe.evaluation_judging.rubric}
-        for section, rubric in rubrics.items():
+        for key, rubric in asked.items():
             try:
                 await judge.request("GET", f"/v1/rubrics/{rubric}")
             except ServiceError as error:
                 if error.status == 404:
-                    raise RecipeError(f"{section}.rubric = {rubric!r}: {error}") from error
+                    raise RecipeError(f"{key} = {rubric!r}: {error}") from error
                 raise
 
 

@@ -5,9 +5,10 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from orchestrator.plan import judged
+from orchestrator import plan
 from selfreward.config import Judging, Recipe, Sampling
 from selfreward.contracts import Contract, Message, Response, content_key
+from selfreward.implicit import Scir
 
 QUEUE = "rollouts"
 # vLLM takes any 64-bit seed; 31 bits fit every other engine too.
@@ -28,7 +29,7 @@ class Task(Contract):
 
     `part` names the set of results that the task belongs to (`rollouts`, `samples`, `greedy`, `eft`, `eft_eval`).
     `policy` pins who answers, and who judges unless an outside annotator does. `seed` makes a second
-    run of the same task draw the same sample.
+    run of the same task draw the same sample. `oppose`: compare the answers two by two, too.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Task(Contract):
     generate: Generate | None = None
     responses: list[Response] = []
     judge: Judging | None = None
+    oppose: Scir | None = None
 
     @model_validator(mode="after")
     def _some_answers(self) -> Self:
@@ -90,15 +92,21 @@ def seed_of(*parts: object) -> int:
     return int(content_key(*parts), 16) % (1 << _SEED_BITS)
 
 
-def _sampled(sampling: Sampling, n: int) -> Generate:
+def sampled(sampling: Sampling, n: int) -> Generate:
+    """`n` answers as the recipe samples them."""
     return Generate(n=n, temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens)
 
 
 def rollout_tasks(run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptItem], policy: str) -> list[Task]:
-    """N answers to each prompt, each judged with K votes as the recipe says, if the method judges at all."""
-    generate = _sampled(recipe.sampling, recipe.sampling.n)
-    judge = recipe.judging if judged(recipe) else None
-    return [make_task(run, recipe, stage, "rollouts", item, policy, generate, judge) for item in prompts]
+    """N answers to each prompt, each judged with K votes as the recipe says, if the method judges at all.
+
+    Where the round's answers are the future model's, they are given and only judged. With method `scir` they are
+    compared two by two instead, unless its judge is the one that gives points.
+    """
+    generate = None if plan.present(recipe, stage) else sampled(recipe.sampling, recipe.sampling.n)
+    judge = recipe.judging if plan.judged(recipe) else None
+    tasks = [make_task(run, recipe, stage, "rollouts", item, policy, generate, judge) for item in prompts]
+    return [task.model_copy(update={"oppose": recipe.scir}) for task in tasks] if plan.compared(recipe) else tasks
 
 
 def eft_tasks(run: str, recipe: Recipe, stage: str, ranked: Sequence[PromptItem], policy: str) -> list[Task]:
@@ -119,14 +127,13 @@ def evaluation_tasks(
     policy: str,
 ) -> list[Task]:
     """Sampled answers (the first `judged_prompts` self-judged), greedy answers, and judgments of human-ranked ones."""
-    plan, judging = recipe.evaluation, recipe.evaluation_judging
-    prompts = heldout[: plan.prompts]
-    sampled = _sampled(recipe.evaluation_sampling, plan.samples)
+    evaluation, judging = recipe.evaluation, recipe.evaluation_judging
+    prompts = heldout[: evaluation.prompts]
+    samples = sampled(recipe.evaluation_sampling, evaluation.samples)
     greedy = Generate(n=1, temperature=0.0, top_p=1.0, max_tokens=recipe.sampling.max_tokens)
-    tasks = [
-        make_task(run, recipe, stage, "samples", item, policy, sampled, judging if n < plan.judged_prompts else None)
-        for n, item in enumerate(prompts)
-    ]
+    judged = prompts[: evaluation.judged_prompts]
+    tasks = [make_task(run, recipe, stage, "samples", item, policy, samples, judging) for item in judged]
+    tasks += [make_task(run, recipe, stage, "samples", item, policy, samples) for item in prompts[len(judged) :]]
     tasks += [make_task(run, recipe, stage, "greedy", item, policy, greedy) for item in prompts]
     tasks += [make_task(run, recipe, stage, "eft_eval", item, policy, judge=judging) for item in ranked]
     return tasks

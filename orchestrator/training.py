@@ -18,12 +18,16 @@ def status_key(job_id: str) -> str:
 
 
 async def train(context: RunContext, canary: list[Message]) -> TrainStatus:
-    """Train the present stage; returns the final status with the checkpoint's digest.
+    """Train the present stage; returns the final status with the checkpoint's digest. Raises as `follow` does."""
+    return await follow(context, train_job(context.run, context.recipe, context.state.stage, canary))
+
+
+async def follow(context: RunContext, job: TrainJob) -> TrainStatus:
+    """Have the trainer do a job; returns its final status.
 
     A job that is queued, running or done is followed, not started again. Raises RunFailed with the trainer's error,
     RunStopped when asked to stop (the job in hand goes on, and its checkpoint is found on resume).
     """
-    job = train_job(context.run, context.recipe, context.state.stage, canary)
     redis, settings = context.services.redis, context.services.settings
     queue = WorkQueue(redis, QUEUE)
     await queue.open()

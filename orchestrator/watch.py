@@ -114,6 +114,7 @@ async def best_judge(context: RunContext) -> tuple[ModelRecord, float] | None:
     judge.
     """
     models = {model.name: model for model in context.state.models if model.name not in ("M0", "SFT")}
+    models = {name: model for name, model in models.items() if plan.kind(context.recipe, name) != "future"}
     found = watchdogs.best(await _accuracies(context, [name for name, model in models.items() if not model.removed]))
     return (models[found[0]], found[1]) if found else None
 

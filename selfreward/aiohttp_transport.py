@@ -33,7 +33,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             async with self._opened().request(
                 request.method,
                 URL(str(request.url), encoded=True),
-                headers=request.headers.multi_items(),
+                headers=[(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers.raw],
                 data=await request.aread() or None,
                 timeout=timeout,
                 allow_redirects=False,

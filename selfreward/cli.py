@@ -21,6 +21,7 @@ from selfreward.judge_rows import RowError
 from selfreward.keys_cli import commands as keys_commands
 from selfreward.local import LocalStack
 from selfreward.orchestrator_client import OrchestratorClient
+from selfreward.plan_cli import plan
 from selfreward.progress import RunProgress
 from selfreward.settings import Settings, key_of
 
@@ -128,9 +129,10 @@ def export(
     run_id: RunName,
     stage: Annotated[str, typer.Option(help="The model whose training pairs to export.")] = "M2",
     out: Annotated[Path, typer.Option(help="Parquet file to write.")] = Path("pairs.parquet"),
+    layout: Annotated[str, typer.Option(help="pairs (for DPO), or kto: single answers with a label.")] = "pairs",
 ) -> None:
     """Write a round's preference pairs as Parquet in TRL's conversational format."""
-    data = _client().export(run_id, stage)
+    data = _client().export(run_id, stage, layout)
     temporary = out.with_name(f".{out.name}.tmp")
     temporary.write_bytes(data)
     temporary.replace(out)
@@ -155,6 +157,7 @@ def up(
             _out.print("stopping")
 
 
+app.command()(plan)
 app.add_typer(judge_commands)
 app.add_typer(evaluation_commands)
 app.add_typer(dead_commands, name="dead")

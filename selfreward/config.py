@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from selfreward.contracts import Contract, content_key
+from selfreward.implicit import Cream, Scir
 from selfreward.method_rules import check_method
 from selfreward.rounds import Loop, Pairs, Prompts
 from selfreward.training import DpoHyper, SftHyper
@@ -116,7 +117,7 @@ class Recipe(Contract):
     """A whole run."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
-    method: Literal["self_rewarding", "spin", "dno"] = "self_rewarding"
+    method: Literal["self_rewarding", "spin", "dno", "cream", "scir", "temporal"] = "self_rewarding"
     """How a round's pairs are made: `orchestrator/methods/`."""
     seed: int = 0
     model: str
@@ -127,6 +128,8 @@ class Recipe(Contract):
     eft: EftBuilding = EftBuilding()
     prompts: Prompts = Prompts()
     pairs: Pairs = Pairs()
+    cream: Cream = Cream()
+    scir: Scir = Scir()
     loop: Loop = Loop()
     baseline_sft: SftHyper = SftHyper()
     sft: SftHyper = SftHyper()

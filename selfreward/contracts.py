@@ -161,8 +161,28 @@ class JudgePrompts(Contract):
     messages: list[list[Message]]
 
 
+class Match(Contract):
+    """One comparison of two texts of a rollout: of two answers or, where there is one answer, of two votes on it.
+
+    `first` and `second` are their places, in the order shown. `outcome` is 1 when the first wins, -1 when the second
+    does, and 0 for a tie or where `status` says that there is no verdict. `p_first`: the judge's own probability of the
+    first (0 to 1), where the engine gave it. `principle` is what was judged by, where there is one.
+    """
+
+    first: int = Field(ge=0)
+    second: int = Field(ge=0)
+    outcome: Literal[-1, 0, 1]
+    status: VoteStatus = "ok"
+    p_first: float | None = Field(default=None, ge=0, le=1)
+    principle: str | None = None
+    text: str = ""
+
+
 class Rollout(Contract):
-    """All answers to one prompt by one policy version, and one judgment for each (empty when not asked for)."""
+    """All answers to one prompt by one policy version, and one judgment for each (empty when not asked for).
+
+    `matches` are comparisons, where the method asks for them.
+    """
 
     key: str
     run: str
@@ -172,6 +192,7 @@ class Rollout(Contract):
     policy_version: str
     responses: list[Response]
     judgments: list[Judgment] = []
+    matches: list[Match] = []
     judge_version: str | None = None
     rubric: str | None = None
 
@@ -189,7 +210,9 @@ class PreferencePair(Contract):
     """One row of DPO data in TRL's conversational shape plus where it came from.
 
     `kind`: `actor` (two answers to a prompt) or `judge` (two judgments of one answer). A pair that nobody judged, of a
-    demonstration and an answer, has scores 1 and 0, no votes, and an empty `judge_version` and `rubric`.
+    demonstration and an answer, has scores 1 and 0, no votes, and an empty `judge_version` and `rubric`; where implicit
+    rewards chose the answers, these are its scores, in nats. `weight` is the probability that the chosen answer is
+    better, for methods with soft labels; None is a hard label.
     """
 
     prompt: list[Message]
@@ -204,6 +227,7 @@ class PreferencePair(Contract):
     policy_version: str
     judge_version: str
     rubric: str
+    weight: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -133,15 +133,17 @@ class AsyncJudgeClient:
 
         Raises as `judge` does.
         """
-        request = PairRequest(items=one_batch(as_pair(pair) for pair in pairs), **options)
-        reply = await self._post("/v1/judge/pairwise", request.model_dump(mode="json", exclude_unset=True))
-        return PairResponse.model_validate_json(reply.content).data
+        return (await self.decide(PairRequest(items=one_batch(as_pair(pair) for pair in pairs), **options))).data
 
     async def meta(self, judgements: Iterable[MetaJudgeable], **options: Unpack[PairwiseOptions]) -> list[PairVerdict]:
         """Compare up to 1024 pairs of judgments, each of one answer, in both orders. Raises as `judge` does."""
-        request = MetaRequest(items=one_batch(as_meta(pair) for pair in judgements), **options)
-        reply = await self._post("/v1/judge/meta", request.model_dump(mode="json", exclude_unset=True))
-        return PairResponse.model_validate_json(reply.content).data
+        return (await self.decide(MetaRequest(items=one_batch(as_meta(pair) for pair in judgements), **options))).data
+
+    async def decide(self, request: PairRequest | MetaRequest) -> PairResponse:
+        """`compare` or `meta` with all that the judge answers: the verdicts, by which rubric and which version."""
+        route = "meta" if isinstance(request, MetaRequest) else "pairwise"
+        reply = await self._post(f"/v1/judge/{route}", request.model_dump(mode="json", exclude_unset=True))
+        return PairResponse.model_validate_json(reply.content)
 
     async def rank(self, items: Iterable[Rankable], **options: Unpack[PairwiseOptions]) -> list[RankVerdict]:
         """Order the 2 to 64 candidates of each of up to 1024 prompts, best first. Raises as `judge` does.

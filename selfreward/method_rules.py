@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from selfreward.implicit import Cream, Scir
 from selfreward.rounds import Pairs
 
 if TYPE_CHECKING:
@@ -18,14 +19,19 @@ def check_method(recipe: Recipe) -> None:
         raise ValueError(f"sampling.n={recipe.sampling.n} leaves nothing to prefer: give 2 or more")
     if recipe.method in ("spin", "dno") and recipe.prompts.source != "file":
         raise ValueError(f"method={recipe.method!r} needs an answer with each prompt: leave out prompts.source")
-    if recipe.method == "dno" and recipe.pairs.length_control:
-        raise ValueError("pairs.length_control is for method='self_rewarding': leave it out with method='dno'")
+    if recipe.method in ("dno", "temporal") and recipe.pairs.length_control:
+        raise ValueError(
+            f"pairs.length_control is for method='self_rewarding': leave it out with method={recipe.method!r}"
+        )
+    if recipe.method == "temporal":
+        _check_temporal(recipe)
     if recipe.method != "dno" and recipe.pairs.own_margin is not None:
         raise ValueError(f"pairs.own_margin is for method='dno': leave it out with method={recipe.method!r}")
     if recipe.loop.use_eft and recipe.judging.annotator == "engine":
         raise ValueError(
             "loop.use_eft=true teaches a judge that judging.annotator='engine' never asks: set it to false"
         )
+    _check_implicit(recipe)
     if recipe.loop.train_on == "positives":
         _check_positives(recipe)
 
@@ -35,6 +41,42 @@ def _check_spin(recipe: Recipe) -> None:
         raise ValueError("loop.use_eft=true teaches a judge, and method='spin' has none: set loop.use_eft=false")
     if recipe.pairs != Pairs():
         raise ValueError("method='spin' has no scores: leave out the section `pairs`")
+
+
+def _check_temporal(recipe: Recipe) -> None:
+    if recipe.loop.init_from != "previous":
+        raise ValueError("method='temporal' trains each model from the one before it: leave out loop.init_from")
+    if recipe.loop.replay:
+        raise ValueError("method='temporal' has the past in its rejected answers: leave out loop.replay")
+    if recipe.loop.measure_consistency:
+        raise ValueError("loop.measure_consistency is not for method='temporal', whose rounds have three models")
+
+
+def _check_implicit(recipe: Recipe) -> None:
+    """The methods `cream` and `scir`."""
+    for name, section in (("cream", Cream()), ("scir", Scir())):
+        if recipe.method != name and getattr(recipe, name) != section:
+            raise ValueError(f"the section `{name}` is for method={name!r}, not {recipe.method!r}: leave it out")
+    if recipe.method not in ("cream", "scir"):
+        return
+    if recipe.pairs.model_copy(update={"judge_pairs": 0.0}) != Pairs():
+        raise ValueError(f"method={recipe.method!r} chooses pairs by its own rule: of `pairs` give judge_pairs alone")
+    soft = recipe.method == "cream" or recipe.scir.mode == "consistency"
+    if soft and (recipe.dpo.loss != "sigmoid" or recipe.dpo.ld_alpha is not None):
+        raise ValueError(
+            f"dpo.loss={recipe.dpo.loss!r} and dpo.ld_alpha={recipe.dpo.ld_alpha}: the soft labels of "
+            f"method={recipe.method!r} are for the sigmoid loss without ld_alpha: leave both out"
+        )
+    if recipe.method == "scir" and recipe.judging.annotator == "engine":
+        raise ValueError(
+            "method='scir' asks the policy itself, whose probabilities it compares with: leave out "
+            "judging.annotator='engine'"
+        )
+    if recipe.method == "scir" and soft and recipe.pairs.judge_pairs:
+        raise ValueError(
+            f"pairs.judge_pairs={recipe.pairs.judge_pairs}: nobody compared these, and scir.mode='consistency' needs "
+            "the judge's probability of every pair: leave it out, or set scir.mode='filter'"
+        )
 
 
 def _check_positives(recipe: Recipe) -> None:

@@ -63,9 +63,12 @@ class OrchestratorClient:
         """Continue a stopped or failed run where it was."""
         return dict(self._call("POST", f"/v1/runs/{run}/resume").json())
 
-    def export(self, run: str, stage: str) -> bytes:
-        """Preference data that trained `stage`, as one Parquet file in TRL's conversational format."""
-        return self._call("GET", f"/v1/runs/{run}/export", params={"stage": stage}).content
+    def export(self, run: str, stage: str, layout: str = "pairs") -> bytes:
+        """Preference data that trained `stage`, as one Parquet file in TRL's conversational format.
+
+        `layout` `kto` gives single answers with a label.
+        """
+        return self._call("GET", f"/v1/runs/{run}/export", params={"stage": stage, "layout": layout}).content
 
     def events(self, run: str, patience: float = 120.0) -> Iterator[dict[str, Any]]:
         """Progress events from the first to the terminal one, over reconnects (server-sent events).

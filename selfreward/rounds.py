@@ -65,6 +65,9 @@ class Loop(Contract):
 
     `replay`: which share of the pairs of one, two, ... rounds before trains again with the new ones, against
     forgetting: `[1.0]` in SPIN (2401.01335), `[0.3, 0.15]` in DNO (2404.03715).
+
+    `measure_consistency`: whatever the method, score each round's answers under the model, the one before it and M0,
+    and record how alike the first two rank them (CREAM, 2410.12735), and the judge. `cream` and `scir` do so anyway.
     """
 
     iterations: int = Field(default=2, ge=0, le=100)
@@ -73,6 +76,7 @@ class Loop(Contract):
     train_on: Literal["pairs", "positives"] = "pairs"
     replay: list[Annotated[float, Field(gt=0, le=1)]] = []
     start_from: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")
+    measure_consistency: bool = False
 
     @model_validator(mode="after")
     def _only_what_positives_use(self) -> Self:

@@ -26,7 +26,8 @@ from services.generator.follower import Follower
 from services.generator.gate import Gate
 from services.generator.middleware import Boundary
 from services.generator.proxy import Proxy
-from services.generator.replica import Replica, WeightsRefused
+from services.generator.refusals import WeightsRefused
+from services.generator.replica import Replica
 from services.generator.settings import GeneratorSettings
 
 PROXIED = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize")

@@ -4,12 +4,13 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import httpx
 
+from selfreward.background import end
 from selfreward.child import kill_group, log_tail
 from selfreward.ports import reserve_port
 from services.generator import keeper
@@ -19,6 +20,8 @@ SERVED_NAME = "policy"
 _KEEPER = Path(keeper.__file__).resolve()
 _IMPORT_ROOT = _KEEPER.parents[2]
 _WORKER_EXTENSION = "services.generator.worker.WeightReload"
+_LOOK_SECONDS = 1.0
+Reply = TypeVar("Reply")
 _log = logging.getLogger(__name__)
 
 
@@ -131,6 +134,17 @@ class EngineProcess:
             return "slow"
         except httpx.TransportError:
             return "dead"
+
+    async def while_alive(self, work: Coroutine[Any, Any, Reply]) -> Reply:
+        """What `work` gives. EngineFailed once the engine is dead: its server leaves calls to a dead core open."""
+        task = asyncio.create_task(work)
+        try:
+            while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
+                if await self.health() == "dead":
+                    raise EngineFailed("the engine died")
+            return task.result()
+        finally:
+            await end([task])
 
     async def ended(self) -> None:
         """Wait until the process ends, and clear away what it may have left behind."""

@@ -11,9 +11,11 @@ from selfreward.manifest import InvalidArtifact
 from selfreward.redis_client import RedisClient
 from services.generator import metrics
 from services.generator.engine import EngineFailed
-from services.generator.replica import EngineRestarting, Replica, WeightsRefused
+from services.generator.refusals import EngineRestarting, WeightsRefused
+from services.generator.replica import Replica
 
-_MOST_ENGINES_LOST = 3
+_SWAPS_TRIED = 2
+_MOST_ENGINES_LOST = 4
 _MOST_BACKOFF = 30.0
 _log = logging.getLogger(__name__)
 
@@ -61,7 +63,8 @@ class Follower:
     async def _follow(self, newest: Announced) -> None:
         self._replica.target = newest.label
         try:
-            await self._replica.adopt(newest)
+            # An engine that dies twice in a swap may have died of swapping, or have been killed: a new one can tell.
+            await self._replica.adopt(newest, fresh=self._engines_lost >= _SWAPS_TRIED)
         except WeightsRefused:
             if self._replica.serving is None:
                 await self._start_on_older(newest.version)

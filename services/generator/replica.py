@@ -3,46 +3,29 @@
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine
+import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal
 
 import httpx
 
 from selfreward.announcements import Announced
 from selfreward.artifacts import ArtifactStore
-from selfreward.background import end
 from selfreward.manifest import MANIFEST_NAME, read_manifest
 from services.generator import metrics
 from services.generator.checkpoint import Checkpoint, Facts, read_facts
 from services.generator.engine import EngineFailed, EngineProcess, Health
 from services.generator.engine_client import EngineAdmin
 from services.generator.gate import Gate, Ticket
+from services.generator.refusals import EngineRestarting, Refusal, WeightsRefused
 from services.generator.settings import GeneratorSettings
-from services.generator.swap import SwapRefused, check_canary, swap
+from services.generator.swap import SwapRefused, check_canary, exchange, quiesce
 from services.generator.validation import validate
 
 UNANNOUNCED = "policy@none"
 _MOST_BACKOFF = 30.0
-_LOOK_SECONDS = 1.0
-Reply = TypeVar("Reply")
 _log = logging.getLogger(__name__)
-
-
-class WeightsRefused(RuntimeError):
-    """Announced weights that this replica will not serve. The message says why and what to do."""
-
-
-class EngineRestarting(EngineFailed):
-    """Nothing can be adopted before the lost engine is back; the wanted weights are not to blame."""
-
-
-class Refusal(NamedTuple):
-    """Why the weights with this manifest digest are not served."""
-
-    digest: str
-    reason: str
 
 
 class Replica:
@@ -63,17 +46,17 @@ class Replica:
         self.swaps = 0
         self.last_swap: dict[str, float] = {}
         self._store = store
-        self._http = http
+        self.http = http
         self._facts: Facts | None = None
         self._moving = asyncio.Lock()
-        self._lost = asyncio.Event()
+        self.lost = asyncio.Event()
         self._endings: set[asyncio.Task[None]] = set()
 
     def admin(self) -> EngineAdmin:
         """Control calls to the present engine; EngineFailed when there is none."""
         if self.engine is None:
             raise EngineFailed("no engine has been started yet")
-        return EngineAdmin(self._http, self.engine.url, self.settings.engine_admin_seconds)
+        return EngineAdmin(self.http, self.engine.url, self.settings.engine_admin_seconds)
 
     async def start_unannounced(self, folder: Path) -> None:
         """Serve a plain checkpoint folder until something is announced. Raises InvalidArtifact or EngineFailed."""
@@ -83,8 +66,8 @@ class Replica:
             canary = read_manifest(folder)[0].canary if published else None
             await self._start(Checkpoint(folder=folder, label=UNANNOUNCED, canary=canary), facts)
 
-    async def adopt(self, announced: Announced) -> None:
-        """Serve an announced version: start the engine on it, or swap it in.
+    async def adopt(self, announced: Announced, fresh: bool = False) -> None:
+        """Serve an announced version: start the engine on it, or swap it in, or have a `fresh` engine take over.
 
         Raises WeightsRefused when it cannot be served (remembered in `refused`), EngineFailed when the engine was lost
         on the way (it is being restarted on the last good weights), and the store's errors when the fetch failed.
@@ -98,7 +81,10 @@ class Replica:
                 folder = await asyncio.to_thread(self._store.fetch, announced.artifact)
                 new, facts = await asyncio.to_thread(validate, folder, label, self._facts, announced.digest)
                 new = replace(new, version=announced.version, artifact=announced.artifact)
-                await (self._start(new, facts) if self.serving is None else self._swap(new))
+                if self.serving is None:
+                    await self._start(new, facts)
+                else:
+                    await (self._restart_on(new, facts) if fresh else self._swap(new))
             except (ValueError, SwapRefused) as reason:
                 raise self.refuse(announced, str(reason)) from reason
 
@@ -116,40 +102,58 @@ class Replica:
         return WeightsRefused(f"{announced.label} refused: {reason}")
 
     async def _swap(self, new: Checkpoint) -> None:
-        old = self.serving
-        if old is None or self._lost.is_set():
-            raise EngineRestarting("the engine is being restarted; try again after that")
+        engine, old = self._present(), self.serving
+        if old is None:
+            raise RuntimeError("an engine runs that never served")
         self.state = "swapping"
+        self.gate.close(f"swapping {old.label} for {new.label}")
+        started = time.monotonic()
         try:
-            self.last_swap = await self._while_alive(swap(self.admin(), self.gate, old, new, self.settings))
+            await engine.while_alive(quiesce(self.admin(), self.gate, self.settings))
+        except EngineFailed as failure:
+            self.lose("the engine failed before a swap")
+            raise EngineRestarting(f"{failure}; {new.label} was not tried yet") from failure
+        quiet = time.monotonic()
+        try:
+            await engine.while_alive(exchange(self.admin(), old, new, self.settings))
         except SwapRefused:
             self._serve(old)
             raise
         except EngineFailed:
             self.lose("the engine failed during a swap")
             raise
+        self.last_swap = {"drain": quiet - started, "load": time.monotonic() - quiet}
         self.swaps += 1
         for step, seconds in self.last_swap.items():
             metrics.RELOAD_SECONDS.labels(step).observe(seconds)
         self._serve(new)
         _log.info("weights swapped", extra={"policy": new.label, "seconds": self.last_swap})
 
-    async def _while_alive(self, work: Coroutine[Any, Any, Reply]) -> Reply:
-        """What `work` gives. EngineFailed once the engine is dead: its server leaves calls to a dead core open."""
-        engine, task = self.engine, asyncio.create_task(work)
+    def _present(self) -> EngineProcess:
+        """The engine, unless it is lost."""
+        if self.engine is None or self.lost.is_set():
+            raise EngineRestarting("the engine is being restarted; try again after that")
+        return self.engine
+
+    async def _restart_on(self, new: Checkpoint, facts: Facts) -> None:
+        """Have an engine that starts on `new` take over; requests that outlast the wait are repeated on it."""
+        engine = self._present()
+        self.gate.close(f"starting an engine on {new.label}")
+        await self.gate.drained(self.settings.swap_wait_seconds)
+        self.engine = None
+        await engine.stop()
+        metrics.RESTARTS.inc()
         try:
-            while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
-                if engine is not None and await engine.health() == "dead":
-                    raise EngineFailed("the engine died")
-            return task.result()
-        finally:
-            await end([task])
+            await self._start(new, facts)
+        except EngineFailed:
+            self.lose(f"no engine starts on {new.label}")
+            raise
 
     async def _start(self, checkpoint: Checkpoint, facts: Facts) -> None:
         """Start the first engine, or another in the place of a lost one."""
         self.state = "starting" if self.serving is None else "restarting"
-        engine = EngineProcess(self.settings, checkpoint.folder, self._http)
-        admin = EngineAdmin(self._http, engine.url, self.settings.engine_admin_seconds)
+        engine = EngineProcess(self.settings, checkpoint.folder, self.http)
+        admin = EngineAdmin(self.http, engine.url, self.settings.engine_admin_seconds)
         try:
             await engine.start()
             await admin.label(checkpoint.label)
@@ -169,7 +173,7 @@ class Replica:
         metrics.VERSION.clear()
         metrics.VERSION.labels(checkpoint.label, checkpoint.digest[:12]).set(1)
         self.serving, self.state = checkpoint, "serving"
-        if self.engine is not None and not self._lost.is_set():
+        if self.engine is not None and not self.lost.is_set():
             self.gate.open(checkpoint.label, self.engine.url)
 
     async def _notice_end(self, engine: EngineProcess) -> None:
@@ -182,25 +186,25 @@ class Replica:
         _log.error("engine lost", extra={"reason": reason})
         self.gate.close(f"{reason}; restarting it")
         self.state = "restarting"
-        self._lost.set()
+        self.lost.set()
 
     async def is_lost(self, ticket: Ticket) -> bool:
         """After a request failed: whether the engine that had it is gone, so that another try can help."""
         engine = self.engine
-        if engine is None or engine.url != ticket.url or self._lost.is_set():
+        if engine is None or engine.url != ticket.url or self.lost.is_set():
             return True
         return await self._health(engine) == "dead"
 
     async def _health(self, engine: EngineProcess) -> Health:
         health = await engine.health()
-        if health == "dead" and engine is self.engine and not self._lost.is_set():
+        if health == "dead" and engine is self.engine and not self.lost.is_set():
             self.lose("the engine is dead")
         return health
 
     async def heal(self) -> None:
         """Run for ever: restart a lost engine on the last good weights, with growing waits between failures."""
         while True:
-            await self._lost.wait()
+            await self.lost.wait()
             async with self._moving:
                 await self._restart()
 
@@ -215,7 +219,7 @@ class Replica:
                 lost, self.engine = self.engine, None
                 await lost.stop()
             try:
-                self._lost.clear()
+                self.lost.clear()
                 metrics.RESTARTS.inc()
                 await self._start(good, facts)
             except (EngineFailed, OSError) as error:

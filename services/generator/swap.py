@@ -1,4 +1,4 @@
-"""Replaces the engine's weights while users wait at the gate: drain, pause, reload, reset, label, resume, canary.
+"""Replaces the engine's weights while users wait at the gate: drain, pause; reload, reset, label, resume, canary.
 
 The gate counts requests from before they are sent until their answer has ended, so once it has drained no request can
 run on other weights than its ticket says. Every step is checked; what fails is taken back to the last good weights.
@@ -25,18 +25,12 @@ class CanaryFailed(EngineFailed):
     """The engine answers the canary prompt differently from what the trainer published."""
 
 
-async def swap(
-    admin: EngineAdmin, gate: Gate, old: Checkpoint, new: Checkpoint, settings: GeneratorSettings
-) -> dict[str, float]:
-    """Put `new` in the place of `old`; the gate is left closed for the caller to open. Returns seconds per step.
+async def exchange(admin: EngineAdmin, old: Checkpoint, new: Checkpoint, settings: GeneratorSettings) -> None:
+    """Put `new` in the place of `old` in a quiet engine.
 
     Raises SwapRefused when `new` failed and `old` is back in the engine, EngineFailed when the engine itself is
     beyond repair and must be restarted.
     """
-    started = time.monotonic()
-    gate.close(f"swapping {old.label} for {new.label}")
-    await quiesce(admin, gate, settings)
-    drained = time.monotonic()
     try:
         await load(admin, new, settings)
     except EngineFailed as failure:
@@ -44,11 +38,13 @@ async def swap(
         await admin.pause()
         await load(admin, old, settings)
         raise SwapRefused(f"{new.label}: {failure}; {old.label} serves on") from failure
-    return {"drain": drained - started, "load": time.monotonic() - drained}
 
 
 async def quiesce(admin: EngineAdmin, gate: Gate, settings: GeneratorSettings) -> None:
-    """Return with nothing in flight and the engine paused. Requests that outlast the wait are aborted."""
+    """Return with nothing in flight and the engine paused. Requests that outlast the wait are aborted.
+
+    The gate must be closed. EngineFailed when that cannot be had: no weights have been touched.
+    """
     if not await gate.drained(settings.swap_wait_seconds):
         _log.warning("requests outlast the swap's wait and are aborted", extra={"inflight": gate.inflight})
         gate.mark_aborted()

@@ -31,6 +31,8 @@ class Cast(Protocol):
         """What became of it."""
 
 
+Read = Callable[[int, Answer | ServiceError], None]
+"""Given a question's index and what became of it; the last one counts."""
 AnyVote = TypeVar("AnyVote", bound=Cast)
 
 
@@ -65,8 +67,12 @@ async def judge_questions(
     lane = Lane()
     prompts = [question.prompt for question in questions]
     bodies = [sampling.body(question.seed, question.guide) for question in questions]
-    outcomes, version = await _settle(engine, lane, prompts, bodies, sampling.policy)
-    votes = [_cast(question, found, sampling.votes) for question, found in zip(questions, outcomes, strict=True)]
+    votes: list[list[AnyVote]] = [[] for _ in questions]
+
+    def read(index: int, outcome: Answer | ServiceError) -> None:
+        votes[index] = _cast(questions[index], outcome, sampling.votes)
+
+    outcomes, version = await _settle(engine, lane, prompts, bodies, sampling.policy, read)
     answers = [found for found in outcomes if isinstance(found, Answer)]
     if sampling.retry_max_tokens is not None and sampling.retry_max_tokens > sampling.max_tokens:
         answers += await _retry(engine, lane, questions, bodies, votes, version, sampling.retry_max_tokens)
@@ -118,16 +124,21 @@ async def _retry(
 
 
 def _usage(answers: Iterable[Answer]) -> Usage:
-    usage = Counter[str]()
+    prompt, completion = 0, 0
     for answer in answers:
-        usage += Counter(prompt_tokens=answer.prompt_tokens, completion_tokens=answer.completion_tokens)
-    return Usage(**usage, total_tokens=usage.total())
+        prompt, completion = prompt + answer.prompt_tokens, completion + answer.completion_tokens
+    return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
 
 
 async def _settle(
-    engine: Engine, lane: Lane, prompts: Sequence[str], bodies: Sequence[dict[str, Any]], policy: str | None
+    engine: Engine,
+    lane: Lane,
+    prompts: Sequence[str],
+    bodies: Sequence[dict[str, Any]],
+    policy: str | None,
+    read: Read,
 ) -> tuple[list[Answer | ServiceError], str]:
-    """An answer or failure for each prompt, and the one version that gave all of them."""
+    """An answer or failure for each prompt, each `read` when it comes, and the one version that gave all of them."""
     outcomes: dict[int, Answer | ServiceError] = {}
     wanted, model = list(range(len(prompts))), policy
     for attempt in range(_VERSION_ROUNDS):
@@ -135,7 +146,7 @@ async def _settle(
             REJUDGED.inc(len(wanted))
             await asyncio.sleep(0.1 * 2**attempt * random.random())  # noqa: S311 - guards no secret
         try:
-            outcomes |= await _ask(engine, lane, prompts, bodies, model, wanted)
+            outcomes |= await _ask(engine, lane, prompts, bodies, model, wanted, read)
         except WrongPolicyVersion:
             if policy is not None:
                 raise
@@ -159,6 +170,7 @@ async def _ask(
     bodies: Sequence[dict[str, Any]],
     model: str | None,
     wanted: Iterable[int],
+    read: Read,
 ) -> dict[int, Answer | ServiceError]:
     outcomes: dict[int, Answer | ServiceError] = {}
 
@@ -169,6 +181,8 @@ async def _ask(
             raise
         except ServiceError as error:
             outcomes[index] = error
+        # Now, not after the last answer: the engine computes on meanwhile.
+        read(index, outcomes[index])
 
     try:
         async with asyncio.TaskGroup() as group:

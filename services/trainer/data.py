@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import explain
-from selfreward.contracts import Contract, Message, PreferencePair
+from selfreward.contracts import Contract, Message, PreferencePair, Rollout
 from services.trainer.checks import common_prefix, render
 from services.trainer.refusal import JobRefused
 
@@ -31,7 +31,7 @@ class SftRow(Contract):
     completion: list[Message] = Field(min_length=1)
 
 
-Row = TypeVar("Row", SftRow, PreferencePair)
+Row = TypeVar("Row", SftRow, PreferencePair, Rollout)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Prepared:
 def sft_rows(store: ArtifactStore, names: Sequence[str], tokenizer: Any, max_length: int) -> Prepared:
     """Rows `{"input_ids", "labels"}`; labels are -100 on the prompt, so the loss is on the completion only."""
     found = []
-    for where, row in _read(store, names, SftRow):
+    for where, row in read_rows(store, names, SftRow):
         _check_answer(where, "completion", row.completion)
         ids = render(tokenizer, [*row.prompt, *row.completion])
         start = common_prefix(render(tokenizer, row.prompt, answer_next=True), ids)
@@ -58,18 +58,24 @@ def sft_rows(store: ArtifactStore, names: Sequence[str], tokenizer: Any, max_len
 def dpo_rows(store: ArtifactStore, names: Sequence[str], tokenizer: Any, max_length: int) -> Prepared:
     """Rows `{"prompt", "chosen", "rejected"}`, conversational; TRL tokenises them by the same template.
 
-    A noisy judge gives one text two scores; such pairs prefer nothing and have no gradient: they are left out, counted.
+    Where a pair has a soft label, all have a `weight`, which is 1 for those with a hard one. A noisy judge gives one
+    text two scores; such pairs prefer nothing and have no gradient: they are left out, counted.
     """
     found = []
     identical: list[str] = []
-    for where, row in _read(store, names, PreferencePair):
+    for where, row in read_rows(store, names, PreferencePair):
         _check_answer(where, "chosen", row.chosen)
         _check_answer(where, "rejected", row.rejected)
         if row.chosen == row.rejected:
             identical.append(where)
             continue
         longest = max(len(render(tokenizer, [*row.prompt, *side])) for side in (row.chosen, row.rejected))
-        found.append((where, longest, row.model_dump(include={"prompt", "chosen", "rejected"})))
+        found.append((where, longest, row.model_dump(include={"prompt", "chosen", "rejected", "weight"})))
+    soft = any(row["weight"] is not None for _, _, row in found)
+    for _, _, made in found:
+        weight = made.pop("weight")
+        if soft:
+            made["weight"] = 1.0 if weight is None else weight
     if identical:
         _log.warning(
             "%d pairs prefer a text to itself: %s; they are left out", len(identical), ", ".join(identical[:3])
@@ -77,7 +83,7 @@ def dpo_rows(store: ArtifactStore, names: Sequence[str], tokenizer: Any, max_len
     return replace(_within(found, max_length), identical=len(identical))
 
 
-def _read(store: ArtifactStore, names: Sequence[str], model: type[Row]) -> Iterator[tuple[str, Row]]:
+def read_rows(store: ArtifactStore, names: Sequence[str], model: type[Row]) -> Iterator[tuple[str, Row]]:
     """Each row with the words that locate it: file and row number, counted from 1."""
     for name in names:
         try:

@@ -29,6 +29,7 @@ from services.trainer.checkpoints import Reporter, drop_incomplete, last_checkpo
 from services.trainer.checks import check_weights_present, check_world_size, load_tokenizer
 from services.trainer.data import dpo_rows, sft_rows
 from services.trainer.dpo import dpo_trainer
+from services.trainer.logprobs import score
 from services.trainer.models import context_length, load_model, stored_dtype
 from services.trainer.progress import PROGRESS_NAME, Progress
 from services.trainer.publish import publish_folder, publish_model
@@ -74,11 +75,13 @@ def _work(spec: Path) -> int:
 
 
 def run(job: TrainJob, store: ArtifactStore, folder: Path, progress: Progress) -> str:
-    """Train and publish; returns the digest (on ranks other than the first: an empty string).
+    """Do the job; returns the digest of what it publishes (on ranks other than the first: an empty string).
 
     Raises JobRefused or InvalidArtifact before training when the job can never succeed.
     """
     check_world_size(job)
+    if job.method == "logprobs":
+        return score(job, store, folder, progress)
     checkpoints = folder / "checkpoints"
     if store.exists(job.output):
         shutil.rmtree(checkpoints, ignore_errors=True)

@@ -12,10 +12,18 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from services.trainer.refusal import JobRefused
 
 
-def load_model(folder: Path, dtype: torch.dtype) -> Any:
-    """The model of a folder in `dtype`. Refuses weights that lack a tensor: it would be filled with random numbers."""
+def load_model(folder: Path, dtype: torch.dtype, device_map: str | None = None) -> Any:
+    """The model of a folder in `dtype`, on the CPU unless a `device_map` places it.
+
+    Refuses weights that lack a tensor: it would be filled with random numbers.
+    """
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        folder,
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        device_map=device_map,
     )
     model, report = loaded
     for problem in ("missing_keys", "mismatched_keys"):

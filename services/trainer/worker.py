@@ -93,7 +93,7 @@ class Worker:
 
     async def _attempt(self, work: Work, job: TrainJob) -> None:
         if await asyncio.to_thread(self._store.exists, job.output):
-            digest = await asyncio.to_thread(self._digest, job.output)
+            digest = await asyncio.to_thread(self._digest, job)
             uri = f"{self._store.root}/{job.output}"
             await self._succeed(work, job, TrainStatus(id=job.id, state="done", uri=uri, digest=digest))
         elif work.deliveries > self._settings.max_attempts:
@@ -222,8 +222,9 @@ class Worker:
 
         return await outlast(turn, what)
 
-    def _digest(self, name: str) -> str:
-        return hashlib.sha256(self._store.read_bytes(f"{name}/{MANIFEST_NAME}")).hexdigest()
+    def _digest(self, job: TrainJob) -> str:
+        name = job.output if job.method == "logprobs" else f"{job.output}/{MANIFEST_NAME}"
+        return hashlib.sha256(self._store.read_bytes(name)).hexdigest()
 
 
 def _prepare(folder: Path, job: TrainJob) -> Path:

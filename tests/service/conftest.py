@@ -106,3 +106,17 @@ def generator(redis_server: str, tiny_model: Path, tmp_path_factory: pytest.Temp
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def engine_core(generator: Generator) -> int:
+    """Process id of vLLM's engine core below the gateway."""
+    listing = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout  # noqa: S607 - where PATH has it
+    children: dict[int, list[int]] = {}
+    for line in listing.splitlines()[1:]:
+        pid, parent = map(int, line.split())
+        children.setdefault(parent, []).append(pid)
+    below, waiting = [], [generator.pid]
+    while waiting:
+        waiting = [child for parent in waiting for child in children.get(parent, [])]
+        below += waiting
+    return next(pid for pid in below if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes())

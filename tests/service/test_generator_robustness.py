@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import httpx
 
 from selfreward.artifacts import ArtifactStore
 from tests.service.checkpoints import copy_of, perturbed, publish
-from tests.service.conftest import Generator
+from tests.service.conftest import Generator, engine_core
 from tests.service.test_generator_refusals import announce_now
 
 
@@ -86,17 +85,3 @@ def until_restarting(generator: Generator) -> None:
 def restarts_of(generator: Generator) -> float:
     page = generator.http.get("/metrics").text
     return float(re.findall(r"^selfreward_generator_engine_restarts_total (.*)$", page, re.M)[0])
-
-
-def engine_core(generator: Generator) -> int:
-    """Process id of vLLM's engine core below the gateway."""
-    listing = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout  # noqa: S607 - where PATH has it
-    children: dict[int, list[int]] = {}
-    for line in listing.splitlines()[1:]:
-        pid, parent = map(int, line.split())
-        children.setdefault(parent, []).append(pid)
-    below, waiting = [], [generator.pid]
-    while waiting:
-        waiting = [child for parent in waiting for child in children.get(parent, [])]
-        below += waiting
-    return next(pid for pid in below if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes())

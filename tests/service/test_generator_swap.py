@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import re
+import signal
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from selfreward.artifacts import ArtifactStore
 from selfreward.generator_client import VERSION_HEADER
 from selfreward.redis_client import connect
 from tests.service.checkpoints import Greedy, copy_of, greedy, perturbed, publish
-from tests.service.conftest import Generator
+from tests.service.conftest import Generator, engine_core
 
 PROMPTS = [
     "Use 7 3 12 to make 33 .",
@@ -122,21 +124,25 @@ def test_twenty_swaps_under_load_lose_nothing_and_mix_nothing(generator: Generat
 
 
 def test_requests_that_outlast_the_wait_are_aborted_and_repeated(generator: Generator, policies: Policies) -> None:
-    """The fixture's swap waits 2.5 s; these requests take longer, so the engine aborts them and the gateway repeats."""
-    prompt, tokens, requests = next(iter(policies.expected)), 440, 96
+    """The engine is held still in the middle of its answers for longer than the swap waits (2.5 s in the fixture)."""
+    prompt, tokens, requests = next(iter(policies.expected)), 440, 48
+    core = engine_core(generator)
 
     async def scenario() -> tuple[dict[str, int], list[httpx.Response]]:
         redis, labels = connect(generator.redis_url), {}
         new = 0 if generator.weights()["artifact"] == policies.artifacts[1] else 1
-        limits = httpx.Limits(max_connections=requests)
-        async with httpx.AsyncClient(base_url=generator.url, timeout=240, limits=limits) as http:
+        async with httpx.AsyncClient(base_url=generator.url, timeout=240) as http:
             long = body(prompt, stream=False, tokens=tokens)
             pending = [asyncio.create_task(http.post("/v1/chat/completions", json=long)) for _ in range(requests)]
-            # Not all of them: where the machine is busy, the first may be done before the last is in.
-            await asyncio.to_thread(until_inflight, generator, requests // 2)
-            labels[generator.weights()["label"]] = 1 - new
-            label = (await announce(redis, policies.artifacts[new], policies.digests[new])).label
-            labels[label] = new
+            await asyncio.to_thread(until_inflight, generator, requests // 4)
+            os.kill(core, signal.SIGSTOP)
+            try:
+                labels[generator.weights()["label"]] = 1 - new
+                label = (await announce(redis, policies.artifacts[new], policies.digests[new])).label
+                labels[label] = new
+                await asyncio.to_thread(until_aborted, generator, before + 1)
+            finally:
+                os.kill(core, signal.SIGCONT)
             await asyncio.to_thread(generator.wait_for, label)
             replies = await asyncio.gather(*pending)
         await redis.aclose()
@@ -144,13 +150,20 @@ def test_requests_that_outlast_the_wait_are_aborted_and_repeated(generator: Gene
 
     before = aborted(generator)
     labels, replies = asyncio.run(scenario())
-    assert aborted(generator) > before
     for reply in replies:
         assert reply.status_code == 200, reply.text
         which = labels[reply.headers[VERSION_HEADER]]
         for choice in reply.json()["choices"]:
             assert choice["finish_reason"] == "length"
             assert choice["token_ids"][:TOKENS] == policies.expected[prompt][which].token_ids
+
+
+def until_aborted(generator: Generator, requests: float) -> None:
+    """Return once so many requests have been repeated because a swap aborted them."""
+    deadline = time.monotonic() + 60
+    while aborted(generator) < requests:
+        assert time.monotonic() < deadline, generator.weights()
+        time.sleep(0.05)
 
 
 def until_inflight(generator: Generator, requests: int) -> None:

@@ -34,10 +34,11 @@ RECIPE = Recipe.model_validate(
 
 @dataclass
 class Engine:
-    """An OpenAI-compatible engine: judges every answer by its length, fails or changes version when told."""
+    """An OpenAI-compatible engine: judges and compares by rules of its own, fails or changes version when told."""
 
     version: str = "policy@3"
     fail: Callable[[str], bool] = lambda _: False
+    winner: Callable[[str], str] = lambda _: "tie"
     inflight: int = 0
     most_inflight: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -54,12 +55,14 @@ class Engine:
         self.most_inflight = max(self.most_inflight, self.inflight)
         await asyncio.sleep(0.005)
         self.inflight -= 1
-        judging = "Score" in body["messages"][-1]["content"]
+        asked = body["messages"][-1]["content"]
+        judging, comparing = "Score" in asked, "Winner:" in asked
+        words = "Fine. Score: {}" if judging else f"Winner: {self.winner(asked)}" if comparing else "answer {}"
         choices = [
             {
                 "index": index,
                 "finish_reason": "stop",
-                "message": {"content": f"Fine. Score: {index % 6}" if judging else f"answer {index}"},
+                "message": {"content": words.format(index % 6 if judging else index)},
             }
             for index in range(body["n"])
         ]

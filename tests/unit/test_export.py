@@ -6,6 +6,7 @@ import pytest
 from datasets import load_dataset
 
 from orchestrator.export import export_pairs
+from orchestrator.kto import labelled_answers
 from selfreward.artifacts import ArtifactStore
 from selfreward.contracts import Message, PreferencePair
 
@@ -40,6 +41,14 @@ def test_parquet_is_loaded_by_datasets_in_trls_conversational_shape(tmp_path: Pa
     whole = load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
     assert len(whole) == 2
     assert "policy@2" in (folder / "README.md").read_text()
+
+
+def test_answers_have_one_label_each_and_those_with_both_are_left_out() -> None:
+    other = PAIR.model_copy(update={"chosen": PAIR.rejected, "rejected": [Message(role="assistant", content="worst")]})
+    rows = labelled_answers([PAIR, PAIR, other])
+    assert [(row["completion"][0]["content"], row["label"]) for row in rows] == [("good", True), ("worst", False)]
+    elsewhere = other.model_copy(update={"prompt": [Message(role="user", content="another question")]})
+    assert len(labelled_answers([PAIR, elsewhere])) == 4
 
 
 def test_a_stage_without_pairs_is_named(tmp_path: Path) -> None:

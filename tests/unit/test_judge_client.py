@@ -150,7 +150,8 @@ def test_deadlines_and_retries_are_the_service_clients() -> None:
             async with AsyncJudgeClient(service) as client:
                 with pytest.raises(ServiceError, match="failed 2 times"):
                     await client.judge([("p", "r")])
-            assert not service._http.is_closed
+            with pytest.raises(ServiceError, match="failed 2 times"):  # closed would be another error
+                await service.request("GET", "/")
 
     asyncio.run(scenario())
 

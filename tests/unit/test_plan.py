@@ -84,7 +84,7 @@ def test_spin_samples_beside_the_demonstration_and_has_nothing_judged_or_watched
     assert (task.judge, [response.text for response in task.responses]) == (None, ["demonstration"])
     assert task.generate is not None
     assert task.generate.n == 1
-    assert plan.answers(asked) == 2
+    assert plan.answers(asked, "M2") == 2
 
 
 def test_replay_adds_earlier_rounds_as_far_as_there_are_any() -> None:

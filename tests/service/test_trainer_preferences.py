@@ -1,0 +1,195 @@
+"""Losses and labels of preference training, through TRL on the demo's base model."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import load_dataset
+from trl.trainer.kto_config import KTOConfig
+from trl.trainer.kto_trainer import KTOTrainer
+
+from orchestrator import plan
+from orchestrator.export import export_pairs
+from selfreward.artifacts import ArtifactStore
+from selfreward.training import DpoHyper, TrainJob
+from services.trainer.checks import load_tokenizer
+from services.trainer.job import build_trainer, run
+from services.trainer.models import load_model
+from services.trainer.progress import Progress, read_progress
+from services.trainer.refusal import JobRefused
+from tests.service.trainer_jobs import CANARY, M0, PAIRS, dpo_job, publish_job, write_data
+
+BETA = 0.1
+AT_THE_REFERENCE = {
+    "sigmoid": math.log(2),
+    "robust": math.log(2),
+    "ipo": (1 / (2 * BETA)) ** 2,
+    "sppo_hard": 2 * (0.5 / BETA) ** 2,
+    "apo_zero": 1.0,
+}
+"""What each loss is, by its formula, while the policy is its reference."""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ArtifactStore:
+    """A store with the published base model and the same pairs under several labels."""
+    store = ArtifactStore(str(tmp_path_factory.mktemp("store")))
+    write_data(store)
+    rows = list(store.read_jsonl(PAIRS))
+    for weight in (0.5, 0.9, 1.0):
+        store.write_jsonl(pairs(weight), ({**row, "weight": weight} for row in rows))
+    folder = tmp_path_factory.mktemp("publish")
+    run(publish_job(), store, folder, Progress(folder / "progress.json", "m0"))
+    return store
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One thread, since the cores are shared; no telemetry."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def pairs(weight: float) -> str:
+    return f"runs/t/pairs/weight-{weight}.jsonl"
+
+
+def trainer_of(job: TrainJob, store: ArtifactStore, folder: Path) -> Any:
+    parent = store.fetch(job.init_from)
+    tokenizer = load_tokenizer(parent, CANARY)
+    return build_trainer(job, store, parent, tokenizer, folder / job.id, Progress(folder / "p.json", job.id))
+
+
+def trained(job: TrainJob, store: ArtifactStore, folder: Path) -> Any:
+    trainer = trainer_of(job, store, folder)
+    trainer.args.logging_steps = trainer.state.logging_steps = 1
+    trainer.train()
+    return trainer
+
+
+def losses(trainer: Any) -> list[float]:
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+@pytest.mark.parametrize("loss", AT_THE_REFERENCE)
+def test_each_loss_starts_where_its_formula_says_and_trains(loss: str, store: ArtifactStore, tmp_path: Path) -> None:
+    smoothing = {"label_smoothing": 0.1} if loss == "robust" else {}
+    job = dpo_job(loss, {"loss": loss, "learning_rate": 1e-3, **smoothing})
+    trainer = trained(job, store, tmp_path)
+    seen = losses(trainer)
+    assert len(seen) == 4
+    assert seen[0] == pytest.approx(AT_THE_REFERENCE[loss], rel=1e-4)
+    assert seen[-1] < seen[0]
+
+
+def test_ld_alpha_weighs_the_longer_answers_rest(store: ArtifactStore, tmp_path: Path) -> None:
+    margins = {}
+    for alpha in (None, 0.0, 1.0):
+        hyper = {"ld_alpha": alpha, "loss": "robust", "label_smoothing": 0.1, "sft_weight": 0.5}
+        trainer = trained(dpo_job(f"ld-{alpha}", hyper), store, tmp_path)
+        margins[alpha] = [entry["rewards/margins"] for entry in trainer.state.log_history if "loss" in entry]
+    assert margins[1.0] == pytest.approx(margins[None], rel=1e-3, abs=1e-6)
+    assert margins[0.0][-1] != pytest.approx(margins[None][-1], rel=1e-3)
+
+
+def test_certain_labels_train_as_trl_does_without_any_label(store: ArtifactStore, tmp_path: Path) -> None:
+    hyper = {"sft_weight": 0.3, "micro_batch_size": 8}
+    stock = trained(dpo_job("hard", hyper), store, tmp_path)
+    soft = trained(dpo_job("soft", hyper, datasets=[pairs(1.0)]), store, tmp_path)
+    assert type(stock) is not type(soft)
+    assert losses(stock) == losses(soft)
+    ours, theirs = (dict(trainer.model.named_parameters()) for trainer in (soft, stock))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_even_labels_teach_nothing_and_soft_ones_less_than_hard_ones(store: ArtifactStore, tmp_path: Path) -> None:
+    hyper = {"learning_rate": 1e-3}
+    margin = {}
+    for weight in (0.5, 0.9, 1.0):
+        trainer = trained(dpo_job(f"w{weight}", hyper, datasets=[pairs(weight)]), store, tmp_path)
+        margin[weight] = trainer.state.log_history[-2]["rewards/margins"]
+        if weight == 0.5:
+            assert losses(trainer) == pytest.approx([math.log(2)] * 4, abs=1e-4)
+    assert abs(margin[0.5]) < 1e-3 < margin[0.9] < margin[1.0]
+
+
+def test_soft_labels_train_adapters_against_the_model_without_them(store: ArtifactStore, tmp_path: Path) -> None:
+    hyper = {"lora": {"rank": 4, "alpha": 8}, "learning_rate": 1e-2}
+    trainer = trained(dpo_job("lora-soft", hyper, datasets=[pairs(0.9)]), store, tmp_path)
+    assert trainer.ref_model is None
+    assert losses(trainer)[0] == pytest.approx(math.log(2), rel=1e-4)
+    assert trainer.state.log_history[-2]["rewards/margins"] > 0.01
+
+
+def test_consistency_draws_the_model_to_the_judge_and_reports_agreement(store: ArtifactStore, tmp_path: Path) -> None:
+    job = dpo_job("consistent", {"learning_rate": 1e-3}, datasets=[pairs(0.9)], consistency={"weight": 1.0})
+    run(job, store, tmp_path, Progress(tmp_path / "progress.json", job.id))
+    status = read_progress(tmp_path / "progress.json")
+    assert status is not None
+    assert status.metrics["rewards/margins"] > 0
+    # The mean over all steps so far is logged; at the first one the model is its reference and prefers neither.
+    assert 0 < status.metrics["consistency/agreement"] < 1
+
+
+@pytest.mark.parametrize("wrong", [{"loss": "ipo"}, {"ld_alpha": 0.5}])
+def test_soft_labels_are_for_the_sigmoid_loss(wrong: dict[str, Any], store: ArtifactStore, tmp_path: Path) -> None:
+    with pytest.raises(JobRefused, match="the pairs have a weight, which is the label of loss='sigmoid'"):
+        trainer_of(dpo_job("wrong", wrong, datasets=[pairs(0.9)]), store, tmp_path)
+
+
+def test_consistency_without_a_judges_probability_is_refused(store: ArtifactStore, tmp_path: Path) -> None:
+    with pytest.raises(JobRefused, match="consistency needs the judge's probability as the weight of each pair"):
+        trainer_of(dpo_job("none", consistency={}), store, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"loss": "robust"}, "loss='robust' with label_smoothing=0 is loss='sigmoid'"),
+        ({"label_smoothing": 0.1}, "label_smoothing=0.1 has no effect on loss='sigmoid'"),
+        ({"loss": "ipo", "ld_alpha": 0.3}, "ld_alpha=0.3 is for losses of the difference .*loss='ipo'"),
+        ({"loss": "hinge"}, "loss"),
+    ],
+)
+def test_combinations_without_a_meaning_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DpoHyper.model_validate(wrong)
+
+
+def test_exported_answers_train_kto(store: ArtifactStore, tmp_path: Path) -> None:
+    store.write_jsonl(plan.pairs("t", "M9"), store.read_jsonl(PAIRS))
+    file = tmp_path / "answers.parquet"
+    file.write_bytes(export_pairs(store, "t", "M9", "kto"))
+    dataset = load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
+    assert sorted(set(dataset["label"])) == [False, True]
+    tokenizer = load_tokenizer(M0, CANARY)
+    hardware: dict[str, Any] = {
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "dataloader_pin_memory": False,
+    }
+    silent: dict[str, Any] = {"report_to": "none", "disable_tqdm": True}
+    arguments = KTOConfig(
+        output_dir=str(tmp_path / "kto"),
+        max_steps=2,
+        per_device_train_batch_size=8,
+        logging_steps=1,
+        **hardware,
+        **silent,
+    )
+    trainer = KTOTrainer(
+        model=load_model(M0, torch.float32),
+        ref_model=load_model(M0, torch.float32),
+        args=arguments,
+        processing_class=tokenizer,
+        train_dataset=dataset,
+    )
+    trainer.train()
+    assert all(math.isfinite(loss) for loss in losses(trainer))
