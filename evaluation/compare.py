@@ -25,6 +25,7 @@ def compared(data: RunData, bootstrap: Bootstrap, judge: Judge | None = None) ->
     The win rates are the last model's against M1 on the same held-out prompts: by `judge`, who is shown the greedy
     answers, else by the independent checker's scores of the sampled ones; null without either, and for M1 itself.
     `gain` is what the last model solves more than M1, prompts resampled together.
+    `rounds` are the report's, with what each method records there.
     `minutes` are those of the rounds alone, since runs may share what is before them. Raises ReportError.
     """
     report = build_report(data, bootstrap.resamples, bootstrap.seed)
@@ -50,7 +51,7 @@ def compared(data: RunData, bootstrap: Bootstrap, judge: Judge | None = None) ->
         "against_m1": contest,
         "gain": gains[0]["solve_rate"] if gains else None,
         "pair_yield": bootstrap.interval(pair_yield(data))._asdict(),
-        "rollouts": sum((entry.get("prompts") or 0) for entry in data.iterations) * _answers(recipe),
+        "rounds": report["iterations"],
         "minutes": _minutes(data),
         "alarms": [f"{alarm['stage']} {alarm['watchdog']}" for alarm in report.get("alarms", [])] + _hacking(report),
     }
@@ -132,10 +133,6 @@ def _minutes(data: RunData) -> float | None:
     if journal is None:
         return None
     return float(sum(entry["seconds"] for entry in journal if entry["stage"] not in _BEFORE_ROUNDS)) / 60
-
-
-def _answers(recipe: dict[str, Any]) -> int:
-    return int(recipe.get("sampling", {}).get("n", 0))
 
 
 def same_m1(runs: Sequence[RunData]) -> bool:

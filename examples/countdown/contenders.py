@@ -21,6 +21,8 @@ VARIANTS = {
     "positives": ["loop.train_on=positives", "pairs.judge_pairs=0", "pairs.min_chosen_score=5"],
 }
 """Ablations of the demo's recipe, by their name in the table."""
+_MEASURED = {"self_rewarding": ["loop.measure_consistency=true"]}
+"""What is measured besides: how alike a method's models rank answers, beside which CREAM's figure says something."""
 EVALUATION = [
     "evaluation.prompts=1000",
     "evaluation.samples=4",
@@ -39,8 +41,9 @@ def contenders(folder: Path = RECIPES) -> dict[str, tuple[Path, list[str]]]:
     """
     own = str(MODEL.relative_to(ROOT))
     found = {
-        "self_rewarding" if path.name == RECIPE.name else path.stem: (path, list[str]())
+        name: (path, _MEASURED.get(name, []))
         for path in sorted(folder.glob("*.toml"))
+        for name in ["self_rewarding" if path.name == RECIPE.name else path.stem]
         if tomllib.loads(path.read_text()).get("model") == own
     }
     return found | {name: (folder / RECIPE.name, overrides) for name, overrides in VARIANTS.items()}
@@ -67,6 +70,12 @@ def contender_recipe(
     n = max(plain.sampling.n, math.ceil(rollouts / (samplings * most)))
     budget = [f"sampling.n={n}", f"prompts.per_iteration={max(1, rollouts // (samplings * n))}"]
     return _recipe(path, seed, data, [*common, *budget, *overrides])
+
+
+def sampled_answers(recipe: Recipe) -> int:
+    """Answers that all rounds of a contender sample."""
+    rounds = recipe.loop.iterations * recipe.prompts.per_iteration
+    return rounds * recipe.sampling.n * _SAMPLINGS.get(recipe.method, 1)
 
 
 def _prompts(recipe: Recipe, rounds: int) -> int:

@@ -23,7 +23,7 @@ from rich.console import Console
 from evaluation.bootstrap import Bootstrap
 from evaluation.compare import compared
 from evaluation.inputs import load_run
-from examples.countdown.contenders import contender_recipe, contenders, m1_recipe
+from examples.countdown.contenders import contender_recipe, contenders, m1_recipe, sampled_answers
 from examples.countdown.demo import MODEL, ROOT
 from examples.countdown.label import label_run
 from examples.countdown.methods_table import Entry, markdown, plot, rows
@@ -58,7 +58,7 @@ def run_seed(seed: int, names: Sequence[str], folder: Path, arguments: argparse.
         wanted[f"{name}-{seed}"] = contender_recipe(name, seed, data, m1, *limits, arguments.overrides)
     missing = [run for run in wanted if _state(store, run) != "done"]
     if not missing:
-        yield from (_entry(store, name, seed) for name in names)
+        yield from (_entry(store, name, seed, wanted[f"{name}-{seed}"]) for name in names)
         return
     with LocalStack(folder, environment=_ENVIRONMENT) as stack:
         stack.wait_healthy()
@@ -68,7 +68,8 @@ def run_seed(seed: int, names: Sequence[str], folder: Path, arguments: argparse.
         for name in names:
             run = f"{name}-{seed}"
             failure = _through(client, wanted[run], run) if run in missing else None
-            yield {"contender": name, "seed": seed, "failed": failure} if failure else _entry(store, name, seed)
+            failed = {"contender": name, "seed": seed, "failed": failure}
+            yield failed if failure else _entry(store, name, seed, wanted[run])
 
 
 def _through(client: OrchestratorClient, recipe: Recipe, run: str) -> str | None:
@@ -91,11 +92,12 @@ def _state(store: ArtifactStore, run: str) -> str | None:
     return str(store.read_json(name)["state"]) if store.exists(name) else None
 
 
-def _entry(store: ArtifactStore, name: str, seed: int) -> Entry:
+def _entry(store: ArtifactStore, name: str, seed: int, recipe: Recipe) -> Entry:
     """A finished run, labelled by the checker and measured."""
     run = f"{name}-{seed}"
     label_run(store, run)
-    return {**compared(load_run(store, run), Bootstrap()), "contender": name, "seed": seed}
+    found = compared(load_run(store, run), Bootstrap())
+    return {**found, "contender": name, "seed": seed, "sampled": sampled_answers(recipe)}
 
 
 def write_table(out: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> dict[str, Any]:

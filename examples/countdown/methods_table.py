@@ -8,8 +8,8 @@ from evaluation.dots import Dot, dots_svg
 from evaluation.tables import DASH
 
 Entry = dict[str, Any]
-"""What `evaluation.compare.compared` makes of a run, and `contender` and `seed`; of a run that failed only these and
-`failed`, the reason."""
+"""What `evaluation.compare.compared` makes of a run, its contender, seed, and how many answers the rounds `sampled`. Of
+a run that failed only contender, seed and `failed`, the reason."""
 
 _FIGURES = (
     "solve_rate",
@@ -55,7 +55,8 @@ def _row(name: str, entries: Sequence[Entry]) -> dict[str, Any]:
         "failed": {str(entry["seed"]): entry["failed"] for entry in entries if "failed" in entry},
         **{figure: _over_seeds({e["seed"]: _figure(e, figure) for e in done}) for figure in _FIGURES},
         "minutes": _over_seeds({e["seed"]: _plain(e["minutes"]) for e in done}),
-        "rollouts": {str(e["seed"]): e["rollouts"] for e in done},
+        "sampled": {str(e["seed"]): e["sampled"] for e in done},
+        "rounds": {str(e["seed"]): e["rounds"] for e in done},
         "alarms": {str(e["seed"]): e["alarms"] for e in done if e["alarms"]},
         "warnings": {str(e["seed"]): e["against_m1"]["warnings"] for e in done if e["against_m1"]["warnings"]},
     }

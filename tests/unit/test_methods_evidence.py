@@ -5,17 +5,15 @@ from typing import Any
 
 import pytest
 
-from examples.countdown.contenders import contender_recipe, contenders, m1_recipe
+from examples.countdown.contenders import contender_recipe, contenders, m1_recipe, sampled_answers
 from examples.countdown.demo import MODEL
 from examples.countdown.methods_table import Entry, markdown, plot, rows
 from examples.countdown.seed_data import write_seed_data
 from orchestrator.adopt import evaluated
-from orchestrator.quotas import prompts_asked
 from orchestrator.seed_rows import read_seed_data
 from selfreward.config import Recipe
 
 NAMES = list(contenders())
-SAMPLINGS = {"temporal": 3, "self_improving": 2}
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +41,7 @@ def test_every_contender_starts_from_the_same_m1_samples_as_many_answers_and_is_
     assert recipe.loop.iterations == 2
     assert recipe.seed == 0
     assert evaluated(recipe) == evaluated(m1_recipe(0, data, []))
-    sampled = prompts_asked(recipe) * recipe.sampling.n * SAMPLINGS.get(recipe.method, 1)
-    assert 0.98 * 8000 <= sampled <= 8000
+    assert 0.98 * 8000 <= sampled_answers(recipe) <= 8000
     read_seed_data(recipe)
 
 
@@ -82,7 +79,8 @@ def _entry(name: str, seed: int, solved: float, lc: float | None = 0.55) -> Entr
         "gain": _figure(solved - 0.28),
         "pair_yield": _figure(0.8),
         "minutes": 12.0 + seed,
-        "rollouts": 8000,
+        "sampled": 8000,
+        "rounds": [{"stage": "M2"}],
         "alarms": ["M3 ties"] if seed else [],
     }
 
