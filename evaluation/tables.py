@@ -61,6 +61,7 @@ def tables(report: dict[str, Any]) -> list[Table]:
         _votes(models),
         _rounds(report["iterations"]),
         _implicit(report["iterations"]),
+        _meta(report["iterations"]),
         _alarms(report.get("alarms", [])),
     ]
     return [table for table in made if table is not None]
@@ -222,6 +223,36 @@ def _implicit(iterations: list[dict[str, Any]]) -> Table | None:
     if agreed:
         note += " The judge agrees where it prefers the answer that these probabilities prefer."
     return Table("Implicit rewards", note, columns, rows) if rows else None
+
+
+_META = ("no_verdict", "prefers_higher_score", "first_wins", "flips")
+
+
+def _meta(iterations: list[dict[str, Any]]) -> Table | None:
+    rows = [
+        (
+            entry["stage"],
+            f"{entry['meta']['prompts']:,}",
+            f"{entry['meta']['kept']:,}",
+            *(DASH if (share := entry["meta"][name]) is None else f"{100 * share:.1f}" for name in _META),
+        )
+        for entry in iterations
+        if entry.get("meta")
+    ]
+    columns = (
+        "trains",
+        "prompts",
+        "judge pairs",
+        "no verdict %",
+        "for the higher score %",
+        "for the first %",
+        "flips %",
+    )
+    note = (
+        "Judgments compared by the model that wrote them. Near 100 % for the higher score the meta-judge adds nothing "
+        "to the scores; far from 50 % for the first it prefers a position."
+    )
+    return Table("Meta-judge", note, columns, rows) if rows else None
 
 
 def _alarms(raised: list[dict[str, Any]]) -> Table | None:

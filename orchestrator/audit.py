@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator import plan
-from orchestrator.audit_data import Violation, check_evaluation, check_ranked, check_round
+from orchestrator.audit_data import Violation, check_evaluation, check_ranked, check_revised, check_round
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe
 from selfreward.contracts import Message
@@ -38,7 +38,7 @@ def audit(store: ArtifactStore, run: str) -> list[Violation]:
     for stage in plan.stages(recipe):
         actor = plan.actor(recipe, stage)
         if (stage, "pairs") in journal and actor is not None and not {stage, plan.present(recipe, stage)} & {*removed}:
-            check = check_ranked if plan.kind(recipe, stage) == "eft" else check_round
+            check = {"eft": check_ranked, "revised": check_revised}.get(plan.kind(recipe, stage), check_round)
             found += _read(check(store, run, recipe, stage, versions.get(actor)), stage)
         if (stage, "evaluate") in journal:
             found += _read(check_evaluation(store, run, recipe, stage, versions.get(stage)), stage)

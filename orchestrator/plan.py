@@ -2,7 +2,8 @@
 
 Stages: M0 (the base model, published), SFT (IFT only: writes the EFT judgments and is the comparison), M1 (SFT of M0 on
 IFT and EFT), M2, M3, ... (the rounds: DPO on pairs of the recipe's method, or SFT of M0 on IFT, EFT and the chosen
-answers). Without EFT, M1 is the SFT baseline itself.
+answers). Without EFT, M1 is the SFT baseline itself. With method `constitutional` the SFT baseline answers a slice of
+the prompts and revises its answers, and M1 is SFT of M0 on IFT and the revisions.
 Method `temporal` makes each of M2, M3, ... twice: first F2, from answers of the model before it, and then M2, from the
 same start, on pairs that know the answers of F2 too.
 """
@@ -14,7 +15,7 @@ from selfreward.config import Recipe, Retention
 from selfreward.contracts import Message
 from selfreward.training import TrainJob
 
-Kind = Literal["base", "sft", "eft", "future", "round"]
+Kind = Literal["base", "sft", "eft", "revised", "future", "round"]
 
 _SERVED = ("train", "publish", "reload")
 _DATA = ("prompts", "rollouts", "pairs")
@@ -23,7 +24,7 @@ _WATCHED = ("evaluate", "watch_model")
 
 def stages(recipe: Recipe) -> list[str]:
     """Names of the run's stages in order."""
-    baseline = ["SFT"] if recipe.loop.use_eft else []
+    baseline = ["SFT"] if recipe.loop.use_eft or recipe.method == "constitutional" else []
     rounds = [f"M{number}" for number in range(2, recipe.loop.iterations + 2)]
     if recipe.method == "temporal":
         rounds = [stage for later in rounds for stage in (f"F{_number(later)}", later)]
@@ -40,6 +41,8 @@ def kind(recipe: Recipe, stage: str) -> Kind:
         return "base"
     if stage == "SFT":
         return "sft"
+    if stage == "M1" and recipe.method == "constitutional":
+        return "revised"
     if stage == "M1":
         return "eft" if recipe.loop.use_eft else "sft"
     return "future" if stage.startswith("F") else "round"
@@ -63,12 +66,15 @@ def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
         return (*_SERVED, *(_WATCHED + retained if stage == "M1" else _WATCHED[:1]))
     if made == "eft":
         return (*_DATA[1:], *_SERVED, *_WATCHED, *retained)
+    if made == "revised":
+        return (*_DATA, *_SERVED, *_WATCHED, *retained)
     if made == "future":
         past = ("past",) if stage == "F2" else ()
         return (*past, *_DATA, "watch_pairs", *_SERVED)
     if recipe.method == "temporal":
         return ("foresee", *_DATA[1:], *_SERVED, *_WATCHED, *retained)
-    data = (*_DATA[:2], *(("score",) if scored(recipe) else ()), *_DATA[2:])
+    looked_at = (*(["score"] if scored(recipe) else []), *(["meta"] if meta_judged(recipe, stage) else []))
+    data = (*_DATA[:2], *looked_at, *_DATA[2:])
     return (*data, *(("watch_pairs",) if judged(recipe) else ()), *_SERVED, *_WATCHED, *retained)
 
 
@@ -81,12 +87,18 @@ def judged(recipe: Recipe) -> bool:
     """Whether the answers of a round are judged, one by one."""
     if recipe.method == "scir":
         return recipe.scir.judge == "pointwise"
-    return recipe.method not in ("spin", "cream")
+    return recipe.method not in ("spin", "cream", "constitutional")
 
 
 def compared(recipe: Recipe) -> bool:
     """Whether the answers of a round are compared, two by two."""
     return recipe.method == "scir" and recipe.scir.judge == "pairwise"
+
+
+def meta_judged(recipe: Recipe, stage: str) -> bool:
+    """Whether a stage's judgments are judged in their turn, to train the judge too."""
+    in_turn = recipe.method == "meta_rewarding" and kind(recipe, stage) == "round"
+    return in_turn and round_index(stage) < recipe.meta.judge_iterations
 
 
 def scored(recipe: Recipe) -> bool:
@@ -131,8 +143,22 @@ def replays(recipe: Recipe, stage: str) -> list[tuple[str, float]]:
     return [(f"M{number - back}", share) for back, share in enumerate(recipe.loop.replay, 1) if number - back >= 2]
 
 
+def slices(recipe: Recipe) -> int:
+    """How many times `prompts.per_iteration` prompts a run answers: in each round, and for M1 where it is revised."""
+    return recipe.loop.iterations + _revises(recipe)
+
+
+def slice_index(recipe: Recipe, stage: str) -> int:
+    """Which slice of the prompts a stage takes, 0 for the first."""
+    return _number(stage) - 1 - (not _revises(recipe))
+
+
+def _revises(recipe: Recipe) -> bool:
+    return recipe.method == "constitutional" and not adopted(recipe, "M1")
+
+
 def round_index(stage: str) -> int:
-    """0 for M2, 1 for M3, ...: which slice of the prompts a DPO round takes."""
+    """0 for M2, 1 for M3, ...: which of the rounds this is."""
     return _number(stage) - 2
 
 
@@ -151,6 +177,11 @@ def pairs(run: str, stage: str) -> str:
     return f"runs/{run}/pairs/{stage}.jsonl"
 
 
+def meta(run: str, stage: str) -> str:
+    """Artifact name of a stage's meta-judged judgments."""
+    return f"runs/{run}/meta/{stage}.jsonl"
+
+
 def replay(run: str, stage: str) -> str:
     """Artifact name of the earlier rounds' pairs that train a stage again."""
     return data(run, f"replay-{stage}")
@@ -159,6 +190,11 @@ def replay(run: str, stage: str) -> str:
 def logprobs(run: str, stage: str) -> str:
     """Artifact name of what several models give a round's answers (`ResponseLogprobs`)."""
     return data(run, f"logprobs-{stage}")
+
+
+def revisions(run: str) -> str:
+    """Artifact name of the revised answers that train M1."""
+    return data(run, "revisions")
 
 
 def positives(run: str, stage: str) -> str:
@@ -174,7 +210,7 @@ def failures(run: str, stage: str, phase: str) -> str:
 def parent(recipe: Recipe, stage: str) -> str:
     """The stage whose weights training starts from (papers: section 1.7 of 2401.10020 starts from the previous)."""
     made = kind(recipe, stage)
-    if made in ("sft", "eft") or recipe.loop.train_on == "positives":
+    if made in ("sft", "eft", "revised") or recipe.loop.train_on == "positives":
         return "M0"
     if recipe.loop.init_from == "anchor":
         return "M1"
@@ -201,6 +237,8 @@ def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> Tr
         hyper = {"method": "sft", "sft": recipe.baseline_sft, "datasets": [data(run, "ift")]}
     elif made == "eft":
         hyper = {"method": "sft", "sft": recipe.sft, "datasets": [data(run, "ift"), data(run, "eft")]}
+    elif made == "revised":
+        hyper = {"method": "sft", "sft": recipe.sft, "datasets": [data(run, "ift"), revisions(run)]}
     elif recipe.loop.train_on == "positives":
         seed = [data(run, "ift"), *([data(run, "eft")] if recipe.loop.use_eft else [])]
         hyper = {"method": "sft", "sft": recipe.sft, "datasets": [*seed, positives(run, stage)]}

@@ -98,6 +98,7 @@ async def _rollouts(context: RunContext, keep: int) -> str:
     for stage in gone:
         context.lease.check_clock()
         await asyncio.to_thread(store.delete, f"runs/{run}/rollouts/{stage}.jsonl")
+        await asyncio.to_thread(store.delete, plan.meta(run, stage))
     await _note(context, "rollouts", gone)
     return f"rollouts removed of {', '.join(gone) or 'no stage'}"
 

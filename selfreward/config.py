@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from selfreward.contracts import Contract, content_key
 from selfreward.implicit import Cream, Scir
 from selfreward.method_rules import check_method
+from selfreward.method_sections import ByConstitution, MetaJudging
 from selfreward.rounds import Loop, Pairs, Prompts
 from selfreward.training import DpoHyper, SftHyper
 from selfreward.watchdogs import Watchdogs
@@ -31,7 +32,8 @@ class Data(Contract):
 
     `ift` rows `{"prompt", "response"}`; `eft` and `eft_eval` rows `{"prompt", "responses": [{"text", "rank"}]}`
     with rank 1 the best; `prompts` and `heldout` rows `{"prompt"}`. With method `dno` the rows of `prompts` have a
-    teacher's `response` too.
+    teacher's `response` too. `constitution` is no such file but TOML (`orchestrator/constitution.py`), for method
+    `constitutional`.
     """
 
     ift: str
@@ -39,6 +41,7 @@ class Data(Contract):
     eft_eval: str | None = None
     prompts: str | None = None
     heldout: str
+    constitution: str | None = None
 
 
 class Sampling(Contract):
@@ -117,7 +120,9 @@ class Recipe(Contract):
     """A whole run."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
-    method: Literal["self_rewarding", "spin", "dno", "cream", "scir", "temporal"] = "self_rewarding"
+    method: Literal[
+        "self_rewarding", "meta_rewarding", "cream", "scir", "dno", "spin", "constitutional", "temporal"
+    ] = "self_rewarding"
     """How a round's pairs are made: `orchestrator/methods/`."""
     seed: int = 0
     model: str
@@ -128,8 +133,10 @@ class Recipe(Contract):
     eft: EftBuilding = EftBuilding()
     prompts: Prompts = Prompts()
     pairs: Pairs = Pairs()
+    meta: MetaJudging = MetaJudging()
     cream: Cream = Cream()
     scir: Scir = Scir()
+    constitution: ByConstitution = ByConstitution()
     loop: Loop = Loop()
     baseline_sft: SftHyper = SftHyper()
     sft: SftHyper = SftHyper()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from selfreward.implicit import Cream, Scir
+from selfreward.method_sections import ByConstitution, MetaJudging
 from selfreward.rounds import Pairs
 
 if TYPE_CHECKING:
@@ -25,8 +26,25 @@ def check_method(recipe: Recipe) -> None:
         )
     if recipe.method == "temporal":
         _check_temporal(recipe)
+    rhos, rounds = recipe.pairs.length_control, recipe.loop.iterations
+    if isinstance(rhos, list) and len(rhos) != rounds:
+        raise ValueError(
+            f"pairs.length_control has {len(rhos)} values for loop.iterations={rounds}: give one for each round, or a "
+            "single number"
+        )
     if recipe.method != "dno" and recipe.pairs.own_margin is not None:
         raise ValueError(f"pairs.own_margin is for method='dno': leave it out with method={recipe.method!r}")
+    if recipe.method == "meta_rewarding":
+        _check_meta(recipe)
+    elif recipe.meta != MetaJudging():
+        raise ValueError(f"the section `meta` is for method='meta_rewarding', not {recipe.method!r}: leave it out")
+    if recipe.method == "constitutional":
+        _check_constitutional(recipe)
+    elif recipe.constitution != ByConstitution() or recipe.data.constitution:
+        raise ValueError(
+            "data.constitution and the section `constitution` are for method='constitutional', not "
+            f"{recipe.method!r}: leave them out"
+        )
     if recipe.loop.use_eft and recipe.judging.annotator == "engine":
         raise ValueError(
             "loop.use_eft=true teaches a judge that judging.annotator='engine' never asks: set it to false"
@@ -34,6 +52,24 @@ def check_method(recipe: Recipe) -> None:
     _check_implicit(recipe)
     if recipe.loop.train_on == "positives":
         _check_positives(recipe)
+
+
+def _check_constitutional(recipe: Recipe) -> None:
+    if not recipe.data.constitution:
+        raise ValueError("data.constitution is missing: give a file, recipes/constitutions/ holds the shipped ones")
+    if recipe.loop.use_eft:
+        raise ValueError(
+            "loop.use_eft=true teaches a judge of points, and method='constitutional' compares: set loop.use_eft=false"
+        )
+    if recipe.pairs != Pairs():
+        raise ValueError("method='constitutional' has no scores in points: leave out the section `pairs`")
+
+
+def _check_meta(recipe: Recipe) -> None:
+    if recipe.judging.votes < 2:
+        raise ValueError(f"judging.votes={recipe.judging.votes} leaves no two judgments to compare: give 2 or more")
+    if recipe.judging.annotator == "engine":
+        raise ValueError("method='meta_rewarding' trains the judge: leave out judging.annotator, which is another one")
 
 
 def _check_spin(recipe: Recipe) -> None:

@@ -9,9 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from examples.countdown.demo import MODEL, RECIPE, ROOT
+from examples.countdown.roles import build_roles
+from examples.countdown.seed_data import write_seed_data
 from selfreward.config import Recipe, load_recipe
 
 RECIPES = RECIPE.parent
+EVERY_ROLE = "ift_every_role.jsonl"
+_SEED = "runs/seed/"
+"""How the recipes' paths of the world's data begin."""
 _POOL, _DEMONSTRATIONS = 2000, 3200
 """Rows of the world's prompts.jsonl and ift.jsonl."""
 _SAMPLINGS = {"temporal": 3, "self_improving": 2}
@@ -50,8 +55,20 @@ def contenders(folder: Path = RECIPES) -> dict[str, tuple[Path, list[str]]]:
 
 
 def m1_recipe(seed: int, data: Path, overrides: Sequence[str]) -> Recipe:
-    """The run that makes a seed's M1 and nothing after it."""
-    return _recipe(RECIPE, seed, data, ["loop.iterations=0", *EVALUATION, *overrides])
+    """The run that makes a seed's M1 and nothing after it, on the demonstrations of every role that a contender has."""
+    roles = f"data.ift={json.dumps(str(data / EVERY_ROLE))}"
+    return _recipe(RECIPE, seed, data, [roles, "loop.iterations=0", *EVALUATION, *overrides])
+
+
+def write_data(seed: int, data: Path) -> None:
+    """Write a seed's files, the demonstrations of further roles, and one file with the demonstrations of all roles."""
+    write_seed_data(seed, data)
+    every: dict[str, None] = {}
+    for stem, found in build_roles(seed).items():
+        lines = [json.dumps(row) + "\n" for row in found]
+        (data / f"{stem}.jsonl").write_text("".join(lines))
+        every |= dict.fromkeys(lines)
+    (data / EVERY_ROLE).write_text("".join(every))
 
 
 def contender_recipe(
@@ -63,6 +80,9 @@ def contender_recipe(
     prompts, each gets more answers.
     """
     path, own = contenders()[name]
+    by_round = tomllib.loads(path.read_text()).get("pairs", {}).get("length_control")
+    if isinstance(by_round, list):
+        own = [*own, f"pairs.length_control={by_round[:rounds]}"]
     common = [*own, *EVALUATION, f"loop.iterations={rounds}", f"loop.start_from={m1}"]
     plain = _recipe(path, seed, data, common)
     samplings = _SAMPLINGS.get(plain.method, 1)
@@ -90,6 +110,10 @@ def _prompts(recipe: Recipe, rounds: int) -> int:
 
 def _recipe(path: Path, seed: int, data: Path, overrides: Sequence[str]) -> Recipe:
     """A recipe with this seed's data in the files that it names, and the human-ranked answers to measure judges on."""
-    named = tomllib.loads(path.read_text())["data"] | {"eft_eval": "eft_eval.jsonl"}
-    files = [f"data.{key}={json.dumps(str(data / Path(value).name))}" for key, value in named.items()]
+    named = tomllib.loads(path.read_text())["data"] | {"eft_eval": f"{_SEED}eft_eval.jsonl"}
+    places = {
+        key: data / value.removeprefix(_SEED) if value.startswith(_SEED) else ROOT / value
+        for key, value in named.items()
+    }
+    files = [f"data.{key}={json.dumps(str(place))}" for key, place in places.items()]
     return load_recipe(path, [f"model={json.dumps(str(MODEL))}", f"seed={seed}", *files, *overrides], environment={})

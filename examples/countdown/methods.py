@@ -23,11 +23,10 @@ from rich.console import Console
 from evaluation.bootstrap import Bootstrap
 from evaluation.compare import compared
 from evaluation.inputs import load_run
-from examples.countdown.contenders import contender_recipe, contenders, m1_recipe, sampled_answers
+from examples.countdown.contenders import contender_recipe, contenders, m1_recipe, sampled_answers, write_data
 from examples.countdown.demo import MODEL, ROOT
 from examples.countdown.label import label_run
 from examples.countdown.methods_table import Entry, markdown, plot, rows
-from examples.countdown.seed_data import write_seed_data
 from selfreward.artifacts import ArtifactStore
 from selfreward.cli import follow
 from selfreward.config import Recipe
@@ -50,7 +49,7 @@ def run_seed(seed: int, names: Sequence[str], folder: Path, arguments: argparse.
     Raises RuntimeError when there is no M1 to start from, or a service does not come up.
     """
     data, store = folder / "seed", ArtifactStore(str(folder / "artifacts"))
-    write_seed_data(seed, data)
+    write_data(seed, data)
     m1 = f"m1-{seed}"
     wanted = {m1: m1_recipe(seed, data, arguments.overrides)}
     for name in names:

@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from examples.countdown.contenders import contender_recipe, contenders, m1_recipe, sampled_answers
+from examples.countdown.contenders import contender_recipe, contenders, m1_recipe, sampled_answers, write_data
 from examples.countdown.demo import MODEL
 from examples.countdown.methods_table import Entry, markdown, plot, rows
-from examples.countdown.seed_data import write_seed_data
 from orchestrator.adopt import evaluated
 from orchestrator.seed_rows import read_seed_data
 from selfreward.config import Recipe
@@ -19,7 +18,7 @@ NAMES = list(contenders())
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    write_seed_data(0, folder)
+    write_data(0, folder)
     return folder
 
 
@@ -56,6 +55,12 @@ def test_the_m1_run_makes_m1_and_nothing_after_it(data: Path) -> None:
     recipe = m1_recipe(3, data, ["evaluation.prompts=8"])
     assert (recipe.loop.iterations, recipe.seed, recipe.evaluation.prompts) == (0, 3, 8)
     assert recipe.model == str(MODEL)
+
+
+def test_m1_learns_every_role_that_a_contender_brings_demonstrations_of(data: Path) -> None:
+    every = set(Path(m1_recipe(0, data, []).data.ift).read_text().splitlines())
+    for name in NAMES:
+        assert set(Path(_recipe(name, data).data.ift).read_text().splitlines()) <= every
 
 
 def _figure(value: float) -> dict[str, Any]:

@@ -190,6 +190,17 @@ def test_alarms_are_listed_by_model_and_a_run_that_was_not_watched_has_no_key(st
     assert "## Alarms" not in store.read_bytes(f"runs/{RUN}/report.md").decode()
 
 
+def test_what_a_meta_judge_did_is_in_the_report_of_its_rounds(store: ArtifactStore) -> None:
+    write_run(store)
+    name = f"runs/{RUN}/iterations/M2.json"
+    shares = {"no_verdict": 0.25, "prefers_higher_score": 0.63, "first_wins": None, "flips": 0.5}
+    store.write_json(name, {**store.read_json(name), "meta": {"prompts": 1200, "kept": 41, **shares}})
+    write_report(store, RUN)
+    text = store.read_bytes(f"runs/{RUN}/report.md").decode()
+    assert "| M2 | 1,200 | 41 | 25.0 | 63.0 | – | 50.0 |" in text
+    assert store.read_json(f"runs/{RUN}/report.json")["iterations"][0]["meta"]["flips"] == 0.5
+
+
 def test_the_same_artifacts_give_the_same_report(store: ArtifactStore) -> None:
     write_run(store)
     write_report(store, RUN)
