@@ -12,12 +12,12 @@ from rich.table import Table as ScreenTable
 
 from evaluation.answer_files import Duel
 from evaluation.bootstrap import Bootstrap
+from evaluation.cells import DASH, Table, number, percent
 from evaluation.compare import BASELINE, Judge, compared, same_m1
 from evaluation.dots import Dot, Panel, dots_svg
 from evaluation.inputs import ReportError, RunData, load_run
 from evaluation.markdown import table_markdown
 from evaluation.preferences import by_comparison, by_score
-from evaluation.tables import DASH, Table, number, percent
 from evaluation.win_rate_cli import COMPARING
 from selfreward.artifacts import ArtifactStore
 from selfreward.http import ServiceError

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from evaluation.tables import Table, tables
+from evaluation.cells import Table
+from evaluation.tables import tables
 
 
 def render_markdown(report: dict[str, Any]) -> str:

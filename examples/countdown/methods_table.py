@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from evaluation.cells import DASH
 from evaluation.compare_cli import PANELS, dots
 from evaluation.dots import Dot, dots_svg
-from evaluation.tables import DASH
 
 Entry = dict[str, Any]
 """What `evaluation.compare.compared` makes of a run, its contender, seed, and how many answers the rounds `sampled`. Of
