@@ -10,13 +10,13 @@ commands = typer.Typer()
 @commands.command("win-rate", context_settings=PASSED_ON)
 def win_rate(context: typer.Context) -> None:
     """Judge a model's answers against a baseline's: raw and length-controlled win rate (--help says more)."""
-    run_evaluation("evaluation.win_rate_cli", context.args)
+    run_evaluation("evaluation.win_rate_cli", context.args, "sklearn")
 
 
 @commands.command("compare", context_settings=PASSED_ON)
 def compare(context: typer.Context) -> None:
     """Put runs side by side in a table, and with --out in a report with plots (--help says more)."""
-    run_evaluation("evaluation.compare_cli", context.args)
+    run_evaluation("evaluation.compare_cli", context.args, "sklearn")
 
 
 @commands.command("mt-bench", context_settings=PASSED_ON)

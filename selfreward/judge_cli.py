@@ -112,9 +112,10 @@ def judge_attacks(context: typer.Context) -> None:
     run_evaluation("evaluation.judge_attacks", context.args)
 
 
-def run_evaluation(module: str, arguments: list[str]) -> None:
-    """Run a module of the evaluation, which is an extra and which this package must not import."""
-    needed = ("evaluation", "numpy", "matplotlib", "sklearn")
+def run_evaluation(module: str, arguments: list[str], *also: str) -> None:
+    """Run a module of the evaluation, which is an extra and which this package must not import. `also`: what else it
+    imports."""
+    needed = ("evaluation", "numpy", "matplotlib", *also)
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         _err.print(f"{', '.join(missing)} missing: pip install 'selfreward[evaluation]'", markup=False)
