@@ -85,7 +85,7 @@ def check_start(store: ArtifactStore, recipe: Recipe, seed: SeedData) -> None:
     for stage in (stage for stage in plan.stages(recipe) if plan.adopted(recipe, stage)):
         if stage not in models:
             raise RecipeError(f"{key}: that run has no {stage}; set loop.use_eft=false as it does, or give another run")
-        if models[stage]["removed"] or not store.exists(f"{plan.weights(source, stage)}/{MANIFEST_NAME}"):
+        if models[stage].get("removed") or not store.exists(f"{plan.weights(source, stage)}/{MANIFEST_NAME}"):
             raise RecipeError(f"{key}: the weights of its {stage} were removed; give a run that has kept them")
     theirs, own = (evaluated(other) for other in (Recipe.model_validate(record["recipe"]), recipe))
     for name, value in own.items():
