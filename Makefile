@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` runs the whole loop here, `make test` proves that it works.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-methods chaos chaos-short lint audit format up bench evidence lock clean
+.PHONY: help demo test test-methods chaos chaos-short lint audit format up bench evidence methods-evidence lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -74,6 +74,9 @@ bench: $(VENV)/installed ## Measure (BENCH=gateway, judge or queue) and write be
 
 evidence: $(VENV)/installed ## Repeat the demo for SEEDS and write evidence/ (about an hour)
 	@$(PY) -m examples.countdown.evidence --seeds $(SEEDS)
+
+methods-evidence: $(VENV)/installed ## Every method from the same M1 for SEEDS, into evidence/methods/ (hours; goes on where it was)
+	@$(PY) -m examples.countdown.methods --seeds $(SEEDS) $(METHODS)
 
 lock: ## Resolve both lock files again (needs uv, and an index or UV_FIND_LINKS with the CPU build of torch)
 	@uv pip compile $(UV_FLAGS) pyproject.toml $(EXTRAS) --extra engine-cpu $(NO_CUDA_EXTRAS) --output-file requirements.lock

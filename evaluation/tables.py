@@ -3,37 +3,9 @@
 Markdown and HTML render the same tables.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-Figure = dict[str, Any] | None
-DASH = "–"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A titled table. `rows` hold one text cell for each column; the first column names the row."""
-
-    title: str
-    note: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-def percent(figure: Figure) -> str:
-    """`value [low, high]` of a share, in per cent."""
-    return number(figure, scale=100.0, digits=1)
-
-
-def number(figure: Figure, scale: float = 1.0, digits: int = 2) -> str:
-    """`value [low, high]`, or a dash when nothing was measured."""
-    if figure is None or figure["value"] is None:
-        return DASH
-    text = f"{figure['value'] * scale:.{digits}f}"
-    if figure["low"] is None:
-        return text
-    return f"{text} [{figure['low'] * scale:.{digits}f}, {figure['high'] * scale:.{digits}f}]"
+from evaluation.cells import DASH, Table, number, percent
 
 
 def tables(report: dict[str, Any]) -> list[Table]:
@@ -57,6 +29,7 @@ def tables(report: dict[str, Any]) -> list[Table]:
             "Judge on the fixed ranked answers",
             "Gold order: the human ranks of the held-out EFT answers, the same for every model.",
         ),
+        _goodhart(report.get("goodhart")),
         _votes(models),
         _rounds(report["iterations"]),
         _implicit(report["iterations"]),
@@ -153,6 +126,32 @@ def _votes(models: list[dict[str, Any]]) -> Table:
     columns = ("model", "votes not parsed %", "answers unscored %", "own mean score", "votes at 5 %", "entropy, bits")
     note = "How each model judges. Its own score is no measure of quality; a drift towards 5 is a warning."
     return Table("Votes", note, columns, rows)
+
+
+def _goodhart(panel: dict[str, Any] | None) -> Table | None:
+    if panel is None or len(panel["points"]) < 2:
+        return None
+    checked = panel["independent"] == "checker"
+    show = number if checked else percent
+    rows = [
+        (
+            f"{point['model']} − {step['since']}",
+            number(point["loop"]),
+            number(step["loop"]),
+            show(point["independent"]),
+            show(step["independent"]),
+            "ALARM" if step["alarm"] else DASH,
+        )
+        for point in panel["points"]
+        for step in point["steps"]
+    ]
+    measure = "the checker's mean of the same answers" if checked else "judge accuracy on the human-ranked answers"
+    columns = ("", "own score", "change", "independent", "change", "alarm")
+    note = (
+        f"Each model's mean score of its own answers, and an independent one: {measure}. Alarm: the own score is up "
+        "and the independent one is not (docs/evaluation.md)."
+    )
+    return Table("Loop score against independent score", note, columns, rows)
 
 
 def _rounds(iterations: list[dict[str, Any]]) -> Table | None:

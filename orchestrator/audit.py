@@ -101,7 +101,9 @@ def _lineage(
     if lineage.parent is not None and lineage.parent_digest != digests.get(lineage.parent, lineage.parent_digest):
         yield Violation("lineage", artifact, f"made of other weights than those at {lineage.parent}")
     made = {"run": run, "stage": model["name"], "seed": recipe.seed}
-    if plan.kind(recipe, model["name"]) != "base":
+    if plan.adopted(recipe, model["name"]):
+        made = {"stage": model["name"]}
+    elif plan.kind(recipe, model["name"]) != "base":
         job = plan.train_job(run, recipe, model["name"], _NO_CANARY)
         made |= {"parent": job.init_from, "datasets": job.datasets, "method": job.method}
     for field, wanted in made.items():

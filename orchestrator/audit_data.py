@@ -172,7 +172,8 @@ def check_evaluation(
         yield from _accounted(name, asked, [rollout.prompt_id for rollout in rollouts], given_up)
         yield from _answered(name, rollouts, version, answers or None)
         judged = [rollout for rollout in rollouts if rollout.judgments]
-        yield from _voted(name, judged, version, recipe.judging.votes, recipe.judging.annotator)
+        judging = recipe.evaluation_judging
+        yield from _voted(name, judged, version, judging.votes, judging.annotator)
 
 
 def _accounted(name: str, asked: Sequence[str], answered: Sequence[str], failed: Sequence[str]) -> Iterator[Violation]:

@@ -58,9 +58,11 @@ def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
     made = kind(recipe, stage)
     # Last, since only then is it known which model is the best, and the stage's rollouts have been read.
     retained = ("retain",) if recipe.retention != Retention() else ()
+    fixed = recipe.prompts.source == "self_instruct" and recipe.method != "self_improving"
+    written = ("prompts",) if fixed and recipe.loop.iterations else ()
+    if adopted(recipe, stage):
+        return ("adopt", *(written if made == "base" else ()))
     if made == "base":
-        fixed = recipe.prompts.source == "self_instruct" and recipe.method != "self_improving"
-        written = ("prompts",) if fixed and recipe.loop.iterations else ()
         # It has learned neither role, so there is nothing to evaluate; generators load it while the baseline trains.
         return ("train", "publish", *written)
     if made == "sft":
@@ -77,6 +79,11 @@ def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
     looked_at = (*(["score"] if scored(recipe) else []), *(["meta"] if meta_judged(recipe, stage) else []))
     data = (*_DATA[:2], *looked_at, *_DATA[2:])
     return (*data, *(("watch_pairs",) if judged(recipe) else ()), *_SERVED, *_WATCHED, *retained)
+
+
+def adopted(recipe: Recipe, stage: str) -> bool:
+    """Whether a stage's model is another run's: `loop.start_from` has all of them up to M1."""
+    return recipe.loop.start_from is not None and stage in ("M0", "SFT", "M1")
 
 
 def judged(recipe: Recipe) -> bool:
@@ -141,12 +148,16 @@ def replays(recipe: Recipe, stage: str) -> list[tuple[str, float]]:
 
 def slices(recipe: Recipe) -> int:
     """How many times `prompts.per_iteration` prompts a run answers: in each round, and for M1 where it is revised."""
-    return recipe.loop.iterations + (recipe.method == "constitutional")
+    return recipe.loop.iterations + _revises(recipe)
 
 
 def slice_index(recipe: Recipe, stage: str) -> int:
     """Which slice of the prompts a stage takes, 0 for the first."""
-    return _number(stage) - 1 - (recipe.method != "constitutional")
+    return _number(stage) - 1 - (not _revises(recipe))
+
+
+def _revises(recipe: Recipe) -> bool:
+    return recipe.method == "constitutional" and not adopted(recipe, "M1")
 
 
 def round_index(stage: str) -> int:

@@ -42,7 +42,8 @@ def tokens_asked(recipe: Recipe, eft_answers: int, eval_answers: int) -> int:
     # Sampled answers and a greedy one to each prompt, and judgments of some of them and of the ranked answers.
     answers = evaluation.prompts * (evaluation.samples + 1) * sampling.max_tokens
     judgments = min(evaluation.judged_prompts, evaluation.prompts) * evaluation.samples + eval_answers
-    total = rounds + len(evaluated) * (answers + judgments * judged)
+    judging = recipe.evaluation_judging
+    total = rounds + len(evaluated) * (answers + judgments * judging.votes * judging.max_tokens)
     if recipe.loop.use_eft:
         total += eft_answers * recipe.eft.judgments * judging.max_tokens
     if recipe.prompts.source == "self_instruct" and recipe.loop.iterations:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from orchestrator import plan
+from orchestrator.adopt import check_start
 from orchestrator.context import Services
 from orchestrator.disk import check_room
 from orchestrator.quotas import check_recipe, check_runs, check_seed_files
@@ -39,6 +40,7 @@ async def submit(services: Services, recipe: Recipe, run: str | None) -> tuple[R
     await asyncio.to_thread(check_seed_files, recipe, services.settings)
     seed = await asyncio.to_thread(read_seed_data, recipe)
     check_recipe(recipe, seed, services.settings)
+    await asyncio.to_thread(check_start, services.store, recipe, seed)
     await _check_rubrics(services, recipe)
     await asyncio.to_thread(_keep, services.store, name, seed)
     if not await create(services.redis, state):
@@ -81,6 +83,8 @@ async def _check_rubrics(services: Services, recipe: Recipe) -> None:
     settings = services.settings
     async with ServiceClient(settings.judge_url, key_of(settings), deadline=15, attempts=4) as judge:
         await _check_rubric(judge, "judging.rubric", recipe.judging.rubric)
+        if recipe.evaluation.judging:
+            await _check_rubric(judge, "evaluation.judging.rubric", recipe.evaluation.judging.rubric)
         if recipe.method == "meta_rewarding":
             await _check_rubric(judge, "meta.rubric", recipe.meta.rubric, "meta")
         if recipe.method == "constitutional":

@@ -215,13 +215,13 @@ def evaluation_tasks(
     policy: str,
 ) -> list[Task]:
     """Sampled answers (the first `judged_prompts` self-judged), greedy answers, and judgments of human-ranked ones."""
-    evaluation = recipe.evaluation
+    evaluation, judging = recipe.evaluation, recipe.evaluation_judging
     prompts = heldout[: evaluation.prompts]
-    samples = sampled(recipe.sampling, evaluation.samples)
+    samples = sampled(recipe.evaluation_sampling, evaluation.samples)
     greedy = Generate(n=1, temperature=0.0, top_p=1.0, max_tokens=recipe.sampling.max_tokens)
     judged = prompts[: evaluation.judged_prompts]
-    tasks = [make_task(run, recipe, stage, "samples", item, policy, samples, recipe.judging) for item in judged]
+    tasks = [make_task(run, recipe, stage, "samples", item, policy, samples, judging) for item in judged]
     tasks += [make_task(run, recipe, stage, "samples", item, policy, samples) for item in prompts[len(judged) :]]
     tasks += [make_task(run, recipe, stage, "greedy", item, policy, greedy) for item in prompts]
-    tasks += [make_task(run, recipe, stage, "eft_eval", item, policy, judge=recipe.judging) for item in ranked]
+    tasks += [make_task(run, recipe, stage, "eft_eval", item, policy, judge=judging) for item in ranked]
     return tasks

@@ -85,12 +85,19 @@ class EftBuilding(Contract):
 
 
 class EvaluationPlan(Contract):
-    """What is sampled from each model for the report. `judged_prompts` of the held-out prompts are self-judged."""
+    """What is sampled from each model for the report. `judged_prompts` of the held-out prompts are self-judged.
+
+    `temperature` and `top_p` of the sampled answers and `judging` are those of the rounds where they are left out. Set
+    them to compare methods whose rounds sample or judge in different ways.
+    """
 
     prompts: int = Field(default=1000, ge=1)
     samples: int = Field(default=4, ge=1, le=64)
     judged_prompts: int = Field(default=256, ge=0)
     bootstrap: int = Field(default=1000, ge=100)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    judging: Judging | None = None
 
 
 class Retention(Contract):
@@ -175,6 +182,18 @@ class Recipe(Contract):
     def needs_prompts(self) -> bool:
         """Whether the rounds take their prompts from `data.prompts`."""
         return self.prompts.source == "file" and self.method != "spin"
+
+    @property
+    def evaluation_sampling(self) -> Sampling:
+        """How the report's sampled answers are sampled."""
+        given = {name: getattr(self.evaluation, name) for name in ("temperature", "top_p")}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return self.sampling.model_copy(update={**chosen, "n": self.evaluation.samples})
+
+    @property
+    def evaluation_judging(self) -> Judging:
+        """How a model's judgments for the report are made."""
+        return self.evaluation.judging or self.judging
 
     @property
     def hash(self) -> str:

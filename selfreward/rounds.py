@@ -72,6 +72,9 @@ class Loop(Contract):
     seed data and the chosen answers of the round's pairs, and nothing is learned from the rejected ones. There
     `pairs.min_chosen_score` is the score that an answer needs (the paper adds those with full marks).
 
+    `start_from`: another run of this orchestrator, whose M0, SFT and M1 this run takes over, with their evaluation and
+    what M1 was taught by, instead of making them again: so several runs compare that start from the same model.
+
     `replay`: which share of the pairs of one, two, ... rounds before trains again with the new ones, against
     forgetting: `[1.0]` in SPIN (2401.01335), `[0.3, 0.15]` in DNO (2404.03715).
 
@@ -84,6 +87,7 @@ class Loop(Contract):
     use_eft: bool = True
     train_on: Literal["pairs", "positives"] = "pairs"
     replay: list[Annotated[float, Field(gt=0, le=1)]] = []
+    start_from: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")
     measure_consistency: bool = False
 
     @model_validator(mode="after")

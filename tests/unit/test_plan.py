@@ -34,6 +34,17 @@ def test_phases_of_each_kind_of_stage() -> None:
     assert plan.phases(recipe(loop={"use_eft": False}), "M1") == served
 
 
+def test_a_run_that_starts_from_another_takes_over_all_stages_up_to_m1() -> None:
+    started = recipe(loop={"start_from": "other"})
+    assert [plan.phases(started, stage) for stage in ("M0", "SFT", "M1")] == [("adopt",)] * 3
+    assert plan.phases(started, "M2") == plan.phases(recipe(), "M2")
+    own_prompts = recipe(loop={"start_from": "other"}, prompts={"source": "self_instruct"})
+    assert plan.phases(own_prompts, "M0") == ("adopt", "prompts")
+    assert plan.train_job("x", started, "M2", CANARY).init_from == "runs/x/weights/M1"
+    assert plan.adopted(started, "M1")
+    assert not plan.adopted(started, "M2")
+
+
 @pytest.mark.parametrize(
     ("stage", "method", "init_from", "datasets"),
     [

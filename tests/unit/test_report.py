@@ -154,7 +154,7 @@ def test_html_is_one_page_that_escapes_what_models_wrote(store: ArtifactStore, t
     assert "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; | pipe" in page
     assert not re.search(r'(?:src|href)="(?!#)', page.replace("xlink:href", "href"))
     assert "@import" not in page
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 6
     ids = re.findall(r'\bid="([^"]+)"', page)
     # Matplotlib names groups `figure_1` in every plot; only ids that something refers to must be unique.
     referred = set(re.findall(r'(?:#)([\w-]+)["\)]', page))
