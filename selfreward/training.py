@@ -7,6 +7,11 @@ from pydantic import Field, model_validator
 from selfreward.contracts import Contract, Message
 
 
+def queue_of(job_id: str) -> str:
+    """Name of the queue that holds one job alone, for a worker that is started for it."""
+    return f"train-{job_id}"
+
+
 class Lora(Contract):
     """Low-rank adapters instead of full weights; the published checkpoint is merged, so it loads as any other."""
 
