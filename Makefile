@@ -67,8 +67,8 @@ up: $(VENV)/installed ## Start all services as local processes, until Ctrl-C
 env: .env ## Write .env with fresh secrets for docker compose; one that is there stays
 
 .env:
-	@umask 077 && $(PYTHON) -c 'import secrets; \
-	  [print("%s=%s" % (name, secrets.token_urlsafe(32))) for name in ("SELFREWARD_API_KEY", "SELFREWARD_REDIS_PASSWORD")]' > $@
+	@umask 077 && $(PYTHON) -c 'import secrets; [print("%s=%s" % (name, secrets.token_urlsafe(32))) for name in \
+	  ("SELFREWARD_API_KEY", "SELFREWARD_REDIS_PASSWORD", "GRAFANA_PASSWORD")]' > $@
 	@echo "wrote $@"
 
 images: ## Build all images (docs/deploy.md)

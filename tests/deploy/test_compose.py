@@ -16,7 +16,8 @@ from tests.deploy.known import unknown_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRETS = {"SELFREWARD_API_KEY": "k" * 24, "SELFREWARD_REDIS_PASSWORD": "p"}
-OVERLAYS = ("gpu",)
+ALL = {**SECRETS, "GRAFANA_PASSWORD": "p"}
+OVERLAYS = ("gpu", "observability")
 
 
 def compose(*files: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -32,7 +33,7 @@ def compose(*files: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 def services(*files: str, **environment: str) -> dict[str, dict[str, Any]]:
     """The services by name, with all variables filled in."""
-    shown = compose(*files, **SECRETS, **environment)
+    shown = compose(*files, **ALL, **environment)
     assert shown.returncode == 0, shown.stderr
     found: dict[str, dict[str, Any]] = json.loads(shown.stdout)["services"]
     return found
@@ -53,10 +54,10 @@ def test_services_are_confined_and_set_only_what_there_is(overlays: tuple[str, .
         assert ":" in service["image"], f"{name}: no tag"
         assert service.get("pull_policy") is None
         assert unknown_settings(service.get("environment", {})) == []
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
         if "selfreward/" in service["image"] or name == "redis":
             assert service["read_only"] is True
-            assert service["cap_drop"] == ["ALL"]
-            assert service["security_opt"] == ["no-new-privileges:true"]
         for port in service.get("ports", []):
             assert port["host_ip"] == "127.0.0.1", f"{name} lets other machines in"
 
