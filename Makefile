@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` runs the whole loop here, `make test` proves that it works.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos chaos-short lint audit format up env images bench evidence lock clean
+.PHONY: help demo test chaos chaos-short lint audit format up env images test-compose bench evidence lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -73,6 +73,9 @@ env: .env ## Write .env with fresh secrets for docker compose; one that is there
 
 images: ## Build all images (docs/deploy.md)
 	@REVISION=$$(git rev-parse --short HEAD) docker compose build
+
+test-compose: $(VENV)/installed ## Run a small loop under docker compose while containers are killed (Docker engine)
+	@$(PY) -m tests.compose
 
 bench: $(VENV)/installed ## Measure (BENCH=gateway, judge or queue) and write bench/results/<name>.json
 	@$(PY) -m bench.$(BENCH)
