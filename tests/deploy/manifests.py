@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = tuple(sorted(folder.name for folder in (ROOT / "k8s" / "overlays").iterdir()))
-EVERYTHING = (*(f"k8s/overlays/{name}" for name in OVERLAYS), "k8s/run")
+EVERYTHING = (*(f"k8s/overlays/{name}" for name in OVERLAYS), "k8s/run", "k8s/inputs")
 Manifest = dict[str, Any]
 
 
@@ -38,6 +38,8 @@ def of_kind(objects: list[Manifest], *kinds: str) -> dict[str, Manifest]:
 
 def pod_specs(objects: list[Manifest]) -> Iterator[tuple[str, Manifest, Manifest]]:
     """Name, labels and spec of the pods of every workload."""
+    for name, found in of_kind(objects, "Pod").items():
+        yield name, found["metadata"]["labels"], found["spec"]
     for name, found in of_kind(objects, "Deployment", "StatefulSet", "Job", "CronJob").items():
         spec = found["spec"]["jobTemplate"]["spec"] if found["kind"] == "CronJob" else found["spec"]
         yield name, spec["template"]["metadata"]["labels"], spec["template"]["spec"]
