@@ -2,7 +2,8 @@
 
 Builds the images, brings the stack up with several judges, orchestrators and generators, runs the demo's recipe cut
 down to a few rows by the command line's container, kills containers in the middle, and has the auditor look for what
-was lost, counted twice or left half-written. The record goes to evidence/compose/.
+was lost, counted twice or left half-written. Then every replica is restarted in turn under load. The record goes to
+evidence/compose/.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.compose.rolling import rolling_restart
 from tests.compose.stack import ROOT, ComposeStack, docker, need_an_engine
 from tests.loop.small import OVERRIDES, small_recipe
 
@@ -48,12 +50,13 @@ def main() -> None:
         healthy = time.monotonic() - began
         print(f"healthy after {healthy:.0f} s: {REPLICAS}", flush=True)
         record = loop(stack, random.Random(arguments.seed))
+        record["rolling_restart"] = rolling = rolling_restart(stack)
         record |= {"seed": arguments.seed, "replicas": REPLICAS, "healthy_s": round(healthy, 1)}
         record["image_mb"] = {name: round(size / 1e6) for name, size in stack.image_sizes().items()}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))
-    sys.exit(record["state"] != "done" or record["audit_status"] != 0)
+    sys.exit(record["state"] != "done" or record["audit_status"] != 0 or rolling["lost"] > 0 or not rolling["answered"])
 
 
 def loop(stack: ComposeStack, draw: random.Random) -> dict[str, Any]:
