@@ -1,6 +1,7 @@
 """Submit a training job and follow it to its published checkpoint."""
 
 import asyncio
+import time
 
 from orchestrator.barrier import DeadLetters
 from orchestrator.context import RunContext, RunFailed
@@ -8,9 +9,10 @@ from orchestrator.plan import kind, train_job
 from orchestrator.questions import verdict_judge
 from selfreward.contracts import Message
 from selfreward.queue import WorkQueue
-from selfreward.training import TrainJob, TrainStatus
+from selfreward.training import TrainJob, TrainStatus, queue_of
 
 QUEUE = "train"
+_POLLS_PER_LOOK = 10
 
 
 def status_key(job_id: str) -> str:
@@ -32,8 +34,8 @@ async def follow(context: RunContext, job: TrainJob) -> TrainStatus:
     A job that is queued, running or done is followed, not started again. Raises RunFailed with the trainer's error,
     RunStopped when asked to stop (the job in hand goes on, and its checkpoint is found on resume).
     """
-    redis, settings = context.services.redis, context.services.settings
-    queue = WorkQueue(redis, QUEUE)
+    redis, settings, jobs = context.services.redis, context.services.settings, context.services.trainer_jobs
+    queue = WorkQueue(redis, queue_of(job.id) if jobs else QUEUE)
     await queue.open()
     letters = DeadLetters(queue)
     await letters.start()
@@ -43,9 +45,16 @@ async def follow(context: RunContext, job: TrainJob) -> TrainStatus:
         await redis.delete(status_key(job.id))
     if status is None or status.state != "done":
         await queue.put(job.id, job.model_dump(mode="json"))
+        while jobs and not await asyncio.to_thread(jobs.clear, job):
+            await context.check()
+            await asyncio.sleep(_POLLS_PER_LOOK * settings.poll_s)
     shown: tuple[object, ...] = ()
+    ended, looked = "", float("-inf")
     while True:
         await context.check()
+        if jobs and time.monotonic() - looked > _POLLS_PER_LOOK * settings.poll_s:
+            ended, looked = await asyncio.to_thread(jobs.look, job), time.monotonic()
+        # After the look, so that of a Job that has ended the status is known.
         status = await _status(context, job)
         if status is not None:
             await context.block(status.error or "" if status.state == "waiting" else "")
@@ -60,6 +69,8 @@ async def follow(context: RunContext, job: TrainJob) -> TrainStatus:
         given_up = (await letters.new()).get(job.id)
         if given_up is not None:
             raise RunFailed(f"training {job.id} was given up: {given_up}")
+        if ended:
+            raise RunFailed(f"training {job.id}: {ended}")
         await asyncio.sleep(settings.poll_s)
 
 

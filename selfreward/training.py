@@ -10,6 +10,11 @@ from selfreward.optimisation import Optimisation
 from selfreward.rl_training import JobVerdicts, RlHyper
 
 
+def queue_of(job_id: str) -> str:
+    """Name of the queue that holds one job alone, for a worker that is started for it."""
+    return f"train-{job_id}"
+
+
 class SftHyper(Optimisation):
     """Supervised fine-tuning on completions only (Yuan et al. 2024: lr 5.5e-6 to 1.1e-6, batch 16)."""
 
