@@ -164,7 +164,9 @@ def plan_run(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumptions) -> 
         made.append(_stage(recipe, shape, "M1", recipe.baseline_sft, seed.ift, Work(), seed, by))
     prompts = recipe.prompts.per_iteration
     texts, judged = (prompts * each for each in judged_of_a_prompt(recipe))
-    work = Work(prompts, prompts * recipe.sampling.n * recipe.sampling.max_tokens, texts, judged)
+    # The past, the present and the future model answer each prompt.
+    answers = recipe.sampling.n * (3 if recipe.method == "temporal" else 1)
+    work = Work(prompts, prompts * answers * recipe.sampling.max_tokens, texts, judged)
     for number in range(2, recipe.loop.iterations + 2):
         pairs = prompts * pairs_of_a_prompt(recipe) * (1 + sum(recipe.loop.replay[: number - 2]))
         if recipe.loop.train_on == "pairs":
@@ -175,15 +177,20 @@ def plan_run(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumptions) -> 
 
 
 def pairs_of_a_prompt(recipe: Recipe) -> float:
-    """Pairs that a prompt can give, judge pairs included."""
+    """Pairs that a prompt can give, judge pairs included; those that train a future model too count twice."""
     answers = recipe.sampling.n
     if recipe.method == "dno":
         own = answers * (answers + 1) / 2
     elif recipe.method == "spin":
         own = float(answers)
     else:
-        own = answers // 2 if recipe.method == "scir" else 1
+        own = answers // 2 if recipe.method == "scir" else _models(recipe)
     return own * (1 + recipe.pairs.judge_pairs)
+
+
+def _models(recipe: Recipe) -> int:
+    """Models that a round trains: with method `temporal` a future one too."""
+    return 2 if recipe.method == "temporal" else 1
 
 
 def judged_of_a_prompt(recipe: Recipe) -> tuple[int, int]:
@@ -194,6 +201,8 @@ def judged_of_a_prompt(recipe: Recipe) -> tuple[int, int]:
         shown = recipe.sampling.n // 2 * 2
         return shown, shown * recipe.scir.votes * recipe.scir.max_tokens
     answers = recipe.sampling.n + (recipe.method == "dno")
+    if recipe.method == "temporal":
+        answers = 3 * recipe.sampling.n
     return answers, answers * recipe.judging.votes * recipe.judging.max_tokens
 
 
