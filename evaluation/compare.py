@@ -106,10 +106,12 @@ def _checked(model: ModelData, baseline: ModelData) -> list[float]:
 
 
 def pair_yield(data: RunData) -> Ratio:
-    """Share of the prompts of all rounds that gave a pair of answers."""
+    """Share of the prompts of all rounds that gave a pair of answers; no figure where a method makes no pairs."""
     kept: list[float] = []
     for entry in data.iterations:
         with_pairs = {pair.prompt_id for pair in data.pairs[entry["stage"]] if pair.kind == "actor"}
+        if not with_pairs:
+            continue
         asked = max(int(entry.get("prompts") or 0), len(with_pairs))
         kept += [1.0] * len(with_pairs) + [0.0] * (asked - len(with_pairs))
     return mean(kept)

@@ -125,3 +125,11 @@ def test_with_a_rubric_the_live_judge_decides_on_greedy_answers(
     # The engine's taste is length.
     assert contest["figures"]["win_rate"]["value"] == pytest.approx(sum((lead + 1) / 2 for lead in longer) / len(duels))
     assert contest["figures"]["longer_wins"]["value"] == 1
+
+
+def test_a_method_that_trains_on_rewards_has_no_pair_yield(store: ArtifactStore) -> None:
+    write_run(store)
+    for stage in ("M2", "M3"):
+        store.fs.rm(store.path(f"runs/{RUN}/pairs/{stage}.jsonl"))
+    store.fs.rm(store.path(f"runs/{RUN}/evaluation/pair_labels.json"))
+    assert compared(load_run(store, RUN), Bootstrap(100))["pair_yield"]["value"] is None
