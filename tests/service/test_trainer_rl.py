@@ -36,7 +36,7 @@ with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
 
 QUESTIONS = "data/questions.jsonl"
 SAMPLES = "runs/t/samples/M2.jsonl"
-STEPS, BATCH, GROUP = 4, 16, 8
+STEPS, BATCH, GROUP = 3, 8, 4
 
 
 def likes_products(sent: dict[str, Any]) -> Response:
@@ -51,7 +51,7 @@ def question(name: str, text: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> ArtifactStore:
-    """A store with eight questions and the published base model."""
+    """A store with six questions and the published base model."""
     store = ArtifactStore(str(tmp_path_factory.mktemp("store")))
     problems = range(2, 2 + STEPS * BATCH // GROUP)
     store.write_jsonl(QUESTIONS, [question(f"q{a}", f"Use {a} 3 12 to make {a * 3 + 12} .") for a in problems])
@@ -69,7 +69,7 @@ def one_thread() -> Iterator[None]:
 
 
 def job(algorithm: str, name: str, hyper: dict[str, Any] | None = None, **changes: Any) -> TrainJob:
-    """Four steps of two questions with eight answers each."""
+    """Three steps of two questions with four answers each."""
     section = {"algorithm": algorithm, "learning_rate": 3e-4, "batch_size": BATCH, "group": GROUP, "max_tokens": 24}
     section |= {"max_length": 128, "save_every": 2, **(hyper or {})}
     rules = {"rubric": "countdown", "votes": 1, "temperature": 0.7, "top_p": 0.9, "max_tokens": 24, "correct_from": 5}
@@ -128,7 +128,7 @@ def test_a_job_that_lost_its_judge_goes_on_from_its_checkpoint(
     judge.reply = away_after(2 * BATCH, log)
     with pytest.raises(JudgeAway, match="have no verdict after 0 s"):
         train(asked, store, tmp_path)
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["checkpoint-2"]
+    assert [path.name for path in (tmp_path / "checkpoints").glob("checkpoint-*")] == ["checkpoint-2"]
     first = log.read_text().splitlines()[: 2 * BATCH]
     judge.reply = likes_products
     train(asked, store, tmp_path)
@@ -180,7 +180,7 @@ def away_after(answers: int, log: Path) -> Reply:
     ("algorithm", "hyper", "changes", "message"),
     [
         ("grpo", {"max_tokens": 120}, {}, "leave no room for an answer of 120 tokens within 128"),
-        ("grpo", {"batch_size": 96}, {}, "8 questions are less than one batch: .* take 12"),
+        ("grpo", {"batch_size": 96}, {}, "6 questions are less than one batch: .* take 24"),
         ("ppo", {"lora": {"rank": 4}}, {}, r"rl\.lora and rl\.gradient_checkpointing are not for PPO"),
         ("grpo", {}, {"datasets": ["data/none.jsonl"]}, "dataset 'data/none.jsonl' does not exist"),
     ],
