@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator import plan
+from orchestrator import plan, train_jobs
 from orchestrator.audit_data import check_evaluation, check_ranked, check_revised, check_round
 from orchestrator.audit_questions import check_samples
 from orchestrator.audit_violation import Violation
@@ -104,7 +104,7 @@ def _lineage(
     if plan.adopted(recipe, model["name"]):
         made = {"stage": model["name"]}
     elif plan.kind(recipe, model["name"]) != "base":
-        job = plan.train_job(run, recipe, model["name"], _NO_CANARY)
+        job = train_jobs.train_job(run, recipe, model["name"], _NO_CANARY)
         made |= {"parent": job.init_from, "datasets": job.datasets, "method": job.method}
     for field, wanted in made.items():
         value = getattr(lineage, field)

@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from orchestrator import metrics, plan
+from orchestrator import metrics, plan, train_jobs
 from orchestrator.constitution_phases import by_constitution, keep_revisions
 from orchestrator.context import RunContext, RunFailed
 from orchestrator.eft import select
@@ -86,7 +86,9 @@ async def rollouts(context: RunContext) -> None:
 
 async def score(context: RunContext) -> None:
     """Have the trainer score the round's answers by the probabilities that its models give them."""
-    await follow(context, plan.score_job(context.run, context.recipe, context.state.stage, await _canary(context)))
+    await follow(
+        context, train_jobs.score_job(context.run, context.recipe, context.state.stage, await _canary(context))
+    )
 
 
 async def pairs(context: RunContext) -> None:

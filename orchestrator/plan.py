@@ -13,9 +13,6 @@ from typing import Literal
 
 from orchestrator.methods.implicit import Scorers
 from selfreward.config import Recipe, Retention
-from selfreward.contracts import Message
-from selfreward.rl_training import JobVerdicts
-from selfreward.training import TrainJob
 
 Kind = Literal["base", "sft", "eft", "revised", "future", "round"]
 
@@ -233,68 +230,3 @@ def parent(recipe: Recipe, stage: str) -> str:
     if recipe.loop.init_from == "anchor":
         return "M1"
     return f"M{_number(stage) - 1}"
-
-
-def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message], judge: str = "") -> TrainJob:
-    """The training job of a stage; the same recipe gives the same job id. `judge`: the version that rewards answers."""
-    made = kind(recipe, stage)
-    common = {
-        "id": f"{run}-{stage}".lower(),
-        "run": run,
-        "stage": stage,
-        "output": weights(run, stage),
-        "canary": canary,
-        "seed": recipe.seed,
-        "world_size": recipe.trainer.world_size,
-        "recipe_hash": recipe.hash,
-    }
-    if made == "base":
-        return TrainJob.model_validate({**common, "method": "publish", "init_from": recipe.model, "world_size": 1})
-    start = {"init_from": weights(run, parent(recipe, stage))}
-    if made == "sft":
-        hyper = {"method": "sft", "sft": recipe.baseline_sft, "datasets": [data(run, "ift")]}
-    elif made == "eft":
-        hyper = {"method": "sft", "sft": recipe.sft, "datasets": [data(run, "ift"), data(run, "eft")]}
-    elif made == "revised":
-        hyper = {"method": "sft", "sft": recipe.sft, "datasets": [data(run, "ift"), revisions(run)]}
-    elif recipe.method == "self_improving":
-        hyper = {"method": "rl", "rl": recipe.rl, "datasets": [questions(run, stage)]}
-        hyper["verdicts"] = _verdicts(run, recipe, stage, judge)
-    elif recipe.loop.train_on == "positives":
-        seed = [data(run, "ift"), *([data(run, "eft")] if recipe.loop.use_eft else [])]
-        hyper = {"method": "sft", "sft": recipe.sft, "datasets": [*seed, positives(run, stage)]}
-    else:
-        again = [replay(run, stage)] if replays(recipe, stage) else []
-        hyper = {"method": "dpo", "dpo": recipe.dpo, "datasets": [pairs(run, stage), *again]}
-        if recipe.method == "scir" and recipe.scir.mode == "consistency":
-            hyper["consistency"] = recipe.scir.consistency
-    return TrainJob.model_validate({**common, **start, **hyper})
-
-
-def _verdicts(run: str, recipe: Recipe, stage: str, judge: str) -> JobVerdicts:
-    return JobVerdicts.model_validate(
-        {
-            **recipe.judging.model_dump(exclude={"annotator"}),
-            **recipe.verdicts.model_dump(include={"answer_format", "correct_from"}),
-            "policy": judge,
-            "samples": samples(run, stage),
-        }
-    )
-
-
-def score_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> TrainJob:
-    """The job that scores a round's answers; the same recipe gives the same job id."""
-    by = scorers(run, stage)
-    return TrainJob(
-        id=f"{run}-{stage}-score".lower(),
-        run=run,
-        stage=stage,
-        method="logprobs",
-        init_from=by.policy,
-        checkpoints=list(dict.fromkeys((by.policy, by.previous, by.reference))),
-        datasets=[f"runs/{run}/rollouts/{stage}.jsonl"],
-        output=logprobs(run, stage),
-        canary=canary,
-        seed=recipe.seed,
-        recipe_hash=recipe.hash,
-    )

@@ -5,8 +5,9 @@ import time
 
 from orchestrator.barrier import DeadLetters
 from orchestrator.context import RunContext, RunFailed
-from orchestrator.plan import kind, train_job
+from orchestrator.plan import kind
 from orchestrator.questions import verdict_judge
+from orchestrator.train_jobs import train_job
 from selfreward.contracts import Message
 from selfreward.queue import WorkQueue
 from selfreward.training import TrainJob, TrainStatus, queue_of

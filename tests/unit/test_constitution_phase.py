@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import phases, plan
+from orchestrator import phases, plan, train_jobs
 from orchestrator.audit_data import check_revised, check_round
 from orchestrator.constitution import Constitution, Principle
 from orchestrator.constitution_phases import by_constitution
@@ -76,7 +76,7 @@ def test_an_answer_is_criticised_and_written_again_and_the_last_one_trains_m1(re
     assert {row["completion"][0]["content"] for row in rows} == {"answer 0"}
     counts = {"prompts": 4, "kept": 4, "blank": 0, "truncated": 0, "unchanged": 4}
     assert store.read_json("runs/one/revisions.json") == counts
-    job = plan.train_job("one", RECIPE, "M1", [Message(role="user", content="hello")])
+    job = train_jobs.train_job("one", RECIPE, "M1", [Message(role="user", content="hello")])
     assert (job.method, job.datasets) == ("sft", [plan.data("one", "ift"), plan.revisions("one")])
     store.write_jsonl(plan.revisions("one"), rows[1:])
     assert audited(store, "M1") == ["not the last revisions of the rollouts"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator import phases, plan
+from orchestrator import phases, plan, train_jobs
 from orchestrator.audit_data import check_round
 from orchestrator.audit_questions import check_samples
 from orchestrator.barrier import run_tasks
@@ -51,7 +51,7 @@ def test_the_policy_writes_its_questions_in_every_round_and_not_the_base_model()
 
 
 def test_the_job_of_a_round_trains_on_its_questions_and_pins_its_judge() -> None:
-    job = plan.train_job("x", recipe(judging={"votes": 5, "rubric": "countdown"}), "M3", CANARY, "policy@4")
+    job = train_jobs.train_job("x", recipe(judging={"votes": 5, "rubric": "countdown"}), "M3", CANARY, "policy@4")
     assert (job.method, job.init_from, job.datasets) == ("rl", "runs/x/weights/M2", ["runs/x/data/questions-M3.jsonl"])
     assert job.verdicts is not None
     assert (job.verdicts.policy, job.verdicts.votes, job.verdicts.rubric) == ("policy@4", 5, "countdown")
