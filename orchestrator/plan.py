@@ -75,7 +75,9 @@ def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
         return ("foresee", *_DATA[1:], *_SERVED, *_WATCHED, *retained)
     looked_at = (*(["score"] if scored(recipe) else []), *(["meta"] if meta_judged(recipe, stage) else []))
     data = (*_DATA[:2], *looked_at, *_DATA[2:])
-    return (*data, *(("watch_pairs",) if judged(recipe) else ()), *_SERVED, *_WATCHED, *retained)
+    looks = judged(recipe) or compared(recipe) or recipe.method == "constitutional"
+    watched = ("watch_pairs",) if looks else ()
+    return (*data, *watched, *_SERVED, *_WATCHED, *retained)
 
 
 def adopted(recipe: Recipe, stage: str) -> bool:

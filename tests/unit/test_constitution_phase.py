@@ -147,7 +147,7 @@ def test_the_auditor_finds_what_the_constitution_did_not_say(
 def test_the_plan_has_a_baseline_that_revises_and_a_slice_of_prompts_for_it() -> None:
     assert plan.stages(RECIPE) == ["M0", "SFT", "M1", "M2", "M3"]
     assert plan.phases(RECIPE, "M1")[:4] == ("prompts", "rollouts", "pairs", "train")
-    assert plan.phases(RECIPE, "M2")[:4] == ("prompts", "rollouts", "pairs", "train")
+    assert plan.phases(RECIPE, "M2")[:4] == ("prompts", "rollouts", "pairs", "watch_pairs")
     assert [plan.slice_index(RECIPE, stage) for stage in ("M1", "M2", "M3")] == [0, 1, 2]
     assert plan.slices(RECIPE) == 3
     assert plan.parent(RECIPE, "M1") == "M0"
