@@ -89,15 +89,15 @@ def test_each_loss_starts_where_its_formula_says_and_trains(loss: str, store: Ar
 
 
 def test_ld_alpha_weighs_the_longer_answers_rest(store: ArtifactStore, tmp_path: Path) -> None:
-    likelihood = {}
-    for name, alpha in (("all", None), ("none", 0.0), ("whole", 1.0)):
+    longer = [{"role": "assistant", "content": "1 + 1 = 2 ; 2 + 1 = 3 ; 3 + 1 = 4 ; 4 + 1 = 5"}]
+    store.write_jsonl("runs/t/pairs/uneven.jsonl", ({**row, "rejected": longer} for row in store.read_jsonl(PAIRS)))
+    first = {}
+    for name, alpha in (("all", None), ("none", 0.0)):
         hyper = {"ld_alpha": alpha, "loss": "robust", "label_smoothing": 0.1, "sft_weight": 0.5}
-        trainer = trained(dpo_job(f"ld-{name}", hyper), store, tmp_path)
-        first = trainer.state.log_history[0]
-        likelihood[name] = (first["logps/chosen"], first["logps/rejected"])
-    assert likelihood["whole"] == pytest.approx(likelihood["all"], rel=1e-4)
-    # The longer answer of each pair counts only as far as the shorter one goes.
-    assert sum(likelihood["none"]) > sum(likelihood["all"]) + 0.1
+        job = dpo_job(f"ld-{name}", hyper, datasets=["runs/t/pairs/uneven.jsonl"])
+        first[name] = trained(job, store, tmp_path).state.log_history[0]
+    assert first["none"]["logps/chosen"] == pytest.approx(first["all"]["logps/chosen"], rel=1e-4)
+    assert first["none"]["logps/rejected"] > first["all"]["logps/rejected"] + 1
 
 
 def test_certain_labels_train_as_trl_does_without_any_label(store: ArtifactStore, tmp_path: Path) -> None:
