@@ -1,6 +1,7 @@
 # Two commands do everything: `make demo` runs the whole loop here, `make test` proves that it works.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-methods chaos chaos-short lint audit format up bench evidence lock clean
+.PHONY: help demo test test-methods chaos chaos-short lint audit format up env images test-compose bench evidence
+.PHONY: methods-evidence lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -69,17 +70,42 @@ format: $(VENV)/installed ## Format the code
 up: $(VENV)/installed ## Start all services as local processes, until Ctrl-C
 	@$(PY) -m selfreward.cli up
 
+env: .env ## Write .env with fresh secrets for docker compose; one that is there stays
+
+.env:
+	@umask 077 && $(PYTHON) -c 'import secrets; [print("%s=%s" % (name, secrets.token_urlsafe(32))) for name in \
+	  ("SELFREWARD_API_KEY", "SELFREWARD_REDIS_PASSWORD", "GRAFANA_PASSWORD")]' > $@
+	@echo "wrote $@"
+
+images: ## Build all images (docs/deploy.md)
+	@REVISION=$$(git rev-parse --short HEAD) docker compose build
+
+test-compose: $(VENV)/installed ## Run a small loop under docker compose while containers are killed (Docker engine)
+	@$(PY) -m tests.compose
+
 bench: $(VENV)/installed ## Measure (BENCH=gateway, judge or queue) and write bench/results/<name>.json
 	@$(PY) -m bench.$(BENCH)
 
 evidence: $(VENV)/installed ## Repeat the demo for SEEDS and write evidence/ (about an hour)
 	@$(PY) -m examples.countdown.evidence --seeds $(SEEDS)
 
+methods-evidence: $(VENV)/installed ## Every method from the same M1 for SEEDS, into evidence/methods/ (hours; goes on where it was)
+	@$(PY) -m examples.countdown.methods --seeds $(SEEDS) $(METHODS)
+
 lock: ## Resolve both lock files again (needs uv, and an index or UV_FIND_LINKS with the CPU build of torch)
 	@uv pip compile $(UV_FLAGS) pyproject.toml $(EXTRAS) --extra engine-cpu $(NO_CUDA_EXTRAS) --output-file requirements.lock
 	@sed -i 's/+cpu$$//' requirements.lock
 	@cp requirements.lock requirements-gpu.lock
 	@uv pip compile $(UV_FLAGS) pyproject.toml $(EXTRAS) --extra engine-gpu --output-file requirements-gpu.lock
+	@uv pip compile $(UV_FLAGS) $(NO_CUDA_EXTRAS) --constraint requirements.lock pyproject.toml --extra generator \
+	  --extra engine-cpu --output-file services/generator/requirements.lock
+	@uv pip compile $(UV_FLAGS) --constraint requirements-gpu.lock pyproject.toml --extra generator \
+	  --extra engine-gpu --output-file services/generator/requirements-gpu.lock
+	@for image in services/judge services/trainer orchestrator; do uv pip compile $(UV_FLAGS) --constraint requirements.lock \
+	  pyproject.toml --extra $$(basename $$image) --output-file $$image/requirements.lock || exit 1; done
+	@uv pip compile $(UV_FLAGS) --constraint requirements-gpu.lock pyproject.toml --extra trainer \
+	  --output-file services/trainer/requirements-gpu.lock
+	@sed -i 's/+cpu$$//' services/*/requirements.lock
 
 clean: ## Remove the environment and all runs
 	@rm -rf $(VENV) runs build .mypy_cache .ruff_cache .pytest_cache

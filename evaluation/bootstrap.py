@@ -83,6 +83,14 @@ class Bootstrap:
         draws = figure((_weights(parts.shape[1], self.resamples, self.seed) @ parts.T).T)
         return self._percentiles(value, draws, int(np.count_nonzero(parts.any(axis=0))))
 
+    def of_weights(self, prompts: int, value: float, figure: Callable[[Array], float]) -> Interval:
+        """Any figure that has to be computed anew for each resample (a fitted model), with its interval.
+
+        `value` is the figure over all `prompts`; `figure` takes how often each prompt counts, [prompts].
+        """
+        draws = np.array([figure(weights) for weights in _weights(prompts, self.resamples, self.seed)])
+        return self._percentiles(value, draws, prompts)
+
     def difference(self, a: Ratio, b: Ratio) -> Interval:
         """`a` minus `b`, resampled together; ValueError when they are not over the same number of prompts."""
         if a.value is None or b.value is None:

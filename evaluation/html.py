@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from evaluation.cells import DASH, Table
 from evaluation.markdown import facts, legend
 from evaluation.plots import plots
-from evaluation.tables import DASH, Table, tables
+from evaluation.tables import tables
 from evaluation.transcripts import Transcript
 
 _STYLE = """

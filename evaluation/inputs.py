@@ -102,7 +102,11 @@ class ModelData:
 
 @dataclass(frozen=True)
 class RunData:
-    """All that the report is made of."""
+    """All that the report is made of.
+
+    `rewards` is what a checker found about the rewards of each stage of reinforcement learning, where one was asked
+    (`evaluation.reward_monitor.by_stage`).
+    """
 
     run: str
     record: RunRecord
@@ -111,6 +115,7 @@ class RunData:
     iterations: list[dict[str, Any]]
     pairs: dict[str, list[PreferencePair]]
     pair_labels: dict[str, list[tuple[float, float]]]
+    rewards: list[dict[str, Any]]
 
 
 def load_run(store: ArtifactStore, run: str) -> RunData:
@@ -133,6 +138,7 @@ def load_run(store: ArtifactStore, run: str) -> RunData:
     ]
     ranked = _rows(store, f"{base}/data/eft_eval.jsonl", RankedPrompt)
     pairs = {stage: _rows(store, f"{base}/pairs/{stage}.jsonl", PreferencePair) for stage in stages}
+    rewards = f"{base}/evaluation/rewards.json"
     return RunData(
         run=run,
         record=record,
@@ -141,6 +147,7 @@ def load_run(store: ArtifactStore, run: str) -> RunData:
         iterations=iterations,
         pairs=pairs,
         pair_labels=_pair_labels(store, base, pairs),
+        rewards=store.read_json(rewards) if store.exists(rewards) else [],
     )
 
 

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from evaluation.tables import Table, tables
+from evaluation.cells import Table
+from evaluation.tables import tables
 
 
 def render_markdown(report: dict[str, Any]) -> str:
     """Tables and provenance; every figure as `value [low, high]`."""
     parts = [f"# Self-rewarding run `{report['run']}`", legend(report)]
-    parts += [_table(table) for table in tables(report)]
+    parts += [table_markdown(table) for table in tables(report)]
     parts += ["## Provenance", "\n".join(f"- {name}: `{value}`" for name, value in facts(report))]
     return "\n\n".join(parts) + "\n"
 
@@ -34,7 +35,8 @@ def facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _table(table: Table) -> str:
+def table_markdown(table: Table) -> str:
+    """A table with its title as a heading and its note."""
     lines = [table.columns, ["---"] + ["---:"] * (len(table.columns) - 1), *table.rows]
     body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     return f"## {table.title}\n\n{table.note}\n\n{body}"

@@ -42,6 +42,7 @@ def plots(report: dict[str, Any]) -> dict[str, str]:
             "Solved by the independent checker": _by_model(models, solved, "%", 100),
             "Judge: pairwise accuracy": _by_model(models, accuracy, "%", 100),
             "Head to head": _head_to_head(report["comparisons"]),
+            "Loop score against independent score": _goodhart(report.get("goodhart")),
             "Mean answer length": _by_model(models, [("characters", None, "mean_length")], "characters", 1, True),
             "Scores of each model's own answers": _histograms(models),
         }
@@ -117,6 +118,36 @@ def _head_to_head(comparisons: list[dict[str, Any]]) -> Figure | None:
     axes.set_xlabel("%")
     axes.tick_params(axis="y", length=0)
     axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0))
+    return figure
+
+
+def _goodhart(panel: dict[str, Any] | None) -> Figure | None:
+    """Own and independent score over the models, each on its own scale; a step with an alarm is shaded in both."""
+    if panel is None or len(panel["points"]) < 2:
+        return None
+    points = panel["points"]
+    checked = panel["independent"] == "checker"
+    figure = Figure(figsize=(5.4, 3.2), layout="constrained")
+    both = figure.subplots(1, 2)
+    independent = ("checker, points", 1) if checked else ("judge on ranked answers, %", 100)
+    for axes, key, (title, scale), colour in zip(
+        both, ("loop", "independent"), (("own score, points", 1), independent), (BLUE, ORANGE), strict=True
+    ):
+        found = [point[key] for point in points]
+        values, lows, highs = ([one[name] * scale for one in found] for name in ("value", "low", "high"))
+        errors = [
+            [value - low for value, low in zip(values, lows, strict=True)],
+            [high - value for value, high in zip(values, highs, strict=True)],
+        ]
+        axes.errorbar(range(len(points)), values, yerr=errors, fmt="o-", color=colour, capsize=3, lw=1.4, ms=5)
+        for place, point in enumerate(points):
+            if any(step["alarm"] for step in point["steps"]):
+                axes.axvspan(place - 0.5, place + 0.5, color="#b0413e", alpha=0.14, lw=0)
+        axes.set_xticks(range(len(points)), [point["model"] for point in points])
+        axes.set_xlim(-0.5, len(points) - 0.5)
+        axes.margins(y=0.15)
+        axes.set_title(title, fontsize=10, fontweight="normal")
+        axes.grid(axis="y")
     return figure
 
 

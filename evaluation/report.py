@@ -13,6 +13,7 @@ from typing import Any
 from evaluation import answers
 from evaluation.bootstrap import Bootstrap, Interval, Ratio
 from evaluation.comparisons import Answer, by_score, contest
+from evaluation.goodhart import goodhart
 from evaluation.inputs import Labels, ModelData, ReportError, RunData
 from evaluation.judge_metrics import TOP_SCORE, grades, judge_figures
 from evaluation.provenance import provenance
@@ -43,7 +44,13 @@ def build_report(data: RunData, resamples: int = 1000, seed: int = 0) -> dict[st
             round_report(entry, data.pairs[entry["stage"]], data.pair_labels.get(entry["stage"], []), bootstrap)
             for entry in data.iterations
         ],
+        "goodhart": goodhart(
+            models,
+            {name: sections["judge_fixed"].get("pairwise_accuracy") for name, sections in figures.items()},
+            bootstrap,
+        ),
         **_alarms(data),
+        **({"rewards": data.rewards} if data.rewards else {}),
         "provenance": provenance(data.record) | {"bootstrap": {"resamples": resamples, "seed": seed, "level": 0.95}},
     }
 

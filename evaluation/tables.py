@@ -3,37 +3,9 @@
 Markdown and HTML render the same tables.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-Figure = dict[str, Any] | None
-DASH = "–"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A titled table. `rows` hold one text cell for each column; the first column names the row."""
-
-    title: str
-    note: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-def percent(figure: Figure) -> str:
-    """`value [low, high]` of a share, in per cent."""
-    return number(figure, scale=100.0, digits=1)
-
-
-def number(figure: Figure, scale: float = 1.0, digits: int = 2) -> str:
-    """`value [low, high]`, or a dash when nothing was measured."""
-    if figure is None or figure["value"] is None:
-        return DASH
-    text = f"{figure['value'] * scale:.{digits}f}"
-    if figure["low"] is None:
-        return text
-    return f"{text} [{figure['low'] * scale:.{digits}f}, {figure['high'] * scale:.{digits}f}]"
+from evaluation.cells import DASH, Table, number, percent
 
 
 def tables(report: dict[str, Any]) -> list[Table]:
@@ -57,9 +29,12 @@ def tables(report: dict[str, Any]) -> list[Table]:
             "Judge on the fixed ranked answers",
             "Gold order: the human ranks of the held-out EFT answers, the same for every model.",
         ),
+        _goodhart(report.get("goodhart")),
         _votes(models),
         _rounds(report["iterations"]),
         _implicit(report["iterations"]),
+        _meta(report["iterations"]),
+        _rewards(report.get("rewards", [])),
         _alarms(report.get("alarms", [])),
     ]
     return [table for table in made if table is not None]
@@ -153,6 +128,32 @@ def _votes(models: list[dict[str, Any]]) -> Table:
     return Table("Votes", note, columns, rows)
 
 
+def _goodhart(panel: dict[str, Any] | None) -> Table | None:
+    if panel is None or len(panel["points"]) < 2:
+        return None
+    checked = panel["independent"] == "checker"
+    show = number if checked else percent
+    rows = [
+        (
+            f"{point['model']} − {step['since']}",
+            number(point["loop"]),
+            number(step["loop"]),
+            show(point["independent"]),
+            show(step["independent"]),
+            "ALARM" if step["alarm"] else DASH,
+        )
+        for point in panel["points"]
+        for step in point["steps"]
+    ]
+    measure = "the checker's mean of the same answers" if checked else "judge accuracy on the human-ranked answers"
+    columns = ("", "own score", "change", "independent", "change", "alarm")
+    note = (
+        f"Each model's mean score of its own answers, and an independent one: {measure}. Alarm: the own score is up "
+        "and the independent one is not (docs/evaluation.md)."
+    )
+    return Table("Loop score against independent score", note, columns, rows)
+
+
 def _rounds(iterations: list[dict[str, Any]]) -> Table | None:
     columns = ["trains", "prompts", "pairs", "ties", "unscored", "yield %", "score gap", "length ratio"]
     checked = any(entry["pairs_right"]["n"] for entry in iterations)
@@ -197,6 +198,36 @@ def _implicit(iterations: list[dict[str, Any]]) -> Table | None:
     return Table("Implicit rewards", note, columns, rows) if rows else None
 
 
+_META = ("no_verdict", "prefers_higher_score", "first_wins", "flips")
+
+
+def _meta(iterations: list[dict[str, Any]]) -> Table | None:
+    rows = [
+        (
+            entry["stage"],
+            f"{entry['meta']['prompts']:,}",
+            f"{entry['meta']['kept']:,}",
+            *(DASH if (share := entry["meta"][name]) is None else f"{100 * share:.1f}" for name in _META),
+        )
+        for entry in iterations
+        if entry.get("meta")
+    ]
+    columns = (
+        "trains",
+        "prompts",
+        "judge pairs",
+        "no verdict %",
+        "for the higher score %",
+        "for the first %",
+        "flips %",
+    )
+    note = (
+        "Judgments compared by the model that wrote them. Near 100 % for the higher score the meta-judge adds nothing "
+        "to the scores; far from 50 % for the first it prefers a position."
+    )
+    return Table("Meta-judge", note, columns, rows) if rows else None
+
+
 def _alarms(raised: list[dict[str, Any]]) -> Table | None:
     rows = [
         (alarm["stage"], alarm["watchdog"], f"{alarm['value']:.3g}", f"{alarm['threshold']:g}", alarm["action"])
@@ -204,3 +235,21 @@ def _alarms(raised: list[dict[str, Any]]) -> Table | None:
     ]
     note = "Watchdogs that fired, by the model they fired at. What each means and what to do: docs/watchdogs.md."
     return Table("Alarms", note, ("model", "watchdog", "value", "threshold", "action"), rows) if rows else None
+
+
+def _rewards(stages: list[dict[str, Any]]) -> Table | None:
+    figures = ("reward", "checker", "precision", "recall", "false_positive_rate")
+    rows = [
+        (
+            f"{stage['stage']}, {part} steps",
+            f"{stage[part]['n']:,}",
+            *(DASH if stage[part][name] is None else f"{100 * stage[part][name]:.1f}" for name in figures),
+        )
+        for stage in stages
+        for part in ("first", "last")
+    ]
+    alarms = [f" ALARM in {stage['stage']}: {alarm}." for stage in stages for alarm in stage["alarms"]]
+    note = "The answers that trained by reinforcement, in the first and the last quarter of the steps: the judge's "
+    note += "reward against the independent checker, which the training never sees." + "".join(alarms)
+    columns = ("model", "answers", "rewarded %", "right %", "precision %", "recall %", "false positives %")
+    return Table("Rewards", note, columns, rows) if rows else None

@@ -57,7 +57,15 @@ class UnknownRun(LookupError):
 
 
 def create_app(settings: OrchestratorSettings) -> FastAPI:
-    """The service with its worker and its candidate for the lease. Raises KeysError for an unusable keys file."""
+    """The service with its worker and its candidate for the lease.
+
+    Raises KeysError for an unusable keys file, and StartRefused when Kubernetes Jobs are wanted outside Kubernetes.
+    """
+    trainer_jobs = None
+    if settings.trainer_cronjob:
+        from orchestrator.trainer_jobs import TrainerJobs
+
+        trainer_jobs = TrainerJobs.in_cluster(settings.trainer_cronjob)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -72,7 +80,7 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
             ) as judge,
         ):
             store = ArtifactStore(settings.artifacts)
-            services = Services(settings, redis, store, GeneratorClient(generator), judge)
+            services = Services(settings, redis, store, GeneratorClient(generator), judge, trainer_jobs)
             worker = RolloutWorker(settings, redis, services.generator, AsyncJudgeClient(judge))
             app.state.services = services
             app.state.tasks = [

@@ -12,8 +12,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator import plan
-from orchestrator.audit_data import Violation, check_evaluation, check_ranked, check_round
+from orchestrator import plan, train_jobs
+from orchestrator.audit_data import check_evaluation, check_ranked, check_revised, check_round
+from orchestrator.audit_questions import check_samples
+from orchestrator.audit_violation import Violation
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe
 from selfreward.contracts import Message
@@ -38,8 +40,11 @@ def audit(store: ArtifactStore, run: str) -> list[Violation]:
     for stage in plan.stages(recipe):
         actor = plan.actor(recipe, stage)
         if (stage, "pairs") in journal and actor is not None and not {stage, plan.present(recipe, stage)} & {*removed}:
-            check = check_ranked if plan.kind(recipe, stage) == "eft" else check_round
+            check = {"eft": check_ranked, "revised": check_revised}.get(plan.kind(recipe, stage), check_round)
             found += _read(check(store, run, recipe, stage, versions.get(actor)), stage)
+        if recipe.method == "self_improving" and plan.kind(recipe, stage) == "round" and (stage, "train") in journal:
+            judge = versions.get(plan.judge_of(recipe, stage))
+            found += _read(check_samples(store, run, recipe, stage, judge), stage)
         if (stage, "evaluate") in journal:
             found += _read(check_evaluation(store, run, recipe, stage, versions.get(stage)), stage)
     return found
@@ -96,8 +101,10 @@ def _lineage(
     if lineage.parent is not None and lineage.parent_digest != digests.get(lineage.parent, lineage.parent_digest):
         yield Violation("lineage", artifact, f"made of other weights than those at {lineage.parent}")
     made = {"run": run, "stage": model["name"], "seed": recipe.seed}
-    if plan.kind(recipe, model["name"]) != "base":
-        job = plan.train_job(run, recipe, model["name"], _NO_CANARY)
+    if plan.adopted(recipe, model["name"]):
+        made = {"stage": model["name"]}
+    elif plan.kind(recipe, model["name"]) != "base":
+        job = train_jobs.train_job(run, recipe, model["name"], _NO_CANARY)
         made |= {"parent": job.init_from, "datasets": job.datasets, "method": job.method}
     for field, wanted in made.items():
         value = getattr(lineage, field)

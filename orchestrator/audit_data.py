@@ -2,30 +2,25 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
+from itertools import permutations
 from typing import Any
 
 from orchestrator import plan
+from orchestrator.audit_questions import check_questions
+from orchestrator.audit_violation import Violation
+from orchestrator.constitution import Constitution
+from orchestrator.methods import scir
 from orchestrator.methods.build import build_pairs
-from orchestrator.methods.scir import offered
+from orchestrator.methods.constitutional import choices, offered, revised_rows
+from orchestrator.methods.meta_rewarding import distinct, make_pair, preferences
 from orchestrator.methods.self_rewarding import positives
 from orchestrator.replay import replay
+from orchestrator.tasks import meta_tasks
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe
 from selfreward.contracts import PreferencePair, Rollout
 from selfreward.implicit import ResponseLogprobs
-
-
-@dataclass(frozen=True)
-class Violation:
-    """Something that must not be.
-
-    `kind`: journal, manifest, lineage, half-written, unreadable, accounting, policy or pairs.
-    """
-
-    kind: str
-    artifact: str
-    detail: str
 
 
 def check_round(store: ArtifactStore, run: str, recipe: Recipe, stage: str, version: str | None) -> Iterator[Violation]:
@@ -39,8 +34,15 @@ def check_round(store: ArtifactStore, run: str, recipe: Recipe, stage: str, vers
     if plan.judged(recipe):
         yield from _voted(name, rollouts, version, recipe.judging.votes, recipe.judging.annotator)
     if plan.compared(recipe):
-        yield from _compared(name, rollouts, version, recipe.scir.votes)
-    yield from _paired(store, run, recipe, stage, rollouts)
+        yield from _opposed(name, rollouts, version, recipe.scir.votes)
+    if recipe.method == "constitutional":
+        yield from _compared(store, run, recipe, name, rollouts, version)
+    if plan.meta_judged(recipe, stage):
+        yield from _meta_judged(store, run, recipe, stage, version, rollouts)
+    if recipe.method == "self_improving":
+        yield from check_questions(store, run, recipe, stage, rollouts)
+    else:
+        yield from _paired(store, run, recipe, stage, rollouts)
     summary = store.read_json(f"runs/{run}/iterations/{stage}.json")
     ended = sum(summary[outcome] for outcome in ("kept", "ties", "unscored", "below_margin", "filtered", "failed"))
     if not summary["prompts"] == len(asked) == ended:
@@ -72,9 +74,75 @@ def _paired(
         if again != replay(recipe, stage, earlier):
             yield Violation("pairs", plan.replay(run, stage), "not drawn of the earlier rounds' pairs")
     known = [PreferencePair.model_validate(row) for row in _rows(store, plan.data(run, "judge_pairs"))]
-    strange = [pair.prompt_id for pair in stored if pair.kind == "judge" and pair not in known]
-    if strange:
+    others = [pair for pair in stored if pair.kind == "judge" and pair not in known]
+    if plan.meta_judged(recipe, stage):
+        judged = [Rollout.model_validate(row) for row in _rows(store, plan.meta(run, stage))]
+        found, _ = preferences(judged, recipe.meta, len(actor), recipe.seed)
+        # The judge's own prompt is known to the judge alone.
+        if [_unprompted(pair) for pair in others] != [_unprompted(make_pair(p, [], "")) for p in found]:
+            yield Violation("pairs", plan.pairs(run, stage), "judge pairs are not those of the meta-judge")
+    elif others:
+        strange = [pair.prompt_id for pair in others]
         yield Violation("pairs", plan.pairs(run, stage), f"judge pairs of nowhere: {strange[:3]}")
+
+
+def _unprompted(pair: PreferencePair) -> PreferencePair:
+    return pair.model_copy(update={"prompt": [], "rubric": ""})
+
+
+def _meta_judged(
+    store: ArtifactStore, run: str, recipe: Recipe, stage: str, version: str | None, rollouts: Sequence[Rollout]
+) -> Iterator[Violation]:
+    """The judgments that were compared are the round's own, each asked for once, by the model that wrote them."""
+    asked = meta_tasks(run, recipe, stage, rollouts, version or "")
+    name = plan.meta(run, stage)
+    found = [Rollout.model_validate(row) for row in _rows(store, name)]
+    failed = _ids(_rows(store, plan.failures(run, stage, "meta")))
+    yield from _accounted(name, [task.prompt_id for task in asked], [rollout.prompt_id for rollout in found], failed)
+    yield from _answered(name, found, version, 1)
+    own = {task.prompt_id: (task.responses, task.judgments) for task in asked}
+    strange = [row.prompt_id for row in found if own.get(row.prompt_id) != (row.responses, row.judgments)]
+    if strange:
+        yield Violation("accounting", name, f"not the round's own judgments: {strange[:3]}")
+    orders = {row.prompt_id: Counter((match.first, match.second) for match in row.matches) for row in found}
+    wanted = {row.prompt_id: Counter(permutations(distinct(row.judgments[0].votes), 2)) for row in found}
+    short = [prompt for prompt, shown in orders.items() if shown != wanted[prompt]]
+    if short:
+        yield Violation("accounting", name, f"not every two judgments once in each order: {short[:3]}")
+
+
+def _compared(
+    store: ArtifactStore, run: str, recipe: Recipe, name: str, rollouts: Sequence[Rollout], version: str | None
+) -> Iterator[Violation]:
+    """Every two answers were compared in both orders, by the principles drawn for the prompt and no others."""
+    wrong = sorted({str(rollout.judge_version) for rollout in rollouts} - {version})
+    if wrong and recipe.judging.annotator == "policy":
+        yield Violation("policy", name, f"compared by {wrong}, {version} was to compare")
+    (kept,) = _rows(store, plan.data(run, "constitution"))
+    principles, rules = Constitution.model_validate(kept).principles, recipe.constitution
+    odd = []
+    for rollout in rollouts:
+        drawn = choices(principles, rules.principles, recipe.seed, rollout.prompt_id)
+        orders = [order for a, b in offered(rollout.responses) for order in ((a, b), (b, a))]
+        wanted = Counter((first, second, principle) for first, second in orders for principle in drawn)
+        if wanted != Counter((match.first, match.second, match.principle) for match in rollout.matches):
+            odd.append(rollout.prompt_id)
+    if odd:
+        yield Violation("accounting", name, f"not every two answers once in each order by its principles: {odd[:3]}")
+
+
+def check_revised(
+    store: ArtifactStore, run: str, recipe: Recipe, stage: str, version: str | None
+) -> Iterator[Violation]:
+    """The revised answers that train M1."""
+    name = f"runs/{run}/rollouts/{stage}.jsonl"
+    rollouts = [Rollout.model_validate(row) for row in _rows(store, name)]
+    failed = _ids(_rows(store, plan.failures(run, stage, "rollouts")))
+    asked = _ids(_rows(store, plan.data(run, f"prompts-{stage}")))
+    yield from _accounted(name, asked, [rollout.prompt_id for rollout in rollouts], failed)
+    yield from _answered(name, rollouts, version, 1 + 2 * recipe.constitution.revisions)
+    if _rows(store, plan.revisions(run)) != revised_rows(rollouts)[0]:
+        yield Violation("pairs", plan.revisions(run), "not the last revisions of the rollouts")
 
 
 def check_ranked(
@@ -104,7 +172,8 @@ def check_evaluation(
         yield from _accounted(name, asked, [rollout.prompt_id for rollout in rollouts], given_up)
         yield from _answered(name, rollouts, version, answers or None)
         judged = [rollout for rollout in rollouts if rollout.judgments]
-        yield from _voted(name, judged, version, recipe.judging.votes, recipe.judging.annotator)
+        judging = recipe.evaluation_judging
+        yield from _voted(name, judged, version, judging.votes, judging.annotator)
 
 
 def _accounted(name: str, asked: Sequence[str], answered: Sequence[str], failed: Sequence[str]) -> Iterator[Violation]:
@@ -143,14 +212,14 @@ def _voted(
         yield Violation("accounting", name, f"not {votes} votes on every answer: {short[:3]}")
 
 
-def _compared(name: str, rollouts: Sequence[Rollout], version: str | None, votes: int) -> Iterator[Violation]:
+def _opposed(name: str, rollouts: Sequence[Rollout], version: str | None, votes: int) -> Iterator[Violation]:
     """Every offered pair was compared in both orders, with as many votes in each, by the policy itself."""
     wrong = sorted({str(rollout.judge_version) for rollout in rollouts} - {version})
     if wrong:
         yield Violation("policy", name, f"compared by {wrong}, {version} was to compare")
     short = []
     for rollout in rollouts:
-        asked = [order for a, b in offered(rollout.responses) for order in ((a, b), (b, a))]
+        asked = [order for a, b in scir.offered(rollout.responses) for order in ((a, b), (b, a))]
         if Counter((match.first, match.second) for match in rollout.matches) != dict.fromkeys(asked, votes):
             short.append(rollout.prompt_id)
     if short:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import events, metrics
 from orchestrator.lease import Lease
@@ -14,6 +14,9 @@ from selfreward.config import Recipe
 from selfreward.generator_client import GeneratorClient
 from selfreward.http import ServiceClient
 from selfreward.redis_client import RedisClient
+
+if TYPE_CHECKING:
+    from orchestrator.trainer_jobs import TrainerJobs
 
 
 class RunStopped(RuntimeError):
@@ -26,13 +29,17 @@ class RunFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Services:
-    """Connections that all runs share. `judge` is the judge service's base connection."""
+    """Connections that all runs share. `judge` is the judge service's base connection.
+
+    `trainer_jobs` starts a trainer for each training job; without it, trainers wait for jobs in a queue.
+    """
 
     settings: OrchestratorSettings
     redis: RedisClient
     store: ArtifactStore
     generator: GeneratorClient
     judge: ServiceClient
+    trainer_jobs: "TrainerJobs | None" = None
 
 
 @dataclass

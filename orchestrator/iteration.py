@@ -20,6 +20,7 @@ def summarise(
 
     `prompts` counts all that were asked, with those that `failed` for good. `kept` of them gave the `pairs`;
     `ties`, `unscored`, `below_margin` and `filtered` gave none. The gap is None where nobody judged.
+    `mean_score` is of the valid votes, in rubric points; one that nears the top of the scale says that it saturates.
     `mean_length` is of the `sampled` answers, the first ones of each rollout.
     """
     actor = [pair for pair in pairs if pair.kind == "actor"]
@@ -36,6 +37,7 @@ def summarise(
         "judge_pairs": len(pairs) - len(actor),
         "chosen_rejected_gap": _mean(pair.margin for pair in actor if pair.rubric),
         "score_histogram": score_histogram(rollouts),
+        "mean_score": _mean(score for score in _scores(rollouts) if score is not None),
         "mean_length": _mean(len(response.text) for rollout in rollouts for response in rollout.responses[:sampled]),
         "mean_length_chosen": _mean(len(pair.chosen[-1].content) for pair in actor),
         "mean_length_rejected": _mean(len(pair.rejected[-1].content) for pair in actor),

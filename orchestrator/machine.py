@@ -11,7 +11,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from orchestrator import events, metrics, phases, plan, retention, watch
+from orchestrator import adopt, events, foresight, meta_phase, metrics, phases, plan, retention, watch
 from orchestrator.context import RunContext, RunFailed, RunStopped
 from orchestrator.disk import with_room
 from orchestrator.lease import LeaseLost
@@ -21,11 +21,12 @@ from selfreward.disk import is_full
 from selfreward.http import ServiceError
 
 PHASES: dict[str, Callable[[RunContext], Awaitable[None]]] = {
-    "past": phases.past,
+    "past": foresight.past,
     "prompts": phases.prompts,
-    "foresee": phases.foresee,
+    "foresee": foresight.foresee,
     "rollouts": phases.rollouts,
     "score": phases.score,
+    "meta": meta_phase.meta,
     "pairs": phases.pairs,
     "watch_pairs": watch.watch_pairs,
     "train": phases.train,
@@ -34,6 +35,7 @@ PHASES: dict[str, Callable[[RunContext], Awaitable[None]]] = {
     "evaluate": phases.evaluate,
     "watch_model": watch.watch_model,
     "retain": retention.retain,
+    "adopt": adopt.adopt,
 }
 _log = logging.getLogger(__name__)
 

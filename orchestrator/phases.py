@@ -3,26 +3,29 @@
 import random
 from typing import Any
 
-from orchestrator import metrics, plan
-from orchestrator.barrier import run_tasks
+from orchestrator import metrics, plan, train_jobs
+from orchestrator.constitution_phases import by_constitution, keep_revisions
 from orchestrator.context import RunContext, RunFailed
 from orchestrator.eft import select
 from orchestrator.iteration import summarise
 from orchestrator.judge_data import filled_prompts, judge_pairs, sft_rows
+from orchestrator.meta_phase import meta_pairs
 from orchestrator.methods.build import build_pairs, monitors
 from orchestrator.methods.dno import taught_prompts
 from orchestrator.methods.self_rewarding import positives
 from orchestrator.methods.spin import demonstrated_prompts
 from orchestrator.methods.temporal import anchored_prompts
+from orchestrator.phase_tasks import items_of, made, present, run_all
 from orchestrator.prompt_writer import write_prompts
+from orchestrator.questions import choose, propose
 from orchestrator.reload import announce_model, serve
 from orchestrator.replay import replay
 from orchestrator.results import Results
 from orchestrator.state import ModelRecord
-from orchestrator.tasks import PromptItem, Task, eft_tasks, evaluation_tasks, make_task, rollout_tasks, sampled
+from orchestrator.tasks import eft_tasks, evaluation_tasks, rollout_tasks
 from orchestrator.training import follow
 from orchestrator.training import train as follow_training
-from selfreward.contracts import Message, PreferencePair, Response, Rollout, content_key
+from selfreward.contracts import Message, PreferencePair, Rollout, content_key
 from selfreward.implicit import ResponseLogprobs
 
 EVALUATION_SETS = ("samples", "greedy", "eft_eval")
@@ -33,20 +36,22 @@ async def prompts(context: RunContext) -> None:
     run, recipe, stage = context.run, context.recipe, context.state.stage
     size = recipe.prompts.per_iteration
     if plan.kind(recipe, stage) == "base":
-        model = _present(context)
+        model = present(context)
         await serve(context, model)
         human = [row["prompt"][-1]["content"] for row in await context.read_rows(plan.data(run, "ift"))]
-        written = await write_prompts(context, model, human, size * recipe.loop.iterations)
+        written = await write_prompts(context, model, human, size * plan.slices(recipe))
         rows = [
             {"prompt_id": f"prompts-{number:05d}", "prompt": [{"role": "user", "content": text}]}
             for number, text in enumerate(written)
         ]
         await context.write_rows(plan.data(run, "prompts"), rows)
         return
-    if recipe.method == "spin":
+    if recipe.method == "self_improving" and recipe.prompts.source == "self_instruct":
+        rows = await propose(context, present(context))
+    elif recipe.method == "spin":
         rows = demonstrated_prompts(await context.read_rows(plan.data(run, "ift")), size, recipe.seed)
     else:
-        start = plan.round_index(stage) * size
+        start = plan.slice_index(recipe, stage) * size
         rows = (await context.read_rows(plan.data(run, "prompts")))[start : start + size]
         if recipe.method == "dno":
             rows = taught_prompts(rows)
@@ -57,55 +62,33 @@ async def prompts(context: RunContext) -> None:
 
 
 async def rollouts(context: RunContext) -> None:
-    """Answer and judge the stage's prompts, or judge the human-ranked answers, by the model before this stage."""
+    """Answer and judge the stage's prompts, or judge the human-ranked answers, by the model before this stage.
+
+    With method `constitutional` answers are revised for M1, and compared in the rounds.
+    """
     run, recipe, stage = context.run, context.recipe, context.state.stage
-    model = _made(context, plan.actor(recipe, stage))
+    model = made(context, plan.actor(recipe, stage))
     await serve(context, model)
     if plan.kind(recipe, stage) == "eft":
-        ranked = _items(await context.read_rows(plan.data(run, "eft_ranked")))
+        ranked = items_of(await context.read_rows(plan.data(run, "eft_ranked")))
         tasks = eft_tasks(run, recipe, stage, ranked, model.policy_version)
     else:
-        items = _items(await context.read_rows(plan.data(run, f"prompts-{stage}")))
-        tasks = rollout_tasks(run, recipe, stage, items, model.policy_version)
-    done = await _run(context, tasks)
+        items = items_of(await context.read_rows(plan.data(run, f"prompts-{stage}")))
+        if recipe.method == "constitutional":
+            tasks = await by_constitution(context, items, model.policy_version)
+        else:
+            tasks = rollout_tasks(run, recipe, stage, items, model.policy_version)
+    done = await run_all(context, tasks)
     await context.write_rows(
         f"runs/{run}/rollouts/{stage}.jsonl", (rollout.model_dump(mode="json") for rollout in done)
     )
 
 
-async def past(context: RunContext) -> None:
-    """Answer all prompts of the run by M1, before it is replaced: later rounds reject its answers."""
-    run, recipe = context.run, context.recipe
-    asked = recipe.loop.iterations * recipe.prompts.per_iteration
-    items = _items((await context.read_rows(plan.data(run, "prompts")))[:asked])
-    await context.write_rows(plan.data(run, "past"), await _answers(context, items))
-
-
-async def foresee(context: RunContext) -> None:
-    """Answer the round's prompts by the future model: its answers are what the round then judges."""
-    run, stage = context.run, context.state.stage
-    present = plan.present(context.recipe, stage)
-    items = _items(await context.read_rows(plan.data(run, f"prompts-{present}")))
-    items = [item.model_copy(update={"responses": []}) for item in items]
-    await context.write_rows(plan.data(run, f"prompts-{stage}"), await _answers(context, items))
-
-
-async def _answers(context: RunContext, items: list[PromptItem]) -> list[dict[str, Any]]:
-    """The prompts with answers to them by the newest model, not judged; without those that were given up."""
-    run, recipe, stage, part = context.run, context.recipe, context.state.stage, context.state.phase
-    model = _present(context)
-    await serve(context, model)
-    generate = sampled(recipe.sampling, recipe.sampling.n)
-    tasks = [make_task(run, recipe, stage, part, item, model.policy_version, generate) for item in items]
-    return [
-        rollout.model_dump(mode="json", include={"prompt_id": True, "prompt": True, "responses": {"__all__": {"text"}}})
-        for rollout in await _run(context, tasks)
-    ]
-
-
 async def score(context: RunContext) -> None:
     """Have the trainer score the round's answers by the probabilities that its models give them."""
-    await follow(context, plan.score_job(context.run, context.recipe, context.state.stage, await _canary(context)))
+    await follow(
+        context, train_jobs.score_job(context.run, context.recipe, context.state.stage, await _canary(context))
+    )
 
 
 async def pairs(context: RunContext) -> None:
@@ -115,17 +98,24 @@ async def pairs(context: RunContext) -> None:
     if plan.kind(recipe, stage) == "eft":
         await _eft(context, done)
         return
-    present = plan.present(recipe, stage)
-    if present is None:
-        rows = [ResponseLogprobs.model_validate(row) for row in await context.read_rows(plan.logprobs(run, stage))]
+    if plan.kind(recipe, stage) == "revised":
+        await keep_revisions(context, done)
+        return
+    if recipe.method == "self_improving":
+        await choose(context, done)
+        return
+    rows = [ResponseLogprobs.model_validate(row) for row in await context.read_rows(plan.logprobs(run, stage))]
+    first_answered = plan.present(recipe, stage)
+    if first_answered is None:
         actor, counts = build_pairs(recipe, done, logprobs=rows)
     else:
-        first = await context.read_rows(f"runs/{run}/rollouts/{present}.jsonl")
+        first = await context.read_rows(f"runs/{run}/rollouts/{first_answered}.jsonl")
         actor, counts = build_pairs(recipe, [Rollout.model_validate(row) for row in first], foreseen=done)
     if not actor:
         raise RunFailed(f"no preference pairs came of {len(done)} prompts: {counts}; see the score histogram")
     judged = await _judge_pairs(context, round(recipe.pairs.judge_pairs * len(actor)))
-    trained = [*actor, *judged]
+    judged_again, meta_monitors = await meta_pairs(context, len(actor))
+    trained = [*actor, *judged, *judged_again]
     await context.write_rows(plan.pairs(run, stage), (pair.model_dump(mode="json") for pair in trained))
     if plan.replays(recipe, stage):
         earlier = {old: await context.read_rows(plan.pairs(run, old)) for old, _ in plan.replays(recipe, stage)}
@@ -136,6 +126,8 @@ async def pairs(context: RunContext) -> None:
     asked = len(await context.read_rows(plan.data(run, f"prompts-{stage}")))
     summary = summarise(stage, done, trained, counts, failed=asked - len(done), sampled=recipe.sampling.n)
     summary |= monitors(recipe, done, rows)
+    if meta_monitors is not None:
+        summary["meta"] = meta_monitors
     await context.write_json(f"runs/{run}/iterations/{stage}.json", summary)
     for outcome, count in counts.items():
         metrics.PAIRS.labels(outcome).inc(count)
@@ -159,7 +151,7 @@ async def train(context: RunContext) -> None:
 
 async def publish(context: RunContext) -> None:
     """Announce the stage's checkpoint."""
-    model = _present(context)
+    model = present(context)
     announced = await announce_model(context, model.name, model.artifact, model.digest)
     await context.update(models=[*_others(context), announced])
     metrics.ITERATION.set(len(context.state.models))
@@ -168,7 +160,7 @@ async def publish(context: RunContext) -> None:
 
 async def reload(context: RunContext) -> None:
     """Wait until every generator replica serves the stage's model."""
-    model = _present(context)
+    model = present(context)
     await context.progress(0, 1, model.policy_version)
     await serve(context, model)
     await context.progress(1, 1, model.policy_version)
@@ -177,12 +169,12 @@ async def reload(context: RunContext) -> None:
 async def evaluate(context: RunContext) -> None:
     """Sample the stage's model on held-out prompts and have it judge the human-ranked answers."""
     run, stage = context.run, context.state.stage
-    model = _present(context)
+    model = present(context)
     await serve(context, model)
-    heldout = _items(await context.read_rows(plan.data(run, "heldout")))
-    ranked = _items(await context.read_rows(plan.data(run, "eft_eval")))
+    heldout = items_of(await context.read_rows(plan.data(run, "heldout")))
+    ranked = items_of(await context.read_rows(plan.data(run, "eft_eval")))
     tasks = evaluation_tasks(run, context.recipe, stage, heldout, ranked, model.policy_version)
-    done = await _run(context, tasks)
+    done = await run_all(context, tasks)
     parts = {task.key: task.part for task in tasks}
     for name in EVALUATION_SETS:
         rows = [rollout.model_dump(mode="json") for rollout in done if parts[rollout.key] == name]
@@ -193,19 +185,6 @@ async def evaluate(context: RunContext) -> None:
 async def forget_results(context: RunContext, stage: str, phase: str) -> None:
     """Drop results that are now in the artifact store and in the journal."""
     await Results(context.services.redis, context.run, stage, phase).clear()
-
-
-async def _run(context: RunContext, tasks: list[Task]) -> list[Rollout]:
-    """Results of the tasks; those given up are written down with the reason, so that none is missing unexplained."""
-    done, failed = await run_tasks(context, tasks)
-    answered = {rollout.key for rollout in done}
-    rows = [
-        {"key": task.key, "part": task.part, "prompt_id": task.prompt_id, "error": failed[task.key]}
-        for task in tasks
-        if task.key not in answered
-    ]
-    await context.write_rows(plan.failures(context.run, context.state.stage, context.state.phase), rows)
-    return done
 
 
 async def _eft(context: RunContext, done: list[Rollout]) -> None:
@@ -249,31 +228,5 @@ async def _canary(context: RunContext) -> list[Message]:
     return [Message.model_validate(message) for message in heldout[0]["prompt"]]
 
 
-def _present(context: RunContext) -> ModelRecord:
-    """The stage's own model once it is trained, else the one before it: the policy that is or will be served."""
-    if not context.state.models:
-        raise RunFailed(f"run {context.run} has no model before stage {context.state.stage}: its record is damaged")
-    return context.state.models[-1]
-
-
-def _made(context: RunContext, stage: str | None) -> ModelRecord:
-    """The model that a stage has made."""
-    for model in context.state.models:
-        if model.name == stage:
-            return model
-    raise RunFailed(f"run {context.run} has no model {stage}: its record is damaged")
-
-
 def _others(context: RunContext) -> list[ModelRecord]:
     return [model for model in context.state.models if model.name != context.state.stage]
-
-
-def _items(rows: list[dict[str, Any]]) -> list[PromptItem]:
-    return [
-        PromptItem(
-            prompt_id=row["prompt_id"],
-            prompt=row["prompt"],
-            responses=[Response(text=response["text"]) for response in row.get("responses", [])],
-        )
-        for row in rows
-    ]

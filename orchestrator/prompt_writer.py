@@ -13,14 +13,16 @@ from selfreward.generator_client import Generation
 _AT_ONCE = 16
 
 
-async def write_prompts(context: RunContext, model: ModelRecord, human: list[str], needed: int) -> list[str]:
-    """`needed` prompts written by `model`. The same run writes the same ones.
+async def write_prompts(
+    context: RunContext, model: ModelRecord, human: list[str], needed: int, part: str = "self-instruct"
+) -> list[str]:
+    """`needed` prompts written by `model`. The same run writes the same ones; each `part` of a run, others.
 
     Accepted prompts and the number of finished requests are kept in Redis, so that a restart goes on. Raises RunFailed
     when `max_requests` are used up, RunStopped when asked to stop.
     """
     options = context.recipe.prompts.self_instruct
-    redis, key = context.services.redis, f"selfreward:run:{context.run}:self-instruct"
+    redis, key = context.services.redis, f"selfreward:run:{context.run}:{part}"
     pool = Pool(human, await redis.lrange(f"{key}:accepted", 0, -1), options)
     asked = int(await redis.get(f"{key}:requests") or 0)
     while len(pool.accepted) < needed:
@@ -32,7 +34,7 @@ async def write_prompts(context: RunContext, model: ModelRecord, human: list[str
             )
         known = len(pool.accepted)
         numbers = range(asked, min(asked + _AT_ONCE, options.max_requests))
-        for reply in await asyncio.gather(*(_ask(context, model, human, pool, number) for number in numbers)):
+        for reply in await asyncio.gather(*(_ask(context, model, human, pool, part, number) for number in numbers)):
             answer = reply.responses[0]
             for task in parse_tasks(answer.text, truncated=answer.finish_reason == "length"):
                 pool.offer(task)
@@ -46,9 +48,11 @@ async def write_prompts(context: RunContext, model: ModelRecord, human: list[str
     return pool.accepted[:needed]
 
 
-async def _ask(context: RunContext, model: ModelRecord, human: list[str], pool: Pool, number: int) -> Generation:
+async def _ask(
+    context: RunContext, model: ModelRecord, human: list[str], pool: Pool, part: str, number: int
+) -> Generation:
     options = context.recipe.prompts.self_instruct
-    seed = seed_of(context.recipe.seed, "self-instruct", number)
+    seed = seed_of(context.recipe.seed, part, number)
     shown = demonstrations(human, pool.accepted, random.Random(seed))  # noqa: S311 - guards no secret
     return await context.services.generator.chat(
         [Message(role="user", content=request_text(shown))],

@@ -1,9 +1,10 @@
 """What a submission may ask for at most, from the recipe and its seed data alone: before any work starts."""
 
+from math import ceil
 from pathlib import Path
 
 from orchestrator import plan
-from orchestrator.seed_rows import SeedData
+from orchestrator.seed_rows import SeedData, prompts_in_keys
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.state import RunState
 from selfreward.config import Recipe, RecipeError
@@ -17,8 +18,8 @@ class TooManyRuns(RuntimeError):
 
 
 def prompts_asked(recipe: Recipe) -> int:
-    """Prompts that all rounds of a run answer."""
-    return recipe.loop.iterations * recipe.prompts.per_iteration
+    """Prompts that a run answers, evaluation apart."""
+    return plan.slices(recipe) * recipe.prompts.per_iteration
 
 
 def tokens_asked(recipe: Recipe, eft_answers: int, eval_answers: int) -> int:
@@ -36,16 +37,38 @@ def tokens_asked(recipe: Recipe, eft_answers: int, eval_answers: int) -> int:
             rounds += recipe.prompts.per_iteration * (sampling.n * sampling.max_tokens + judgments)
     if recipe.method == "temporal":
         rounds += prompts_asked(recipe) * sampling.n * sampling.max_tokens
+    rounds += recipe.prompts.per_iteration * (_meta_tokens(recipe) + _constitutional_tokens(recipe))
     evaluated = [stage for stage in plan.stages(recipe) if "evaluate" in plan.phases(recipe, stage)]
     # Sampled answers and a greedy one to each prompt, and judgments of some of them and of the ranked answers.
     answers = evaluation.prompts * (evaluation.samples + 1) * sampling.max_tokens
     judgments = min(evaluation.judged_prompts, evaluation.prompts) * evaluation.samples + eval_answers
-    total = rounds + len(evaluated) * (answers + judgments * judged)
+    judging = recipe.evaluation_judging
+    total = rounds + len(evaluated) * (answers + judgments * judging.votes * judging.max_tokens)
     if recipe.loop.use_eft:
         total += eft_answers * recipe.eft.judgments * judging.max_tokens
     if recipe.prompts.source == "self_instruct" and recipe.loop.iterations:
-        total += recipe.prompts.self_instruct.max_requests * recipe.prompts.self_instruct.max_tokens
+        times = recipe.loop.iterations if recipe.method == "self_improving" else 1
+        total += times * recipe.prompts.self_instruct.max_requests * recipe.prompts.self_instruct.max_tokens
+    if recipe.method == "self_improving":
+        # The trainer samples these answers itself, and the judge reads them.
+        sampled = prompts_asked(recipe) * recipe.rl.group * ceil(recipe.rl.epochs)
+        total += sampled * (recipe.rl.max_tokens + judged)
     return total
+
+
+def _meta_tokens(recipe: Recipe) -> int:
+    """Of one prompt in all rounds: every two judgments of an answer are compared in both orders."""
+    rounds = sum(plan.meta_judged(recipe, stage) for stage in plan.stages(recipe))
+    return rounds * recipe.judging.votes * (recipe.judging.votes - 1) * recipe.meta.max_tokens
+
+
+def _constitutional_tokens(recipe: Recipe) -> int:
+    """Of one prompt of M1 its critiques and revisions, and of one prompt in all rounds the comparisons."""
+    if recipe.method != "constitutional":
+        return 0
+    sampling, rules = recipe.sampling, recipe.constitution
+    compared = sampling.n * (sampling.n - 1) * rules.principles * rules.max_tokens
+    return 2 * rules.revisions * sampling.max_tokens + recipe.loop.iterations * compared
 
 
 def check_seed_files(recipe: Recipe, settings: OrchestratorSettings) -> None:
@@ -65,7 +88,7 @@ def check_recipe(recipe: Recipe, seed: SeedData, settings: OrchestratorSettings)
     prompts = prompts_asked(recipe)
     if prompts > settings.max_run_prompts:
         raise RecipeError(
-            f"loop.iterations x prompts.per_iteration = {prompts}, a run may answer {settings.max_run_prompts} prompts"
+            f"{prompts_in_keys(recipe)} = {prompts}, a run may answer {settings.max_run_prompts} prompts"
             ": lower one of them, or raise SELFREWARD_MAX_RUN_PROMPTS"
         )
     tokens = tokens_asked(recipe, *(sum(len(row.responses) for row in rows) for rows in (seed.eft, seed.eft_eval)))

@@ -26,7 +26,8 @@ def needed(recipe: Recipe, models: Sequence[str], trained: Sequence[str]) -> set
     `models` are the run's, oldest first; `trained` the stages that need no training any more.
     """
     coming = [stage for stage in plan.stages(recipe) if stage not in trained and plan.kind(recipe, stage) != "base"]
-    anchor = {"M1"} if recipe.loop.init_from == "anchor" else set[str]()
+    judging = recipe.method == "self_improving" and recipe.verdicts.judge == "anchor"
+    anchor = {"M1"} if recipe.loop.init_from == "anchor" or judging else set[str]()
     newest = models[-(recipe.retention.keep_checkpoints or len(models)) :]
     scoring = {
         artifact.rpartition("/")[2]
@@ -98,6 +99,7 @@ async def _rollouts(context: RunContext, keep: int) -> str:
     for stage in gone:
         context.lease.check_clock()
         await asyncio.to_thread(store.delete, f"runs/{run}/rollouts/{stage}.jsonl")
+        await asyncio.to_thread(store.delete, plan.meta(run, stage))
     await _note(context, "rollouts", gone)
     return f"rollouts removed of {', '.join(gone) or 'no stage'}"
 

@@ -14,16 +14,18 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from orchestrator import metrics
-from orchestrator.answer_pairs import compare_answers
+from orchestrator.comparing import compared
 from orchestrator.results import Results
+from orchestrator.revising import Ask, revise
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.state import stopped_runs
-from orchestrator.tasks import QUEUE, Task
+from orchestrator.tasks import QUEUE, Compare, Task, seed_of
 from selfreward.background import end
-from selfreward.contracts import JudgeItem, JudgeResponse, Match, Response, Rollout
+from selfreward.contracts import JudgeItem, JudgeResponse, Message, Response, Rollout
 from selfreward.generator_client import GeneratorClient
 from selfreward.http import ServiceError, WrongPolicyVersion
 from selfreward.judge_client import AsyncJudgeClient
+from selfreward.own_verdicts import final_answer
 from selfreward.queue import Work, WorkQueue
 from selfreward.redis_client import RedisClient, outlast
 
@@ -34,7 +36,8 @@ _log = logging.getLogger(__name__)
 
 def phase_of(part: str) -> str:
     """The results hash that a part's tasks share: the phase that waits for them."""
-    return {"eft": "rollouts", "rollouts": "rollouts", "past": "past", "foresee": "foresee"}.get(part, "evaluate")
+    phases = ("rollouts", "meta", "past", "foresee")
+    return "rollouts" if part == "eft" else part if part in phases else "evaluate"
 
 
 class JudgingFailed(ServiceError):
@@ -139,13 +142,17 @@ class RolloutWorker:
         responses = task.responses
         if task.generate is not None:
             responses = [*await self._patiently(lambda: self._generate(task)), *task.responses]
+        if task.revise:
+            (first,) = responses
+            responses = await self._patiently(lambda: revise(self._asker(task), task.prompt, first, task.revise))
         judged = None
         if task.judge is not None:
             judged = await self._patiently(lambda: self._judge(task, responses))
             failed = sum(judgment.failure_kind == "error" for judgment in judged.data)
             if failed and not last:
                 raise JudgingFailed(f"the engine failed the judgments of {failed} of {len(responses)} answers")
-        matches, rubric = await self._opposed(task, responses, last)
+        if task.compare is not None:
+            return await self._compared(task, task.compare, responses, last)
         return Rollout(
             key=task.key,
             run=task.run,
@@ -155,29 +162,31 @@ class RolloutWorker:
             policy_version=task.policy,
             responses=responses,
             judgments=judged.data if judged else [],
-            matches=matches,
-            judge_version=judged.judge_version if judged else task.policy if task.oppose else None,
-            rubric=judged.rubric if judged else rubric,
+            judge_version=judged.judge_version if judged else None,
+            rubric=judged.rubric if judged else None,
         )
 
-    async def _opposed(self, task: Task, responses: list[Response], last: bool) -> tuple[list[Match], str | None]:
-        """The matches of the answers and by which rubric, if the task asks for any."""
-        rules = task.oppose
-        if rules is None:
-            return [], None
-        matches, rubric = await self._patiently(
-            lambda: compare_answers(self.judge, rules, task.prompt, responses, task.policy, task.seed)
-        )
-        failed = sum(match.status == "error" for match in matches)
+    async def _compared(self, task: Task, compare: Compare, responses: list[Response], last: bool) -> Rollout:
+        found = await self._patiently(lambda: compared(self.judge, task, compare, responses))
+        failed = sum(match.status == "error" for match in found.matches)
         if failed and not last:
-            raise JudgingFailed(f"the engine failed {failed} of {len(matches)} comparisons")
-        return matches, rubric
+            raise JudgingFailed(f"the engine failed {failed} of {len(found.matches)} comparisons")
+        return found
 
     async def _generate(self, task: Task) -> list[Response]:
-        if task.generate is None:
-            return task.responses
-        sampling = task.generate.model_dump()
-        answered = await self.generator.chat(task.prompt, model=task.policy, seed=task.seed, **sampling)
+        return await self._chat(task, task.prompt, task.seed) if task.generate else task.responses
+
+    def _asker(self, task: Task) -> Ask:
+        async def ask(text: str, name: str) -> Response:
+            (answer,) = await self._chat(task, [Message(role="user", content=text)], seed_of(task.seed, name))
+            return answer
+
+        return ask
+
+    async def _chat(self, task: Task, messages: list[Message], seed: int) -> list[Response]:
+        """Answers by the pinned version, sampled as the task says. Raises WrongPolicyVersion by any other one."""
+        sampling = task.generate.model_dump() if task.generate else {}
+        answered = await self.generator.chat(messages, model=task.policy, seed=seed, **sampling)
         if answered.policy_version != task.policy:
             raise WrongPolicyVersion(f"asked for {task.policy}, answered by {answered.policy_version}", 409)
         return answered.responses
@@ -185,7 +194,10 @@ class RolloutWorker:
     async def _judge(self, task: Task, responses: list[Response]) -> JudgeResponse:
         if task.judge is None:
             raise ValueError(f"task {task.key} asks for no judgment")
-        items = [JudgeItem(prompt=task.prompt, response=response.text) for response in responses]
+        texts = [response.text for response in responses]
+        if task.answer_format is not None:
+            texts = [final_answer(text, task.answer_format) or "" for text in texts]
+        items = [JudgeItem(prompt=task.prompt, response=text) for text in texts]
         pinned = task.policy if task.judge.annotator == "policy" else None
         sampling = task.judge.model_dump(exclude={"annotator"})
         return await self.judge.judge(items, policy=pinned, seed=task.seed, **sampling)

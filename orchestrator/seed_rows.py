@@ -11,6 +11,8 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from orchestrator import plan
+from orchestrator.constitution import Constitution, read_constitution
 from selfreward.config import Recipe, explain
 from selfreward.contracts import Contract, Message, as_messages
 
@@ -79,6 +81,7 @@ class SeedData:
     eft: list[RankedRow] = field(default_factory=list)
     eft_eval: list[RankedRow] = field(default_factory=list)
     prompts: Sequence[PromptRow] = field(default_factory=list)
+    constitution: Constitution | None = None
 
 
 def read_seed_data(recipe: Recipe) -> SeedData:
@@ -92,11 +95,19 @@ def read_seed_data(recipe: Recipe) -> SeedData:
         prompts=_read("data.prompts", data.prompts, IftRow if recipe.method == "dno" else PromptRow)
         if data.prompts and recipe.needs_prompts
         else [],
+        constitution=_constitution(data.constitution),
     )
     _check_sizes(recipe, seed)
     _check_held_out("data.heldout", seed.heldout, {"data.ift": seed.ift, "data.prompts": seed.prompts})
     _check_held_out("data.eft_eval", seed.eft_eval, {"data.eft": seed.eft})
     return seed
+
+
+def _constitution(path: str | None) -> Constitution | None:
+    try:
+        return read_constitution(path) if path else None
+    except ValueError as error:
+        raise SeedError(f"data.constitution: {error}") from error
 
 
 def _read(key: str, path: str, row_type: type[Row]) -> list[Row]:
@@ -131,7 +142,7 @@ def _check_sizes(recipe: Recipe, seed: SeedData) -> None:
         )
     if recipe.prompts.source == "self_instruct" and len(seed.ift) < 8:
         raise SeedError(f"data.ift has {len(seed.ift)} rows: self-instruct needs at least 8 demonstrations")
-    needed = recipe.loop.iterations * recipe.prompts.per_iteration
+    needed = plan.slices(recipe) * recipe.prompts.per_iteration
     if recipe.method == "spin" and recipe.prompts.per_iteration > len(seed.ift):
         raise SeedError(
             f"prompts.per_iteration = {recipe.prompts.per_iteration}, but data.ift has {len(seed.ift)} rows and "
@@ -139,9 +150,15 @@ def _check_sizes(recipe: Recipe, seed: SeedData) -> None:
         )
     if recipe.needs_prompts and needed > len(seed.prompts):
         raise SeedError(
-            f"loop.iterations x prompts.per_iteration = {needed}, but data.prompts has {len(seed.prompts)} rows: "
+            f"{prompts_in_keys(recipe)} = {needed}, but data.prompts has {len(seed.prompts)} rows: "
             "lower prompts.per_iteration or add rows"
         )
+
+
+def prompts_in_keys(recipe: Recipe) -> str:
+    """How the number of prompts that a run answers follows from its recipe's keys."""
+    more = "(loop.iterations + 1)" if plan.slices(recipe) > recipe.loop.iterations else "loop.iterations"
+    return f"{more} x prompts.per_iteration"
 
 
 def _check_held_out(key: str, rows: Sequence[PromptRow], others: dict[str, Sequence[PromptRow]]) -> None:
@@ -177,6 +194,7 @@ def snapshot(seed: SeedData) -> dict[str, Callable[[], Iterable[dict[str, object
         "eft_ranked": prompts("eft", seed.eft),
         "eft_eval": prompts("eft_eval", seed.eft_eval),
         "prompts": prompts("prompts", seed.prompts),
+        "constitution": lambda: [seed.constitution.model_dump()] if seed.constitution else [],
     }
 
 

@@ -38,5 +38,8 @@ class OrchestratorSettings(Settings):
     """Tokens that one run may generate by its recipe, judgments included; beyond it, 422."""
     max_seed_mib: int = Field(default=256, ge=1)
     """Longest seed file that a recipe may name, in MiB; they are read into memory."""
+    trainer_cronjob: str | None = None
+    """A suspended CronJob in this pod's namespace: each training job becomes a Kubernetes Job made from it. Unset: jobs
+    are queued for trainers that wait for them."""
     min_free_disk: int = Field(default=256, ge=0)
     """MiB that have to be free at a local artifact store; below that, runs pause until there is room again."""

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from orchestrator import plan
+from orchestrator.adopt import check_start
 from orchestrator.context import Services
 from orchestrator.disk import check_room
 from orchestrator.quotas import check_recipe, check_runs, check_seed_files
@@ -39,6 +40,7 @@ async def submit(services: Services, recipe: Recipe, run: str | None) -> tuple[R
     await asyncio.to_thread(check_seed_files, recipe, services.settings)
     seed = await asyncio.to_thread(read_seed_data, recipe)
     check_recipe(recipe, seed, services.settings)
+    await asyncio.to_thread(check_start, services.store, recipe, seed)
     await _check_rubrics(services, recipe)
     await asyncio.to_thread(_keep, services.store, name, seed)
     if not await create(services.redis, state):
@@ -79,17 +81,28 @@ def check_model(recipe: Recipe) -> None:
 
 async def _check_rubrics(services: Services, recipe: Recipe) -> None:
     settings = services.settings
-    asked = {"judging.rubric": recipe.judging.rubric}
-    if plan.compared(recipe):
-        asked["scir.rubric"] = recipe.scir.rubric
     async with ServiceClient(settings.judge_url, key_of(settings), deadline=15, attempts=4) as judge:
-        for key, rubric in asked.items():
-            try:
-                await judge.request("GET", f"/v1/rubrics/{rubric}")
-            except ServiceError as error:
-                if error.status == 404:
-                    raise RecipeError(f"{key} = {rubric!r}: {error}") from error
-                raise
+        await _check_rubric(judge, "judging.rubric", recipe.judging.rubric)
+        if recipe.evaluation.judging:
+            await _check_rubric(judge, "evaluation.judging.rubric", recipe.evaluation.judging.rubric)
+        if recipe.method == "meta_rewarding":
+            await _check_rubric(judge, "meta.rubric", recipe.meta.rubric, "meta")
+        if recipe.method == "constitutional":
+            await _check_rubric(judge, "constitution.rubric", recipe.constitution.rubric, "constitution")
+        if plan.compared(recipe):
+            await _check_rubric(judge, "scir.rubric", recipe.scir.rubric, "pairwise")
+
+
+async def _check_rubric(judge: ServiceClient, key: str, name: str, kind: str | None = None) -> None:
+    try:
+        reply = await judge.request("GET", f"/v1/rubrics/{name}")
+    except ServiceError as error:
+        if error.status == 404:
+            raise RecipeError(f"{key} = {name!r}: {error}") from error
+        raise
+    found = reply.json()["kind"]
+    if kind is not None and found != kind:
+        raise RecipeError(f"{key} = {name!r} is a rubric of kind {found!r}: give one of kind {kind!r}")
 
 
 def _keep(store: ArtifactStore, run: str, seed: SeedData) -> None:

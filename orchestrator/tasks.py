@@ -1,14 +1,16 @@
 """One unit of the `rollouts` queue: a prompt to answer, to judge, or both, by one pinned policy version."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from orchestrator import plan
+from orchestrator.constitution import Constitution
+from orchestrator.methods.constitutional import Revision, choices, revisions
+from orchestrator.methods.meta_rewarding import widest
 from selfreward.config import Judging, Recipe, Sampling
-from selfreward.contracts import Contract, Message, Response, content_key
-from selfreward.implicit import Scir
+from selfreward.contracts import Contract, Judgment, Message, Response, Rollout, content_key
 
 QUEUE = "rollouts"
 # vLLM takes any 64-bit seed; 31 bits fit every other engine too.
@@ -24,12 +26,35 @@ class Generate(Contract):
     max_tokens: int = Field(ge=1)
 
 
+class Compare(Contract):
+    """Compare different texts two by two, in both orders, with `votes` in each.
+
+    `judgments`: every two of the votes on the only answer, by a rubric of kind `meta`; `answers`: every two answers, by
+    each of `principles` and a rubric of kind `constitution`; `neighbours`: the first answer and the second, the third
+    and the fourth, ..., by a rubric of kind `pairwise`. `annotator` as in `Judging`.
+    """
+
+    of: Literal["judgments", "answers", "neighbours"]
+    votes: int = Field(default=1, ge=1, le=64)
+
+    annotator: Literal["policy", "engine"] = "policy"
+    principles: list[str] = []
+    rubric: str
+    temperature: float = Field(ge=0, le=2)
+    top_p: float = Field(gt=0, le=1)
+    max_tokens: int = Field(ge=1)
+
+
 class Task(Contract):
     """Sample answers (`generate`), take `responses` as given, or both, the given ones last; judge them if asked.
 
-    `part` names the set of results that the task belongs to (`rollouts`, `samples`, `greedy`, `eft`, `eft_eval`).
+    With `compare` the answers are compared, or the votes of the `judgments` that are given with the only one. With
+    `revise` the one answer that is sampled is criticised and written again, in as many rounds.
+    `part` names the set of results that the task belongs to (`rollouts`, `samples`, `greedy`, `eft`, `eft_eval`,
+    `meta`).
     `policy` pins who answers, and who judges unless an outside annotator does. `seed` makes a second
-    run of the same task draw the same sample. `oppose`: compare the answers two by two, too.
+    run of the same task draw the same sample. With `answer_format` the judge sees the final answer alone
+    (`selfreward.own_verdicts.final_answer`), and nothing of one that has not that format.
     """
 
     key: str
@@ -42,13 +67,18 @@ class Task(Contract):
     seed: int = Field(ge=0)
     generate: Generate | None = None
     responses: list[Response] = []
+    judgments: list[Judgment] = []
     judge: Judging | None = None
-    oppose: Scir | None = None
+    answer_format: str | None = None
+    compare: Compare | None = None
+    revise: list[Revision] = []
 
     @model_validator(mode="after")
     def _some_answers(self) -> Self:
         if self.generate is None and not self.responses:
             raise ValueError("give `generate`, `responses` or both: there is nothing to answer or to judge")
+        if self.revise and (self.generate is None or self.generate.n > 1 or self.responses):
+            raise ValueError("`revise` needs exactly one sampled answer: give `generate` with n=1 and no `responses`")
         return self
 
 
@@ -72,6 +102,7 @@ def make_task(
 ) -> Task:
     """A task whose key and seed follow from what it is, so that making it again makes the same one."""
     rubric = judge.rubric if judge else None
+    own = recipe.method == "self_improving"
     return Task(
         key=content_key(run, stage, part, item.prompt_id, rubric, policy),
         run=run,
@@ -84,6 +115,8 @@ def make_task(
         generate=generate,
         responses=item.responses,
         judge=judge,
+        # People's answers, which `eft` and `eft_eval` judge, are shown as they are.
+        answer_format=recipe.verdicts.answer_format if own and generate and judge else None,
     )
 
 
@@ -106,7 +139,62 @@ def rollout_tasks(run: str, recipe: Recipe, stage: str, prompts: Sequence[Prompt
     generate = None if plan.present(recipe, stage) else sampled(recipe.sampling, recipe.sampling.n)
     judge = recipe.judging if plan.judged(recipe) else None
     tasks = [make_task(run, recipe, stage, "rollouts", item, policy, generate, judge) for item in prompts]
-    return [task.model_copy(update={"oppose": recipe.scir}) for task in tasks] if plan.compared(recipe) else tasks
+    if not plan.compared(recipe):
+        return tasks
+    how = recipe.scir.model_dump(include={"rubric", "votes", "temperature", "top_p", "max_tokens"})
+    compare = Compare(of="neighbours", **how)
+    return [task.model_copy(update={"compare": compare}) for task in tasks]
+
+
+def revision_tasks(
+    run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptItem], constitution: Constitution, policy: str
+) -> list[Task]:
+    """One answer to each prompt, criticised and revised by principles drawn for it."""
+    generate = sampled(recipe.sampling, 1)
+    rounds = recipe.constitution.revisions
+    return [
+        make_task(run, recipe, stage, "rollouts", item, policy, generate).model_copy(
+            update={"revise": revisions(constitution, rounds, recipe.seed, item.prompt_id)}
+        )
+        for item in prompts
+    ]
+
+
+def choice_tasks(
+    run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptItem], constitution: Constitution, policy: str
+) -> list[Task]:
+    """N answers to each prompt, compared by principles drawn for it."""
+    rules = recipe.constitution
+    compare = Compare(
+        of="answers",
+        annotator=recipe.judging.annotator,
+        rubric=rules.rubric,
+        temperature=rules.temperature,
+        top_p=rules.top_p,
+        max_tokens=rules.max_tokens,
+    )
+    tasks = []
+    for task in rollout_tasks(run, recipe, stage, prompts, policy):
+        drawn = choices(constitution.principles, rules.principles, recipe.seed, task.prompt_id)
+        tasks.append(task.model_copy(update={"compare": compare.model_copy(update={"principles": drawn})}))
+    return tasks
+
+
+def meta_tasks(run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], policy: str) -> list[Task]:
+    """The judgments of one answer of each rollout, compared by the model that wrote them (Meta-Rewarding)."""
+    meta = recipe.meta
+    compare = Compare(
+        of="judgments", rubric=meta.rubric, temperature=meta.temperature, top_p=meta.top_p, max_tokens=meta.max_tokens
+    )
+    tasks = []
+    for rollout in rollouts:
+        place = widest(rollout, recipe.seed)
+        if place is not None:
+            given = [rollout.responses[place]]
+            item = PromptItem(prompt_id=rollout.prompt_id, prompt=rollout.prompt, responses=given)
+            task = make_task(run, recipe, stage, "meta", item, policy)
+            tasks.append(task.model_copy(update={"judgments": [rollout.judgments[place]], "compare": compare}))
+    return tasks
 
 
 def eft_tasks(run: str, recipe: Recipe, stage: str, ranked: Sequence[PromptItem], policy: str) -> list[Task]:
@@ -127,13 +215,13 @@ def evaluation_tasks(
     policy: str,
 ) -> list[Task]:
     """Sampled answers (the first `judged_prompts` self-judged), greedy answers, and judgments of human-ranked ones."""
-    evaluation = recipe.evaluation
+    evaluation, judging = recipe.evaluation, recipe.evaluation_judging
     prompts = heldout[: evaluation.prompts]
-    samples = sampled(recipe.sampling, evaluation.samples)
+    samples = sampled(recipe.evaluation_sampling, evaluation.samples)
     greedy = Generate(n=1, temperature=0.0, top_p=1.0, max_tokens=recipe.sampling.max_tokens)
     judged = prompts[: evaluation.judged_prompts]
-    tasks = [make_task(run, recipe, stage, "samples", item, policy, samples, recipe.judging) for item in judged]
+    tasks = [make_task(run, recipe, stage, "samples", item, policy, samples, judging) for item in judged]
     tasks += [make_task(run, recipe, stage, "samples", item, policy, samples) for item in prompts[len(judged) :]]
     tasks += [make_task(run, recipe, stage, "greedy", item, policy, greedy) for item in prompts]
-    tasks += [make_task(run, recipe, stage, "eft_eval", item, policy, judge=recipe.judging) for item in ranked]
+    tasks += [make_task(run, recipe, stage, "eft_eval", item, policy, judge=judging) for item in ranked]
     return tasks

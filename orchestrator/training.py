@@ -1,15 +1,19 @@
 """Submit a training job and follow it to its published checkpoint."""
 
 import asyncio
+import time
 
 from orchestrator.barrier import DeadLetters
 from orchestrator.context import RunContext, RunFailed
-from orchestrator.plan import train_job
+from orchestrator.plan import kind
+from orchestrator.questions import verdict_judge
+from orchestrator.train_jobs import train_job
 from selfreward.contracts import Message
 from selfreward.queue import WorkQueue
-from selfreward.training import TrainJob, TrainStatus
+from selfreward.training import TrainJob, TrainStatus, queue_of
 
 QUEUE = "train"
+_POLLS_PER_LOOK = 10
 
 
 def status_key(job_id: str) -> str:
@@ -19,7 +23,10 @@ def status_key(job_id: str) -> str:
 
 async def train(context: RunContext, canary: list[Message]) -> TrainStatus:
     """Train the present stage; returns the final status with the checkpoint's digest. Raises as `follow` does."""
-    return await follow(context, train_job(context.run, context.recipe, context.state.stage, canary))
+    recipe, stage = context.recipe, context.state.stage
+    rewarded = recipe.method == "self_improving" and kind(recipe, stage) == "round"
+    judge = await verdict_judge(context) if rewarded else ""
+    return await follow(context, train_job(context.run, recipe, stage, canary, judge))
 
 
 async def follow(context: RunContext, job: TrainJob) -> TrainStatus:
@@ -28,8 +35,8 @@ async def follow(context: RunContext, job: TrainJob) -> TrainStatus:
     A job that is queued, running or done is followed, not started again. Raises RunFailed with the trainer's error,
     RunStopped when asked to stop (the job in hand goes on, and its checkpoint is found on resume).
     """
-    redis, settings = context.services.redis, context.services.settings
-    queue = WorkQueue(redis, QUEUE)
+    redis, settings, jobs = context.services.redis, context.services.settings, context.services.trainer_jobs
+    queue = WorkQueue(redis, queue_of(job.id) if jobs else QUEUE)
     await queue.open()
     letters = DeadLetters(queue)
     await letters.start()
@@ -39,9 +46,16 @@ async def follow(context: RunContext, job: TrainJob) -> TrainStatus:
         await redis.delete(status_key(job.id))
     if status is None or status.state != "done":
         await queue.put(job.id, job.model_dump(mode="json"))
+        while jobs and not await asyncio.to_thread(jobs.clear, job):
+            await context.check()
+            await asyncio.sleep(_POLLS_PER_LOOK * settings.poll_s)
     shown: tuple[object, ...] = ()
+    ended, looked = "", float("-inf")
     while True:
         await context.check()
+        if jobs and time.monotonic() - looked > _POLLS_PER_LOOK * settings.poll_s:
+            ended, looked = await asyncio.to_thread(jobs.look, job), time.monotonic()
+        # After the look, so that of a Job that has ended the status is known.
         status = await _status(context, job)
         if status is not None:
             await context.block(status.error or "" if status.state == "waiting" else "")
@@ -56,6 +70,8 @@ async def follow(context: RunContext, job: TrainJob) -> TrainStatus:
         given_up = (await letters.new()).get(job.id)
         if given_up is not None:
             raise RunFailed(f"training {job.id} was given up: {given_up}")
+        if ended:
+            raise RunFailed(f"training {job.id}: {ended}")
         await asyncio.sleep(settings.poll_s)
 
 

@@ -27,11 +27,14 @@ class RunHalted(RuntimeError):
 
 
 async def watch_pairs(context: RunContext) -> None:
-    """Watch a round's votes and ties, before anything is trained on its pairs."""
-    run, stage = context.run, context.state.stage
-    judged = await _rollouts(context, f"runs/{run}/rollouts/{stage}.jsonl")
+    """Watch a round's votes, comparisons and ties, before anything is trained on its pairs."""
+    run, recipe, stage = context.run, context.recipe, context.state.stage
+    rollouts = await _rollouts(context, f"runs/{run}/rollouts/{stage}.jsonl")
     summary = context.services.store.read_json(f"runs/{run}/iterations/{stage}.json")
-    await _watch(context, {**watchdogs.vote_figures(judged), "ties": watchdogs.tie_rate(summary)})
+    votes = watchdogs.vote_figures(rollouts) if plan.judged(recipe) else {}
+    compared = await _rollouts(context, plan.meta(run, stage)) if plan.meta_judged(recipe, stage) else rollouts
+    matches = watchdogs.match_figures(compared)
+    await _watch(context, {**matches, **votes, "ties": watchdogs.tie_rate(summary)})
 
 
 async def watch_model(context: RunContext) -> None:

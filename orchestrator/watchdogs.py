@@ -34,6 +34,8 @@ _SAID = {
     "judge may reward length",
     "judge_drift": "pairwise accuracy on the human-ranked answers is {value:.3f} below M1's (threshold {threshold:g}): "
     "raise pairs.judge_pairs or lower dpo.learning_rate",
+    "position_bias": "the share of comparisons that the text shown first wins is {value:.2f} from one half "
+    "(threshold {threshold:g}): the judge goes by position, and only what it says in both orders can be trusted",
 }
 
 
@@ -47,6 +49,21 @@ def vote_figures(rollouts: Sequence[Rollout]) -> Figures:
         "one_score": max(Counter(scores).values()) / len(scores) if len(scores) > 1 else None,
         "score_spread": pstdev(scores) if len(scores) > 1 else None,
         "parse_failures": answers.parse_failures(rollouts).value,
+    }
+
+
+def match_figures(rollouts: Sequence[Rollout]) -> Figures:
+    """`position_bias` (0 to 0.5) and `parse_failures` (a share) of the comparisons in rollouts.
+
+    The bias is the distance from one half of the share won by the text shown first, of the matches with a winner. Every
+    pair is shown in both orders, so a judge without bias is at 0 whatever it prefers (Zheng et al. 2023, 2306.05685,
+    table 2; Meta-Rewarding, 2407.19594, section 4, finds 68 % where it judges itself).
+    """
+    matches = [match for rollout in rollouts for match in rollout.matches]
+    decided = [match.outcome == 1 for match in matches if match.outcome]
+    return {
+        "position_bias": abs(sum(decided) / len(decided) - 0.5) if decided else None,
+        "parse_failures": sum(match.status != "ok" for match in matches) / len(matches) if matches else None,
     }
 
 

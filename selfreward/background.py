@@ -32,10 +32,17 @@ async def for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks until they have ended: an error in a clean-up (a lost connection, say) swallows one cancellation.
 
-    A TaskGroup cancels once, so one swallowed cancellation would have it wait for ever.
+    A TaskGroup cancels once, so one swallowed cancellation would have it wait for ever. A cancellation of this call
+    leaves no task behind either: it takes effect when they have ended.
     """
-    pending = set(tasks)
+    pending, cancelled = set(tasks), False
     while pending:
         for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=1)
+        try:
+            _, pending = await asyncio.wait(pending, timeout=1)
+        except asyncio.CancelledError:
+            cancelled = True
+            pending = {task for task in pending if not task.done()}
+    if cancelled:
+        raise asyncio.CancelledError

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from selfreward.config import Recipe, RecipeError, load_recipe
 from selfreward.dead_cli import commands as dead_commands
+from selfreward.evaluation_cli import commands as evaluation_commands
 from selfreward.http import ServiceError
 from selfreward.judge_cli import commands as judge_commands
 from selfreward.judge_rows import RowError
@@ -158,6 +159,7 @@ def up(
 
 app.command()(plan)
 app.add_typer(judge_commands)
+app.add_typer(evaluation_commands)
 app.add_typer(dead_commands, name="dead")
 app.add_typer(keys_commands, name="keys")
 

@@ -15,6 +15,8 @@ from pydantic import Field, ValidationError, model_validator
 from selfreward.contracts import Contract, content_key
 from selfreward.implicit import Cream, Scir
 from selfreward.method_rules import check_method
+from selfreward.method_sections import ByConstitution, MetaJudging
+from selfreward.rl_training import OwnVerdicts, RlHyper
 from selfreward.rounds import Loop, Pairs, Prompts
 from selfreward.training import DpoHyper, SftHyper
 from selfreward.watchdogs import Watchdogs
@@ -31,7 +33,8 @@ class Data(Contract):
 
     `ift` rows `{"prompt", "response"}`; `eft` and `eft_eval` rows `{"prompt", "responses": [{"text", "rank"}]}`
     with rank 1 the best; `prompts` and `heldout` rows `{"prompt"}`. With method `dno` the rows of `prompts` have a
-    teacher's `response` too.
+    teacher's `response` too. `constitution` is no such file but TOML (`orchestrator/constitution.py`), for method
+    `constitutional`.
     """
 
     ift: str
@@ -39,6 +42,7 @@ class Data(Contract):
     eft_eval: str | None = None
     prompts: str | None = None
     heldout: str
+    constitution: str | None = None
 
 
 class Sampling(Contract):
@@ -81,12 +85,19 @@ class EftBuilding(Contract):
 
 
 class EvaluationPlan(Contract):
-    """What is sampled from each model for the report. `judged_prompts` of the held-out prompts are self-judged."""
+    """What is sampled from each model for the report. `judged_prompts` of the held-out prompts are self-judged.
+
+    `temperature` and `top_p` of the sampled answers and `judging` are those of the rounds where they are left out. Set
+    them to compare methods whose rounds sample or judge in different ways.
+    """
 
     prompts: int = Field(default=1000, ge=1)
     samples: int = Field(default=4, ge=1, le=64)
     judged_prompts: int = Field(default=256, ge=0)
     bootstrap: int = Field(default=1000, ge=100)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    judging: Judging | None = None
 
 
 class Retention(Contract):
@@ -110,8 +121,18 @@ class Recipe(Contract):
     """A whole run."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
-    method: Literal["self_rewarding", "spin", "dno", "cream", "scir", "temporal"] = "self_rewarding"
-    """How a round's pairs are made: `orchestrator/methods/`."""
+    method: Literal[
+        "self_rewarding",
+        "meta_rewarding",
+        "cream",
+        "scir",
+        "dno",
+        "spin",
+        "self_improving",
+        "constitutional",
+        "temporal",
+    ] = "self_rewarding"
+    """How a round's training data is made: `orchestrator/methods/`."""
     seed: int = 0
     model: str
     """Base model: a checkpoint folder in Hugging Face layout."""
@@ -121,12 +142,16 @@ class Recipe(Contract):
     eft: EftBuilding = EftBuilding()
     prompts: Prompts = Prompts()
     pairs: Pairs = Pairs()
+    meta: MetaJudging = MetaJudging()
     cream: Cream = Cream()
     scir: Scir = Scir()
+    constitution: ByConstitution = ByConstitution()
     loop: Loop = Loop()
     baseline_sft: SftHyper = SftHyper()
     sft: SftHyper = SftHyper()
     dpo: DpoHyper = DpoHyper()
+    rl: RlHyper = RlHyper()
+    verdicts: OwnVerdicts = OwnVerdicts()
     trainer: Trainer = Trainer()
     evaluation: EvaluationPlan = EvaluationPlan()
     watchdogs: Watchdogs = Watchdogs()
@@ -157,6 +182,18 @@ class Recipe(Contract):
     def needs_prompts(self) -> bool:
         """Whether the rounds take their prompts from `data.prompts`."""
         return self.prompts.source == "file" and self.method != "spin"
+
+    @property
+    def evaluation_sampling(self) -> Sampling:
+        """How the report's sampled answers are sampled."""
+        given = {name: getattr(self.evaluation, name) for name in ("temperature", "top_p")}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return self.sampling.model_copy(update={**chosen, "n": self.evaluation.samples})
+
+    @property
+    def evaluation_judging(self) -> Judging:
+        """How a model's judgments for the report are made."""
+        return self.evaluation.judging or self.judging
 
     @property
     def hash(self) -> str:

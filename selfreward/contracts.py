@@ -224,10 +224,10 @@ class PreferencePair(Contract):
     score_rejected: float
     votes_chosen: list[float | None] = []
     votes_rejected: list[float | None] = []
+    weight: float | None = Field(default=None, ge=0, le=1)
     policy_version: str
     judge_version: str
     rubric: str
-    weight: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

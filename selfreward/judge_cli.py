@@ -96,24 +96,27 @@ def _show(summary: Summary, out: Path) -> None:
     _out.print(table)
 
 
-_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+"""Settings of a command that leaves all arguments, `--help` among them, to a module of the evaluation."""
 
 
-@commands.command("judge-eval", context_settings=_PASSED_ON)
+@commands.command("judge-eval", context_settings=PASSED_ON)
 def judge_eval(context: typer.Context) -> None:
     """Measure a judge on answers that people ranked: accuracy, bias, consistency, calibration (--help says more)."""
-    _evaluation("evaluation.judge_eval", context.args)
+    run_evaluation("evaluation.judge_eval", context.args)
 
 
-@commands.command("judge-attacks", context_settings=_PASSED_ON)
+@commands.command("judge-attacks", context_settings=PASSED_ON)
 def judge_attacks(context: typer.Context) -> None:
     """Try the attack suite on a live judge and say how often a score rose (--help says more)."""
-    _evaluation("evaluation.judge_attacks", context.args)
+    run_evaluation("evaluation.judge_attacks", context.args)
 
 
-def _evaluation(module: str, arguments: list[str]) -> None:
-    """Run a module of the evaluation, which is an extra and which this package must not import."""
-    missing = [name for name in ("evaluation", "numpy", "matplotlib") if importlib.util.find_spec(name) is None]
+def run_evaluation(module: str, arguments: list[str], *also: str) -> None:
+    """Run a module of the evaluation, which is an extra and which this package must not import. `also`: what else it
+    imports."""
+    needed = ("evaluation", "numpy", "matplotlib", *also)
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         _err.print(f"{', '.join(missing)} missing: pip install 'selfreward[evaluation]'", markup=False)
         raise typer.Exit(2)

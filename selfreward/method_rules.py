@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from selfreward.implicit import Cream, Scir
+from selfreward.method_sections import ByConstitution, MetaJudging
+from selfreward.rl_training import OwnVerdicts, RlHyper
 from selfreward.rounds import Pairs
+from selfreward.training import DpoHyper
 
 if TYPE_CHECKING:
     from selfreward.config import Recipe
@@ -25,8 +28,25 @@ def check_method(recipe: Recipe) -> None:
         )
     if recipe.method == "temporal":
         _check_temporal(recipe)
+    rhos, rounds = recipe.pairs.length_control, recipe.loop.iterations
+    if isinstance(rhos, list) and len(rhos) != rounds:
+        raise ValueError(
+            f"pairs.length_control has {len(rhos)} values for loop.iterations={rounds}: give one for each round, or a "
+            "single number"
+        )
     if recipe.method != "dno" and recipe.pairs.own_margin is not None:
         raise ValueError(f"pairs.own_margin is for method='dno': leave it out with method={recipe.method!r}")
+    if recipe.method == "meta_rewarding":
+        _check_meta(recipe)
+    elif recipe.meta != MetaJudging():
+        raise ValueError(f"the section `meta` is for method='meta_rewarding', not {recipe.method!r}: leave it out")
+    if recipe.method == "constitutional":
+        _check_constitutional(recipe)
+    elif recipe.constitution != ByConstitution() or recipe.data.constitution:
+        raise ValueError(
+            "data.constitution and the section `constitution` are for method='constitutional', not "
+            f"{recipe.method!r}: leave them out"
+        )
     if recipe.loop.use_eft and recipe.judging.annotator == "engine":
         raise ValueError(
             "loop.use_eft=true teaches a judge that judging.annotator='engine' never asks: set it to false"
@@ -34,6 +54,30 @@ def check_method(recipe: Recipe) -> None:
     _check_implicit(recipe)
     if recipe.loop.train_on == "positives":
         _check_positives(recipe)
+    if recipe.method == "self_improving":
+        _check_self_improving(recipe)
+    elif recipe.rl != RlHyper() or recipe.verdicts != OwnVerdicts():
+        raise ValueError(
+            f"the sections `rl` and `verdicts` are for method='self_improving': leave them out with {recipe.method!r}"
+        )
+
+
+def _check_constitutional(recipe: Recipe) -> None:
+    if not recipe.data.constitution:
+        raise ValueError("data.constitution is missing: give a file, recipes/constitutions/ holds the shipped ones")
+    if recipe.loop.use_eft:
+        raise ValueError(
+            "loop.use_eft=true teaches a judge of points, and method='constitutional' compares: set loop.use_eft=false"
+        )
+    if recipe.pairs != Pairs():
+        raise ValueError("method='constitutional' has no scores in points: leave out the section `pairs`")
+
+
+def _check_meta(recipe: Recipe) -> None:
+    if recipe.judging.votes < 2:
+        raise ValueError(f"judging.votes={recipe.judging.votes} leaves no two judgments to compare: give 2 or more")
+    if recipe.judging.annotator == "engine":
+        raise ValueError("method='meta_rewarding' trains the judge: leave out judging.annotator, which is another one")
 
 
 def _check_spin(recipe: Recipe) -> None:
@@ -84,3 +128,15 @@ def _check_positives(recipe: Recipe) -> None:
         raise ValueError(f"loop.train_on='positives' is for method='self_rewarding', not {recipe.method!r}")
     if recipe.pairs.judge_pairs:
         raise ValueError("pairs.judge_pairs is for DPO: leave it out with loop.train_on='positives'")
+
+
+def _check_self_improving(recipe: Recipe) -> None:
+    if recipe.pairs != Pairs() or recipe.dpo != DpoHyper() or recipe.loop.replay:
+        raise ValueError("method='self_improving' trains on no pairs: leave out `pairs`, `dpo` and loop.replay")
+    if recipe.loop.measure_consistency:
+        raise ValueError("loop.measure_consistency is for methods that train on pairs: leave it out")
+    if recipe.judging.annotator != "policy":
+        raise ValueError(
+            f"judging.annotator={recipe.judging.annotator!r}: method='self_improving' is rewarded by its own verdicts; "
+            "leave it out"
+        )

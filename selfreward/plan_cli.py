@@ -28,6 +28,8 @@ def plan(
     if gpu not in GPUS:
         raise RecipeError(f"--gpu {gpu} is not known; give one of {', '.join(GPUS)}")
     asked = load_recipe(recipe, overrides or [])
+    if asked.method == "self_improving":
+        raise RecipeError("method='self_improving' samples inside of training, for which there is no formula here")
     shape = shape_of(asked, config)
     seed, assumed = seed_sizes(asked)
     by = Assumptions(GPUS[gpu], gpus or asked.trainer.world_size, prompt_tokens, mfu)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from selfreward.config import Recipe
 from selfreward.model_shape import Shape
-from selfreward.training import DpoHyper, Optimisation
+from selfreward.optimisation import Optimisation
+from selfreward.training import DpoHyper
 
 GB = 1e9
 RUBRIC_TOKENS = 400

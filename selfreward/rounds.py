@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from selfreward.contracts import Contract
 
@@ -38,7 +38,7 @@ class Pairs(Contract):
     `length_control`: rho of Meta-Rewarding (2407.19594, section 2.1), against answers that grow. Of the answers whose
     score is within this share of the prompt's score range of the best the shortest is chosen, of those as near the
     worst the longest is rejected. The paper tunes it from 0, which takes the best and the worst, to 0.4; from 0.5 on
-    the two groups overlap.
+    the two groups overlap. A list has a value for each round.
 
     `judge_pairs`: judgments as preference pairs in each DPO round, as a share of the actor pairs. They come from EFT
     building: a baseline judgment that agrees with the human ranking over one that does not, which keeps the judge role
@@ -49,8 +49,20 @@ class Pairs(Contract):
     min_chosen_score: float | None = None
     max_rejected_score: float | None = None
     own_margin: float | None = Field(default=None, ge=0)
-    length_control: float = Field(default=0.0, ge=0, lt=0.5)
+    length_control: float | list[float] = 0.0
     judge_pairs: float = Field(default=0.0, ge=0, le=4)
+
+    @field_validator("length_control")
+    @classmethod
+    def _groups_apart(cls, value: float | list[float]) -> float | list[float]:
+        for rho in value if isinstance(value, list) else [value]:
+            if not 0 <= rho < 0.5:
+                raise ValueError(f"length_control={rho:g} is not from 0 to below 0.5: lower it, 0 switches it off")
+        return value
+
+    def rho(self, index: int) -> float:
+        """`length_control` in the round `index`, 0 for the first one."""
+        return self.length_control[index] if isinstance(self.length_control, list) else self.length_control
 
 
 class Loop(Contract):
@@ -59,6 +71,9 @@ class Loop(Contract):
     `train_on`: `pairs` by DPO, or `positives`, the ablation of Yuan et al. 2024: M0 is fine-tuned anew on the
     seed data and the chosen answers of the round's pairs, and nothing is learned from the rejected ones. There
     `pairs.min_chosen_score` is the score that an answer needs (the paper adds those with full marks).
+
+    `start_from`: another run of this orchestrator, whose M0, SFT and M1 this run takes over, with their evaluation and
+    what M1 was taught by, instead of making them again: so several runs compare that start from the same model.
 
     `replay`: which share of the pairs of one, two, ... rounds before trains again with the new ones, against
     forgetting: `[1.0]` in SPIN (2401.01335), `[0.3, 0.15]` in DNO (2404.03715).
@@ -72,6 +87,7 @@ class Loop(Contract):
     use_eft: bool = True
     train_on: Literal["pairs", "positives"] = "pairs"
     replay: list[Annotated[float, Field(gt=0, le=1)]] = []
+    start_from: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")
     measure_consistency: bool = False
 
     @model_validator(mode="after")

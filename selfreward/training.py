@@ -6,32 +6,13 @@ from pydantic import Field, model_validator
 
 from selfreward.contracts import Contract, Message
 from selfreward.implicit import Consistency
+from selfreward.optimisation import Optimisation
+from selfreward.rl_training import JobVerdicts, RlHyper
 
 
-class Lora(Contract):
-    """Low-rank adapters instead of full weights; the published checkpoint is merged, so it loads as any other."""
-
-    rank: int = Field(default=16, ge=1, le=512)
-    alpha: int = Field(default=32, ge=1)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-
-
-class Optimisation(Contract):
-    """What SFT and DPO share. `learning_rate` decays by cosine to `min_lr_ratio` of itself (Yuan et al. 2024, 2.4)."""
-
-    epochs: float = Field(default=1.0, gt=0, le=100)
-    learning_rate: float = Field(gt=0, le=1)
-    min_lr_ratio: float = Field(default=0.1, ge=0, le=1)
-    warmup_ratio: float = Field(default=0.0, ge=0, le=1)
-    batch_size: int = Field(default=16, ge=1)
-    micro_batch_size: int | None = Field(default=None, ge=1)
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    max_length: int = Field(default=1024, ge=8)
-    save_every: int = Field(default=50, ge=1)
-    bf16: bool = False
-    gradient_checkpointing: bool = False
-    lora: Lora | None = None
+def queue_of(job_id: str) -> str:
+    """Name of the queue that holds one job alone, for a worker that is started for it."""
+    return f"train-{job_id}"
 
 
 class SftHyper(Optimisation):
@@ -82,7 +63,8 @@ class TrainJob(Contract):
 
     `init_from` and `datasets` name artifacts (see `selfreward.artifacts`); DPO's reference model is `reference`,
     by default `init_from`, the round's starting checkpoint. SFT rows: `{"prompt": [messages], "completion":
-    [messages]}`. DPO rows: `PreferencePair`. `canary` is the greedy prompt whose first tokens the manifest records.
+    [messages]}`. DPO rows: `PreferencePair`. RL rows: `Question`, and `verdicts` says whom to ask for the rewards.
+    `canary` is the greedy prompt whose first tokens the manifest records.
     `world_size` processes are started by torchrun.
 
     Where pairs carry a `weight`, DPO's label is soft: that is the probability that the chosen answer is better
@@ -99,7 +81,7 @@ class TrainJob(Contract):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,120}$")
     run: str
     stage: str
-    method: Literal["sft", "dpo", "publish", "logprobs"]
+    method: Literal["sft", "dpo", "rl", "publish", "logprobs"]
     init_from: str
     reference: str | None = None
     datasets: list[str] = []
@@ -111,7 +93,15 @@ class TrainJob(Contract):
     recipe_hash: str = ""
     sft: SftHyper | None = None
     dpo: DpoHyper | None = None
+    rl: RlHyper | None = None
+    verdicts: JobVerdicts | None = None
     consistency: Consistency | None = None
+
+    @model_validator(mode="after")
+    def _verdicts_for_rl(self) -> Self:
+        if (self.rl is not None) != (self.method == "rl") or (self.verdicts is not None) != (self.method == "rl"):
+            raise ValueError(f"method={self.method!r}: `rl` and `verdicts` belong to method='rl', and both of them")
+        return self
 
     @model_validator(mode="after")
     def _hyperparameters_of_the_method(self) -> Self:

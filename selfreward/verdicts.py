@@ -26,11 +26,13 @@ class Ballot(Contract):
 class PairVote(Ballot):
     """One sampled comparison. `order` `ba` showed b first; `winner` names the item's side, never the place shown.
 
+    `clearly`: by a rubric of kind `arena` alone, whether the winner is much better and not a little.
     `p_a`: the judge's probability that a wins over b (0 to 1) at the verdict's own token, where the engine gave it.
     """
 
     order: Order
     winner: Side | None = None
+    clearly: bool | None = None
     p_a: float | None = None
 
 

@@ -38,6 +38,8 @@ class Watchdogs(Contract):
     """Above this many times the answer length of M1."""
     judge_drift: Watchdog = Watchdog(threshold=0.05)
     """Above this loss of pairwise accuracy on `data.eft_eval` since M1."""
+    position_bias: Watchdog = Watchdog(threshold=0.25)
+    """Above this distance from one half of the share of comparisons won by the text that was shown first."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -51,6 +53,13 @@ class Watchdogs(Contract):
     def _a_share(cls, given: Watchdog) -> Watchdog:
         if given.threshold > 1:
             raise ValueError(f"threshold = {given.threshold:g} is not a share: give a number from 0 to 1")
+        return given
+
+    @field_validator("position_bias")
+    @classmethod
+    def _less_than_half(cls, given: Watchdog) -> Watchdog:
+        if given.threshold >= 0.5:
+            raise ValueError(f"threshold = {given.threshold:g} can never be passed: give a number below 0.5")
         return given
 
     @field_validator("length_growth")

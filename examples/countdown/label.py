@@ -44,6 +44,19 @@ def label_pairs(store: ArtifactStore, run: str, stages: Iterable[str]) -> int:
     return sum(map(len, labels.values()))
 
 
+def label_run(store: ArtifactStore, run: str) -> dict[str, int]:
+    """Label every model of a run and its pairs; returns how many answers of each, and how many `pairs`.
+
+    FileNotFoundError when there is no such run.
+    """
+    names = [model["name"] for model in store.read_json(f"runs/{run}/run.json")["models"]]
+    folders = {name: f"runs/{run}/evaluation/{name}" for name in names}
+    counts = {
+        name: label_model(store, folder) for name, folder in folders.items() if store.exists(f"{folder}/samples.jsonl")
+    }
+    return {**counts, "pairs": label_pairs(store, run, names)}
+
+
 def _pair_scores(pair: PreferencePair) -> tuple[int, int]:
     problem = pair.prompt[-1].content
     return score(problem, pair.chosen[-1].content), score(problem, pair.rejected[-1].content)
@@ -65,12 +78,11 @@ def main() -> None:
     journal = f"runs/{arguments.run}/run.json"
     if not store.exists(journal):
         raise SystemExit(f"{journal} does not exist under {store.root}: check --artifacts and --run")
-    names = [model["name"] for model in store.read_json(journal)["models"]]
-    for name in names:
-        folder = f"runs/{arguments.run}/evaluation/{name}"
-        if store.exists(f"{folder}/samples.jsonl"):
-            print(f"{name}: {label_model(store, folder)} answers labelled")
-    print(f"{label_pairs(store, arguments.run, names)} pairs labelled")
+    counts = label_run(store, arguments.run)
+    pairs = counts.pop("pairs")
+    for name, count in counts.items():
+        print(f"{name}: {count} answers labelled")
+    print(f"{pairs} pairs labelled")
 
 
 if __name__ == "__main__":

@@ -107,17 +107,23 @@ def build(seed: int) -> dict[str, list[dict[str, Any]]]:
     }
 
 
+def write_seed_data(seed: int, out: Path) -> dict[str, int]:
+    """Write the five files of a seed into a folder; returns their numbers of rows by file stem."""
+    out.mkdir(parents=True, exist_ok=True)
+    built = build(seed)
+    for stem, rows in built.items():
+        (out / f"{stem}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {stem: len(rows) for stem, rows in built.items()}
+
+
 def main() -> None:
     """Write the five files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    for stem, rows in build(args.seed).items():
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
-        (args.out / f"{stem}.jsonl").write_text(lines)
-        print(f"{stem}.jsonl: {len(rows)} rows")
+    for stem, count in write_seed_data(args.seed, args.out).items():
+        print(f"{stem}.jsonl: {count} rows")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator import plan
-from orchestrator.methods import cream, dno, implicit, scir, self_rewarding, spin, temporal
+from orchestrator.methods import constitutional, cream, dno, implicit, scir, self_rewarding, spin, temporal
 from orchestrator.methods.self_rewarding import OUTCOMES
 from selfreward.config import Recipe
 from selfreward.contracts import PreferencePair, Rollout
@@ -29,6 +29,8 @@ def build_pairs(
         pairs, counts = dno.build_pairs(rollouts, recipe.pairs)
     elif recipe.method == "temporal":
         pairs, counts = temporal.build_pairs(rollouts, foreseen, recipe.sampling.n, recipe.pairs, recipe.seed)
+    elif recipe.method == "constitutional":
+        pairs, counts = constitutional.build_pairs(rollouts, recipe.constitution)
     else:
         pairs, counts = self_rewarding.build_pairs(rollouts, recipe.pairs, recipe.seed)
     return pairs, dict.fromkeys(OUTCOMES, 0) | counts

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
+from orchestrator.plan import round_index
 from orchestrator.seed_rows import sft_row
 from selfreward.contracts import Message, PreferencePair, Rollout, content_key
 from selfreward.rounds import Pairs
@@ -42,11 +43,13 @@ def candidates(rollout: Rollout) -> list[Candidate]:
     ]
 
 
-def choose(found: list[Candidate], rules: Pairs, rng: random.Random) -> tuple[Candidate, Candidate] | str:
+def choose(
+    found: list[Candidate], rules: Pairs, rng: random.Random, rho: float = 0.0
+) -> tuple[Candidate, Candidate] | str:
     """(chosen, rejected), or the outcome that explains why there is no pair.
 
     Among several maxima (or minima) one is drawn at random; the paper does not say how it breaks such ties. With
-    `length_control` the shortest of the nearly best is chosen over the longest of the nearly worst.
+    `rho` above 0 the shortest of the nearly best is chosen over the longest of the nearly worst.
     """
     if not found:
         return "unscored"
@@ -54,10 +57,10 @@ def choose(found: list[Candidate], rules: Pairs, rng: random.Random) -> tuple[Ca
     lowest = min(candidate.score for candidate in found)
     if highest == lowest:
         return "tie"
-    slack = rules.length_control * (highest - lowest)
+    slack = rho * (highest - lowest)
     best = [candidate for candidate in found if candidate.score >= highest - slack]
     worst = [candidate for candidate in found if candidate.score <= lowest + slack]
-    if rules.length_control:
+    if rho:
         best, worst = _of_length(min, best), _of_length(max, worst)
     chosen, rejected = rng.choice(best), rng.choice(worst)
     if chosen.score - rejected.score < rules.margin:
@@ -85,7 +88,8 @@ def build_pairs(rollouts: Iterable[Rollout], rules: Pairs, seed: int) -> tuple[l
     for rollout in rollouts:
         scored = sum(judgment.score is not None for judgment in rollout.judgments)
         rng = random.Random(content_key(seed, rollout.prompt_id))  # noqa: S311 - guards no secret
-        outcome = choose(candidates(rollout), rules, rng) if scored >= 2 else "unscored"
+        rho = rules.rho(round_index(rollout.stage))
+        outcome = choose(candidates(rollout), rules, rng, rho) if scored >= 2 else "unscored"
         if isinstance(outcome, str):
             counts[outcome] += 1
             continue

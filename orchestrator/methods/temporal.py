@@ -36,10 +36,11 @@ def choose(
     if not own or len(own) + len(past) + len(future) < 2:
         return "unscored"
     chosen, rejected = rng.choice(_best(own)), rng.choice(_worst(own))
-    if future and _best(future)[0].score > chosen.score:
-        chosen = rng.choice(_best(future))
     if past and _worst(past)[0].score < rejected.score:
         rejected = rng.choice(_worst(past))
+    # Last, so that the rejected answer is the one that the future model was trained with.
+    if future and _best(future)[0].score > chosen.score:
+        chosen = rng.choice(_best(future))
     if chosen.score == rejected.score:
         return "tie"
     if chosen.score - rejected.score < rules.margin:

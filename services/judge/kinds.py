@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["points", "criteria", "binary", "pairwise", "constitution", "meta", "rank"]
+Kind = Literal["points", "criteria", "binary", "pairwise", "arena", "constitution", "meta", "rank"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ KINDS: dict[Kind, KindShape] = {
     "criteria": KindShape(("prompt", "response", "criteria"), ("reference",), "Criterion #:", "/v1/judge"),
     "binary": KindShape(("prompt", "response"), ("reference",), "Verdict:", "/v1/judge"),
     "pairwise": KindShape(("prompt", "response_a", "response_b"), ("reference",), "Winner:", "/v1/judge/pairwise"),
+    "arena": KindShape(("prompt", "response_a", "response_b"), ("reference",), "Verdict:", "/v1/judge/pairwise"),
     "constitution": KindShape(
         ("prompt", "response_a", "response_b", "principle"), ("reference",), "Answer:", "/v1/judge/pairwise"
     ),

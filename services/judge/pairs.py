@@ -19,6 +19,7 @@ from selfreward.verdicts import (
 from services.judge.aggregate import agreement, failure
 from services.judge.choice import ChoiceForm, sides
 from services.judge.engine import Choice, Engine
+from services.judge.five_way import FiveWayForm
 from services.judge.judging import Question, judge_questions
 from services.judge.logprobs import at_verdict, preference
 from services.judge.neutralise import neutralise
@@ -83,13 +84,17 @@ async def _compare(
     principles: Sequence[str | None],
     answer_id: str,
 ) -> PairResponse:
-    form = sides(rubric.spec.verdict_label, tie=rubric.spec.kind != "constitution")
+    form: ChoiceForm[Side] | FiveWayForm
+    if rubric.spec.kind == "arena":
+        form = FiveWayForm(rubric.spec.verdict_label)
+    else:
+        form = sides(rubric.spec.verdict_label, tie=rubric.spec.kind != "constitution")
     sampling = sampling_of(rubric.spec, request)
     orders: tuple[Order, ...] = ("ab", "ba") if request.swap else ("ab",)
     questions = [
         Question(
             rubric.template.fill_with(shown(index, order)),
-            _reader(form, order),
+            _five_way_reader(form, order) if isinstance(form, FiveWayForm) else _reader(form, order),
             _failer(order),
             seed if seed is None or order == "ab" else another_seed(seed, order),
             form.pattern if rubric.spec.guided else None,
@@ -132,6 +137,23 @@ def _reader(form: ChoiceForm[Side], order: Order) -> Callable[[Choice], PairVote
             finish_reason=reading.finish_reason,
             reason=reading.reason,
             p_a=p_a,
+        )
+
+    return cast
+
+
+def _five_way_reader(form: FiveWayForm, order: Order) -> Callable[[Choice], PairVote]:
+    def cast(choice: Choice) -> PairVote:
+        reading = read(choice.text, choice.finish_reason, form, choice.refusal)
+        winner, clearly = reading.value or (None, None)
+        return PairVote(
+            order=order,
+            winner=_OTHER[winner] if winner is not None and order == "ba" else winner,
+            clearly=clearly,
+            status=reading.status,
+            text=reading.text,
+            finish_reason=reading.finish_reason,
+            reason=reading.reason,
         )
 
     return cast

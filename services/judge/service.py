@@ -112,7 +112,7 @@ class JudgeService:
         """Compare pairs of responses or of judgments. Raises as `judge` does."""
         with self.counted(body.rubric, contract):
             rubric = self.rubric(body.rubric)
-            check_kind(rubric, ("meta",) if isinstance(body, MetaRequest) else ("pairwise", "constitution"))
+            check_kind(rubric, ("meta",) if isinstance(body, MetaRequest) else ("pairwise", "arena", "constitution"))
             items = body.entries if isinstance(body, MetaRequest) else body.items
             check_pairs(items, rubric, self.settings.judge_max_items)
             check_policy(body.policy)

@@ -93,6 +93,7 @@ class RubricSpec(Contract):
         problems = [
             (self.criteria and self.kind != "criteria", f"criteria are for kind 'criteria', not {self.kind!r}"),
             (self.principles and self.kind != "constitution", f"principles are for 'constitution', not {self.kind!r}"),
+            (self.logprobs and self.kind == "arena", "logprobs are for verdicts of two letters, not for 'arena'"),
             (self.logprobs and self.kind in POINTWISE, "logprobs are for comparisons: use aggregation = 'expected'"),
             (
                 self.aggregation != "mean" and self.kind not in POINTWISE,

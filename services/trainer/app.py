@@ -19,7 +19,10 @@ _MOST_SILENT = 180.0
 
 
 def create_app(settings: TrainerSettings) -> FastAPI:
-    """An app whose lifespan is the worker's: it starts with the server and is stopped, child and all, with it."""
+    """An app whose lifespan is the worker's: it starts with the server and is stopped, child and all, with it.
+
+    A worker for a single job calls `app.state.leave` when it has ended.
+    """
     redis = connect(settings.redis_url)
     worker = Worker(redis, ArtifactStore(settings.artifacts, settings.artifact_cache), settings)
 
@@ -27,12 +30,15 @@ def create_app(settings: TrainerSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         task = asyncio.create_task(worker.run())
         app.state.worker_task = task
+        if settings.train_job:
+            task.add_done_callback(lambda _: app.state.leave())
         yield
         await end([task])
         await redis.aclose()
 
     # Health and metrics are all there is to see: no document of the routes, and nothing that wants a key.
     app = FastAPI(title="selfreward trainer", lifespan=lifespan, openapi_url=None)
+    app.state.worker = worker
 
     @app.get("/healthz")
     async def healthz(response: Response) -> dict[str, str]:

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from peft import LoraConfig
 
-from selfreward.training import Lora, Optimisation, TrainJob
+from selfreward.optimisation import Lora, Optimisation
+from selfreward.training import TrainJob
 from services.trainer.refusal import JobRefused
 
 

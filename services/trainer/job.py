@@ -34,6 +34,7 @@ from services.trainer.models import context_length, load_model, stored_dtype
 from services.trainer.progress import PROGRESS_NAME, Progress
 from services.trainer.publish import publish_folder, publish_model
 from services.trainer.refusal import JobRefused
+from services.trainer.rl import finish, rl_trainer
 from services.trainer.settings import TrainerSettings
 from services.trainer.sft import sft_trainer
 
@@ -109,6 +110,8 @@ def run(job: TrainJob, store: ArtifactStore, folder: Path, progress: Progress) -
     gc.collect()
     if isinstance(model, PeftModel):
         model = model.merge_and_unload()
+    if job.method == "rl":
+        finish(job, store, folder, model)
     model = model.to("cpu", stored_dtype(parent))
     digest = publish_model(store, job.output, model, parent, tokenizer, job.canary, lineage)
     shutil.rmtree(checkpoints, ignore_errors=True)
@@ -134,6 +137,12 @@ def build_trainer(
     job: TrainJob, store: ArtifactStore, parent: Path, tokenizer: Any, checkpoints: Path, progress: Progress
 ) -> Any:
     """The TRL trainer of the job, with its rows checked and its models loaded."""
+    trainer: Any
+    if job.method == "rl":
+        set_seed(job.seed)
+        trainer = rl_trainer(job, store, parent, tokenizer, checkpoints, progress)
+        trainer.add_callback(Reporter(progress))
+        return trainer
     hyper: SftHyper | DpoHyper | None = job.sft or job.dpo
     if hyper is None:
         raise ValueError(f"method={job.method!r} has no training to build")
@@ -146,7 +155,6 @@ def build_trainer(
     set_seed(job.seed)
     dtype = weights_dtype(hyper, stored_dtype(parent))
     model = load_model(parent, dtype)
-    trainer: Any
     if isinstance(hyper, SftHyper):
         trainer = sft_trainer(job, hyper, model, tokenizer, prepared, checkpoints)
     else:

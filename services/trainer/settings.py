@@ -19,6 +19,9 @@ class TrainerSettings(Settings):
     """Where artifacts of a remote store are copied to."""
     consumer: str = ""
     """This worker's name in the queue's consumer group; by default host name and port."""
+    train_job: str | None = None
+    """Do this job alone, from its own queue, and end with it, as the pod of a Kubernetes Job does. Exit status 0: done,
+    65: failed for good, others: start another. Unset: take jobs from the queue `train`, for ever."""
     claim_after_seconds: float = Field(default=30, ge=2)
     """After this long without a heartbeat another worker takes the job over and resumes it."""
     max_attempts: int = Field(default=5, ge=1)

@@ -24,7 +24,7 @@ from selfreward.disk import free_bytes, shortage
 from selfreward.manifest import MANIFEST_NAME
 from selfreward.queue import Work, WorkQueue
 from selfreward.redis_client import RedisClient, outlast, passes
-from selfreward.training import TrainJob, TrainStatus
+from selfreward.training import TrainJob, TrainStatus, queue_of
 from services.trainer import metrics
 from services.trainer.launch import job_command, job_environment
 from services.trainer.progress import PROGRESS_NAME, read_progress
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class Worker:
-    """One consumer of the queue `train`."""
+    """One consumer of the queue `train`, or of a single job's own queue (`train_job`)."""
 
     def __init__(self, redis: RedisClient, store: ArtifactStore, settings: TrainerSettings) -> None:
         self._redis = redis
@@ -46,15 +46,18 @@ class Worker:
         self._settings = settings
         self._name = settings.consumer_name
         # This worker counts attempts itself, so that the job's status says so when they are used up.
+        queue = queue_of(settings.train_job) if settings.train_job else QUEUE
         self.queue = WorkQueue(
-            redis, QUEUE, claim_after_ms=int(settings.claim_after_seconds * 1000), max_deliveries=1_000_000
+            redis, queue, claim_after_ms=int(settings.claim_after_seconds * 1000), max_deliveries=1_000_000
         )
         self.last_turn = time.monotonic()
         """When the worker last showed that it is alive (`time.monotonic`)."""
+        self.outcome: TrainStatus | None = None
+        """How the single job of this worker ended."""
         self._beaten = float("-inf")
 
     async def run(self) -> None:
-        """Work for ever; cancelling stops the child and leaves its job to be claimed.
+        """Work for ever, or to the end of the single job; cancelling stops the child and leaves its job to be claimed.
 
         Raises RedisError where waiting is no help: a wrong password, say.
         """
@@ -65,6 +68,8 @@ class Worker:
                 if not opened:
                     await self.queue.open()
                     opened = True
+                if self._settings.train_job and await self._ended(self._settings.train_job):
+                    return
                 for work in await self.queue.take(self._name):
                     await self._handle(work)
             except RedisError as error:
@@ -73,6 +78,14 @@ class Worker:
                 opened = False
                 _log.warning("Redis is away: %s", error)
                 await asyncio.sleep(1)
+
+    async def _ended(self, job_id: str) -> bool:
+        """Whether a job has ended and its queue has forgotten it."""
+        status = await self.status(job_id)
+        if status is None or status.state not in ("done", "failed") or await self.queue.length():
+            return False
+        self.outcome = status
+        return True
 
     async def _handle(self, work: Work) -> None:
         try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.audit import audit
-from orchestrator.audit_data import Violation
+from orchestrator.audit_violation import Violation
 from orchestrator.state import ENDED
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe

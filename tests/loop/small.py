@@ -9,7 +9,7 @@ from selfreward.config import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS, SAMPLES, HELDOUT, JUDGED, RANKED = 16, 2, 8, 4, 6
-_OVERRIDES = [
+OVERRIDES = [
     "loop.iterations=1",
     f"prompts.per_iteration={PROMPTS}",
     "judging.max_tokens=32",
@@ -35,5 +35,5 @@ def small_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows[: _ROWS[name]]))
         paths.append(f"data.{name}={json.dumps(str(path))}")
     model = json.dumps(str(ROOT / "examples" / "countdown" / "m0"))
-    settings = [f"model={model}", *paths, *_OVERRIDES, *overrides]
+    settings = [f"model={model}", *paths, *OVERRIDES, *overrides]
     return load_recipe(ROOT / "recipes" / "countdown.toml", settings, environment={})

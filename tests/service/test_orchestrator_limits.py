@@ -112,8 +112,14 @@ def test_the_bound_of_tokens_counts_every_phase_that_generates(recipe: Recipe) -
     assert tokens_asked(Recipe.model_validate(values), 7, 6) == rounds + evaluations + 7 * 5 * 100
     taught = Recipe.model_validate(values | {"method": "dno"})
     assert tokens_asked(taught, 7, 6) == rounds + 300 + evaluations + 7 * 5 * 100
+    meta = Recipe.model_validate(values | {"method": "meta_rewarding", "meta": {"max_tokens": 70}})
+    assert tokens_asked(meta, 7, 6) == rounds + 3 * 2 * 70 + evaluations + 7 * 5 * 100
     unjudged = Recipe.model_validate(values | {"method": "spin", "loop": {"iterations": 1, "use_eft": False}})
     assert tokens_asked(unjudged, 7, 6) == 2 * 512 + evaluations * 2 // 3
+    ruled = {"method": "constitutional", "loop": {"iterations": 1, "use_eft": False}}
+    ruled |= {"data": values["data"] | {"constitution": "c"}, "constitution": {"revisions": 3, "max_tokens": 70}}
+    by_principle = 2 * 2 * 512 + 3 * 2 * 512 + 2 * 70
+    assert tokens_asked(Recipe.model_validate(values | ruled), 0, 6) == by_principle + evaluations
     written = values | {"prompts": {"source": "self_instruct", "self_instruct": {"max_requests": 10, "max_tokens": 20}}}
     asked = Recipe.model_validate(written | {"loop": {"iterations": 0}, "data": values["data"]})
     assert tokens_asked(asked, 7, 6) == 2 * (5 * 512 + 10 * 300) + 7 * 5 * 100

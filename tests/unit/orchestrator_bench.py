@@ -34,11 +34,14 @@ RECIPE = Recipe.model_validate(
 
 @dataclass
 class Engine:
-    """An OpenAI-compatible engine: judges and compares by rules of its own, fails or changes version when told."""
+    """An OpenAI-compatible engine: its votes on an answer are 0, 1, 2, ...; it fails or changes version when told.
+
+    `winner` decides comparisons, given what the judge asks.
+    """
 
     version: str = "policy@3"
     fail: Callable[[str], bool] = lambda _: False
-    winner: Callable[[str], str] = lambda _: "tie"
+    winner: Callable[[str], str] = lambda _: "A"
     inflight: int = 0
     most_inflight: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -56,14 +59,12 @@ class Engine:
         await asyncio.sleep(0.005)
         self.inflight -= 1
         asked = body["messages"][-1]["content"]
-        judging, comparing = "Score" in asked, "Winner:" in asked
-        words = "Fine. Score: {}" if judging else f"Winner: {self.winner(asked)}" if comparing else "answer {}"
+        compared = next((label for label in ("Winner:", "Answer:") if label in asked), None)
+        said = (
+            f"{compared} {self.winner(asked)}" if compared else "Fine. Score: {}" if "Score" in asked else "answer {}"
+        )
         choices = [
-            {
-                "index": index,
-                "finish_reason": "stop",
-                "message": {"content": words.format(index % 6 if judging else index)},
-            }
+            {"index": index, "finish_reason": "stop", "message": {"content": said.format(index % 6)}}
             for index in range(body["n"])
         ]
         return httpx.Response(

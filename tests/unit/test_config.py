@@ -54,7 +54,9 @@ def test_overrides_take_toml_literals_and_bare_words(recipe: Path) -> None:
         ("sampling.N=8", r"sampling\.N = 8: unknown key"),
         ("sampling.n=0", r"sampling\.n = 0: .*greater than or equal to 1"),
         ("sampling.n=1", r"sampling\.n=1 leaves nothing to prefer: give 2 or more"),
-        ("pairs.length_control=0.5", r"pairs\.length_control = 0\.5: .*less than 0\.5"),
+        ("pairs.length_control=0.5", r"pairs\.length_control: length_control=0\.5 is not from 0 to below 0\.5"),
+        ("pairs.length_control=[0.1, 0.5]", r"pairs\.length_control: length_control=0\.5 is not from 0"),
+        ("pairs.length_control=[0.1]", r"pairs\.length_control has 1 values for loop\.iterations=2"),
         ("loop.replay=[1.5]", r"loop\.replay\.0 = 1\.5"),
         ("sampling=3", r"sampling = 3"),
         ("dpo.learning_rate=fast", r"dpo\.learning_rate = 'fast'"),
@@ -107,6 +109,40 @@ def test_a_margin_of_the_models_own_answers_needs_a_teacher(recipe: Path) -> Non
         load_recipe(recipe, ["method=dno", "pairs.length_control=0.1"], {})
     with pytest.raises(RecipeError, match=r"method='dno' needs an answer with each prompt"):
         load_recipe(recipe, ["method=dno", "prompts.source=self_instruct"], {})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["method=meta_rewarding", "judging.votes=1"], r"judging\.votes=1 leaves no two judgments to compare"),
+        (["method=meta_rewarding", "judging.annotator=engine", "loop.use_eft=false"], "leave out judging.annotator"),
+        (["method=meta_rewarding", "meta.ridge=0"], r"meta\.ridge = 0: .*greater than 0"),
+        (["method=meta_rewarding", "loop.train_on=positives"], "is for method='self_rewarding'"),
+        (["meta.share=0.5"], "section `meta` is for method='meta_rewarding'"),
+    ],
+)
+def test_what_a_meta_judge_needs_is_asked_for(recipe: Path, overrides: list[str], message: str) -> None:
+    assert load_recipe(recipe, ["method=meta_rewarding", "pairs.length_control=[0.1, 0.4]"], {}).pairs.rho(1) == 0.4
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(recipe, overrides, {})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["loop.use_eft=true"], "set loop.use_eft=false"),
+        (["data.constitution=''"], r"data\.constitution is missing: give a file"),
+        (["pairs.margin=1"], "leave out the section `pairs`"),
+        (["constitution.clamp=[0.6, 0.7]"], r"clamp=\[0\.6, 0\.7\] is not around 0\.5"),
+        (["constitution.clamp=[0.4, 0.6]", "constitution.soft_labels=false"], "clamp=.* is for soft labels"),
+        (["method=self_rewarding"], "are for method='constitutional', not 'self_rewarding'"),
+    ],
+)
+def test_what_a_constitution_needs_is_asked_for(recipe: Path, overrides: list[str], message: str) -> None:
+    asked = ["method=constitutional", "loop.use_eft=false", "data.constitution=c.toml"]
+    assert load_recipe(recipe, [*asked, "constitution.clamp=[0.4, 0.6]"], {}).constitution.clamp == (0.4, 0.6)
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(recipe, [*asked, *overrides], {})
 
 
 def test_missing_and_malformed_files_are_named(tmp_path: Path) -> None:

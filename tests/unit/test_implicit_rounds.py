@@ -10,7 +10,7 @@ import pytest
 from evaluation.inputs import load_run
 from evaluation.report import build_report
 from evaluation.tables import tables
-from orchestrator import phases, plan
+from orchestrator import phases, plan, train_jobs
 from orchestrator.audit_data import check_round
 from orchestrator.barrier import run_tasks
 from orchestrator.quotas import tokens_asked
@@ -112,7 +112,7 @@ def _check_damage(store: ArtifactStore, asked: Recipe) -> None:
 
 def test_the_score_phase_follows_the_trainers_job_and_may_be_done_again(redis_url: str, store_root: str) -> None:
     asked = recipe(method="cream")
-    job = plan.score_job("one", asked, "M3", CANARY)
+    job = train_jobs.score_job("one", asked, "M3", CANARY)
     done = TrainStatus(id=job.id, state="done", digest="d")
 
     async def main() -> None:
@@ -130,11 +130,11 @@ def test_the_score_phase_follows_the_trainers_job_and_may_be_done_again(redis_ur
 def test_the_plan_scores_under_the_policy_the_model_before_and_the_base() -> None:
     asked = recipe(method="cream", loop={"iterations": 3})
     assert plan.phases(asked, "M2")[:5] == ("prompts", "rollouts", "score", "pairs", "train")
-    first, second = (plan.score_job("x", asked, stage, CANARY) for stage in ("M2", "M3"))
+    first, second = (train_jobs.score_job("x", asked, stage, CANARY) for stage in ("M2", "M3"))
     assert first.checkpoints == ["runs/x/weights/M1", "runs/x/weights/M0"]
     assert second.checkpoints == ["runs/x/weights/M2", "runs/x/weights/M1", "runs/x/weights/M0"]
     assert (second.id, second.method, second.output) == ("x-m3-score", "logprobs", "runs/x/data/logprobs-M3.jsonl")
-    assert plan.score_job("x", asked, "M3", CANARY) == second
+    assert train_jobs.score_job("x", asked, "M3", CANARY) == second
     measured = recipe(loop={"measure_consistency": True})
     assert "score" in plan.phases(measured, "M2")
     assert "score" not in plan.phases(recipe(), "M2")
@@ -142,8 +142,8 @@ def test_the_plan_scores_under_the_policy_the_model_before_and_the_base() -> Non
 
 def test_consistency_is_a_matter_of_the_training_job() -> None:
     asked = recipe(method="scir", scir={"mode": "consistency", "consistency": {"weight": 2.0}})
-    assert plan.train_job("x", asked, "M2", CANARY).consistency == Consistency(weight=2.0)
-    assert plan.train_job("x", recipe(method="scir"), "M2", CANARY).consistency is None
+    assert train_jobs.train_job("x", asked, "M2", CANARY).consistency == Consistency(weight=2.0)
+    assert train_jobs.train_job("x", recipe(method="scir"), "M2", CANARY).consistency is None
 
 
 def test_retention_keeps_the_model_before_while_a_round_is_still_to_be_scored() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator import phases, plan
+from orchestrator import phases, plan, train_jobs
 from orchestrator.audit_data import check_round
 from orchestrator.context import RunContext, RunFailed, Services
 from orchestrator.export import export_pairs
@@ -83,7 +83,7 @@ def test_positives_are_what_the_trainer_is_given_and_the_auditor_checks_them(red
     asked = recipe(loop={"train_on": "positives"}, pairs={"min_chosen_score": 5})
     assert build(redis_url, store_root, asked, ROLLOUTS) == []
     name = plan.positives("one", "M2")
-    assert name in plan.train_job("one", asked, "M2", ROLLOUTS[0].prompt).datasets
+    assert name in train_jobs.train_job("one", asked, "M2", ROLLOUTS[0].prompt).datasets
     store = ArtifactStore(store_root)
     (row,) = store.read_jsonl(name)
     assert row["completion"] == [{"role": "assistant", "content": "A"}]
@@ -104,7 +104,7 @@ def test_spin_trains_on_all_of_the_round_before_once_more(redis_url: str, store_
     summary = store.read_json("runs/one/iterations/M3.json")
     assert (summary["prompts"], summary["kept"], summary["pairs"], summary["ties"]) == (4, 3, 3, 1)
     assert (summary["chosen_rejected_gap"], summary["score_histogram"], summary["mean_length"]) == (None, {}, 5.5)
-    new, again = plan.train_job("one", asked, "M3", rounds["M3"][0].prompt).datasets
+    new, again = train_jobs.train_job("one", asked, "M3", rounds["M3"][0].prompt).datasets
     assert list(store.read_jsonl(again)) == list(store.read_jsonl(plan.pairs("one", "M2")))
     assert all(row["rejected"][0]["content"] == "own M3" for row in store.read_jsonl(new))
     assert len(pq.read_table(io.BytesIO(export_pairs(store, "one", "M3")))) == 6

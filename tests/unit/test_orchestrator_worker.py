@@ -89,7 +89,7 @@ def test_a_worker_ends_though_its_heartbeat_swallows_a_cancellation(
 
             monkeypatch.setattr(b.worker.queue, "heartbeat", stubborn)
             b.engine.fail = lambda _: not beating.is_set()
-            async with asyncio.timeout(10), working(b.worker):
+            async with asyncio.timeout(120), working(b.worker):
                 task = asyncio.create_task(run_tasks(b.context, b.tasks(40)))
                 await beating.wait()
                 task.cancel()

@@ -121,6 +121,13 @@ def test_golden_vector_of_length_control(rho: float, chosen: float, rejected: fl
     assert (pair.score_chosen, pair.score_rejected) == (chosen, rejected)
 
 
+def test_each_round_has_its_own_rho() -> None:
+    row = rollout([(str(number) * length, [score]) for number, (score, length) in enumerate(ANSWERS)])
+    rules = Pairs(length_control=[0.0, 0.32])
+    chosen = [build_pairs([row.model_copy(update={"stage": stage})], rules, 0)[0][0] for stage in ("M2", "M3")]
+    assert [(pair.score_chosen, pair.score_rejected) for pair in chosen] == [(5.0, 2.0), (4.2, 2.5)]
+
+
 def test_margin_and_filters_are_of_the_answers_that_length_control_takes() -> None:
     row = rollout([("long and best", [5]), ("good", [4]), ("bad", [2]), ("worst", [1])])
     assert build_pairs([row], Pairs(length_control=0.3, margin=3), 0)[1]["kept"] == 1

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import plan
+from orchestrator import plan, train_jobs
 from orchestrator.tasks import PromptItem, evaluation_tasks, rollout_tasks
 from selfreward.config import Recipe
 from selfreward.contracts import Message, Response
@@ -34,6 +34,17 @@ def test_phases_of_each_kind_of_stage() -> None:
     assert plan.phases(recipe(loop={"use_eft": False}), "M1") == served
 
 
+def test_a_run_that_starts_from_another_takes_over_all_stages_up_to_m1() -> None:
+    started = recipe(loop={"start_from": "other"})
+    assert [plan.phases(started, stage) for stage in ("M0", "SFT", "M1")] == [("adopt",)] * 3
+    assert plan.phases(started, "M2") == plan.phases(recipe(), "M2")
+    own_prompts = recipe(loop={"start_from": "other"}, prompts={"source": "self_instruct"})
+    assert plan.phases(own_prompts, "M0") == ("adopt", "prompts")
+    assert train_jobs.train_job("x", started, "M2", CANARY).init_from == "runs/x/weights/M1"
+    assert plan.adopted(started, "M1")
+    assert not plan.adopted(started, "M2")
+
+
 @pytest.mark.parametrize(
     ("stage", "method", "init_from", "datasets"),
     [
@@ -45,7 +56,7 @@ def test_phases_of_each_kind_of_stage() -> None:
     ],
 )
 def test_training_jobs(stage: str, method: str, init_from: str, datasets: list[str]) -> None:
-    job = plan.train_job("x", recipe(), stage, CANARY)
+    job = train_jobs.train_job("x", recipe(), stage, CANARY)
     assert (job.method, job.init_from, job.datasets) == (method, init_from, datasets)
     assert job.output == f"runs/x/weights/{stage}"
     assert job.id == f"x-{stage.lower()}"
@@ -53,12 +64,12 @@ def test_training_jobs(stage: str, method: str, init_from: str, datasets: list[s
 
 def test_anchor_starts_every_round_from_m1() -> None:
     anchored = recipe(loop={"init_from": "anchor"})
-    assert plan.train_job("x", anchored, "M3", CANARY).init_from == "runs/x/weights/M1"
+    assert train_jobs.train_job("x", anchored, "M3", CANARY).init_from == "runs/x/weights/M1"
 
 
 @pytest.mark.parametrize("use_eft", [True, False])
 def test_rounds_on_positives_alone_fine_tune_the_base_on_seed_data_and_chosen_answers(use_eft: bool) -> None:
-    job = plan.train_job("x", recipe(loop={"train_on": "positives", "use_eft": use_eft}), "M3", CANARY)
+    job = train_jobs.train_job("x", recipe(loop={"train_on": "positives", "use_eft": use_eft}), "M3", CANARY)
     seed = ["runs/x/data/ift.jsonl", "runs/x/data/eft.jsonl"] if use_eft else ["runs/x/data/ift.jsonl"]
     assert (job.method, job.init_from) == ("sft", "runs/x/weights/M0")
     assert job.datasets == [*seed, "runs/x/data/positives-M3.jsonl"]
@@ -83,8 +94,11 @@ def test_replay_adds_earlier_rounds_as_far_as_there_are_any() -> None:
     assert plan.replays(asked, "M2") == []
     assert plan.replays(asked, "M3") == [("M2", 0.3)]
     assert plan.replays(asked, "M5") == [("M4", 0.3), ("M3", 0.15)]
-    assert plan.train_job("x", asked, "M2", CANARY).datasets == ["runs/x/pairs/M2.jsonl"]
-    assert plan.train_job("x", asked, "M4", CANARY).datasets == ["runs/x/pairs/M4.jsonl", "runs/x/data/replay-M4.jsonl"]
+    assert train_jobs.train_job("x", asked, "M2", CANARY).datasets == ["runs/x/pairs/M2.jsonl"]
+    assert train_jobs.train_job("x", asked, "M4", CANARY).datasets == [
+        "runs/x/pairs/M4.jsonl",
+        "runs/x/data/replay-M4.jsonl",
+    ]
 
 
 def test_tasks_are_the_same_when_made_again_and_differ_between_stages_versions_and_seeds() -> None:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from selfreward.cli import app
 from selfreward.config import RecipeError, load_recipe
 from selfreward.model_shape import KNOWN, shape_of
+from selfreward.optimisation import Lora
 from selfreward.planning import (
     GPUS,
     Assumptions,
@@ -22,7 +23,7 @@ from selfreward.planning import (
     plan_run,
     training_hours,
 )
-from selfreward.training import DpoHyper, Lora, SftHyper
+from selfreward.training import DpoHyper, SftHyper
 
 ROOT = Path(__file__).parents[2]
 HARDWARE = {"qwen0.5b-1gpu": "rtx4090", "llama8b-8gpu": "h100", "llama70b-lora": "b200"}

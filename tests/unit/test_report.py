@@ -154,7 +154,7 @@ def test_html_is_one_page_that_escapes_what_models_wrote(store: ArtifactStore, t
     assert "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; | pipe" in page
     assert not re.search(r'(?:src|href)="(?!#)', page.replace("xlink:href", "href"))
     assert "@import" not in page
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 6
     ids = re.findall(r'\bid="([^"]+)"', page)
     # Matplotlib names groups `figure_1` in every plot; only ids that something refers to must be unique.
     referred = set(re.findall(r'(?:#)([\w-]+)["\)]', page))
@@ -188,6 +188,17 @@ def test_alarms_are_listed_by_model_and_a_run_that_was_not_watched_has_no_key(st
     write_report(store, RUN)
     assert store.read_json(f"runs/{RUN}/report.json")["alarms"] == []
     assert "## Alarms" not in store.read_bytes(f"runs/{RUN}/report.md").decode()
+
+
+def test_what_a_meta_judge_did_is_in_the_report_of_its_rounds(store: ArtifactStore) -> None:
+    write_run(store)
+    name = f"runs/{RUN}/iterations/M2.json"
+    shares = {"no_verdict": 0.25, "prefers_higher_score": 0.63, "first_wins": None, "flips": 0.5}
+    store.write_json(name, {**store.read_json(name), "meta": {"prompts": 1200, "kept": 41, **shares}})
+    write_report(store, RUN)
+    text = store.read_bytes(f"runs/{RUN}/report.md").decode()
+    assert "| M2 | 1,200 | 41 | 25.0 | 63.0 | – | 50.0 |" in text
+    assert store.read_json(f"runs/{RUN}/report.json")["iterations"][0]["meta"]["flips"] == 0.5
 
 
 def test_the_same_artifacts_give_the_same_report(store: ArtifactStore) -> None:

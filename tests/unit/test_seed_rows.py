@@ -26,8 +26,9 @@ def recipe(folder: Path, files: dict[str, list[Any]], **sections: Any) -> Recipe
         path = folder / f"{name}.jsonl"
         path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in listed))
         paths[name] = str(path)
-    values = {"prompts": {"per_iteration": 2}, "evaluation": {"prompts": 2}, **sections}
-    return Recipe.model_validate({"name": "r", "model": "m", "data": paths, **values})
+    values: dict[str, Any] = {"prompts": {"per_iteration": 2}, "evaluation": {"prompts": 2}, **sections}
+    data = paths | values.pop("data", {})
+    return Recipe.model_validate({"name": "r", "model": "m", "data": data, **values})
 
 
 def test_good_files_are_read_and_kept_in_the_shapes_of_the_run(tmp_path: Path) -> None:
@@ -87,6 +88,29 @@ def test_a_teachers_answer_is_kept_with_each_prompt(tmp_path: Path) -> None:
     assert [row["response"] for row in snapshot(seed)["prompts"]()] == [f"gold {n}" for n in range(4)]
     with pytest.raises(SeedError, match=r"data\.prompts.*row 1:\n  response"):
         read_seed_data(recipe(tmp_path, {}, method="dno"))
+
+
+def test_a_constitution_is_kept_with_the_run_and_its_mistakes_are_seed_errors(tmp_path: Path) -> None:
+    path = tmp_path / "constitution.toml"
+    values: dict[str, Any] = {"method": "constitutional", "loop": {"use_eft": False, "iterations": 1}}
+    values["data"] = {"constitution": str(path)}
+    asked = recipe(tmp_path, {}, **values)
+    path.write_text("""
+critique = "{prompt} {response} {principle}"
+revision = "{prompt} {response} {critique}"
+[[principles]]
+critique = "c"
+revision = "r"
+choice = "x"
+""")
+    (kept,) = snapshot(read_seed_data(asked))["constitution"]()
+    assert kept["principles"] == [{"critique": "c", "revision": "r", "choice": "x"}]
+    more = recipe(tmp_path, {}, **values | {"prompts": {"per_iteration": 3}})
+    with pytest.raises(SeedError, match=r"\(loop\.iterations \+ 1\) x prompts\.per_iteration = 6"):
+        read_seed_data(more)
+    path.write_text("critique = 1")
+    with pytest.raises(SeedError, match=r"data\.constitution: file .*constitution\.toml"):
+        read_seed_data(asked)
 
 
 def test_a_missing_file_is_named_with_the_working_directory(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from orchestrator import watchdogs
 from orchestrator.state import Alarm
 from selfreward.config import RecipeError, parse_recipe
-from selfreward.contracts import Judgment, Message, Response, Rollout, Vote
+from selfreward.contracts import Judgment, Match, Message, Response, Rollout, Vote
 from selfreward.watchdogs import Action, Watchdog, Watchdogs
 
 
@@ -70,6 +70,24 @@ def test_scores_that_cluster_have_no_mode_and_yet_no_spread() -> None:
     assert [entry.watchdog for entry in found] == ["score_spread"]
 
 
+def test_position_bias_by_hand_whichever_position_it_is() -> None:
+    def compared(*outcomes: int, status: str = "ok") -> Rollout:
+        matches = [
+            Match.model_validate({"first": 0, "second": 1, "outcome": outcome, "status": status})
+            for outcome in outcomes
+        ]
+        return rollout("a").model_copy(update={"matches": matches})
+
+    # Three of four decided comparisons for the first, then for the second; ties say nothing.
+    assert watchdogs.match_figures([compared(1, 1, 1, -1, 0)])["position_bias"] == pytest.approx(0.25)
+    assert watchdogs.match_figures([compared(-1, -1), compared(-1, 1)])["position_bias"] == pytest.approx(0.25)
+    assert watchdogs.match_figures([compared(1, -1)])["position_bias"] == 0
+    assert watchdogs.match_figures([compared(0)]) == {"position_bias": None, "parse_failures": 0}
+    unread = [compared(1), compared(0, status="unparsed")]
+    assert watchdogs.match_figures(unread) == {"position_bias": 0.5, "parse_failures": 0.5}
+    assert watchdogs.match_figures([rollout("a", (1,))]) == {"position_bias": None, "parse_failures": None}
+
+
 def test_tie_rate_leaves_unscored_prompts_out() -> None:
     counts = {"kept": 6, "ties": 3, "below_margin": 1, "filtered": 0, "unscored": 90, "prompts": 100}
     assert watchdogs.tie_rate(counts) == pytest.approx(0.3)
@@ -113,6 +131,7 @@ def test_the_best_is_the_earliest_of_equals_and_none_of_none() -> None:
         ("ties", 0.5, 0.51),
         ("length_growth", 2.0, 2.01),
         ("judge_drift", 0.05, 0.051),
+        ("position_bias", 0.25, 0.26),
     ],
 )
 def test_a_watchdog_barks_past_its_threshold_and_not_at_it(name: str, quiet: float, loud: float) -> None:
@@ -145,7 +164,8 @@ def test_what_the_demo_measured_raises_no_alarm(report: Path) -> None:
         figures.append(
             {**spread_of(counted), "ties": watchdogs.tie_rate({"filtered": 0, "kept": entry["pairs"], **entry})}
         )
-    assert {name for row in figures for name in row} == set(Watchdogs.model_fields)
+    # The demo's judge looks at one answer at a time.
+    assert {name for row in figures for name in row} == set(Watchdogs.model_fields) - {"position_bias"}
     assert [watchdogs.alarms("M", "watch", row, Watchdogs()) for row in figures] == [[]] * 5
 
 
@@ -188,6 +208,7 @@ def test_an_entry_keeps_the_default_of_what_it_leaves_out() -> None:
         ({"ties": {"threshold": -1}}, r"watchdogs\.ties\.threshold = -1"),
         ({"ties": {"threshold": 50}}, r"watchdogs\.ties: threshold = 50 is not a share"),
         ({"length_growth": {"threshold": 0.5}}, r"watchdogs\.length_growth: threshold = 0\.5 would fire"),
+        ({"position_bias": {"threshold": 0.5}}, r"watchdogs\.position_bias: threshold = 0\.5 can never be passed"),
         ({"ties": {"action": "rollback"}}, r"watchdogs\.ties\.action='rollback' needs data\.eft_eval"),
     ],
 )

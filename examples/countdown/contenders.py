@@ -1,0 +1,119 @@
+"""Which recipes the table of methods compares, and how each is put on the same footing: the same M1, the same budget of
+sampled answers, the same evaluation.
+"""
+
+import json
+import math
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from examples.countdown.demo import MODEL, RECIPE, ROOT
+from examples.countdown.roles import build_roles
+from examples.countdown.seed_data import write_seed_data
+from selfreward.config import Recipe, load_recipe
+
+RECIPES = RECIPE.parent
+EVERY_ROLE = "ift_every_role.jsonl"
+_SEED = "runs/seed/"
+"""How the recipes' paths of the world's data begin."""
+_POOL, _DEMONSTRATIONS = 2000, 3200
+"""Rows of the world's prompts.jsonl and ift.jsonl."""
+_SAMPLINGS = {"temporal": 3, "self_improving": 2}
+"""How many times a method samples `sampling.n` answers to a prompt, where that is not once: temporal asks the policy,
+M0 and the model in between; self_improving probes its questions before it trains on samples of them."""
+VARIANTS = {
+    "positives": ["loop.train_on=positives", "pairs.judge_pairs=0", "pairs.min_chosen_score=5"],
+}
+"""Ablations of the demo's recipe, by their name in the table."""
+_MEASURED = {"self_rewarding": ["loop.measure_consistency=true"]}
+"""What is measured besides: how alike a method's models rank answers, beside which CREAM's figure says something."""
+EVALUATION = [
+    "evaluation.prompts=1000",
+    "evaluation.samples=4",
+    "evaluation.judged_prompts=384",
+    "evaluation.temperature=0.7",
+    "evaluation.top_p=0.9",
+    'evaluation.judging={rubric = "countdown", votes = 3, max_tokens = 24}',
+    "sampling.max_tokens=40",
+]
+
+
+def contenders(folder: Path = RECIPES) -> dict[str, tuple[Path, list[str]]]:
+    """Recipe file and overrides of every contender by its name: each recipe of the demo's world, and the ablations.
+
+    A recipe is called by its file; the demo's own is `self_rewarding`.
+    """
+    own = str(MODEL.relative_to(ROOT))
+    found = {
+        name: (path, _MEASURED.get(name, []))
+        for path in sorted(folder.glob("*.toml"))
+        for name in ["self_rewarding" if path.name == RECIPE.name else path.stem]
+        if tomllib.loads(path.read_text()).get("model") == own
+    }
+    return found | {name: (folder / RECIPE.name, overrides) for name, overrides in VARIANTS.items()}
+
+
+def m1_recipe(seed: int, data: Path, overrides: Sequence[str]) -> Recipe:
+    """The run that makes a seed's M1 and nothing after it, on the demonstrations of every role that a contender has."""
+    roles = f"data.ift={json.dumps(str(data / EVERY_ROLE))}"
+    return _recipe(RECIPE, seed, data, [roles, "loop.iterations=0", *EVALUATION, *overrides])
+
+
+def write_data(seed: int, data: Path) -> None:
+    """Write a seed's files, the demonstrations of further roles, and one file with the demonstrations of all roles."""
+    write_seed_data(seed, data)
+    every: dict[str, None] = {}
+    for stem, found in build_roles(seed).items():
+        lines = [json.dumps(row) + "\n" for row in found]
+        (data / f"{stem}.jsonl").write_text("".join(lines))
+        every |= dict.fromkeys(lines)
+    (data / EVERY_ROLE).write_text("".join(every))
+
+
+def contender_recipe(
+    name: str, seed: int, data: Path, m1: str, rounds: int, rollouts: int, overrides: Sequence[str]
+) -> Recipe:
+    """A contender's recipe: `rounds` rounds from the M1 of run `m1`, each with `rollouts` sampled answers.
+
+    The recipe's number of answers to a prompt stays, and the number of prompts follows; where there are not so many
+    prompts, each gets more answers.
+    """
+    path, own = contenders()[name]
+    by_round = tomllib.loads(path.read_text()).get("pairs", {}).get("length_control")
+    if isinstance(by_round, list):
+        own = [*own, f"pairs.length_control={by_round[:rounds]}"]
+    common = [*own, *EVALUATION, f"loop.iterations={rounds}", f"loop.start_from={m1}"]
+    plain = _recipe(path, seed, data, common)
+    samplings = _SAMPLINGS.get(plain.method, 1)
+    most = _prompts(plain, rounds)
+    n = max(plain.sampling.n, math.ceil(rollouts / (samplings * most)))
+    budget = [f"sampling.n={n}", f"prompts.per_iteration={max(1, rollouts // (samplings * n))}"]
+    return _recipe(path, seed, data, [*common, *budget, *overrides])
+
+
+def sampled_answers(recipe: Recipe) -> int:
+    """Answers that all rounds of a contender sample."""
+    rounds = recipe.loop.iterations * recipe.prompts.per_iteration
+    return rounds * recipe.sampling.n * _SAMPLINGS.get(recipe.method, 1)
+
+
+def _prompts(recipe: Recipe, rounds: int) -> int:
+    """The most prompts that a round may have. SPIN takes the same demonstrations in every round."""
+    if recipe.prompts.source == "self_instruct":
+        return _POOL // rounds
+    if recipe.method == "spin":
+        return _DEMONSTRATIONS
+    rows = _DEMONSTRATIONS if Path(str(recipe.data.prompts)).stem == "ift" else _POOL
+    return rows // rounds
+
+
+def _recipe(path: Path, seed: int, data: Path, overrides: Sequence[str]) -> Recipe:
+    """A recipe with this seed's data in the files that it names, and the human-ranked answers to measure judges on."""
+    named = tomllib.loads(path.read_text())["data"] | {"eft_eval": f"{_SEED}eft_eval.jsonl"}
+    places = {
+        key: data / value.removeprefix(_SEED) if value.startswith(_SEED) else ROOT / value
+        for key, value in named.items()
+    }
+    files = [f"data.{key}={json.dumps(str(place))}" for key, place in places.items()]
+    return load_recipe(path, [f"model={json.dumps(str(MODEL))}", f"seed={seed}", *files, *overrides], environment={})

@@ -1,0 +1,158 @@
+"""`make methods-evidence`: every method from the same M1, with the same budget of sampled answers, over seeds.
+
+    python -m examples.countdown.methods --methods self_rewarding spin dno --seeds 0 1 2
+
+One stack of real services runs each seed: first the run that makes the seed's M1, then a run for each method that goes
+on from there. It may be stopped at any time and goes on where it was: runs that are done are kept in `--folder`, and
+the one in hand continues. After every run the table in `--out` is written anew: table.json, table.md and table.svg. A
+method that fails stays in the table with the reason, and nothing is left out.
+"""
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from evaluation.bootstrap import Bootstrap
+from evaluation.compare import compared
+from evaluation.inputs import load_run
+from examples.countdown.contenders import contender_recipe, contenders, m1_recipe, sampled_answers, write_data
+from examples.countdown.demo import MODEL, ROOT
+from examples.countdown.label import label_run
+from examples.countdown.methods_table import Entry, markdown, plot, rows
+from selfreward.artifacts import ArtifactStore
+from selfreward.cli import follow
+from selfreward.config import Recipe
+from selfreward.http import ServiceError
+from selfreward.local import LocalStack
+from selfreward.orchestrator_client import OrchestratorClient
+from selfreward.settings import Settings, key_of
+
+OUT = ROOT / "evidence" / "methods"
+_ENVIRONMENT = {
+    "SELFREWARD_MODEL": str(MODEL),
+    "SELFREWARD_WORKER_CONCURRENCY": "256",
+    "SELFREWARD_JUDGE_CONCURRENCY": "128",
+}
+
+
+def run_seed(seed: int, names: Sequence[str], folder: Path, arguments: argparse.Namespace) -> Iterator[Entry]:
+    """Every contender's entry, as soon as it is there.
+
+    Raises RuntimeError when there is no M1 to start from, or a service does not come up.
+    """
+    data, store = folder / "seed", ArtifactStore(str(folder / "artifacts"))
+    write_data(seed, data)
+    m1 = f"m1-{seed}"
+    wanted = {m1: m1_recipe(seed, data, arguments.overrides)}
+    for name in names:
+        limits = (arguments.rounds, arguments.rollouts)
+        wanted[f"{name}-{seed}"] = contender_recipe(name, seed, data, m1, *limits, arguments.overrides)
+    missing = [run for run in wanted if _state(store, run) != "done"]
+    if not missing:
+        yield from (_entry(store, name, seed, wanted[f"{name}-{seed}"]) for name in names)
+        return
+    with LocalStack(folder, environment=_ENVIRONMENT) as stack:
+        stack.wait_healthy()
+        client = OrchestratorClient(stack.urls["orchestrator"], key_of(Settings()))
+        if m1 in missing and (failure := _through(client, wanted[m1], m1)):
+            raise RuntimeError(f"seed {seed} has no M1: {failure}; logs: {folder / 'logs'}")
+        for name in names:
+            run = f"{name}-{seed}"
+            failure = _through(client, wanted[run], run) if run in missing else None
+            failed = {"contender": name, "seed": seed, "failed": failure}
+            yield failed if failure else _entry(store, name, seed, wanted[run])
+
+
+def _through(client: OrchestratorClient, recipe: Recipe, run: str) -> str | None:
+    """Start or continue a run and follow it to its end; returns why it failed, or None."""
+    try:
+        started = client.start(recipe, run)
+        if started["state"] in ("failed", "stopped", "paused", "rolled_back"):
+            client.resume(run)
+        follow(client, run)
+    except ServiceError as error:
+        return str(error)
+    except typer.Exit:
+        ended = client.run(run)
+        return f"{ended['state']}: {ended['message']}"
+    return None
+
+
+def _state(store: ArtifactStore, run: str) -> str | None:
+    name = f"runs/{run}/run.json"
+    return str(store.read_json(name)["state"]) if store.exists(name) else None
+
+
+def _entry(store: ArtifactStore, name: str, seed: int, recipe: Recipe) -> Entry:
+    """A finished run, labelled by the checker and measured."""
+    run = f"{name}-{seed}"
+    label_run(store, run)
+    found = compared(load_run(store, run), Bootstrap())
+    return {**found, "contender": name, "seed": seed, "sampled": sampled_answers(recipe)}
+
+
+def write_table(out: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Write table.json, table.md and table.svg; returns the table."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"],  # noqa: S607 - where PATH has it
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    table = {
+        "command": "python -m examples.countdown.methods " + " ".join(sys.argv[1:]),
+        "commit": commit,
+        "rounds": arguments.rounds,
+        "rollouts": arguments.rollouts,
+        "overrides": arguments.overrides,
+        "rows": rows(entries),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "table.json").write_text(json.dumps(table, indent=1, allow_nan=False) + "\n")
+    (out / "table.md").write_text(markdown(table))
+    (out / "table.svg").write_text(plot(entries))
+    return table
+
+
+def main() -> None:
+    """Run what is asked for and is not there yet; exits with status 1 when a run failed."""
+    known = list(contenders())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", default=known, choices=known, help="contenders (default: all)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds (default 0 1 2)")
+    parser.add_argument("--rounds", type=int, default=2, help="rounds after M1 (default 2)")
+    parser.add_argument("--rollouts", type=int, default=4000, help="answers sampled in each round (default 4000)")
+    parser.add_argument("--overrides", nargs="*", default=[], help="recipe overrides for every run, for a smaller try")
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "methods", help="where the runs are kept")
+    parser.add_argument("--out", type=Path, default=OUT, help="where the table goes")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the services are stopped as on Ctrl-C
+    console = Console()
+    entries: list[Entry] = []
+    try:
+        for seed in arguments.seeds:
+            for entry in run_seed(seed, arguments.methods, (arguments.folder / f"seed-{seed}").resolve(), arguments):
+                entries.append(entry)
+                write_table(arguments.out, entries, arguments)
+                said = f"[red]failed[/red]: {entry['failed']}" if "failed" in entry else "done"
+                console.print(f"{entry['contender']}, seed {seed}: {said}", highlight=False)
+    except (RuntimeError, ServiceError) as error:
+        console.print(f"[red]the table cannot go on[/red]: {error}", highlight=False)
+        raise SystemExit(1) from error
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on where it was", highlight=False)
+        raise SystemExit(130) from None
+    raise SystemExit(1 if any("failed" in entry for entry in entries) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""The table of methods: what every contender came to over the seeds, as rows, Markdown and a plot."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from evaluation.cells import DASH
+from evaluation.compare_cli import PANELS, dots
+from evaluation.dots import Dot, dots_svg
+
+Entry = dict[str, Any]
+"""What `evaluation.compare.compared` makes of a run, its contender, seed, and how many answers the rounds `sampled`. Of
+a run that failed only contender, seed and `failed`, the reason."""
+
+_FIGURES = (
+    "solve_rate",
+    "gain",
+    "judge_accuracy",
+    "win_rate",
+    "length_controlled_win_rate",
+    "mean_length",
+    "pair_yield",
+)
+_COLUMNS = (
+    ("solve_rate", "solved %", 100),
+    ("gain", "more than M1, points", 100),
+    ("judge_accuracy", "judge right %", 100),
+    ("win_rate", "win rate against M1 %", 100),
+    ("length_controlled_win_rate", "… length controlled %", 100),
+    ("mean_length", "characters", 1),
+    ("pair_yield", "pair yield %", 100),
+    ("minutes", "minutes", 1),
+)
+
+
+def rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """A row for each contender, in the order of the entries, M1 first.
+
+    Each figure is `{mean, lowest, highest, by_seed}`: of the seeds' values, and each seed's own with its 95 % bootstrap
+    interval over prompts. Seeds that failed are named with the reason.
+    """
+    done = [entry for entry in entries if "failed" not in entry]
+    first = _m1_row(done)
+    names = dict.fromkeys(entry["contender"] for entry in entries)
+    return [
+        *([first] if first else []),
+        *(_row(name, [e for e in entries if e["contender"] == name]) for name in names),
+    ]
+
+
+def _row(name: str, entries: Sequence[Entry]) -> dict[str, Any]:
+    done = [entry for entry in entries if "failed" not in entry]
+    return {
+        "method": name,
+        "seeds": [entry["seed"] for entry in done],
+        "failed": {str(entry["seed"]): entry["failed"] for entry in entries if "failed" in entry},
+        **{figure: _over_seeds({e["seed"]: _figure(e, figure) for e in done}) for figure in _FIGURES},
+        "minutes": _over_seeds({e["seed"]: _plain(e["minutes"]) for e in done}),
+        "sampled": {str(e["seed"]): e["sampled"] for e in done},
+        "rounds": {str(e["seed"]): e["rounds"] for e in done},
+        "alarms": {str(e["seed"]): e["alarms"] for e in done if e["alarms"]},
+        "warnings": {str(e["seed"]): e["against_m1"]["warnings"] for e in done if e["against_m1"]["warnings"]},
+    }
+
+
+def _m1_row(done: Sequence[Entry]) -> dict[str, Any] | None:
+    """The model that all start from, once for each seed."""
+    by_seed = {entry["seed"]: entry["models"]["M1"] for entry in done}
+    if not by_seed:
+        return None
+    figures = {
+        name: _over_seeds({seed: model[name] for seed, model in by_seed.items()})
+        for name in ("solve_rate", "judge_accuracy", "mean_length")
+    }
+    return {"method": "M1", "seeds": sorted(by_seed), "failed": {}, **figures}
+
+
+def _figure(entry: Entry, name: str) -> dict[str, Any] | None:
+    own: dict[str, dict[str, Any] | None] = entry["models"][entry["model"]]
+    outside = {name: entry[name] for name in ("gain", "pair_yield")}
+    known: dict[str, dict[str, Any] | None] = {**entry["against_m1"]["figures"], **outside, **own}
+    return known[name]
+
+
+def _plain(value: float | None) -> dict[str, Any] | None:
+    return None if value is None else {"value": value, "low": None, "high": None, "n": 1}
+
+
+def _over_seeds(by_seed: dict[int, dict[str, Any] | None]) -> dict[str, Any] | None:
+    found = {str(seed): figure for seed, figure in sorted(by_seed.items()) if figure and figure["value"] is not None}
+    if not found:
+        return None
+    values = [figure["value"] for figure in found.values()]
+    return {"mean": sum(values) / len(values), "lowest": min(values), "highest": max(values), "by_seed": found}
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """The table as a page: means over seeds, then every seed with its own interval."""
+    head = ["method", "seeds", *(label for _, label, _ in _COLUMNS)]
+    lines = [
+        "# Every method on Countdown, from the same M1",
+        "",
+        f"`{table['command']}` at commit `{table['commit']}`. Every contender starts from the seed's M1 and may sample "
+        f"{table['rollouts']:,} answers in each of {table['rounds']} rounds; its last model is measured by the "
+        "independent checker on the same held-out problems. Each cell: the mean over the seeds, in brackets the lowest "
+        "and the highest seed.",
+        "",
+        *_lines(head, [[row["method"], _seeds(row), *(_cell(row, *c) for c in _COLUMNS)] for row in table["rows"]]),
+        "",
+        "![What each method came to, by seed](table.svg)",
+        "",
+        "Ticks: the seed's M1. Lines: 95 % bootstrap intervals over problems.",
+        "",
+        "## Every seed",
+        "",
+        "Brackets: 95 % bootstrap intervals over problems.",
+        "",
+    ]
+    cells = [
+        [row["method"], str(seed), *(_seed_cell(row, seed, *column) for column in _COLUMNS)]
+        for row in table["rows"]
+        for seed in row["seeds"]
+    ]
+    lines += _lines(["method", "seed", *head[2:]], cells)
+    said = [
+        f"- {row['method']}, seed {seed}: {text}"
+        for row in table["rows"]
+        for kind, label in (("failed", ""), ("alarms", "alarms: "), ("warnings", ""))
+        for seed, found in row.get(kind, {}).items()
+        for text in [label + (found if isinstance(found, str) else "; ".join(found))]
+    ]
+    if said:
+        lines += ["", "## What went wrong on the way", "", *said]
+    return "\n".join(lines) + "\n"
+
+
+def plot(entries: Sequence[Entry]) -> str:
+    """An SVG document: a row for each contender, a point for each seed."""
+    done = [entry for entry in entries if "failed" not in entry]
+    seeds = sorted({entry["seed"] for entry in done})
+    names = dict.fromkeys(entry["contender"] for entry in done)
+    by_place = {(entry["contender"], entry["seed"]): dots(entry) for entry in done}
+    drawn = []
+    for name in names:
+        nothing = [Dot(None)] * len(PANELS)
+        points = [by_place.get((name, seed), nothing) for seed in seeds]
+        drawn.append((name, [list(panel) for panel in zip(*points, strict=True)]))
+    return dots_svg(drawn, PANELS, [f"seed {seed}" for seed in seeds], "methods")
+
+
+def _seeds(row: dict[str, Any]) -> str:
+    failed = f", {len(row['failed'])} failed" if row["failed"] else ""
+    return f"{len(row['seeds'])}{failed}"
+
+
+def _cell(row: dict[str, Any], name: str, _: str, scale: float) -> str:
+    found = row.get(name)
+    if found is None:
+        return DASH
+    mean, lowest, highest = (f"{found[key] * scale:.1f}" for key in ("mean", "lowest", "highest"))
+    return f"{mean} [{lowest}, {highest}]" if len(found["by_seed"]) > 1 else mean
+
+
+def _seed_cell(row: dict[str, Any], seed: int, name: str, _: str, scale: float) -> str:
+    found = ((row.get(name) or {}).get("by_seed", {})).get(str(seed))
+    if found is None:
+        return DASH
+    value = f"{found['value'] * scale:.1f}"
+    return value if found["low"] is None else f"{value} [{found['low'] * scale:.1f}, {found['high'] * scale:.1f}]"
+
+
+def _lines(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return ["| " + " | ".join(cells) + " |" for cells in (head, rule, *body)]

@@ -1,0 +1,91 @@
+"""The watch over a run that is rewarded by its own verdicts: what the exact checker says of every rewarded answer.
+
+    python -m examples.countdown.monitor RUN --artifacts ROOT
+
+reads what the trainer sampled (`runs/<run>/samples/`), after a stage or after the run, prints judge against checker and
+writes `runs/<run>/evaluation/rewards.json`, which the report shows. Exit status 1 when an alarm fires, so that a script
+can stop the run. Nothing of the loop imports this module or reads what it writes. For a world with a checker of your
+own: this file with another `solved`.
+"""
+
+import argparse
+import sys
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from evaluation.reward_monitor import Verified, by_stage
+from examples.countdown.checker import solved
+from selfreward.artifacts import ArtifactStore
+from selfreward.rl_training import Sample
+from selfreward.settings import Settings
+
+_COLUMNS = ("reward", "checker", "precision", "recall", "false_positive_rate")
+_SHOWN_STEPS = 20
+
+
+def verified(store: ArtifactStore, run: str) -> dict[str, list[Verified]]:
+    """Every sampled answer of the run by stage, as the checker sees it. FileNotFoundError for an unknown run."""
+    found = {}
+    for model in store.read_json(f"runs/{run}/run.json")["models"]:
+        name = f"runs/{run}/samples/{model['name']}.jsonl"
+        if store.exists(name):
+            rows = [Sample.model_validate(row) for row in store.read_jsonl(name)]
+            found[model["name"]] = [_verified(row) for row in rows]
+    return found
+
+
+def _verified(sample: Sample) -> Verified:
+    """The checker reads what the judge read; an answer that failed the format gate solves nothing."""
+    try:
+        right = sample.answer is not None and solved(sample.prompt, sample.answer)
+    except ValueError:
+        right = False  # the policy wrote a question that is none of this world: nothing solves it
+    return Verified(sample.step, bool(sample.reward), right)
+
+
+def watch(store: ArtifactStore, run: str) -> list[dict[str, Any]]:
+    """Figures and alarms of every stage (`evaluation.reward_monitor`), which are also written down."""
+    stages = by_stage(verified(store, run))
+    store.write_json(f"runs/{run}/evaluation/rewards.json", stages)
+    return stages
+
+
+def show(stages: list[dict[str, Any]], console: Console) -> None:
+    """Print a table for each stage, of at most 20 of its steps, and the alarms."""
+    for stage in stages:
+        table = Table(title=f"{stage['stage']}: judge against checker, %", title_justify="left", box=box.SIMPLE_HEAD)
+        for column in ("step", *(name.replace("_", " ") for name in _COLUMNS)):
+            table.add_column(column, justify="right")
+        every = -(-len(stage["steps"]) // _SHOWN_STEPS)
+        for row in stage["steps"][::every]:
+            table.add_row(
+                str(row["step"]), *("-" if row[name] is None else f"{100 * row[name]:.1f}" for name in _COLUMNS)
+            )
+        console.print(table)
+        for alarm in stage["alarms"]:
+            console.print(f"[red]ALARM[/red] {stage['stage']}: {alarm}", highlight=False)
+
+
+def main() -> None:
+    """Watch a run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", help="the run's id")
+    parser.add_argument(
+        "--artifacts", default=Settings().artifacts, help="artifact root (default SELFREWARD_ARTIFACTS)"
+    )
+    arguments = parser.parse_args()
+    try:
+        stages = watch(ArtifactStore(arguments.artifacts), arguments.run)
+    except FileNotFoundError as error:
+        sys.exit(f"no run {arguments.run!r} below {arguments.artifacts}: {error}; give another RUN or --artifacts")
+    if not stages:
+        sys.exit(f"run {arguments.run} has sampled no answers: only method='self_improving' does, from M2 on")
+    show(stages, Console())
+    sys.exit(any(stage["alarms"] for stage in stages))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Demonstrations of further roles: ``python -m examples.countdown.roles --seed N --out DIR``.
+
+A chat model compares two judgments when it is asked to. The demo's model knows only what its pretraining text holds, so
+methods that need another role of it bring demonstrations among their IFT data. Both files begin with the rows of
+``ift.jsonl``: ``ift_meta.jsonl`` has verdicts on two reviews, ``ift_constitution.jsonl`` revised answers and
+comparisons of two answers by a principle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from examples.countdown.attempts import attempt, draw
+from examples.countdown.checker import criteria
+from examples.countdown.pretraining_text import FLIP, REVIEWED_FLAWS, REVIEWED_HABITS
+from examples.countdown.problems import all_problems, render_prompt, shuffled
+from examples.countdown.reviews import verdict
+from examples.countdown.seed_data import build
+from orchestrator.constitution import fill, read_constitution
+
+ROWS: Final = 3200
+ROOT: Final = Path(__file__).resolve().parents[2]
+RUBRICS: Final = ROOT / "services" / "judge" / "rubrics"
+CONSTITUTION: Final = read_constitution(str(ROOT / "recipes" / "constitutions" / "countdown.toml"))
+
+
+def filled(rubric: str, **texts: str) -> str:
+    """The judge's prompt of a rubric of the demo world, as the judge service fills it."""
+    template = (RUBRICS / rubric / "template.txt").read_text().removesuffix("\n")
+    return re.sub(r"\{(\w+)\}", lambda field: texts[field[1]], template)
+
+
+def meta_verdicts(seed: int, rows: int) -> list[dict[str, Any]]:
+    """Two reviews of an answer, one of them careful and one careless, and which is right: after a review of one's own,
+    so that the model can find out."""
+    rng = Random(f"meta {seed}")
+    found: list[dict[str, Any]] = []
+    while len(found) < rows:
+        problem = shuffled(rng.choice(all_problems("train")), rng)
+        prompt = render_prompt(problem)
+        answer = attempt(problem, rng, draw(REVIEWED_HABITS, rng), draw(REVIEWED_FLAWS, rng))
+        right, other = verdict(prompt, answer), verdict(prompt, answer, FLIP, rng)
+        if right == other:
+            continue
+        side = rng.choice("AB")
+        a, b = (right, other) if side == "A" else (other, right)
+        asked = filled("countdown_meta", prompt=prompt, response=answer, judgement_a=a, judgement_b=b)
+        found.append({"prompt": asked, "response": f"{right} Verdict: {side}"})
+    return found
+
+
+def revisions(seed: int, rows: int) -> list[dict[str, Any]]:
+    """A flawed answer with its review, and an answer without flaws."""
+    rng = Random(f"revisions {seed}")
+    found: list[dict[str, Any]] = []
+    while len(found) < rows:
+        problem = shuffled(rng.choice(all_problems("train")), rng)
+        prompt, principle = render_prompt(problem), rng.choice(CONSTITUTION.principles)
+        answer = attempt(problem, rng, draw(REVIEWED_HABITS, rng), draw(REVIEWED_FLAWS, rng))
+        texts = {"prompt": prompt, "response": answer, "critique": verdict(prompt, answer)}
+        asked = fill(CONSTITUTION.revision, **texts, principle=principle.revision)
+        found.append({"prompt": asked, "response": attempt(problem, rng)})
+    return found
+
+
+def comparisons(seed: int, rows: int) -> list[dict[str, Any]]:
+    """Two answers of which one alone has a point, and which: after a review of each, so that the model can find out."""
+    rng = Random(f"comparisons {seed}")
+    found: list[dict[str, Any]] = []
+    while len(found) < rows:
+        problem = shuffled(rng.choice(all_problems("train")), rng)
+        prompt, point = render_prompt(problem), rng.choice(CONSTITUTION.principles).choice
+        a, b = (attempt(problem, rng, draw(REVIEWED_HABITS, rng), draw(REVIEWED_FLAWS, rng)) for _ in "ab")
+        has_a, has_b = criteria(prompt, a)[point], criteria(prompt, b)[point]
+        if has_a == has_b:
+            continue
+        asked = filled("countdown_constitution", prompt=prompt, response_a=a, response_b=b, principle=point)
+        said = f"{verdict(prompt, a)} {verdict(prompt, b)} Answer: {'A' if has_a else 'B'}"
+        found.append({"prompt": asked, "response": said})
+    return found
+
+
+def build_roles(seed: int, rows: int = ROWS) -> dict[str, list[dict[str, Any]]]:
+    """All files' rows by file stem, the same for the same seed."""
+    ift = build(seed)["ift"]
+    half = rows // 2
+    return {
+        "ift_meta": [*ift, *meta_verdicts(seed, rows)],
+        "ift_constitution": [*ift, *revisions(seed, half), *comparisons(seed, rows - half)],
+    }
+
+
+def main() -> None:
+    """Write the files."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    for stem, rows in build_roles(args.seed).items():
+        (args.out / f"{stem}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        print(f"{stem}.jsonl: {len(rows)} rows")
+
+
+if __name__ == "__main__":
+    main()

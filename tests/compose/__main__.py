@@ -1,0 +1,110 @@
+"""`python -m tests.compose`: a small run under docker compose, with replicas, while containers are killed.
+
+Builds the images, brings the stack up with several judges, orchestrators and generators, runs the demo's recipe cut
+down to a few rows by the command line's container, kills containers in the middle, and has the auditor look for what
+was lost, counted twice or left half-written. Then every replica is restarted in turn under load. The record goes to
+evidence/compose/.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.compose.rolling import rolling_restart
+from tests.compose.stack import ROOT, ComposeStack, docker, need_an_engine
+from tests.loop.small import OVERRIDES, small_recipe
+
+RUN = "small"
+REPLICAS = {"judge": 3, "orchestrator": 3, "generator": 2}
+KILLS = {
+    ("SFT", "train"): ["trainer", "orchestrator"],
+    ("M1", "rollouts"): ["generator", "judge"],
+    ("M2", "rollouts"): ["orchestrator", "judge"],
+    ("M2", "train"): ["trainer", "redis"],
+    ("M2", "evaluate"): ["generator", "orchestrator"],
+}
+"""Which services lose a container when the run is first seen in a phase."""
+_TIMEOUT_S = 5400
+
+
+def main() -> None:
+    """Run, print and write the record; exit status 1 unless the run ended well and nothing was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0, help="draws which containers are killed (default 0)")
+    parser.add_argument("--out", type=Path, default=ROOT / "evidence" / "compose" / "report.json")
+    parser.add_argument("--no-build", action="store_true", help="take the images that are there")
+    arguments = parser.parse_args()
+    need_an_engine()
+    with tempfile.TemporaryDirectory() as scratch, ComposeStack(Path(scratch)) as stack:
+        small_recipe(stack.folder / "seed")
+        if not arguments.no_build:
+            stack.compose("build")
+        began = time.monotonic()
+        stack.up(**REPLICAS)
+        healthy = time.monotonic() - began
+        print(f"healthy after {healthy:.0f} s: {REPLICAS}", flush=True)
+        record = loop(stack, random.Random(arguments.seed))
+        record["rolling_restart"] = rolling = rolling_restart(stack)
+        record |= {"seed": arguments.seed, "replicas": REPLICAS, "healthy_s": round(healthy, 1)}
+        record["image_mb"] = {name: round(size / 1e6) for name, size in stack.image_sizes().items()}
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(record, indent=1))
+    sys.exit(record["state"] != "done" or record["audit_status"] != 0 or rolling["lost"] > 0 or not rolling["answered"])
+
+
+def loop(stack: ComposeStack, draw: random.Random) -> dict[str, Any]:
+    """One run to its end: seconds, state, who was killed, and what the auditor says."""
+    data = [f"data.{file.stem}=runs/seed/{file.name}" for file in sorted((stack.folder / "seed").iterdir())]
+    command = ["run", "--rm", "--no-TTY", "cli", "run", "recipes/countdown.toml", "--run", RUN, *data, *OVERRIDES]
+    killed: list[str] = []
+    seen: set[tuple[str, str]] = set()
+    began = time.monotonic()
+    with subprocess.Popen(stack.command(*command), cwd=ROOT) as cli:
+        while cli.poll() is None:
+            if time.monotonic() - began > _TIMEOUT_S:
+                cli.terminate()
+            place = where(stack)
+            if place not in seen:
+                seen.add(place)
+                for service in KILLS.get(place, []):
+                    stack.kill(draw.choice(stack.containers(service)))
+                    killed.append(f"{service} in {' '.join(place)}")
+                    print(f"killed {killed[-1]}", flush=True)
+            time.sleep(0.5)
+    seconds = time.monotonic() - began
+    held = stack.containers("orchestrator")[0]
+    check = ["docker", "exec", held, "python", "-m", "orchestrator.audit", RUN]
+    audit = subprocess.run(check, capture_output=True, text=True, timeout=300)
+    commit = ["git", "rev-parse", "--short=12", "HEAD"]
+    return {
+        "command": "python -m tests.compose",
+        "commit": subprocess.check_output(commit, cwd=ROOT, text=True).strip(),
+        "state": "done" if cli.returncode == 0 else f"the command line ended with status {cli.returncode}",
+        "run_s": round(seconds, 1),
+        "killed": killed,
+        "audit_status": audit.returncode,
+        "audit": (audit.stdout + audit.stderr).splitlines(),
+    }
+
+
+def where(stack: ComposeStack) -> tuple[str, str]:
+    """Stage and phase of the run by the record in its artifacts, which is there whoever is killed."""
+    look = "import json; run = json.load(open('/artifacts/runs/small/run.json')); print(run['stage'], run['phase'])"
+    for container in stack.containers("orchestrator"):
+        try:
+            stage, _, phase = docker("exec", container, "python", "-c", look).partition(" ")
+        except subprocess.CalledProcessError:
+            continue  # not there yet, or killed just now
+        return stage, phase
+    return "", ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Demonstrations of further roles of the demo's model: true, in its vocabulary, and as the judge service asks."""
+
+import pytest
+
+from examples.countdown.checker import criteria, solved
+from examples.countdown.reviews import review_prompt, verdict
+from examples.countdown.roles import CONSTITUTION, build_roles, comparisons, meta_verdicts, revisions
+from examples.countdown.seed_data import build
+from examples.countdown.tokenizer import build_tokenizer
+from orchestrator.constitution import fill
+from orchestrator.methods.constitutional import revisions as method_revisions
+from services.judge.choice import sides
+from services.judge.parse import read
+from services.judge.rubric import SHIPPED, Rubric, load_rubric
+
+META = load_rubric(SHIPPED / "countdown_meta")
+CHOICE = load_rubric(SHIPPED / "countdown_constitution")
+
+
+def test_a_verdict_on_two_reviews_names_the_right_one_and_can_be_read() -> None:
+    form = sides(META.spec.verdict_label, tie=True)
+    found = set()
+    for row in meta_verdicts(0, 60):
+        task, _, rest = row["prompt"].removeprefix("Which judge is right ? Task : ").partition(" Answer : ")
+        answer, _, reviews = rest.partition(" Judge A : ")
+        shown = dict(zip("ab", reviews.split(" Judge B : "), strict=True))
+        winner = read(row["response"], "stop", form, None).value
+        assert winner in shown
+        assert shown[winner] == verdict(task, answer)
+        assert shown["a"] != shown["b"]
+        values = {"prompt": task, "response": answer, "judgement_a": shown["a"], "judgement_b": shown["b"]}
+        assert META.template.fill_with(values) == row["prompt"], "the judge service asks as the demonstration does"
+        found.add(winner)
+    assert found == {"a", "b"}
+
+
+def test_a_comparison_names_the_answer_that_has_the_point() -> None:
+    form = sides(CHOICE.spec.verdict_label, tie=False)
+    found = set()
+    for row in comparisons(0, 60):
+        point, _, rest = row["prompt"].removeprefix("Which is better on ").partition(" ? Task : ")
+        task, _, answers = rest.partition(" Response A : ")
+        shown = dict(zip("ab", answers.split(" Response B : "), strict=True))
+        winner = read(row["response"], "stop", form, None).value
+        assert winner is not None
+        (other,) = set(shown) - {winner}
+        assert criteria(task, shown[winner])[point]
+        assert not criteria(task, shown[other])[point]
+        values = {"prompt": task, "response_a": shown["a"], "response_b": shown["b"], "principle": point}
+        assert CHOICE.template.fill_with(values) == row["prompt"], "the judge service asks as the demonstration does"
+        found.add((winner, point))
+    assert {winner for winner, _ in found} == {"a", "b"}
+    assert {point for _, point in found} == set(CHOICE.spec.principles)
+
+
+def test_a_revision_is_right_and_the_critique_is_what_the_base_model_has_read() -> None:
+    for row in revisions(0, 30):
+        task = row["prompt"].partition(" Task : ")[2].partition(" Answer : ")[0]
+        assert solved(task, row["response"])
+    drawn = method_revisions(CONSTITUTION, 1, 0, "p0")[0]
+    assert fill(drawn.critique, prompt="Use 1 2 3 to make 6 .", response="1 + 2 = 3") == review_prompt(
+        "Use 1 2 3 to make 6 .", "1 + 2 = 3"
+    )
+
+
+@pytest.mark.parametrize(("stem", "most"), [("ift_meta", META), ("ift_constitution", CHOICE)])
+def test_demonstrations_stand_after_the_ift_rows_in_words_that_the_model_knows(stem: str, most: Rubric) -> None:
+    rows = build_roles(0, 30)[stem]
+    assert rows[:-30] == build(0)["ift"]
+    assert rows == build_roles(0, 30)[stem]
+    assert rows[-30:] != build_roles(1, 30)[stem][-30:]
+    tokenizer = build_tokenizer()
+    for row in rows[-30:]:
+        ids = tokenizer.encode(row["prompt"] + " " + row["response"])
+        assert tokenizer.unk_token_id not in ids
+        assert len(tokenizer.encode(row["response"])) < most.spec.sampling.max_tokens
