@@ -1,6 +1,7 @@
 """Debates over HTTP: who argues for what, what the judge reads, and what becomes of arguments that fail or attack."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ def test_each_side_is_argued_for_in_both_orders_and_all_votes_read_it() -> None:
     arguments = [sent for sent in engine.bodies if place(sent)]
     assert len(arguments) == LOOKS * ROUNDS * 2
     assert all((sent["n"], sent["max_tokens"], "logprobs" in sent) == (1, 256, False) for sent in arguments)
+    assert [sent["model"] for sent in engine.bodies] == ["policy"] * 4 + ["policy@7"] * 6
     assert transcript(arguments[0]) == "Nothing has been said yet."
     assert result.usage.total_tokens == 14 * len(arguments) + 2 * (10 + 3 * 4)
 
@@ -104,10 +106,8 @@ def test_each_side_is_argued_for_in_both_orders_and_all_votes_read_it() -> None:
 def test_one_order_has_one_debate() -> None:
     engine = Engine(arguing(praise))
 
-    verdict = only(debated(engine, debate(swap=False)))
-
+    assert {one.order for one in only(debated(engine, debate(swap=False))).debate} == {"ab"}
     assert len(engine.bodies) == 2 * ROUNDS + 1
-    assert {one.order for one in verdict.debate} == {"ab"}
 
 
 def test_every_part_has_its_own_seed_and_a_repetition_the_same() -> None:
@@ -240,9 +240,8 @@ def test_all_requests_of_a_debate_count_against_the_key(tmp_path: Path) -> None:
 
     async def scenario() -> tuple[httpx.Response, httpx.Response]:
         async with running(Engine(arguing(praise)), keys=keys) as client:
-            both, one = debate(), debate(swap=False)
-            sent = [await client.post("/v1/judge/pairwise", json=json, headers=bearer("k")) for json in (both, one)]
-            return sent[0], sent[1]
+            post = partial(client.post, "/v1/judge/pairwise", headers=bearer("k"))
+            return await post(json=debate()), await post(json=debate(swap=False))
 
     refused, taken = asyncio.run(scenario())
 
