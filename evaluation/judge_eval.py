@@ -26,6 +26,7 @@ from evaluation.judge_eval_figures import (
 )
 from evaluation.judge_eval_plot import plot_svg
 from evaluation.judge_metrics import grades, judge_figures
+from evaluation.win_rate_cli import COMPARING
 from selfreward.contracts import JudgeItem, Judgment, content_key
 from selfreward.http import ServiceError
 from selfreward.judge_cli import reachable_judge
@@ -59,10 +60,12 @@ def measure(
         "bootstrap": {"resamples": bootstrap.resamples, "seed": bootstrap.seed, "level": bootstrap.level},
         "notes": [],
     }
-    if rubric.get("kind") == "pairwise":
+    if rubric["kind"] in COMPARING:
         compared = _compare(client, rows, options, progress)
         pairs = compared_pairs(rows, compared, groups)
-        report["notes"].append("a pairwise rubric gives no scores: figures about scores and whole lists are left out")
+        report["notes"].append(
+            "a rubric that compares gives no scores: figures about these and whole lists are left out"
+        )
         figures = _consistency(pairs, compared, bootstrap, len(places))
     else:
         judged, versions = _judge(client, rows, options, progress)

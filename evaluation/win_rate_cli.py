@@ -21,7 +21,7 @@ from selfreward.judge_rows import RowError
 from selfreward.progress import RunProgress
 from selfreward.sync_judge_client import JudgeClient
 
-COMPARING = ("pairwise", "arena", "constitution")
+COMPARING = ("pairwise", "arena", "constitution", "debate")
 """Kinds of rubrics that are shown both answers."""
 
 _SHOWN = {

@@ -12,6 +12,7 @@ from selfreward.contracts import Contract, Judgment, JudgmentStatus, Message, Us
 
 Side = Literal["a", "b", "tie"]
 Order = Literal["ab", "ba"]
+ArgumentStatus = Literal["ok", "truncated", "empty", "refused", "error"]
 
 
 class Ballot(Contract):
@@ -36,6 +37,22 @@ class PairVote(Ballot):
     p_a: float | None = None
 
 
+class Argument(Contract):
+    """What one debater said in one round of a debate, in its own words. `side` is the item's side that it spoke for;
+    its words say A for what stood first in this `order`.
+
+    `truncated` ran into the limit of tokens and was used as it is; one that is `empty`, `refused` or `error` (the
+    engine failed, see `reason`) was not, and the judge was told that there is none.
+    """
+
+    order: Order
+    round: int = Field(ge=1)
+    side: Literal["a", "b"]
+    status: ArgumentStatus
+    text: str = ""
+    reason: str | None = None
+
+
 class PairVerdict(Contract):
     """Which of two is better.
 
@@ -44,6 +61,7 @@ class PairVerdict(Contract):
     the probability (0 to 1) that a wins, the orders weighing the same: from the judge's own probabilities
     (`p_a_from` is `logprobs`) where every valid vote has one, else the share of votes, a tie counting half.
     `agreement` is the share of valid votes for the most frequent verdict. `principle` is the one that was judged by.
+    `debate`, by a rubric of kind `debate` alone, has the arguments that the judge read, those of each order by itself.
     """
 
     id: str
@@ -59,6 +77,7 @@ class PairVerdict(Contract):
     p_a_from: Literal["logprobs", "votes"] | None = None
     agreement: float | None = None
     principle: str | None = None
+    debate: list[Argument] = []
     failure_kind: VoteStatus | None = None
     failure_reason: str | None = None
 

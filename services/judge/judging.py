@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from selfreward.announcements import policy_number
-from selfreward.contracts import Usage, VoteStatus
+from selfreward.contracts import Usage
 from selfreward.http import ServiceError, WrongPolicyVersion
 from services.judge.engine import Answer, Choice, Engine
 from services.judge.fair import Lane
@@ -27,8 +27,8 @@ class Cast(Protocol):
     """A vote of any kind."""
 
     @property
-    def status(self) -> VoteStatus:
-        """What became of it."""
+    def status(self) -> str:
+        """What became of it; a `truncated` one is asked for again."""
 
 
 Read = Callable[[int, Answer | ServiceError], None]

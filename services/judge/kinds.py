@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["points", "criteria", "binary", "pairwise", "arena", "constitution", "meta", "rank"]
+Kind = Literal["points", "criteria", "binary", "pairwise", "arena", "constitution", "debate", "meta", "rank"]
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,18 @@ KINDS: dict[Kind, KindShape] = {
     "constitution": KindShape(
         ("prompt", "response_a", "response_b", "principle"), ("reference",), "Answer:", "/v1/judge/pairwise"
     ),
+    "debate": KindShape(
+        ("prompt", "response_a", "response_b", "debate"), ("reference",), "Winner:", "/v1/judge/pairwise"
+    ),
     "meta": KindShape(("prompt", "response", "judgement_a", "judgement_b"), (), "Winner:", "/v1/judge/meta"),
     "rank": KindShape(("prompt", "candidates"), ("reference",), "Ranking:", "/v1/judge/rank"),
 }
+
+ARGUE = KindShape(("prompt", "response_a", "response_b", "side", "debate"), (), "Winner:", "/v1/judge/pairwise")
+"""What the debaters of a `debate` are shown."""
+
+COMPARING: tuple[Kind, ...] = ("pairwise", "arena", "constitution", "debate")
+"""Kinds that compare two responses."""
 
 POINTWISE: tuple[Kind, ...] = ("points", "criteria", "binary")
 """Kinds that give one response a score."""

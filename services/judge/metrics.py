@@ -23,6 +23,7 @@ COMPARISONS = Counter(
     "Compared pairs, by outcome; flip: the two orders disagree, which counts as a tie.",
     ["rubric", "outcome"],
 )
+ARGUMENTS = Counter("selfreward_judge_arguments", "Arguments of debates, by what became of them.", ["rubric", "status"])
 BATCH_SIZE = Histogram("selfreward_judge_batch_size", "Items in a request.", buckets=[1, 2, 4, 8, 16, 64, 256, 1024])
 DURATION = Histogram(
     "selfreward_judge_request_duration_seconds",
@@ -71,6 +72,8 @@ def observe_pairs(rubric: str, verdicts: Sequence[PairVerdict]) -> None:
     for verdict in verdicts:
         outcome = "flip" if verdict.position_consistent is False else verdict.winner
         COMPARISONS.labels(rubric, outcome).inc()
+        for argument in verdict.debate:
+            ARGUMENTS.labels(rubric, argument.status).inc()
 
 
 def observe_ranks(rubric: str, verdicts: Sequence[RankVerdict]) -> None:

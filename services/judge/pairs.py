@@ -22,10 +22,11 @@ from services.judge.engine import Choice, Engine
 from services.judge.five_way import FiveWayForm
 from services.judge.judging import Question, judge_questions
 from services.judge.logprobs import at_verdict, preference
+from services.judge.looks import looks, orders_of, shown_pair
 from services.judge.neutralise import neutralise
 from services.judge.parse import read
 from services.judge.rubric import Rubric
-from services.judge.sampling import another_seed, item_seeds, sampling_of
+from services.judge.sampling import sampling_of
 from services.judge.template import as_text
 
 _OTHER: dict[Side, Side] = {"a": "b", "b": "a", "tie": "tie"}
@@ -34,19 +35,11 @@ _OTHER: dict[Side, Side] = {"a": "b", "b": "a", "tie": "tie"}
 async def compare_responses(engine: Engine, rubric: Rubric, request: PairRequest, answer_id: str) -> PairResponse:
     """Judge every pair. Raises as `judge_questions` does."""
     principles = [drawn_principle(rubric, item, request.seed) for item in request.items]
-
-    def shown(index: int, order: Order) -> Mapping[str, str]:
-        item = request.items[index]
-        first, second = (item.a, item.b) if order == "ab" else (item.b, item.a)
-        return {
-            "prompt": as_text(item.prompt),
-            "response_a": as_text(first),
-            "response_b": as_text(second),
-            "reference": item.reference or "",
-            "principle": principles[index] or "",
-        }
-
-    return await _compare(engine, rubric, request, request.items, shown, principles, answer_id)
+    prompts = [
+        rubric.template.fill_with({**shown_pair(request.items[index], order), "principle": principles[index] or ""})
+        for index, order, _ in looks(request, request.items)
+    ]
+    return await compare(engine, rubric, request, request.items, prompts, principles, answer_id)
 
 
 async def compare_judgements(engine: Engine, rubric: Rubric, request: MetaRequest, answer_id: str) -> PairResponse:
@@ -60,7 +53,8 @@ async def compare_judgements(engine: Engine, rubric: Rubric, request: MetaReques
         prompt, response = as_text(item.prompt), as_text(item.response)
         return {"prompt": prompt, "response": response, "judgement_a": first, "judgement_b": second}
 
-    return await _compare(engine, rubric, request, items, shown, [None] * len(items), answer_id)
+    prompts = [rubric.template.fill_with(shown(index, order)) for index, order, _ in looks(request, items)]
+    return await compare(engine, rubric, request, items, prompts, [None] * len(items), answer_id)
 
 
 def drawn_principle(rubric: Rubric, item: PairItem, seed: int | None) -> str | None:
@@ -75,32 +69,32 @@ def drawn_principle(rubric: Rubric, item: PairItem, seed: int | None) -> str | N
     return rubric.spec.principles[drawn % len(rubric.spec.principles)]
 
 
-async def _compare(
+async def compare(
     engine: Engine,
     rubric: Rubric,
     request: Comparison,
     items: Sequence[PairItem | MetaItem],
-    shown: Callable[[int, Order], Mapping[str, str]],
+    prompts: Sequence[str],
     principles: Sequence[str | None],
     answer_id: str,
 ) -> PairResponse:
+    """Judge every item by the filled prompts of its `looks`. Raises as `judge_questions` does."""
     form: ChoiceForm[Side] | FiveWayForm
     if rubric.spec.kind == "arena":
         form = FiveWayForm(rubric.spec.verdict_label)
     else:
         form = sides(rubric.spec.verdict_label, tie=rubric.spec.kind != "constitution")
     sampling = sampling_of(rubric.spec, request)
-    orders: tuple[Order, ...] = ("ab", "ba") if request.swap else ("ab",)
+    orders = orders_of(request)
     questions = [
         Question(
-            rubric.template.fill_with(shown(index, order)),
+            prompt,
             _five_way_reader(form, order) if isinstance(form, FiveWayForm) else _reader(form, order),
             _failer(order),
-            seed if seed is None or order == "ab" else another_seed(seed, order),
+            seed,
             form.pattern if rubric.spec.guided else None,
         )
-        for index, seed in enumerate(item_seeds(request.seed, [item.id for item in items]))
-        for order in orders
+        for prompt, (_, order, seed) in zip(prompts, looks(request, items), strict=True)
     ]
     judged = await judge_questions(engine, questions, sampling)
     of_item = [

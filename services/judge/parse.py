@@ -30,7 +30,7 @@ _REFUSAL = re.compile(
     r"|i (?:cannot|can['’]t|can not|won['’]t|will not|must decline)\b)",
     re.IGNORECASE,
 )
-_BROKEN_OFF = ("abort", "error")
+BROKEN_OFF = ("abort", "error")
 _SHOWN = 40
 
 
@@ -76,7 +76,7 @@ def read(text: str, finish_reason: str | None, form: Form[Value], refusal: str |
     def invalid(status: VoteStatus, reason: str | None) -> Reading[Value]:
         return Reading(status, None, text or refusal or "", finish_reason, reason)
 
-    if finish_reason in _BROKEN_OFF:
+    if finish_reason in BROKEN_OFF:
         return invalid("error", f"the engine broke off: finish_reason is {finish_reason!r}")
     if refusal or finish_reason == "content_filter":
         return invalid("refused", "the engine reports a refusal" if refusal else "the engine's content filter cut it")

@@ -1,6 +1,8 @@
 """Rubrics are data: a folder with `rubric.toml` (how to read the verdict) and `template.txt` (what the judge reads).
 
-A rubric's id is `name@sha256:<12 hex>` over both files, so a score always says by which text it was given.
+Of kind `debate` there is `argue.txt` too, what the debaters read.
+
+A rubric's id is `name@sha256:<12 hex>` over its files, so a score always says by which text it was given.
 """
 
 import hashlib
@@ -15,9 +17,9 @@ from pydantic import ValidationError
 from selfreward.config import explain
 from selfreward.contracts import JudgeItem, Message
 from services.judge.criteria import as_list
-from services.judge.kinds import KINDS
+from services.judge.kinds import ARGUE, KINDS
 from services.judge.parse import VerdictFormat, compile_verdict
-from services.judge.spec import RubricSpec
+from services.judge.spec import DebateSpec, RubricSpec
 from services.judge.template import Template, as_text, compile_template
 
 SHIPPED = Path(__file__).parent / "rubrics"
@@ -25,7 +27,7 @@ SHIPPED = Path(__file__).parent / "rubrics"
 
 class RubricError(ValueError):
     """A rubric that cannot be used; the message names file, field, value and remedy. `field` is in `rubric.toml`, or
-    `template`."""
+    `template` or `argue`."""
 
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
@@ -33,8 +35,18 @@ class RubricError(ValueError):
 
 
 @dataclass(frozen=True)
+class Debate:
+    """What goes before the verdicts of kind `debate`, and what the debaters are asked."""
+
+    spec: DebateSpec
+    text: str
+    argue: Template
+
+
+@dataclass(frozen=True)
 class Rubric:
-    """A loaded rubric, everything compiled. `verdict` is how a number after the label is read."""
+    """A loaded rubric, everything compiled. `verdict` is how a number after the label is read; `debate` is there
+    in kind `debate` alone."""
 
     name: str
     digest: str
@@ -42,6 +54,7 @@ class Rubric:
     text: str
     template: Template
     verdict: VerdictFormat
+    debate: Debate | None = None
 
     @property
     def id(self) -> str:
@@ -70,11 +83,12 @@ class Rubric:
 
     def describe(self) -> dict[str, Any]:
         """What `GET /v1/rubrics/{id}` answers."""
-        return {"id": self.id, "name": self.name, **self.spec.model_dump(mode="json"), "template": self.text}
+        texts = {"template": self.text, "argue": self.debate.text if self.debate else None}
+        return {"id": self.id, "name": self.name, **self.spec.model_dump(mode="json"), **texts}
 
 
 def load_rubric(folder: Path) -> Rubric:
-    """Read and check one rubric folder. The newline that ends `template.txt` is not part of the prompt."""
+    """Read and check one rubric folder. The newline that ends a text file is not part of the prompt."""
     raw = {}
     for file in ("rubric.toml", "template.txt"):
         try:
@@ -87,27 +101,44 @@ def load_rubric(folder: Path) -> Rubric:
         raise RubricError(f"rubric {folder.name}: {folder / 'rubric.toml'} is not valid TOML: {error}") from error
     except ValidationError as error:
         raise RubricError(f"rubric {folder.name}: {folder / 'rubric.toml'}:\n{explain(error)}") from error
-    try:
-        text = raw["template.txt"].decode().removesuffix("\n")
-    except UnicodeDecodeError as error:
-        raise RubricError(f"rubric {folder.name}: {folder / 'template.txt'} is not UTF-8: {error}") from error
-    digest = hashlib.sha256(raw["rubric.toml"] + b"\0" + raw["template.txt"]).hexdigest()
-    return compile_rubric(folder.name, spec, text, digest, f"{folder / 'template.txt'}")
+    if (folder / "argue.txt").exists():
+        raw["argue.txt"] = (folder / "argue.txt").read_bytes()
+    texts = {}
+    for file in sorted(raw.keys() - {"rubric.toml"}):
+        try:
+            texts[file] = raw[file].decode().removesuffix("\n")
+        except UnicodeDecodeError as error:
+            raise RubricError(f"rubric {folder.name}: {folder / file} is not UTF-8: {error}") from error
+    digest = hashlib.sha256(b"\0".join(raw.values())).hexdigest()
+    return compile_rubric(folder.name, spec, texts["template.txt"], texts.get("argue.txt"), digest, folder)
 
 
-def compile_rubric(name: str, spec: RubricSpec, text: str, digest: str, where: str = "template") -> Rubric:
-    """A rubric from its parts; `where` is what errors call the template's text. Raises RubricError."""
+def compile_rubric(
+    name: str, spec: RubricSpec, text: str, argue_text: str | None, digest: str, folder: Path = Path()
+) -> Rubric:
+    """A rubric from its parts; errors say that its files are in `folder`. Raises RubricError."""
     for delimiter in spec.delimiters:
         if delimiter not in text:
-            message = f"rubric {name}: delimiters: {delimiter!r} does not occur in {Path(where).name}"
+            message = f"rubric {name}: delimiters: {delimiter!r} does not occur in template.txt"
             raise RubricError(message, "delimiters")
     fixed, numbered = ([], [spec.verdict_label]) if spec.numbered else ([spec.verdict_label], [])
+    marks = [*spec.delimiters, *fixed]
     try:
-        template = compile_template(text, [*spec.delimiters, *fixed], KINDS[spec.kind], numbered)
+        template = compile_template(text, marks, KINDS[spec.kind], numbered)
     except ValueError as error:
-        raise RubricError(f"rubric {name}: {where}: {error}", "template") from error
+        raise RubricError(f"rubric {name}: {folder / 'template.txt'}: {error}", "template") from error
     verdict = compile_verdict(spec.verdict_label, spec.scale.min, spec.scale.max)
-    return Rubric(name, digest, spec, text, template, verdict)
+    if spec.debate is None and argue_text is None:
+        return Rubric(name, digest, spec, text, template, verdict)
+    where = folder / "argue.txt"
+    if spec.debate is None or argue_text is None:
+        wrong = "is missing: add it" if argue_text is None else "is read by kind 'debate' alone: leave it out"
+        raise RubricError(f"rubric {name}: kind = {spec.kind!r}: {where} {wrong}", "argue")
+    try:
+        argue = compile_template(argue_text, marks, ARGUE)
+    except ValueError as error:
+        raise RubricError(f"rubric {name}: {where}: {error}", "argue") from error
+    return Rubric(name, digest, spec, text, template, verdict, Debate(spec.debate, argue_text, argue))
 
 
 def load_rubrics(folders: Iterable[Path]) -> dict[str, Rubric]:

@@ -26,9 +26,11 @@ class RubricTaken(RubricError):
 
 
 class RubricBody(RubricSpec):
-    """Body of `PUT /v1/rubrics/{name}`: what `rubric.toml` would say, and the text of `template.txt`."""
+    """Body of `PUT /v1/rubrics/{name}`: what `rubric.toml` would say, and the texts of `template.txt` and, of kind
+    `debate`, `argue.txt`."""
 
     template: str = Field(min_length=1, max_length=200_000)
+    argue: str | None = Field(default=None, min_length=1, max_length=200_000)
 
 
 def store_rubric(folder: Path, name: str, body: RubricBody) -> Rubric:
@@ -43,13 +45,15 @@ def store_rubric(folder: Path, name: str, body: RubricBody) -> Rubric:
     link = folder / name
     if link.exists() and not link.is_symlink():
         raise RubricTaken(f"name = {name!r} is a folder that was put there by hand: change its files instead", "name")
-    fields = body.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude={"template"})
+    fields = body.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude={"template", "argue"})
     try:
         spec_file = "".join(f"{key} = {as_toml(value)}\n" for key, value in fields.items()).encode()
     except UnicodeEncodeError as error:
         raise RubricError(f"rubric {name}: a text is no valid Unicode ({error.reason}): leave it out") from error
-    compile_rubric(name, body, body.template, digest="")
-    _publish(link, {"rubric.toml": spec_file, "template.txt": f"{body.template}\n".encode()})
+    compile_rubric(name, body, body.template, body.argue, digest="")
+    texts = {"template.txt": body.template, "argue.txt": body.argue}
+    files = {file: f"{text}\n".encode() for file, text in texts.items() if text is not None}
+    _publish(link, {"rubric.toml": spec_file, **files})
     return load_rubric(link)
 
 

@@ -12,9 +12,10 @@ from selfreward.contracts import JudgeRequest, JudgeResponse
 from selfreward.http import WrongPolicyVersion
 from selfreward.verdicts import MetaRequest, PairRequest, PairResponse, RankRequest, RankResponse
 from services.judge.deadline import timeout_of, while_wanted
+from services.judge.debate import compare_by_debate, requests_of
 from services.judge.engine import Engine
 from services.judge.judging import EngineUnavailable
-from services.judge.kinds import POINTWISE
+from services.judge.kinds import COMPARING, POINTWISE
 from services.judge.limits import Limits
 from services.judge.lookup import cache_mode
 from services.judge.metrics import BATCH_SIZE, DURATION, REQUESTS, observe, observe_pairs, observe_ranks
@@ -112,7 +113,7 @@ class JudgeService:
         """Compare pairs of responses or of judgments. Raises as `judge` does."""
         with self.counted(body.rubric, contract):
             rubric = self.rubric(body.rubric)
-            check_kind(rubric, ("meta",) if isinstance(body, MetaRequest) else ("pairwise", "arena", "constitution"))
+            check_kind(rubric, ("meta",) if isinstance(body, MetaRequest) else COMPARING)
             items = body.entries if isinstance(body, MetaRequest) else body.items
             check_pairs(items, rubric, self.settings.judge_max_items)
             check_policy(body.policy)
@@ -120,9 +121,12 @@ class JudgeService:
             def work(engine: Engine) -> Coroutine[Any, Any, PairResponse]:
                 if isinstance(body, MetaRequest):
                     return compare_judgements(engine, rubric, body, answer_id(request))
+                if rubric.debate is not None:
+                    return compare_by_debate(engine, rubric, rubric.debate, body, answer_id(request))
                 return compare_responses(engine, rubric, body, answer_id(request))
 
-            result = await self._perform(request, rubric, len(items) * (2 if body.swap else 1), body.votes, work)
+            looks = len(items) * (2 if body.swap else 1)
+            result = await self._perform(request, rubric, looks * requests_of(rubric), body.votes, work)
             observe_pairs(rubric.name, result.data)
             return result
 

@@ -45,6 +45,13 @@ class RubricSampling(Contract):
         return self
 
 
+class DebateSpec(Contract):
+    """Rounds of a debate, with one argument for each side in each, and the most tokens of an argument."""
+
+    rounds: int = Field(default=2, ge=1, le=4)
+    argument_tokens: int = Field(default=256, ge=1, le=2048)
+
+
 class RubricSpec(Contract):
     """Content of `rubric.toml`.
 
@@ -53,7 +60,7 @@ class RubricSpec(Contract):
     engine write the verdict in its exact form (vLLM's structured outputs). `logprobs` asks for the probabilities of
     the verdict's token in comparisons. `criteria_sum`: `explicit` is a yes or no for each criterion and their weighted
     share, `implicit` is one score in view of all (Rubrics as Rewards, 2507.17746). `principles`: what a constitution
-    chooses by (Constitutional AI, 2212.08073).
+    chooses by (Constitutional AI, 2212.08073). `debate`: what goes before the verdicts of kind `debate`.
     """
 
     title: str = Field(min_length=1)
@@ -68,6 +75,7 @@ class RubricSpec(Contract):
     criteria: list[Criterion] = Field(default=[], max_length=64)
     criteria_sum: Literal["explicit", "implicit"] = "explicit"
     principles: list[str] = Field(default=[], max_length=256)
+    debate: DebateSpec | None = None
     sampling: RubricSampling = RubricSampling()
 
     @model_validator(mode="before")
@@ -93,6 +101,8 @@ class RubricSpec(Contract):
         problems = [
             (self.criteria and self.kind != "criteria", f"criteria are for kind 'criteria', not {self.kind!r}"),
             (self.principles and self.kind != "constitution", f"principles are for 'constitution', not {self.kind!r}"),
+            (self.debate and self.kind != "debate", f"debate is for kind 'debate', not {self.kind!r}: leave it out"),
+            (not self.debate and self.kind == "debate", "kind 'debate' needs its debate: add [debate] with rounds = 2"),
             (self.logprobs and self.kind == "arena", "logprobs are for verdicts of two letters, not for 'arena'"),
             (self.logprobs and self.kind in POINTWISE, "logprobs are for comparisons: use aggregation = 'expected'"),
             (

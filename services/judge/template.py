@@ -8,6 +8,9 @@ from selfreward.contracts import Message
 from services.judge.kinds import KINDS, KindShape
 from services.judge.neutralise import compile_guard, neutralise
 
+_TAGGED = (("candidate", "candidates"), ("argument", "debate"))
+"""Tags that are not in the template's text but around what is put in for a placeholder."""
+
 
 @dataclass(frozen=True)
 class Template:
@@ -25,10 +28,13 @@ class Template:
         """The judge prompt for one answer. A reference that is not used is left out."""
         return self.fill_with({"prompt": prompt, "response": response, "reference": reference or ""})
 
-    def fill_with(self, values: Mapping[str, str], candidates: Sequence[str] = ()) -> str:
+    def fill_with(
+        self, values: Mapping[str, str], candidates: Sequence[str] = (), transcript: str | None = None
+    ) -> str:
         """The judge prompt with a text for each placeholder that it uses; every text is neutralised.
 
-        `candidates` stand in numbered tags, which no candidate can close or open.
+        `candidates` stand in numbered tags, which no candidate can close or open. `transcript` stands for `{debate}`
+        as it is: whoever wrote it has neutralised what is in it.
         """
         filled = {name: neutralise(text, self.guard) for name, text in values.items() if name in self.fields}
         if candidates:
@@ -36,6 +42,8 @@ class Template:
             filled["candidates"] = "\n\n".join(
                 f"<candidate {number}>\n{text}\n</candidate>" for number, text in enumerate(harmless, 1)
             )
+        if transcript is not None:
+            filled["debate"] = transcript
         return "".join(filled[part] if index % 2 else part for index, part in enumerate(self.parts))
 
 
@@ -51,7 +59,7 @@ def compile_template(
     for field in shape.required:
         if field not in parts[1::2]:
             raise ValueError(f"the template never uses {{{field}}}: write {{{field}}} where the {field} shall stand")
-    marks = ["<candidate>"] if "candidates" in shape.required else []
+    marks = [f"<{tag}>" for tag, field in _TAGGED if field in shape.required]
     return Template(parts, compile_guard([*delimiters, *marks], numbered))
 
 

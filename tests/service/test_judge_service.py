@@ -35,7 +35,11 @@ ITEMS = [
 @pytest.fixture(scope="module")
 def judge_url(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
-    environment = os.environ | {"SELFREWARD_GENERATOR_URL": generator.url, "SELFREWARD_PORT": str(port)}
+    environment = os.environ | {
+        "SELFREWARD_GENERATOR_URL": generator.url,
+        "SELFREWARD_PORT": str(port),
+        "SELFREWARD_JUDGE_RUBRICS": str(tmp_path_factory.mktemp("rubrics")),
+    }
     log = tmp_path_factory.mktemp("judge") / "judge.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
@@ -139,6 +143,33 @@ def test_every_way_to_judge_asks_the_real_engine(
     cast = verdict["votes"] or [vote for judgment in verdict["judgments"] for vote in judgment["votes"]]
     assert len(cast) == votes * (2 if body.get("rubric") == "countdown" and route == "rank" else 1)
     assert all(vote["status"] in ("ok", "truncated", "unparsed", "out_of_range", "refused") for vote in cast), cast
+
+
+BRIEF_DEBATE = {
+    "title": "A debate that fits into the context of the tiny model",
+    "kind": "debate",
+    "debate": {"rounds": 2, "argument_tokens": 16},
+    "logprobs": True,
+    "template": "Compare. Task : {prompt} Response A : {response_a} Response B : {response_b} {debate}",
+    "argue": "Argue for {side} . Task : {prompt} Response A : {response_a} Response B : {response_b} {debate}",
+}
+
+
+def test_a_debate_is_held_by_the_real_engine(generator: Generator, judge_url: str, tiny_model: Path) -> None:
+    label = serve(generator, tiny_model)
+    httpx.put(f"{judge_url}/v1/rubrics/brief", json=BRIEF_DEBATE, timeout=60).raise_for_status()
+    items = [{"prompt": "Use 7 3 12 to make 33 .", "a": GOOD, "b": BAD}]
+    body = {"rubric": "brief", "items": items, "votes": 2, "max_tokens": 24, "seed": 5}
+
+    first, again = (httpx.post(f"{judge_url}/v1/judge/pairwise", json=body, timeout=120) for _ in range(2))
+
+    assert first.status_code == 200, first.text
+    assert first.json()["judge_version"] == label
+    (verdict,) = first.json()["data"]
+    assert [vote["status"] in ("ok", "truncated", "unparsed", "refused") for vote in verdict["votes"]] == [True] * 4
+    assert len(verdict["debate"]) == 8
+    assert {argument["status"] for argument in verdict["debate"]} <= {"ok", "truncated", "empty"}
+    assert again.json()["data"] == [verdict]
 
 
 def test_a_version_that_is_not_served_is_refused(generator: Generator, judge_url: str, tiny_model: Path) -> None:

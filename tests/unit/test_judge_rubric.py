@@ -34,6 +34,7 @@ def test_shipped_rubrics_load() -> None:
         "countdown_meta": ("meta", 0, 1),
         "criteria": ("criteria", 0, 1),
         "criteria_overall": ("criteria", 1, 10),
+        "debate": ("debate", 0, 1),
         "meta": ("meta", 0, 1),
         "mtbench10": ("points", 1, 10),
         "mtbench10_reference": ("points", 1, 10),
@@ -125,6 +126,21 @@ def test_a_bad_rubric_is_refused_with_the_field_and_the_remedy(
 
     assert str(caught.value).startswith("rubric bad: ")
     assert words in str(caught.value)
+
+
+def test_the_debaters_text_is_part_of_a_debate_and_of_its_id(tmp_path: Path) -> None:
+    spec = 'title = "T"\nkind = "debate"\ndebate = { rounds = 1 }\n'
+    folder = write(tmp_path / "d", spec, "{prompt} {response_a} {response_b} {debate}")
+
+    with pytest.raises(RubricError, match=r"d/argue\.txt is missing: add it"):
+        load_rubric(folder)
+    (folder / "argue.txt").write_text("{prompt} {response_a} {response_b} {debate} for {side}")
+    first = load_rubric(folder)
+    (folder / "argue.txt").write_text("{prompt} {response_a} {response_b} {debate} against {side}")
+    assert load_rubric(folder).id != first.id
+    (folder / "argue.txt").write_text("{prompt} {response_a} {response_b} {debate}")
+    with pytest.raises(RubricError, match=r"d/argue\.txt: the template never uses \{side\}"):
+        load_rubric(folder)
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:

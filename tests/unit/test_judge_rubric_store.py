@@ -22,6 +22,13 @@ FULL = {
     "sampling": {"temperature": 0, "max_tokens": 10, "retry_max_tokens": 20},
     "template": "<a>{prompt}</a> {response} {criteria} {reference}\r\n\n",
 }
+DEBATE = {
+    "title": "Mine",
+    "kind": "debate",
+    "debate": {"rounds": 1},
+    "template": "{prompt} {response_a} {response_b} {debate}",
+    "argue": "{prompt} {response_a} {response_b} {debate} {side}\n",
+}
 
 
 def test_a_put_rubric_judges_at_once_and_after_a_restart(tmp_path: Path) -> None:
@@ -58,14 +65,15 @@ def test_another_replica_finds_it_when_it_is_asked_for(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("body", [RUBRIC, FULL])
+@pytest.mark.parametrize("body", [RUBRIC, FULL, DEBATE])
 def test_what_is_written_is_what_was_sent(tmp_path: Path, body: dict[str, Any]) -> None:
     sent = RubricBody.model_validate(body)
 
     store_rubric(tmp_path, "mine", sent)
 
     (stored,) = [rubric for name, rubric in load_rubrics([tmp_path]).items() if name == "mine"]
-    assert {**stored.spec.model_dump(), "template": stored.text} == sent.model_dump()
+    texts = {name: stored.describe()[name] for name in ("template", "argue")}
+    assert {**stored.spec.model_dump(), **texts} == sent.model_dump()
 
 
 def put(body: Any, name: str = "mine", **settings: Any) -> Any:
@@ -88,6 +96,12 @@ def put(body: Any, name: str = "mine", **settings: Any) -> Any:
         ({"verdict_label": "Score"}, "mine", 422, "verdict_label", "'Score' cannot be neutralised"),
         ({"scale": {"min": 5, "max": 1}}, "mine", 422, "scale", "min=5 is not below max=1"),
         ({"kind": "pairwise"}, "mine", 422, "template", "never uses {response_a}"),
+        ({"kind": "debate"}, "mine", 422, "(body)", "kind 'debate' needs its debate: add [debate]"),
+        ({**DEBATE, "argue": None}, "mine", 422, "argue", "argue.txt is missing: add it"),
+        ({**DEBATE, "argue": "{prompt}"}, "mine", 422, "argue", "argue.txt: the template never uses {response_a}"),
+        ({"argue": "Argue."}, "mine", 422, "argue", "argue.txt is read by kind 'debate' alone: leave it out"),
+        ({**DEBATE, "debate": {"rounds": 5}}, "mine", 422, "debate.rounds", "debate.rounds = 5"),
+        ({"debate": {}}, "mine", 422, "(body)", "debate is for kind 'debate', not 'points': leave it out"),
         ({"template": "{prompt}"}, "mine", 422, "template", "never uses {response}"),
         ({"delimiters": ["<x>"]}, "mine", 422, "delimiters", "'<x>' does not occur in template"),
         ({"template": "{prompt} {response} \ud800"}, "mine", 422, "template", "as a unicode string"),
