@@ -32,7 +32,7 @@ def tokens_asked(recipe: Recipe, eft_answers: int, eval_answers: int) -> int:
     votes = 2 * (sampling.n // 2) * recipe.scir.votes * recipe.scir.max_tokens if plan.compared(recipe) else 0
     rounds = 0
     for stage in plan.stages(recipe):
-        if plan.kind(recipe, stage) in ("future", "round"):
+        if plan.kind(recipe, stage) in ("revised", "future", "round"):
             judgments = plan.answers(recipe, stage) * judged if plan.judged(recipe) else votes
             rounds += recipe.prompts.per_iteration * (sampling.n * sampling.max_tokens + judgments)
     if recipe.method == "temporal":
