@@ -178,10 +178,23 @@ class Match(Contract):
     text: str = ""
 
 
+class Step(Contract):
+    """One step of an answer that was found step by step: its sampled candidates, and how they were compared.
+
+    The places of `matches` are those of `candidates`. `chosen` is the one that the answer goes on with; None where none
+    can be used, which ends the search.
+    """
+
+    candidates: list[Response]
+    matches: list[Match] = []
+    chosen: int | None = Field(default=None, ge=0)
+
+
 class Rollout(Contract):
     """All answers to one prompt by one policy version, and one judgment for each (empty when not asked for).
 
-    `matches` are comparisons, where the method asks for them.
+    `matches` are comparisons, where the method asks for them. `steps` are how the only answer was found, where it was
+    found step by step.
     """
 
     key: str
@@ -193,6 +206,7 @@ class Rollout(Contract):
     responses: list[Response]
     judgments: list[Judgment] = []
     matches: list[Match] = []
+    steps: list[Step] = []
     judge_version: str | None = None
     rubric: str | None = None
 

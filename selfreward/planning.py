@@ -183,6 +183,8 @@ def pairs_of_a_prompt(recipe: Recipe) -> float:
         own = answers * (answers + 1) / 2
     elif recipe.method == "spin":
         own = float(answers)
+    elif recipe.method == "process":
+        own = float(recipe.process.max_steps)
     else:
         own = answers // 2 if recipe.method == "scir" else _models(recipe)
     return own * (1 + recipe.pairs.judge_pairs)
@@ -200,6 +202,10 @@ def judged_of_a_prompt(recipe: Recipe) -> tuple[int, int]:
     if recipe.method == "scir" and recipe.scir.judge == "pairwise":
         shown = recipe.sampling.n // 2 * 2
         return shown, shown * recipe.scir.votes * recipe.scir.max_tokens
+    if recipe.method == "process":
+        # Every two candidates of each step in both orders. They are n answers in all, however many the steps.
+        shown = recipe.process.max_steps * recipe.sampling.n * (recipe.sampling.n - 1)
+        return shown, shown * recipe.process.judging.votes * recipe.process.judging.max_tokens
     answers = recipe.sampling.n + (recipe.method == "dno")
     if recipe.method == "temporal":
         answers = 3 * recipe.sampling.n
