@@ -6,7 +6,7 @@ Estimates, and on the safe side: answers are as long as they may be, and every p
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from selfreward.config import Recipe
+from selfreward.config import Recipe, RecipeError
 from selfreward.model_shape import Shape
 from selfreward.optimisation import Optimisation
 from selfreward.training import DpoHyper
@@ -153,7 +153,14 @@ def generating_hours(shape: Shape, read: float, written: float, length: int, by:
 
 
 def plan_run(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumptions) -> list[StagePlan]:
-    """Each trained stage of a run, M0 left out: it is taken as it is."""
+    """Each trained stage of a run, M0 left out: it is taken as it is.
+
+    Raises RecipeError for methods whose rounds make no pairs of one prompt's answers.
+    """
+    if recipe.method in ("self_improving", "constitutional"):
+        raise RecipeError(
+            f"method = {recipe.method!r} is not planned for: its rounds are not counted by these formulas"
+        )
     made = []
     if recipe.loop.use_eft:
         made.append(_stage(recipe, shape, "SFT", recipe.baseline_sft, seed.ift, Work(), seed, by))
@@ -178,16 +185,11 @@ def plan_run(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumptions) -> 
 
 def pairs_of_a_prompt(recipe: Recipe) -> float:
     """Pairs that a prompt can give, judge pairs included; those that train a future model too count twice."""
-    answers = recipe.sampling.n
-    if recipe.method == "dno":
-        own = answers * (answers + 1) / 2
-    elif recipe.method == "spin":
-        own = float(answers)
-    elif recipe.method == "process":
-        own = float(recipe.process.max_steps)
-    else:
-        own = answers // 2 if recipe.method == "scir" else _models(recipe)
-    return own * (1 + recipe.pairs.judge_pairs)
+    n, steps = recipe.sampling.n, recipe.process.max_steps
+    found = {"dno": n * (n + 1) / 2, "spin": float(n), "scir": n // 2, "process": steps}
+    own = found.get(recipe.method, _models(recipe))
+    of_meta_judge = recipe.meta.share if recipe.method == "meta_rewarding" else 0
+    return own * (1 + recipe.pairs.judge_pairs + of_meta_judge)
 
 
 def _models(recipe: Recipe) -> int:
@@ -206,10 +208,12 @@ def judged_of_a_prompt(recipe: Recipe) -> tuple[int, int]:
         # Every two candidates of each step in both orders. They are n answers in all, however many the steps.
         shown = recipe.process.max_steps * recipe.sampling.n * (recipe.sampling.n - 1)
         return shown, shown * recipe.process.judging.votes * recipe.process.judging.max_tokens
-    answers = recipe.sampling.n + (recipe.method == "dno")
-    if recipe.method == "temporal":
-        answers = 3 * recipe.sampling.n
-    return answers, answers * recipe.judging.votes * recipe.judging.max_tokens
+    answers = 3 * recipe.sampling.n if recipe.method == "temporal" else recipe.sampling.n + (recipe.method == "dno")
+    judged = answers * recipe.judging.votes * recipe.judging.max_tokens
+    if recipe.method == "meta_rewarding":
+        shown = recipe.judging.votes * (recipe.judging.votes - 1)
+        return answers + shown, judged + shown * recipe.meta.max_tokens
+    return answers, judged
 
 
 def _stage(

@@ -100,7 +100,7 @@ def markdown(table: dict[str, Any]) -> str:
         "# Every method on Countdown, from the same M1",
         "",
         f"`{table['command']}` at commit `{table['commit']}`. Every contender starts from the seed's M1 and may sample "
-        f"{table['rollouts']:,} answers in each of {table['rounds']} rounds; its last model is measured by the "
+        f"{table['rollouts']:,} answers in each round ({table['rounds']} of them); its last model is measured by the "
         "independent checker on the same held-out problems. Each cell: the mean over the seeds, in brackets the lowest "
         "and the highest seed.",
         "",
@@ -129,7 +129,7 @@ def markdown(table: dict[str, Any]) -> str:
         for text in [label + (found if isinstance(found, str) else "; ".join(found))]
     ]
     if said:
-        lines += ["", "## What went wrong on the way", "", *said]
+        lines += ["", "## Failures, alarms and warnings", "", *said]
     return "\n".join(lines) + "\n"
 
 

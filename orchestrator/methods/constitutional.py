@@ -71,7 +71,8 @@ def preference(matches: Iterable[Match], a: int, b: int) -> float | None:
 def build_pairs(rollouts: Iterable[Rollout], rules: ByConstitution) -> tuple[list[PreferencePair], dict[str, int]]:
     """A pair of every two compared answers of which one is preferred, and how many rollouts ended in which way.
 
-    Scores are probabilities, and so is `weight`, by `rules.clamp` and only with soft labels.
+    Scores are probabilities, and so is `weight`, by `rules.clamp` and only with soft labels. `tie`: all answers are the
+    same or equally good.
     """
     pairs: list[PreferencePair] = []
     counts = dict.fromkeys(OUTCOMES, 0)
@@ -79,7 +80,8 @@ def build_pairs(rollouts: Iterable[Rollout], rules: ByConstitution) -> tuple[lis
         found = {(a, b): preference(rollout.matches, a, b) for a, b in offered(rollout.responses)}
         decided = {places: p for places, p in found.items() if p is not None}
         made = [_pair(rollout, a, b, p, rules) for (a, b), p in decided.items() if p != 0.5]
-        counts["kept" if made else "tie" if decided else "unscored"] += 1
+        alike = not found and any(response.text.strip() for response in rollout.responses)
+        counts["kept" if made else "tie" if decided or alike else "unscored"] += 1
         pairs += made
     return pairs, counts
 

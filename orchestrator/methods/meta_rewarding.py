@@ -13,14 +13,13 @@ from statistics import pvariance
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import expit
 
 from selfreward.contracts import Match, Message, PreferencePair, Rollout, Vote, content_key
 from selfreward.method_sections import MetaJudging
 
 _EQUAL = 1e-6
 """Ratings this close are equal: what is left between them is the optimiser's error."""
+_NEWTON_STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -81,19 +80,24 @@ def elo(won: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
     """Ratings e of shape (n,) with mean 0: argmax of sum B[m, k] log sigma(e_m - e_k) - ridge sum e^2.
 
     In natural-log units, rounded to six digits. The ridge is ours: without it the likelihood has no maximum where one
-    judgment wins everything.
+    judgment wins everything. Newton's method, whose steps are shortened while they are long: it converges from
+    anywhere, since the loss is convex and its curvature changes slowly.
     """
-
-    def loss(ratings: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    ratings = np.zeros(len(won))
+    for _ in range(_NEWTON_STEPS):
         gaps = ratings[:, None] - ratings[None, :]
         # The derivative of -log sigma(gap) is sigma(gap) - 1, for the winner; the loser's is its negative.
-        pull = won * expit(-gaps)
+        surprise = 1 / (1 + np.exp(gaps))
+        pull, bend = won * surprise, won * surprise * (1 - surprise)
         gradient = pull.sum(axis=0) - pull.sum(axis=1) + 2 * ridge * ratings
-        return float((won * np.logaddexp(0, -gaps)).sum() + ridge * (ratings**2).sum()), gradient
-
-    found = minimize(loss, np.zeros(len(won)), jac=True, method="BFGS", options={"gtol": 1e-9}).x
-    ratings: NDArray[np.float64] = np.round(found - found.mean(), 6)
-    return ratings
+        bend = bend + bend.T
+        step = np.linalg.solve(np.diag(bend.sum(axis=1) + 2 * ridge) - bend, gradient)
+        longest = float(np.abs(step).max())
+        ratings -= step / (1 + 2 * longest)
+        if longest < _EQUAL**2:
+            break
+    rounded: NDArray[np.float64] = np.round(ratings - ratings.mean(), 6)
+    return rounded
 
 
 def preferences(

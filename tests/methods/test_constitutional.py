@@ -15,7 +15,8 @@ _FILE = json.dumps(str(ROOT / "recipes" / "constitutions" / "countdown.toml"))
 
 @pytest.mark.timeout(1500)
 def test_revisions_train_m1_and_choices_by_principle_train_m2(tmp_path: Path) -> None:
-    overrides = ["loop.iterations=1", f"data.constitution={_FILE}"]
+    # The model has to learn what a choice looks like.
+    overrides = ["loop.iterations=1", f"data.constitution={_FILE}", "sft.epochs=6"]
     recipe = small("constitutional", tmp_path, overrides, {"ift": [*revisions(0, 200), *comparisons(0, 640)]})
     ended = whole_run(recipe, tmp_path / "stack")
     assert ended.state == "done", ended.message

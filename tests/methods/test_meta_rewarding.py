@@ -11,7 +11,13 @@ from selfreward.contracts import PreferencePair, Rollout
 from tests.methods.whole_run import small, violations, whole_run
 
 pytestmark = pytest.mark.methods
-_OVERRIDES = ["loop.iterations=2", "meta.judge_iterations=1", "pairs.length_control=[0.1, 0.4]", "meta.share=1.0"]
+_OVERRIDES = [
+    "loop.iterations=2",
+    "meta.judge_iterations=1",
+    "pairs.length_control=[0.1, 0.4]",
+    "meta.share=1.0",
+    "sft.epochs=4",  # the model has to learn what a verdict on two reviews looks like
+]
 
 
 @pytest.mark.timeout(1500)

@@ -15,8 +15,9 @@ pytestmark = pytest.mark.methods
 
 @pytest.mark.timeout(1500)
 def test_answers_are_found_and_trained_on_step_by_step(tmp_path: Path) -> None:
-    overrides = ["loop.iterations=1", "baseline_sft.epochs=2"]
-    recipe = small("process", tmp_path, overrides, {"ift": step_comparisons(0, 1280)})
+    # The model has to learn what a comparison looks like.
+    overrides = ["loop.iterations=1", "baseline_sft.epochs=6"]
+    recipe = small("process", tmp_path, overrides, {"ift": step_comparisons(0, 640)})
     ended = whole_run(recipe, tmp_path / "stack")
     assert ended.state == "done", ended.message
     assert violations(ended) == []

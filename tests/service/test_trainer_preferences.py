@@ -18,7 +18,7 @@ from selfreward.training import DpoHyper, TrainJob
 from services.trainer.checks import load_tokenizer
 from services.trainer.job import build_trainer, run
 from services.trainer.models import load_model
-from services.trainer.progress import Progress, read_progress
+from services.trainer.progress import Progress
 from services.trainer.refusal import JobRefused
 from tests.service.trainer_jobs import CANARY, M0, PAIRS, dpo_job, publish_job, write_data
 
@@ -37,9 +37,9 @@ AT_THE_REFERENCE = {
 def store(tmp_path_factory: pytest.TempPathFactory) -> ArtifactStore:
     """A store with the published base model and the same pairs under several labels."""
     store = ArtifactStore(str(tmp_path_factory.mktemp("store")))
-    write_data(store)
+    write_data(store, rows=32)  # two steps
     rows = list(store.read_jsonl(PAIRS))
-    for weight in (0.5, 0.9, 1.0):
+    for weight in (0.2, 0.5, 0.9, 1.0):
         store.write_jsonl(pairs(weight), ({**row, "weight": weight} for row in rows))
     folder = tmp_path_factory.mktemp("publish")
     run(publish_job(), store, folder, Progress(folder / "progress.json", "m0"))
@@ -80,22 +80,24 @@ def losses(trainer: Any) -> list[float]:
 @pytest.mark.parametrize("loss", AT_THE_REFERENCE)
 def test_each_loss_starts_where_its_formula_says_and_trains(loss: str, store: ArtifactStore, tmp_path: Path) -> None:
     smoothing = {"label_smoothing": 0.1} if loss == "robust" else {}
-    job = dpo_job(loss, {"loss": loss, "learning_rate": 1e-3, **smoothing})
+    job = dpo_job(loss, {"loss": loss, **smoothing})
     trainer = trained(job, store, tmp_path)
     seen = losses(trainer)
-    assert len(seen) == 4
+    assert len(seen) == 2
     assert seen[0] == pytest.approx(AT_THE_REFERENCE[loss], rel=1e-4)
     assert seen[-1] < seen[0]
 
 
 def test_ld_alpha_weighs_the_longer_answers_rest(store: ArtifactStore, tmp_path: Path) -> None:
-    margins = {}
-    for alpha in (None, 0.0, 1.0):
+    longer = [{"role": "assistant", "content": "1 + 1 = 2 ; 2 + 1 = 3 ; 3 + 1 = 4 ; 4 + 1 = 5"}]
+    store.write_jsonl("runs/t/pairs/uneven.jsonl", ({**row, "rejected": longer} for row in store.read_jsonl(PAIRS)))
+    first = {}
+    for name, alpha in (("all", None), ("none", 0.0)):
         hyper = {"ld_alpha": alpha, "loss": "robust", "label_smoothing": 0.1, "sft_weight": 0.5}
-        trainer = trained(dpo_job(f"ld-{alpha}", hyper), store, tmp_path)
-        margins[alpha] = [entry["rewards/margins"] for entry in trainer.state.log_history if "loss" in entry]
-    assert margins[1.0] == pytest.approx(margins[None], rel=1e-3, abs=1e-6)
-    assert margins[0.0][-1] != pytest.approx(margins[None][-1], rel=1e-3)
+        job = dpo_job(f"ld-{name}", hyper, datasets=["runs/t/pairs/uneven.jsonl"])
+        first[name] = trained(job, store, tmp_path).state.log_history[0]
+    assert first["none"]["logps/chosen"] == pytest.approx(first["all"]["logps/chosen"], rel=1e-4)
+    assert first["none"]["logps/rejected"] > first["all"]["logps/rejected"] + 1
 
 
 def test_steps_train_as_they_are_and_whole_answers_among_them_as_trl_trains_them(
@@ -139,15 +141,17 @@ def test_certain_labels_train_as_trl_does_without_any_label(store: ArtifactStore
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
-def test_even_labels_teach_nothing_and_soft_ones_less_than_hard_ones(store: ArtifactStore, tmp_path: Path) -> None:
-    hyper = {"learning_rate": 1e-3}
-    margin = {}
-    for weight in (0.5, 0.9, 1.0):
-        trainer = trained(dpo_job(f"w{weight}", hyper, datasets=[pairs(weight)]), store, tmp_path)
-        margin[weight] = trainer.state.log_history[-2]["rewards/margins"]
-        if weight == 0.5:
-            assert losses(trainer) == pytest.approx([math.log(2)] * 4, abs=1e-4)
-    assert abs(margin[0.5]) < 1e-3 < margin[0.9] < margin[1.0]
+def test_a_label_pulls_as_far_as_it_is_from_even(store: ArtifactStore, tmp_path: Path) -> None:
+    """At the reference the gradient of the loss by the margin is one half less the label."""
+    pull = {}
+    for weight in (0.2, 0.5, 1.0):
+        trainer = trained(dpo_job(f"w{weight}", datasets=[pairs(weight)]), store, tmp_path)
+        first, second = (entry for entry in trainer.state.log_history if "loss" in entry)
+        pull[weight] = first["grad_norm"] * (1 if second["rewards/margins"] > 0 else -1)
+        assert first["loss"] == pytest.approx(math.log(2), rel=1e-5)
+    assert pull[1.0] > 0
+    assert pull[0.5] == pytest.approx(0, abs=1e-4 * pull[1.0])
+    assert pull[0.2] == pytest.approx(-0.6 * pull[1.0], rel=1e-3)
 
 
 def test_soft_labels_train_adapters_against_the_model_without_them(store: ArtifactStore, tmp_path: Path) -> None:
@@ -160,12 +164,12 @@ def test_soft_labels_train_adapters_against_the_model_without_them(store: Artifa
 
 def test_consistency_draws_the_model_to_the_judge_and_reports_agreement(store: ArtifactStore, tmp_path: Path) -> None:
     job = dpo_job("consistent", {"learning_rate": 1e-3}, datasets=[pairs(0.9)], consistency={"weight": 1.0})
-    run(job, store, tmp_path, Progress(tmp_path / "progress.json", job.id))
-    status = read_progress(tmp_path / "progress.json")
-    assert status is not None
-    assert status.metrics["rewards/margins"] > 0
-    # The mean over all steps so far is logged; at the first one the model is its reference and prefers neither.
-    assert 0 < status.metrics["consistency/agreement"] < 1
+    first, second = (entry for entry in trained(job, store, tmp_path).state.log_history if "loss" in entry)
+    # At first the model is its reference and prefers neither answer.
+    assert (first["rewards/margins"], first["consistency/agreement"]) == (0, 0)
+    assert second["rewards/margins"] > 0
+    assert second["consistency/agreement"] > 0
+    assert second["loss"] != first["loss"]
 
 
 @pytest.mark.parametrize("wrong", [{"loss": "ipo"}, {"ld_alpha": 0.5}])

@@ -101,8 +101,8 @@ def test_the_answer_shown_later_may_be_chosen_and_even_ones_give_no_pair() -> No
 def test_only_different_answers_are_compared() -> None:
     texts = ["a", "a", " ", "b", "c"]
     assert offered([Response(text=text) for text in texts]) == [(0, 3), (0, 4), (3, 4)]
-    pairs, counts = build_pairs([rollout(["a", "a"], [])], ByConstitution())
-    assert (pairs, counts["unscored"]) == ([], 1)
+    pairs, counts = build_pairs([rollout(["a", "a"], []), rollout(["", " "], [])], ByConstitution())
+    assert (pairs, counts["tie"], counts["unscored"]) == ([], 1, 1)
 
 
 def test_principles_are_drawn_by_seed_and_prompt() -> None:

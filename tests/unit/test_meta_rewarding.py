@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from orchestrator.methods.meta_rewarding import (
     battles,
@@ -49,6 +50,23 @@ def test_golden_vector_of_the_paper() -> None:
     ((kept,), counts) = preferences([judged(GOLDEN)], MetaJudging(ridge=0.1), 10, 0)
     assert (kept.chosen.text, kept.rejected.text) == ("v0", "v2")
     assert counts == {"kept": 1, "equal": 0, "long": 0, "surplus": 0}
+
+
+@pytest.mark.parametrize("ridge", [1.0, 0.1, 1e-3])
+@pytest.mark.parametrize("size", [2, 11])
+def test_ratings_are_the_maximum_that_scipy_finds(size: int, ridge: float) -> None:
+    won = np.random.default_rng(size).integers(0, 3, (size, size)) * np.array(0.4)
+    won[0] = 2.0  # one wins against all, and each diagonal entry says nothing
+    won[:, 0] = 0.0
+
+    def loss(ratings: np.ndarray) -> float:
+        gaps = ratings[:, None] - ratings[None, :]
+        return float((won * np.logaddexp(0, -gaps)).sum() + ridge * (ratings**2).sum())
+
+    found = elo(won, ridge)
+    best = minimize(loss, np.zeros(size), method="BFGS", options={"gtol": 1e-7}).x
+    assert found == pytest.approx(best - best.mean(), abs=2e-4)
+    assert loss(found) <= loss(best - best.mean()) + 1e-9
 
 
 def test_ratings_do_not_depend_on_the_order_of_the_judgments() -> None:

@@ -114,6 +114,19 @@ def test_pairs_and_judgments_of_a_prompt(name: str, pairs: float, judged: tuple[
     assert judged_of_a_prompt(recipe) == judged
 
 
+def test_a_meta_judge_compares_every_two_votes_on_an_answer_in_both_orders() -> None:
+    overrides = ["sampling.n=7", "judging.votes=11", "judging.max_tokens=10", "meta.max_tokens=100", "meta.share=0.5"]
+    recipe = load_recipe(ROOT / "recipes" / "meta_rewarding.toml", overrides, environment={})
+    assert judged_of_a_prompt(recipe) == (7 + 110, 7 * 11 * 10 + 110 * 100)
+    assert pairs_of_a_prompt(recipe) == pytest.approx(1.5 + recipe.pairs.judge_pairs)
+
+
+def test_a_method_that_is_not_counted_is_refused() -> None:
+    recipe = load_recipe(ROOT / "recipes" / "self_improving.toml", environment={})
+    with pytest.raises(RecipeError, match="method = 'self_improving' is not planned for"):
+        plan_run(recipe, KNOWN["llama-3-8b"], SeedSizes(), BY)
+
+
 def test_a_comparing_judge_reads_each_pair_in_both_orders() -> None:
     overrides = ["scir.judge=pairwise", "scir.votes=2", "scir.max_tokens=100", "sampling.n=5"]
     recipe = load_recipe(ROOT / "recipes" / "scir.toml", overrides, environment={})
