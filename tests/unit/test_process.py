@@ -3,20 +3,24 @@
 import asyncio
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
 
-from orchestrator import plan
+from orchestrator import phases, plan
+from orchestrator.audit_data import check_round
 from orchestrator.audit_steps import check_steps
 from orchestrator.methods.process import build_pairs, choose, monitors, offered, usable, wins
+from orchestrator.phase_tasks import run_all
 from orchestrator.quotas import tokens_asked
 from orchestrator.rollouts import JudgingFailed
 from orchestrator.searching import search_tasks
 from orchestrator.tasks import PromptItem, Task
+from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe
 from selfreward.contracts import Match, Message, Response, Rollout, Step
-from tests.unit.orchestrator_bench import bench
+from tests.unit.orchestrator_bench import bench, working
 
 MORE = " ;"
 ASKED = [Message(role="user", content="question 0")]
@@ -240,3 +244,29 @@ def test_what_a_round_may_cost_is_every_candidate_and_comparison_of_each_step() 
     assert tokens_asked(one, 0, 0) == per_prompt * RECIPE.prompts.per_iteration
     assert plan.answers(RECIPE, "M2") == 1
     assert plan.phases(RECIPE, "M2")[:4] == ("prompts", "rollouts", "pairs", "watch_pairs")
+
+
+def test_a_round_of_searches_gives_the_pairs_that_the_auditor_finds_again(redis_url: str, store_root: str) -> None:
+    items = [PromptItem(prompt_id=f"p{n}", prompt=[Message(role="user", content=f"question {n}")]) for n in range(4)]
+
+    async def main() -> None:
+        async with bench(redis_url, store_root) as b, working(b.worker):
+            b.engine.steps, b.engine.winner = STEPS, greater
+            store = b.context.services.store
+            store.write_jsonl(
+                plan.data("one", "prompts-M2"), [{"prompt_id": item.prompt_id, "prompt": []} for item in items]
+            )
+            state = b.context.state.model_copy(update={"recipe": RECIPE, "phase": "rollouts"})
+            context = replace(b.context, state=state)
+            done = await asyncio.wait_for(run_all(context, search_tasks("one", RECIPE, "M2", items, "policy@3")), 60)
+            store.write_jsonl("runs/one/rollouts/M2.jsonl", [row.model_dump(mode="json") for row in done])
+            await phases.pairs(replace(context, state=state.model_copy(update={"phase": "pairs"})))
+
+    asyncio.run(main())
+    store = ArtifactStore(store_root)
+    assert list(check_round(store, "one", RECIPE, "M2", "policy@3")) == []
+    summary = store.read_json("runs/one/iterations/M2.json")
+    assert (summary["kept"], summary["pairs"], summary["mean_steps"], summary["finished"]) == (4, 12, 3, 0)
+    rows = list(store.read_jsonl(plan.pairs("one", "M2")))
+    store.write_jsonl(plan.pairs("one", "M2"), rows[1:])
+    assert [found.kind for found in check_round(store, "one", RECIPE, "M2", "policy@3")] == ["pairs"]
