@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator import plan
 from orchestrator.audit_questions import check_questions
+from orchestrator.audit_steps import check_steps
 from orchestrator.audit_violation import Violation
 from orchestrator.constitution import Constitution
 from orchestrator.methods import scir
@@ -35,6 +36,8 @@ def check_round(store: ArtifactStore, run: str, recipe: Recipe, stage: str, vers
         yield from _voted(name, rollouts, version, recipe.judging.votes, recipe.judging.annotator)
     if plan.compared(recipe):
         yield from _opposed(name, rollouts, version, recipe.scir.votes)
+    if recipe.method == "process":
+        yield from check_steps(name, rollouts, version, recipe)
     if recipe.method == "constitutional":
         yield from _compared(store, run, recipe, name, rollouts, version)
     if plan.meta_judged(recipe, stage):

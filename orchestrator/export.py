@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         ("rubric", pa.string()),
         ("prompt_id", pa.string()),
         ("weight", pa.float64()),
+        ("separator", pa.string()),
     ]
 )
 
@@ -71,7 +72,9 @@ tags:
 
 `prompt`, `chosen`, `rejected` are chat turns (TRL's conversational preference format with an explicit prompt).
 `score_*` are means of the valid `votes_*` in rubric points (judge pairs: agreement with the human ranking, 1 and 0);
-`margin` is their difference; `weight`, where there is one, is the probability of a soft label.
+`margin` is their difference; `weight`, where there is one, is the probability of a soft label. Where there is a
+`separator` the pair is of two next steps of an answer, whose beginning is the prompt's last turn if that is the
+assistant's: no end of turn follows a step that ends with it, so TRL's own tokenisation is wrong for these.
 
 ```python
 from datasets import load_dataset

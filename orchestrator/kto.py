@@ -18,11 +18,15 @@ def labelled_answers(pairs: Iterable[PreferencePair]) -> list[dict[str, Any]]:
     """Rows `{prompt, completion, label, prompt_id}`: chosen answers are desirable, rejected ones are not.
 
     Each answer to a prompt is there once. One that is chosen in one pair and rejected in another says nothing by itself
-    and is left out.
+    and is left out. ValueError for pairs of single steps.
     """
     rows: dict[str, dict[str, Any]] = {}
     labels: dict[str, set[bool]] = {}
     for pair in pairs:
+        if pair.separator is not None:
+            raise ValueError(
+                "layout = 'kto' is of whole answers, and these pairs are of single steps: export layout 'pairs'"
+            )
         for completion, label in ((pair.chosen, True), (pair.rejected, False)):
             prompt, answer = _turns(pair.prompt), _turns(completion)
             key = json.dumps([prompt, answer])

@@ -21,6 +21,7 @@ from orchestrator.questions import choose, propose
 from orchestrator.reload import announce_model, serve
 from orchestrator.replay import replay
 from orchestrator.results import Results
+from orchestrator.searching import search_tasks
 from orchestrator.state import ModelRecord
 from orchestrator.tasks import eft_tasks, evaluation_tasks, rollout_tasks
 from orchestrator.training import follow
@@ -64,7 +65,8 @@ async def prompts(context: RunContext) -> None:
 async def rollouts(context: RunContext) -> None:
     """Answer and judge the stage's prompts, or judge the human-ranked answers, by the model before this stage.
 
-    With method `constitutional` answers are revised for M1, and compared in the rounds.
+    With method `constitutional` answers are revised for M1, and compared in the rounds; with `process` they are found
+    step by step.
     """
     run, recipe, stage = context.run, context.recipe, context.state.stage
     model = made(context, plan.actor(recipe, stage))
@@ -76,6 +78,8 @@ async def rollouts(context: RunContext) -> None:
         items = items_of(await context.read_rows(plan.data(run, f"prompts-{stage}")))
         if recipe.method == "constitutional":
             tasks = await by_constitution(context, items, model.policy_version)
+        elif recipe.method == "process":
+            tasks = search_tasks(run, recipe, stage, items, model.policy_version)
         else:
             tasks = rollout_tasks(run, recipe, stage, items, model.policy_version)
     done = await run_all(context, tasks)

@@ -75,7 +75,7 @@ def phases(recipe: Recipe, stage: str) -> tuple[str, ...]:
         return ("foresee", *_DATA[1:], *_SERVED, *_WATCHED, *retained)
     looked_at = (*(["score"] if scored(recipe) else []), *(["meta"] if meta_judged(recipe, stage) else []))
     data = (*_DATA[:2], *looked_at, *_DATA[2:])
-    looks = judged(recipe) or compared(recipe) or recipe.method == "constitutional"
+    looks = judged(recipe) or compared(recipe) or recipe.method in ("constitutional", "process")
     watched = ("watch_pairs",) if looks else ()
     return (*data, *watched, *_SERVED, *_WATCHED, *retained)
 
@@ -89,7 +89,7 @@ def judged(recipe: Recipe) -> bool:
     """Whether the answers of a round are judged, one by one."""
     if recipe.method == "scir":
         return recipe.scir.judge == "pointwise"
-    return recipe.method not in ("spin", "cream", "constitutional")
+    return recipe.method not in ("spin", "cream", "constitutional", "process")
 
 
 def compared(recipe: Recipe) -> bool:
@@ -115,9 +115,14 @@ def scorers(run: str, stage: str) -> Scorers:
 
 
 def answers(recipe: Recipe, stage: str) -> int:
-    """Answers of a round's rollout: the sampled ones, and after them the given ones where the method has any."""
+    """Answers of a round's rollout: the sampled ones, and after them the given ones where the method has any.
+
+    Method `process` finds one, step by step.
+    """
     if kind(recipe, stage) == "future":
         return 2 * recipe.sampling.n
+    if recipe.method == "process":
+        return 1
     return recipe.sampling.n + (recipe.method in ("spin", "dno"))
 
 

@@ -32,7 +32,9 @@ def tokens_asked(recipe: Recipe, eft_answers: int, eval_answers: int) -> int:
     votes = 2 * (sampling.n // 2) * recipe.scir.votes * recipe.scir.max_tokens if plan.compared(recipe) else 0
     rounds = 0
     for stage in plan.stages(recipe):
-        if plan.kind(recipe, stage) in ("revised", "future", "round"):
+        if recipe.method == "process" and plan.kind(recipe, stage) == "round":
+            rounds += recipe.prompts.per_iteration * _search_tokens(recipe)
+        elif plan.kind(recipe, stage) in ("revised", "future", "round"):
             judgments = plan.answers(recipe, stage) * judged if plan.judged(recipe) else votes
             rounds += recipe.prompts.per_iteration * (sampling.n * sampling.max_tokens + judgments)
     if recipe.method == "temporal":
@@ -54,6 +56,13 @@ def tokens_asked(recipe: Recipe, eft_answers: int, eval_answers: int) -> int:
         sampled = prompts_asked(recipe) * recipe.rl.group * ceil(recipe.rl.epochs)
         total += sampled * (recipe.rl.max_tokens + judged)
     return total
+
+
+def _search_tokens(recipe: Recipe) -> int:
+    """Of one prompt: at each step its candidates, and every two of them compared in both orders."""
+    n, judging = recipe.sampling.n, recipe.process.judging
+    compared = n * (n - 1) * judging.votes * judging.max_tokens
+    return recipe.process.max_steps * (n * recipe.sampling.max_tokens + compared)
 
 
 def _meta_tokens(recipe: Recipe) -> int:

@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from redis.exceptions import RedisError
@@ -17,9 +17,10 @@ from orchestrator import metrics
 from orchestrator.comparing import compared
 from orchestrator.results import Results
 from orchestrator.revising import Ask, revise
+from orchestrator.searching import searched
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.state import stopped_runs
-from orchestrator.tasks import QUEUE, Compare, Task, seed_of
+from orchestrator.tasks import QUEUE, Compare, Search, Task, seed_of
 from selfreward.background import end
 from selfreward.contracts import JudgeItem, JudgeResponse, Message, Response, Rollout
 from selfreward.generator_client import GeneratorClient
@@ -28,6 +29,7 @@ from selfreward.judge_client import AsyncJudgeClient
 from selfreward.own_verdicts import final_answer
 from selfreward.queue import Work, WorkQueue
 from selfreward.redis_client import RedisClient, outlast
+from selfreward.verdicts import PairRequest, PairResponse
 
 _TAKEN_AT_ONCE = 32
 Reply = TypeVar("Reply")
@@ -139,6 +141,8 @@ class RolloutWorker:
         Raises ServiceError (JudgingFailed where the engine failed some votes, unless this is the `last` try) and
         WrongPolicyVersion when the pinned version stays away for `policy_wait_s`.
         """
+        if task.search is not None and task.compare is not None:
+            return await self._searched(task, task.search, task.compare, last)
         responses = task.responses
         if task.generate is not None:
             responses = [*await self._patiently(lambda: self._generate(task)), *task.responses]
@@ -173,6 +177,20 @@ class RolloutWorker:
             raise JudgingFailed(f"the engine failed {failed} of {len(found.matches)} comparisons")
         return found
 
+    async def _searched(self, task: Task, search: Search, compare: Compare, last: bool) -> Rollout:
+        async def sample(messages: list[Message], seed: int, fields: dict[str, Any]) -> list[Response]:
+            return await self._patiently(lambda: self._chat(task, messages, seed, **fields))
+
+        async def decide(request: PairRequest) -> PairResponse:
+            told = await self._patiently(lambda: self.judge.decide(request))
+            failed = sum(vote.status == "error" for verdict in told.data for vote in verdict.votes)
+            # Now, not at the end: what the search would choose without these verdicts is not what is asked for.
+            if failed and not last:
+                raise JudgingFailed(f"the engine failed {failed} comparisons of {len(request.items)} pairs of steps")
+            return told
+
+        return await searched(task, search, compare, sample, decide)
+
     async def _generate(self, task: Task) -> list[Response]:
         return await self._chat(task, task.prompt, task.seed) if task.generate else task.responses
 
@@ -183,10 +201,13 @@ class RolloutWorker:
 
         return ask
 
-    async def _chat(self, task: Task, messages: list[Message], seed: int) -> list[Response]:
-        """Answers by the pinned version, sampled as the task says. Raises WrongPolicyVersion by any other one."""
+    async def _chat(self, task: Task, messages: list[Message], seed: int, **extra: Any) -> list[Response]:
+        """Answers by the pinned version, sampled as the task says. Raises WrongPolicyVersion by any other one.
+
+        `extra` fields go into the request as they are.
+        """
         sampling = task.generate.model_dump() if task.generate else {}
-        answered = await self.generator.chat(messages, model=task.policy, seed=seed, **sampling)
+        answered = await self.generator.chat(messages, model=task.policy, seed=seed, **sampling, **extra)
         if answered.policy_version != task.policy:
             raise WrongPolicyVersion(f"asked for {task.policy}, answered by {answered.policy_version}", 409)
         return answered.responses

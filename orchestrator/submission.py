@@ -89,6 +89,8 @@ async def _check_rubrics(services: Services, recipe: Recipe) -> None:
             await _check_rubric(judge, "meta.rubric", recipe.meta.rubric, "meta")
         if recipe.method == "constitutional":
             await _check_rubric(judge, "constitution.rubric", recipe.constitution.rubric, "constitution")
+        if recipe.method == "process":
+            await _check_rubric(judge, "process.judging.rubric", recipe.process.judging.rubric, "pairwise")
         if plan.compared(recipe):
             await _check_rubric(judge, "scir.rubric", recipe.scir.rubric, "pairwise")
 

@@ -31,10 +31,11 @@ class Compare(Contract):
 
     `judgments`: every two of the votes on the only answer, by a rubric of kind `meta`; `answers`: every two answers, by
     each of `principles` and a rubric of kind `constitution`; `neighbours`: the first answer and the second, the third
-    and the fourth, ..., by a rubric of kind `pairwise`. `annotator` as in `Judging`.
+    and the fourth, ..., by a rubric of kind `pairwise`; `steps`: every two candidates of each step of a search, by such
+    a rubric. `annotator` as in `Judging`.
     """
 
-    of: Literal["judgments", "answers", "neighbours"]
+    of: Literal["judgments", "answers", "neighbours", "steps"]
     votes: int = Field(default=1, ge=1, le=64)
 
     annotator: Literal["policy", "engine"] = "policy"
@@ -45,11 +46,20 @@ class Compare(Contract):
     max_tokens: int = Field(ge=1)
 
 
+class Search(Contract):
+    """Find one answer step by step: where a step ends, and after how many the answer is left unfinished."""
+
+    separator: str = Field(min_length=1)
+    max_steps: int = Field(ge=1)
+
+
 class Task(Contract):
     """Sample answers (`generate`), take `responses` as given, or both, the given ones last; judge them if asked.
 
     With `compare` the answers are compared, or the votes of the `judgments` that are given with the only one. With
     `revise` the one answer that is sampled is criticised and written again, in as many rounds.
+    With `search` the answer is found step by step: `generate` samples the candidates of a step, `compare` says how they
+    are compared.
     `part` names the set of results that the task belongs to (`rollouts`, `samples`, `greedy`, `eft`, `eft_eval`,
     `meta`).
     `policy` pins who answers, and who judges unless an outside annotator does. `seed` makes a second
@@ -72,6 +82,7 @@ class Task(Contract):
     answer_format: str | None = None
     compare: Compare | None = None
     revise: list[Revision] = []
+    search: Search | None = None
 
     @model_validator(mode="after")
     def _some_answers(self) -> Self:
@@ -79,6 +90,8 @@ class Task(Contract):
             raise ValueError("give `generate`, `responses` or both: there is nothing to answer or to judge")
         if self.revise and (self.generate is None or self.generate.n > 1 or self.responses):
             raise ValueError("`revise` needs exactly one sampled answer: give `generate` with n=1 and no `responses`")
+        if self.search and (self.generate is None or self.compare is None or self.compare.of != "steps"):
+            raise ValueError("`search` samples and compares steps: give `generate`, and `compare` with of='steps'")
         return self
 
 

@@ -60,6 +60,7 @@ def match_figures(rollouts: Sequence[Rollout]) -> Figures:
     table 2; Meta-Rewarding, 2407.19594, section 4, finds 68 % where it judges itself).
     """
     matches = [match for rollout in rollouts for match in rollout.matches]
+    matches += [match for rollout in rollouts for step in rollout.steps for match in step.matches]
     decided = [match.outcome == 1 for match in matches if match.outcome]
     return {
         "position_bias": abs(sum(decided) / len(decided) - 0.5) if decided else None,

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from selfreward.contracts import Contract, content_key
 from selfreward.implicit import Cream, Scir
 from selfreward.method_rules import check_method
-from selfreward.method_sections import ByConstitution, MetaJudging
+from selfreward.method_sections import ByConstitution, ByStep, MetaJudging
 from selfreward.rl_training import OwnVerdicts, RlHyper
 from selfreward.rounds import Loop, Pairs, Prompts
 from selfreward.training import DpoHyper, SftHyper
@@ -131,6 +131,7 @@ class Recipe(Contract):
         "self_improving",
         "constitutional",
         "temporal",
+        "process",
     ] = "self_rewarding"
     """How a round's training data is made: `orchestrator/methods/`."""
     seed: int = 0
@@ -146,6 +147,7 @@ class Recipe(Contract):
     cream: Cream = Cream()
     scir: Scir = Scir()
     constitution: ByConstitution = ByConstitution()
+    process: ByStep = ByStep()
     loop: Loop = Loop()
     baseline_sft: SftHyper = SftHyper()
     sft: SftHyper = SftHyper()

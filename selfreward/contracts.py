@@ -178,10 +178,23 @@ class Match(Contract):
     text: str = ""
 
 
+class Step(Contract):
+    """One step of an answer that was found step by step: its sampled candidates, and how they were compared.
+
+    The places of `matches` are those of `candidates`. `chosen` is the one that the answer goes on with; None where none
+    can be used, which ends the search.
+    """
+
+    candidates: list[Response]
+    matches: list[Match] = []
+    chosen: int | None = Field(default=None, ge=0)
+
+
 class Rollout(Contract):
     """All answers to one prompt by one policy version, and one judgment for each (empty when not asked for).
 
-    `matches` are comparisons, where the method asks for them.
+    `matches` are comparisons, where the method asks for them. `steps` are how the only answer was found, where it was
+    found step by step.
     """
 
     key: str
@@ -193,6 +206,7 @@ class Rollout(Contract):
     responses: list[Response]
     judgments: list[Judgment] = []
     matches: list[Match] = []
+    steps: list[Step] = []
     judge_version: str | None = None
     rubric: str | None = None
 
@@ -213,6 +227,9 @@ class PreferencePair(Contract):
     demonstration and an answer, has scores 1 and 0, no votes, and an empty `judge_version` and `rubric`; where implicit
     rewards chose the answers, these are its scores, in nats. `weight` is the probability that the chosen answer is
     better, for methods with soft labels; None is a hard label.
+
+    With `separator` the two texts are the next step of an answer, whose beginning is the prompt's last message where it
+    is the assistant's. A step that ends with the separator is not the last: it has no end of turn.
     """
 
     prompt: list[Message]
@@ -225,6 +242,7 @@ class PreferencePair(Contract):
     votes_chosen: list[float | None] = []
     votes_rejected: list[float | None] = []
     weight: float | None = Field(default=None, ge=0, le=1)
+    separator: str | None = Field(default=None, min_length=1)
     policy_version: str
     judge_version: str
     rubric: str
@@ -234,6 +252,15 @@ class PreferencePair(Contract):
         if not self.score_chosen > self.score_rejected:
             raise ValueError(
                 f"score_chosen={self.score_chosen} is not above score_rejected={self.score_rejected}: drop ties"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_step_each(self) -> Self:
+        if self.separator is not None and not len(self.chosen) == len(self.rejected) == 1:
+            raise ValueError(
+                f"separator={self.separator!r} is of pairs of steps, with one message each: chosen has "
+                f"{len(self.chosen)} and rejected {len(self.rejected)}"
             )
         return self
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from selfreward.implicit import Cream, Scir
-from selfreward.method_sections import ByConstitution, MetaJudging
+from selfreward.method_sections import ByConstitution, ByStep, MetaJudging
 from selfreward.rl_training import OwnVerdicts, RlHyper
 from selfreward.rounds import Pairs
 from selfreward.training import DpoHyper
 
 if TYPE_CHECKING:
     from selfreward.config import Recipe
+
+MOST_CANDIDATES = 8
+"""For a step of method `process`: 28 pairs, which a judge reads within a request's deadline."""
 
 
 def check_method(recipe: Recipe) -> None:
@@ -47,6 +50,10 @@ def check_method(recipe: Recipe) -> None:
             "data.constitution and the section `constitution` are for method='constitutional', not "
             f"{recipe.method!r}: leave them out"
         )
+    if recipe.method == "process":
+        _check_process(recipe)
+    elif recipe.process != ByStep():
+        raise ValueError(f"the section `process` is for method='process', not {recipe.method!r}: leave it out")
     if recipe.loop.use_eft and recipe.judging.annotator == "engine":
         raise ValueError(
             "loop.use_eft=true teaches a judge that judging.annotator='engine' never asks: set it to false"
@@ -71,6 +78,18 @@ def _check_constitutional(recipe: Recipe) -> None:
         )
     if recipe.pairs != Pairs():
         raise ValueError("method='constitutional' has no scores in points: leave out the section `pairs`")
+
+
+def _check_process(recipe: Recipe) -> None:
+    if recipe.sampling.n > MOST_CANDIDATES:
+        raise ValueError(
+            f"sampling.n={recipe.sampling.n}: method='process' compares every two candidates of a step in one request; "
+            f"give at most {MOST_CANDIDATES}"
+        )
+    if recipe.pairs.model_copy(update={"judge_pairs": 0.0}) != Pairs():
+        raise ValueError("method='process' has no scores in points: of `pairs` give judge_pairs alone")
+    if recipe.loop.measure_consistency:
+        raise ValueError("loop.measure_consistency ranks several answers, and method='process' finds one: leave it out")
 
 
 def _check_meta(recipe: Recipe) -> None:

@@ -1,4 +1,4 @@
-"""The recipe's sections that one method alone reads: `[meta]` and `[constitution]`."""
+"""The recipe's sections that one method alone reads: `[meta]`, `[constitution]` and `[process]`."""
 
 from typing import Literal, Self
 
@@ -57,4 +57,36 @@ class ByConstitution(Contract):
             raise ValueError(f"clamp=[{low:g}, {high:g}] is not around 0.5 within 0 to 1: give for example [0.4, 0.6]")
         if not self.soft_labels:
             raise ValueError(f"clamp=[{low:g}, {high:g}] is for soft labels: leave it out with soft_labels=false")
+        return self
+
+
+class StepJudging(Contract):
+    """How two candidate steps are compared: by which rubric (of kind `pairwise`), with how many votes in each order."""
+
+    rubric: str = "pairwise"
+    votes: int = Field(default=1, ge=1, le=64)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1, le=8192)
+
+
+class ByStep(Contract):
+    """How method `process` finds an answer step by step (process-based self-rewarding, 2503.03746).
+
+    `separator`: the text that ends every step but the last, such as `"\\nStep"` in `Step 1: ...`, or `" ;"`.
+    `max_steps`: after so many the answer is left unfinished. `judging`: how the model compares candidates, which the
+    recipe's `sampling` samples: `n` for each step (the paper's 6, at T = 0.5 and p = 0.95), of `max_tokens` at most.
+    """
+
+    separator: str = Field(default="\nStep", min_length=1)
+    max_steps: int = Field(default=20, ge=1, le=100)
+    judging: StepJudging = StepJudging()
+
+    @model_validator(mode="after")
+    def _survives_a_template(self) -> Self:
+        if self.separator != self.separator.rstrip():
+            raise ValueError(
+                f"separator={self.separator!r} ends with a blank, which chat templates cut off where an answer is "
+                "continued: end it with the next step's first word, for example '\\nStep'"
+            )
         return self

@@ -185,13 +185,9 @@ def plan_run(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumptions) -> 
 
 def pairs_of_a_prompt(recipe: Recipe) -> float:
     """Pairs that a prompt can give, judge pairs included; those that train a future model too count twice."""
-    answers = recipe.sampling.n
-    if recipe.method == "dno":
-        own = answers * (answers + 1) / 2
-    elif recipe.method == "spin":
-        own = float(answers)
-    else:
-        own = answers // 2 if recipe.method == "scir" else _models(recipe)
+    n, steps = recipe.sampling.n, recipe.process.max_steps
+    found = {"dno": n * (n + 1) / 2, "spin": float(n), "scir": n // 2, "process": steps}
+    own = found.get(recipe.method, _models(recipe))
     of_meta_judge = recipe.meta.share if recipe.method == "meta_rewarding" else 0
     return own * (1 + recipe.pairs.judge_pairs + of_meta_judge)
 
@@ -208,6 +204,10 @@ def judged_of_a_prompt(recipe: Recipe) -> tuple[int, int]:
     if recipe.method == "scir" and recipe.scir.judge == "pairwise":
         shown = recipe.sampling.n // 2 * 2
         return shown, shown * recipe.scir.votes * recipe.scir.max_tokens
+    if recipe.method == "process":
+        # Every two candidates of each step in both orders. They are n answers in all, however many the steps.
+        shown = recipe.process.max_steps * recipe.sampling.n * (recipe.sampling.n - 1)
+        return shown, shown * recipe.process.judging.votes * recipe.process.judging.max_tokens
     answers = 3 * recipe.sampling.n if recipe.method == "temporal" else recipe.sampling.n + (recipe.method == "dno")
     judged = answers * recipe.judging.votes * recipe.judging.max_tokens
     if recipe.method == "meta_rewarding":

@@ -9,7 +9,7 @@ pairs that trained each stage. Nothing of the loop imports this module.
 import argparse
 from collections.abc import Iterable
 
-from examples.countdown.checker import score, solved
+from examples.countdown.checker import SEPARATOR, score, solved
 from selfreward.artifacts import ArtifactStore
 from selfreward.contracts import PreferencePair, Rollout
 
@@ -33,7 +33,7 @@ def label_model(store: ArtifactStore, folder: str) -> int:
 
 
 def label_pairs(store: ArtifactStore, run: str, stages: Iterable[str]) -> int:
-    """Score both answers of every actor pair, so that the report can say how many pairs were right."""
+    """Score both answers, or steps, of every actor pair, so that the report can say how many pairs were right."""
     labels: dict[str, list[tuple[int, int]]] = {}
     for stage in stages:
         name = f"runs/{run}/pairs/{stage}.jsonl"
@@ -58,8 +58,14 @@ def label_run(store: ArtifactStore, run: str) -> dict[str, int]:
 
 
 def _pair_scores(pair: PreferencePair) -> tuple[int, int]:
-    problem = pair.prompt[-1].content
-    return score(problem, pair.chosen[-1].content), score(problem, pair.rejected[-1].content)
+    """Of the chosen and the rejected answer; where they are next steps, of the answer so far."""
+    *_, problem = (message.content for message in pair.prompt if message.role == "user")
+    begun = pair.prompt[-1].content if pair.prompt[-1].role == "assistant" else ""
+    chosen, rejected = (
+        score(problem, (begun + side[-1].content).removesuffix(SEPARATOR.rstrip()))
+        for side in (pair.chosen, pair.rejected)
+    )
+    return chosen, rejected
 
 
 def _rollouts(store: ArtifactStore, name: str) -> Iterable[Rollout]:

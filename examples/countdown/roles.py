@@ -3,7 +3,7 @@
 A chat model compares two judgments when it is asked to. The demo's model knows only what its pretraining text holds, so
 methods that need another role of it bring demonstrations among their IFT data. Both files begin with the rows of
 ``ift.jsonl``: ``ift_meta.jsonl`` has verdicts on two reviews, ``ift_constitution.jsonl`` revised answers and
-comparisons of two answers by a principle.
+comparisons of two answers by a principle, ``ift_steps.jsonl`` comparisons of two next steps.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, Final
 
 from examples.countdown.attempts import attempt, draw
-from examples.countdown.checker import criteria
+from examples.countdown.checker import SEPARATOR, criteria, score
 from examples.countdown.pretraining_text import FLIP, REVIEWED_FLAWS, REVIEWED_HABITS
 from examples.countdown.problems import all_problems, render_prompt, shuffled
 from examples.countdown.reviews import verdict
@@ -85,6 +85,30 @@ def comparisons(seed: int, rows: int) -> list[dict[str, Any]]:
     return found
 
 
+def step_comparisons(seed: int, rows: int) -> list[dict[str, Any]]:
+    """Two answers with the same beginning, of which one is worth more points so far: after a review of each.
+
+    Half of them differ in the first step and are not at their end, the others differ in what follows it.
+    """
+    rng = Random(f"steps {seed}")
+    found: list[dict[str, Any]] = []
+    while len(found) < rows:
+        problem = shuffled(rng.choice(all_problems("train")), rng)
+        prompt, later = render_prompt(problem), rng.random() < 0.5
+        texts = [attempt(problem, rng, draw(REVIEWED_HABITS, rng), draw(REVIEWED_FLAWS, rng)) for _ in "ab"]
+        firsts, rests = zip(*(text.partition(SEPARATOR)[::2] for text in texts), strict=True)
+        # What is shown of a step that is not the last ends as the model ends it; the review is of the steps alone.
+        a, b = (f"{firsts[0]}{SEPARATOR}{rest}" for rest in rests) if later else firsts
+        score_a, score_b = score(prompt, a), score(prompt, b)
+        if score_a == score_b or (later and not all(rests)):
+            continue
+        shown_a, shown_b = (text if later else f"{text} ;" for text in (a, b))
+        asked = filled("countdown_steps", prompt=prompt, response_a=shown_a, response_b=shown_b)
+        said = f"{verdict(prompt, a)} {verdict(prompt, b)} Verdict: {'A' if score_a > score_b else 'B'}"
+        found.append({"prompt": asked, "response": said})
+    return found
+
+
 def build_roles(seed: int, rows: int = ROWS) -> dict[str, list[dict[str, Any]]]:
     """All files' rows by file stem, the same for the same seed."""
     ift = build(seed)["ift"]
@@ -92,6 +116,7 @@ def build_roles(seed: int, rows: int = ROWS) -> dict[str, list[dict[str, Any]]]:
     return {
         "ift_meta": [*ift, *meta_verdicts(seed, rows)],
         "ift_constitution": [*ift, *revisions(seed, half), *comparisons(seed, rows - half)],
+        "ift_steps": [*ift, *step_comparisons(seed, rows)],
     }
 
 

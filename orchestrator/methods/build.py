@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator import plan
-from orchestrator.methods import constitutional, cream, dno, implicit, scir, self_rewarding, spin, temporal
+from orchestrator.methods import constitutional, cream, dno, implicit, process, scir, self_rewarding, spin, temporal
 from orchestrator.methods.self_rewarding import OUTCOMES
 from selfreward.config import Recipe
 from selfreward.contracts import PreferencePair, Rollout
@@ -31,6 +31,8 @@ def build_pairs(
         pairs, counts = temporal.build_pairs(rollouts, foreseen, recipe.sampling.n, recipe.pairs, recipe.seed)
     elif recipe.method == "constitutional":
         pairs, counts = constitutional.build_pairs(rollouts, recipe.constitution)
+    elif recipe.method == "process":
+        pairs, counts = process.build_pairs(rollouts, recipe.process.separator)
     else:
         pairs, counts = self_rewarding.build_pairs(rollouts, recipe.pairs, recipe.seed)
     return pairs, dict.fromkeys(OUTCOMES, 0) | counts
@@ -51,7 +53,9 @@ def _by_implicit_rewards(
 def monitors(
     recipe: Recipe, rollouts: Sequence[Rollout], logprobs: Sequence[ResponseLogprobs]
 ) -> dict[str, float | None]:
-    """Figures of a round whose answers the models have scored; none where they have not."""
+    """Figures of a round whose answers the models have scored or found step by step; none of any other."""
+    if recipe.method == "process":
+        return process.monitors(rollouts, recipe.process.separator)
     if not rollouts or not plan.scored(recipe):
         return {}
     scorers = plan.scorers(rollouts[0].run, rollouts[0].stage)

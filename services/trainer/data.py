@@ -18,6 +18,7 @@ from selfreward.config import explain
 from selfreward.contracts import Contract, Message, PreferencePair, Rollout
 from services.trainer.checks import common_prefix, render
 from services.trainer.refusal import JobRefused
+from services.trainer.steps import pair_ids
 
 MOST_OVERLONG = 0.01
 IGNORED = -100
@@ -58,21 +59,29 @@ def sft_rows(store: ArtifactStore, names: Sequence[str], tokenizer: Any, max_len
 def dpo_rows(store: ArtifactStore, names: Sequence[str], tokenizer: Any, max_length: int) -> Prepared:
     """Rows `{"prompt", "chosen", "rejected"}`, conversational; TRL tokenises them by the same template.
 
-    Where a pair has a soft label, all have a `weight`, which is 1 for those with a hard one. A noisy judge gives one
-    text two scores; such pairs prefer nothing and have no gradient: they are left out, counted.
+    Where some of the pairs are of single steps, all rows are token ids instead (`services.trainer.steps`). Where a pair
+    has a soft label, all have a `weight`, which is 1 for those with a hard one. A noisy judge gives one text two
+    scores; such pairs prefer nothing and have no gradient: they are left out, counted.
     """
     found = []
     identical: list[str] = []
+    stepwise = False
     for where, row in read_rows(store, names, PreferencePair):
         _check_answer(where, "chosen", row.chosen)
         _check_answer(where, "rejected", row.rejected)
         if row.chosen == row.rejected:
             identical.append(where)
             continue
-        longest = max(len(render(tokenizer, [*row.prompt, *side])) for side in (row.chosen, row.rejected))
-        found.append((where, longest, row.model_dump(include={"prompt", "chosen", "rejected", "weight"})))
+        ids = pair_ids(tokenizer, row)
+        longest = len(ids["prompt_ids"]) + max(len(ids["chosen_ids"]), len(ids["rejected_ids"]))
+        found.append((where, longest, {**row.model_dump(include={"prompt", "chosen", "rejected", "weight"}), **ids}))
+        stepwise = stepwise or row.separator is not None
     soft = any(row["weight"] is not None for _, _, row in found)
+    if soft and stepwise:
+        raise JobRefused("some pairs have a weight and others are of single steps: train on the one or the other")
     for _, _, made in found:
+        for name in ("prompt", "chosen", "rejected"):
+            del made[name if stepwise else f"{name}_ids"]
         weight = made.pop("weight")
         if soft:
             made["weight"] = 1.0 if weight is None else weight

@@ -12,6 +12,7 @@ from services.trainer.data import Prepared
 from services.trainer.order import ordered_dataset
 from services.trainer.refusal import JobRefused
 from services.trainer.soft_labels import CollatorWithWeights, SoftLabelDPOTrainer
+from services.trainer.steps import StepDPOTrainer
 
 
 def dpo_trainer(
@@ -40,6 +41,8 @@ def dpo_trainer(
             max_length=None,
         ),
     }
+    if "prompt_ids" in prepared.rows[0]:
+        return StepDPOTrainer(**arguments)
     if not soft:
         return DPOTrainer(**arguments)
     arguments["args"].remove_unused_columns = False  # TRL does not know the weights and would drop them

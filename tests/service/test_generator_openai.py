@@ -10,8 +10,13 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from transformers import AutoTokenizer
 
+from orchestrator.searching import request_fields
+from selfreward.contracts import Message
 from selfreward.generator_client import VERSION_HEADER
+from services.trainer.checks import render
+from services.trainer.steps import render_begun
 from tests.service.conftest import Generator
 
 CHAT: Any = [{"role": "user", "content": "Use 7 3 12 to make 33 ."}]
@@ -46,6 +51,24 @@ def test_chat_with_choices_seed_and_logprobs(generator: Generator, client: opena
     assert answer.model == "policy"
     assert raw.headers["x-request-id"] == "mine-1"
     assert raw.headers[VERSION_HEADER] == generator.weights()["label"]
+
+
+@pytest.mark.parametrize("begun", ["", " 7 * 3 = 21 ;"])
+def test_a_step_is_read_and_written_in_the_tokens_that_train(generator: Generator, begun: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(generator.model)
+    messages = [*CHAT, *([{"role": "assistant", "content": begun}] if begun else [])]
+    asked = {"model": "policy", "messages": messages, "n": 4, "seed": 3, "max_tokens": 12, "return_token_ids": True}
+    answer = generator.http.post("/v1/chat/completions", json={**asked, **request_fields(begun, " ;")}).json()
+    turns = [Message.model_validate(turn) for turn in messages]
+    read = render_begun(tokenizer, turns) if begun else render(tokenizer, turns, answer_next=True)
+    assert answer["prompt_token_ids"] == read
+    for choice in answer["choices"]:
+        text = choice["message"]["content"]
+        assert text.endswith(" ;") == (choice["stop_reason"] == " ;")
+        assert " ;" not in text.removesuffix(" ;")
+        if text.endswith(" ;"):
+            joined = Message(role="assistant", content=begun + text)
+            assert render_begun(tokenizer, [Message.model_validate(CHAT[0]), joined]) == read + choice["token_ids"]
 
 
 def test_chat_stream_equals_the_whole_answer(generator: Generator, client: openai.OpenAI) -> None:

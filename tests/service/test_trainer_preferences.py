@@ -100,6 +100,37 @@ def test_ld_alpha_weighs_the_longer_answers_rest(store: ArtifactStore, tmp_path:
     assert first["none"]["logps/rejected"] > first["all"]["logps/rejected"] + 1
 
 
+def test_steps_train_as_they_are_and_whole_answers_among_them_as_trl_trains_them(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    rows = list(store.read_jsonl(PAIRS))
+    store.write_jsonl("runs/t/pairs/ends.jsonl", ({**row, "separator": " ;"} for row in rows))
+    stock = trained(dpo_job("answers", {"micro_batch_size": 8}), store, tmp_path)
+    ends = trained(dpo_job("ends", {"micro_batch_size": 8}, datasets=["runs/t/pairs/ends.jsonl"]), store, tmp_path)
+    assert type(stock) is not type(ends)
+    assert losses(stock) == losses(ends)
+
+    def begun(row: dict[str, Any]) -> dict[str, Any]:
+        first, last = row["chosen"][0]["content"].split(" ; ")
+        prompt = [*row["prompt"], {"role": "assistant", "content": f"{first} ;"}]
+        sides = {"chosen": f" {last}", "rejected": " 2 + 1 = 3 ;"}
+        texts = {name: [{"role": "assistant", "content": text}] for name, text in sides.items()}
+        return {**row, **texts, "prompt": prompt, "separator": " ;"}
+
+    store.write_jsonl("runs/t/pairs/begun.jsonl", map(begun, rows))
+    job = dpo_job("begun", {"learning_rate": 1e-3}, datasets=["runs/t/pairs/begun.jsonl"])
+    steps = trained(job, store, tmp_path)
+    asked, chosen, rejected = (
+        steps.processing_class.decode(steps.train_dataset[0][f"{name}_ids"])
+        for name in ("prompt", "chosen", "rejected")
+    )
+    assert asked.endswith(" ;")
+    assert chosen.endswith("<|eos|>")
+    assert rejected == "2 + 1 = 3 ;"
+    assert losses(steps)[0] == pytest.approx(math.log(2), rel=1e-4)
+    assert losses(steps)[-1] < losses(steps)[0]
+
+
 def test_certain_labels_train_as_trl_does_without_any_label(store: ArtifactStore, tmp_path: Path) -> None:
     hyper = {"sft_weight": 0.3, "micro_batch_size": 8}
     stock = trained(dpo_job("hard", hyper), store, tmp_path)

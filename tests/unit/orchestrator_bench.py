@@ -36,12 +36,14 @@ RECIPE = Recipe.model_validate(
 class Engine:
     """An OpenAI-compatible engine: its votes on an answer are 0, 1, 2, ...; it fails or changes version when told.
 
-    `winner` decides comparisons, given what the judge asks.
+    `winner` decides comparisons, given what the judge asks. `steps` are the next steps that it writes where it is told
+    to stop after one, by the beginning of the answer.
     """
 
     version: str = "policy@3"
     fail: Callable[[str], bool] = lambda _: False
     winner: Callable[[str], str] = lambda _: "A"
+    steps: dict[str, list[str]] = field(default_factory=dict)
     inflight: int = 0
     most_inflight: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -67,6 +69,10 @@ class Engine:
             {"index": index, "finish_reason": "stop", "message": {"content": said.format(index % 6)}}
             for index in range(body["n"])
         ]
+        if "stop" in body:
+            begun = asked if body["messages"][-1]["role"] == "assistant" else ""
+            for choice, text in zip(choices, self.steps[begun], strict=True):
+                choice["message"] = {"content": text}
         return httpx.Response(
             200,
             json={"choices": choices, "usage": {"completion_tokens": 3 * body["n"]}, "model": self.version},

@@ -145,6 +145,26 @@ def test_what_a_constitution_needs_is_asked_for(recipe: Path, overrides: list[st
         load_recipe(recipe, [*asked, *overrides], {})
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["process.separator='; '"], "separator='; ' ends with a blank, which chat templates cut off"),
+        (["process.separator=''"], r"process\.separator = ''"),
+        (["sampling.n=9"], r"sampling\.n=9: method='process' compares .*give at most 8"),
+        (["sampling.n=1"], r"sampling\.n=1 leaves nothing to prefer"),
+        (["pairs.margin=1"], r"of `pairs` give judge_pairs alone"),
+        (["loop.measure_consistency=true"], r"loop\.measure_consistency ranks several answers"),
+        (["loop.train_on=positives"], "is for method='self_rewarding'"),
+        (["method=self_rewarding"], "section `process` is for method='process', not 'self_rewarding'"),
+    ],
+)
+def test_what_a_search_by_steps_cannot_use_is_refused(recipe: Path, overrides: list[str], message: str) -> None:
+    asked = ["method=process", "process.max_steps=7"]
+    assert load_recipe(recipe, [*asked, "process.judging.votes=2"], {}).process.separator == "\nStep"
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(recipe, [*asked, *overrides], {})
+
+
 def test_missing_and_malformed_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="does not exist"):
         load_recipe(tmp_path / "none.toml", environment={})

@@ -46,12 +46,16 @@ def test_labels_of_every_answer_in_order(store_root: str) -> None:
         "judge_version": "policy@1",
         "rubric": "countdown",
     }
-    store.write_jsonl("runs/r/pairs/M2.jsonl", [{**pair, "kind": "judge"}, pair])
+    begun = [*pair["prompt"], {"role": "assistant", "content": " 7 * 3 = 21 ;"}]
+    texts = {"chosen": " 21 + 12 = 33", "rejected": " 21 - 12 = 8 ;"}
+    sides = {name: [{"role": "assistant", "content": text}] for name, text in texts.items()}
+    step = {**pair, **sides, "prompt": begun, "separator": " ;"}
+    store.write_jsonl("runs/r/pairs/M2.jsonl", [{**pair, "kind": "judge"}, pair, step])
     ended = _label(store_root, "r")
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout == "M1: 10 answers labelled\n1 pairs labelled\n"
+    assert ended.stdout == "M1: 10 answers labelled\n2 pairs labelled\n"
     data = load_run(store, "r")
-    assert data.pair_labels == {"M2": [(5.0, 0.0)]}
+    assert data.pair_labels == {"M2": [(5.0, 0.0), (5.0, 3.0)]}
     [model] = data.models
     assert model.labels is not None
     scores = model.labels.samples["a"]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from examples.countdown.checker import criteria, solved
+from examples.countdown.checker import criteria, score, solved
 from examples.countdown.reviews import review_prompt, verdict
-from examples.countdown.roles import CONSTITUTION, build_roles, comparisons, meta_verdicts, revisions
+from examples.countdown.roles import CONSTITUTION, build_roles, comparisons, meta_verdicts, revisions, step_comparisons
 from examples.countdown.seed_data import build
 from examples.countdown.tokenizer import build_tokenizer
 from orchestrator.constitution import fill
@@ -15,6 +15,7 @@ from services.judge.rubric import SHIPPED, Rubric, load_rubric
 
 META = load_rubric(SHIPPED / "countdown_meta")
 CHOICE = load_rubric(SHIPPED / "countdown_constitution")
+STEPS = load_rubric(SHIPPED / "countdown_steps")
 
 
 def test_a_verdict_on_two_reviews_names_the_right_one_and_can_be_read() -> None:
@@ -53,6 +54,25 @@ def test_a_comparison_names_the_answer_that_has_the_point() -> None:
     assert {point for _, point in found} == set(CHOICE.spec.principles)
 
 
+def test_a_comparison_of_steps_names_the_one_that_is_worth_more_after_the_same_beginning() -> None:
+    form = sides(STEPS.spec.verdict_label, tie=True)
+    found = set()
+    for row in step_comparisons(0, 60):
+        task, _, answers = row["prompt"].removeprefix("Which step is better ? Task : ").partition(" Response A : ")
+        shown = dict(zip("ab", answers.split(" Response B : "), strict=True))
+        winner = read(row["response"], "stop", form, None).value
+        assert winner is not None
+        (other,) = set(shown) - {winner}
+        assert score(task, shown[winner].removesuffix(" ;")) > score(task, shown[other].removesuffix(" ;"))
+        begun = all(text.endswith(" ;") for text in shown.values())
+        firsts = {text.partition(" ; ")[0] for text in shown.values()}
+        assert begun or len(firsts) == 1
+        values = {"prompt": task, "response_a": shown["a"], "response_b": shown["b"]}
+        assert STEPS.template.fill_with(values) == row["prompt"], "the judge service asks as the demonstration does"
+        found.add((winner, begun))
+    assert found == {("a", True), ("a", False), ("b", True), ("b", False)}
+
+
 def test_a_revision_is_right_and_the_critique_is_what_the_base_model_has_read() -> None:
     for row in revisions(0, 30):
         task = row["prompt"].partition(" Task : ")[2].partition(" Answer : ")[0]
@@ -63,7 +83,7 @@ def test_a_revision_is_right_and_the_critique_is_what_the_base_model_has_read() 
     )
 
 
-@pytest.mark.parametrize(("stem", "most"), [("ift_meta", META), ("ift_constitution", CHOICE)])
+@pytest.mark.parametrize(("stem", "most"), [("ift_meta", META), ("ift_constitution", CHOICE), ("ift_steps", STEPS)])
 def test_demonstrations_stand_after_the_ift_rows_in_words_that_the_model_knows(stem: str, most: Rubric) -> None:
     rows = build_roles(0, 30)[stem]
     assert rows[:-30] == build(0)["ift"]

@@ -1,11 +1,13 @@
 """Exported pairs are what TRL and `datasets` read."""
 
+import io
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 
-from orchestrator.export import export_pairs
+from orchestrator.export import card, export_pairs, parquet
 from orchestrator.kto import labelled_answers
 from selfreward.artifacts import ArtifactStore
 from selfreward.contracts import Message, PreferencePair
@@ -49,6 +51,17 @@ def test_answers_have_one_label_each_and_those_with_both_are_left_out() -> None:
     assert [(row["completion"][0]["content"], row["label"]) for row in rows] == [("good", True), ("worst", False)]
     elsewhere = other.model_copy(update={"prompt": [Message(role="user", content="another question")]})
     assert len(labelled_answers([PAIR, elsewhere])) == 4
+
+
+def test_pairs_of_steps_say_so_and_are_no_labelled_answers(tmp_path: Path) -> None:
+    step = PAIR.model_copy(update={"separator": " ;"})
+    (row,) = pq.read_table(io.BytesIO(parquet([step]))).to_pylist()
+    assert row["separator"] == " ;"
+    assert "no end of turn follows a step" in card("one", "M2", [step])
+    store = ArtifactStore(str(tmp_path))
+    store.write_jsonl("runs/one/pairs/M2.jsonl", [step.model_dump(mode="json")])
+    with pytest.raises(ValueError, match=r"layout = 'kto' is of whole answers.*export layout 'pairs'"):
+        export_pairs(store, "one", "M2", "kto")
 
 
 def test_a_stage_without_pairs_is_named(tmp_path: Path) -> None:

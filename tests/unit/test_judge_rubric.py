@@ -32,6 +32,7 @@ def test_shipped_rubrics_load() -> None:
         "countdown": ("points", 0, 5),
         "countdown_constitution": ("constitution", 0, 1),
         "countdown_meta": ("meta", 0, 1),
+        "countdown_steps": ("pairwise", 0, 1),
         "criteria": ("criteria", 0, 1),
         "criteria_overall": ("criteria", 1, 10),
         "debate": ("debate", 0, 1),

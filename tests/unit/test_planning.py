@@ -105,6 +105,7 @@ def test_stages_and_tokens_are_the_recipes() -> None:
         ("cream", 1.5, (0, 0)),
         ("scir", 2 * 1.5, (4, 4 * 3 * 24)),
         ("temporal", 2 * 1.5, (12, 12 * 3 * 24)),
+        ("process", 4, (4 * 12, 4 * 12 * 64)),
     ],
 )
 def test_pairs_and_judgments_of_a_prompt(name: str, pairs: float, judged: tuple[int, int]) -> None:

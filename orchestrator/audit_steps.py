@@ -1,0 +1,44 @@
+"""The part of an audit that looks at answers found step by step (method `process`)."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from orchestrator.audit_violation import Violation
+from orchestrator.methods.process import choose, ended, offered
+from orchestrator.searching import found_answer
+from selfreward.config import Recipe
+from selfreward.contracts import Rollout, Step
+
+
+def check_steps(name: str, rollouts: Sequence[Rollout], version: str | None, recipe: Recipe) -> Iterator[Violation]:
+    """Each search asked what it was to ask, went on with the best candidate, and ended where it had to."""
+    wrong = sorted({str(rollout.judge_version) for rollout in rollouts} - {version})
+    if wrong and recipe.judging.annotator == "policy":
+        yield Violation("policy", name, f"compared by {wrong}, {version} was to compare")
+    short = [row.prompt_id for row in rollouts if not all(_asked(step, recipe) for step in row.steps)]
+    if short:
+        yield Violation("accounting", name, f"not every two candidates in both orders at each step: {short[:3]}")
+    astray = [row.prompt_id for row in rollouts if not _led(row, recipe)]
+    if astray:
+        yield Violation("accounting", name, f"not the steps that the comparisons lead to: {astray[:3]}")
+
+
+def _asked(step: Step, recipe: Recipe) -> bool:
+    rules = recipe.process
+    orders = [order for a, b in offered(step.candidates, rules.separator) for order in ((a, b), (b, a))]
+    shown = Counter((match.first, match.second) for match in step.matches)
+    return len(step.candidates) == recipe.sampling.n and shown == dict.fromkeys(orders, rules.judging.votes)
+
+
+def _led(rollout: Rollout, recipe: Recipe) -> bool:
+    rules = recipe.process
+    if not 1 <= len(rollout.steps) <= rules.max_steps:
+        return False
+    goes_on = []
+    for step in rollout.steps:
+        found = choose(step.candidates, step.matches, rules.separator)
+        if step.chosen != (found.best if found else None):
+            return False
+        goes_on.append(found is not None and not ended(step.candidates[found.best].text, rules.separator))
+    whole = not goes_on[-1] or len(goes_on) == rules.max_steps
+    return whole and all(goes_on[:-1]) and rollout.responses == [found_answer(rollout.steps, rules.separator)]
