@@ -222,8 +222,8 @@ def test_training_jobs_are_bounded_and_outlive_an_eviction(overlay: str) -> None
     pod = spec["template"]["spec"]
     assert pod["restartPolicy"] == "Never"
     assert pod["terminationGracePeriodSeconds"] > TrainerSettings().stop_seconds + PRE_STOP_S
-    kept = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["mountPath"] == "/work"]
-    assert kept == [{"name": "data", "subPath": "training", "mountPath": "/work"}]
+    kept = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["mountPath"] == "/scratch"]
+    assert kept == [{"name": "data", "subPath": "training", "mountPath": "/scratch"}]
     used = of_kind(render(overlay), "Deployment")["orchestrator"]["spec"]["template"]["spec"]["containers"][0]["env"]
     assert {"name": "SELFREWARD_TRAINER_CRONJOB", "value": "trainer"} in used
 
