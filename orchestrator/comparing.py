@@ -31,14 +31,8 @@ async def compared(judge: AsyncJudgeClient, task: Task, compare: Compare, respon
         rubric, version = answer.rubric, answer.judge_version
         for (a, b, principle), verdict in zip(part, answer.data, strict=True):
             matches += [as_match(a, b, vote, principle) for vote in verdict.votes]
-    return Rollout(
-        key=task.key,
-        run=task.run,
-        stage=task.stage,
-        prompt_id=task.prompt_id,
-        prompt=task.prompt,
-        policy_version=task.policy,
-        responses=responses,
+    return task.rollout(
+        responses,
         judgments=task.judgments,
         matches=matches,
         judge_version=version,

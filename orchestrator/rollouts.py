@@ -157,14 +157,8 @@ class RolloutWorker:
                 raise JudgingFailed(f"the engine failed the judgments of {failed} of {len(responses)} answers")
         if task.compare is not None:
             return await self._compared(task, task.compare, responses, last)
-        return Rollout(
-            key=task.key,
-            run=task.run,
-            stage=task.stage,
-            prompt_id=task.prompt_id,
-            prompt=task.prompt,
-            policy_version=task.policy,
-            responses=responses,
+        return task.rollout(
+            responses,
             judgments=judged.data if judged else [],
             judge_version=judged.judge_version if judged else None,
             rubric=judged.rubric if judged else None,

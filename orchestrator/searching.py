@@ -58,14 +58,8 @@ async def searched(task: Task, rules: Search, compare: Compare, sample: Sample, 
         steps.append(Step(candidates=candidates, matches=matches, chosen=found.best if found else None))
         if found is None or ended(candidates[found.best].text, rules.separator):
             break
-    return Rollout(
-        key=task.key,
-        run=task.run,
-        stage=task.stage,
-        prompt_id=task.prompt_id,
-        prompt=task.prompt,
-        policy_version=task.policy,
-        responses=[found_answer(steps, rules.separator)],
+    return task.rollout(
+        [found_answer(steps, rules.separator)],
         steps=steps,
         judge_version=version,
         rubric=rubric,

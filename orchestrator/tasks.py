@@ -1,7 +1,7 @@
 """One unit of the `rollouts` queue: a prompt to answer, to judge, or both, by one pinned policy version."""
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -93,6 +93,19 @@ class Task(Contract):
         if self.search and (self.generate is None or self.compare is None or self.compare.of != "steps"):
             raise ValueError("`search` samples and compares steps: give `generate`, and `compare` with of='steps'")
         return self
+
+    def rollout(self, responses: list[Response], **found: Any) -> Rollout:
+        """What came of the task: the answers, and whatever else a rollout has of them."""
+        return Rollout(
+            key=self.key,
+            run=self.run,
+            stage=self.stage,
+            prompt_id=self.prompt_id,
+            prompt=self.prompt,
+            policy_version=self.policy,
+            responses=responses,
+            **found,
+        )
 
 
 class PromptItem(Contract):

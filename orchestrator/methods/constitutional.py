@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from orchestrator.constitution import Constitution, Principle, fill
-from orchestrator.methods.self_rewarding import OUTCOMES
+from orchestrator.methods.self_rewarding import OUTCOMES, distinct_places
 from orchestrator.seed_rows import sft_row
 from selfreward.contracts import Contract, Match, Message, PreferencePair, Response, Rollout, content_key
 from selfreward.method_sections import ByConstitution
@@ -47,11 +47,7 @@ def choices(principles: Sequence[Principle], count: int, seed: int, prompt_id: s
 
 def offered(responses: Sequence[Response]) -> list[tuple[int, int]]:
     """Places of every two different answers, each text once; blank ones are not compared."""
-    places: dict[str, int] = {}
-    for place, response in enumerate(responses):
-        if response.text.strip():
-            places.setdefault(response.text, place)
-    return list(combinations(places.values(), 2))
+    return list(combinations(distinct_places(responses), 2))
 
 
 def preference(matches: Iterable[Match], a: int, b: int) -> float | None:

@@ -12,7 +12,7 @@ from itertools import product
 from statistics import fmean
 
 from orchestrator.methods.implicit import Answer, Place, Scorers, answers
-from orchestrator.methods.self_rewarding import OUTCOMES
+from orchestrator.methods.self_rewarding import OUTCOMES, distinct_places
 from selfreward.contracts import Judgment, Match, Message, PreferencePair, Response, Rollout
 from selfreward.implicit import ResponseLogprobs, Scir
 
@@ -34,11 +34,7 @@ class Opinion:
 
 def offered(responses: Sequence[Response]) -> list[tuple[int, int]]:
     """Places of the answers to compare: distinct and not blank, two by two in their order; an odd last one is left."""
-    first: dict[str, int] = {}
-    for index, response in enumerate(responses):
-        if response.text.strip():
-            first.setdefault(response.text, index)
-    places = list(first.values())
+    places = distinct_places(responses)
     return list(zip(places[::2], places[1::2], strict=False))
 
 

@@ -5,13 +5,13 @@ score the same gives no pair.
 """
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from orchestrator.plan import round_index
 from orchestrator.seed_rows import sft_row
-from selfreward.contracts import Message, PreferencePair, Rollout, content_key
+from selfreward.contracts import Message, PreferencePair, Response, Rollout, content_key
 from selfreward.rounds import Pairs
 
 OUTCOMES = ("kept", "tie", "unscored", "below_margin", "filtered")
@@ -25,6 +25,15 @@ class Candidate:
     text: str
     score: float
     votes: tuple[float | None, ...]
+
+
+def distinct_places(responses: Sequence[Response]) -> list[int]:
+    """Where each text that is not blank stands first, in that order."""
+    places: dict[str, int] = {}
+    for place, response in enumerate(responses):
+        if response.text.strip():
+            places.setdefault(response.text, place)
+    return list(places.values())
 
 
 def candidates(rollout: Rollout) -> list[Candidate]:
@@ -62,7 +71,11 @@ def choose(
     worst = [candidate for candidate in found if candidate.score <= lowest + slack]
     if rho:
         best, worst = _of_length(min, best), _of_length(max, worst)
-    chosen, rejected = rng.choice(best), rng.choice(worst)
+    return filtered(rng.choice(best), rng.choice(worst), rules)
+
+
+def filtered(chosen: Candidate, rejected: Candidate, rules: Pairs) -> tuple[Candidate, Candidate] | str:
+    """The two as a pair, or the outcome that explains why the recipe's rules leave it out."""
     if chosen.score - rejected.score < rules.margin:
         return "below_margin"
     if rules.min_chosen_score is not None and chosen.score < rules.min_chosen_score:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from orchestrator.methods.self_rewarding import OUTCOMES, Candidate, candidates, make_pair
+from orchestrator.methods.self_rewarding import OUTCOMES, Candidate, candidates, filtered, make_pair
 from selfreward.contracts import PreferencePair, Rollout, content_key
 from selfreward.rounds import Pairs
 
@@ -43,13 +43,7 @@ def choose(
         chosen = rng.choice(_best(future))
     if chosen.score == rejected.score:
         return "tie"
-    if chosen.score - rejected.score < rules.margin:
-        return "below_margin"
-    if rules.min_chosen_score is not None and chosen.score < rules.min_chosen_score:
-        return "filtered"
-    if rules.max_rejected_score is not None and rejected.score > rules.max_rejected_score:
-        return "filtered"
-    return chosen, rejected
+    return filtered(chosen, rejected, rules)
 
 
 def build_pairs(
