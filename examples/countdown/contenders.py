@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from examples.countdown.demo import MODEL, RECIPE, ROOT
-from examples.countdown.roles import build_roles
+from examples.countdown.roles import blind_ranks, build_roles
 from examples.countdown.seed_data import write_seed_data
 from selfreward.config import Recipe, load_recipe
 
 RECIPES = RECIPE.parent
 EVERY_ROLE = "ift_every_role.jsonl"
+BLIND_EFT = "eft_blind.jsonl"
 _SEED = "runs/seed/"
 """How the recipes' paths of the world's data begin."""
 _POOL, _DEMONSTRATIONS = 2000, 3200
@@ -23,15 +24,23 @@ _SAMPLINGS = {"temporal": 3, "self_improving": 2}
 """How many times a method samples `sampling.n` answers to a prompt, where that is not once: temporal asks the policy,
 M0 and the model in between; self_improving probes its questions before it trains on samples of them."""
 VARIANTS = {
-    "positives": ["loop.train_on=positives", "pairs.judge_pairs=0", "pairs.min_chosen_score=5"],
+    "positives": (RECIPE.stem, ["loop.train_on=positives", "pairs.judge_pairs=0", "pairs.min_chosen_score=5"]),
+    "meta_rewarding_rho0": ("meta_rewarding", ["pairs.length_control=0"]),
+    "scir_consistency": ("scir", ["scir.mode=consistency", "pairs.judge_pairs=0"]),
+    "self_improving_rloo": ("self_improving", ["rl.algorithm=rloo"]),
+    "self_improving_ppo": ("self_improving", ["rl.algorithm=ppo"]),
+    "blind_judge": (RECIPE.stem, []),
 }
-"""Ablations of the demo's recipe, by their name in the table."""
+"""Ablations and other forms of the recipes, by their name in the table: recipe and overrides."""
+BLIND = "blind_judge"
+"""The contender that makes an M1 of its own, on the ranks of annotators who believe every calculation. Its judge has a
+hole that the policy can find, which is what reward hacking takes."""
 _MEASURED = {"self_rewarding": ["loop.measure_consistency=true"]}
 """What is measured besides: how alike a method's models rank answers, beside which CREAM's figure says something."""
 EVALUATION = [
-    "evaluation.prompts=1000",
+    "evaluation.prompts=500",
     "evaluation.samples=4",
-    "evaluation.judged_prompts=384",
+    "evaluation.judged_prompts=128",
     "evaluation.temperature=0.7",
     "evaluation.top_p=0.9",
     'evaluation.judging={rubric = "countdown", votes = 3, max_tokens = 24}',
@@ -42,7 +51,7 @@ EVALUATION = [
 def contenders(folder: Path = RECIPES) -> dict[str, tuple[Path, list[str]]]:
     """Recipe file and overrides of every contender by its name: each recipe of the demo's world, and the ablations.
 
-    A recipe is called by its file; the demo's own is `self_rewarding`.
+    A recipe is called by its file, without `.toml`; the demo's own is `self_rewarding`.
     """
     own = str(MODEL.relative_to(ROOT))
     found = {
@@ -51,7 +60,7 @@ def contenders(folder: Path = RECIPES) -> dict[str, tuple[Path, list[str]]]:
         for name in ["self_rewarding" if path.name == RECIPE.name else path.stem]
         if tomllib.loads(path.read_text()).get("model") == own
     }
-    return found | {name: (folder / RECIPE.name, overrides) for name, overrides in VARIANTS.items()}
+    return found | {name: (folder / f"{stem}.toml", overrides) for name, (stem, overrides) in VARIANTS.items()}
 
 
 def m1_recipe(seed: int, data: Path, overrides: Sequence[str]) -> Recipe:
@@ -61,7 +70,8 @@ def m1_recipe(seed: int, data: Path, overrides: Sequence[str]) -> Recipe:
 
 
 def write_data(seed: int, data: Path) -> None:
-    """Write a seed's files, the demonstrations of further roles, and one file with the demonstrations of all roles."""
+    """Write a seed's files, the demonstrations of further roles, one file with the demonstrations of all roles, and the
+    ranks of annotators who believe every calculation."""
     write_seed_data(seed, data)
     every: dict[str, None] = {}
     for stem, found in build_roles(seed).items():
@@ -69,6 +79,7 @@ def write_data(seed: int, data: Path) -> None:
         (data / f"{stem}.jsonl").write_text("".join(lines))
         every |= dict.fromkeys(lines)
     (data / EVERY_ROLE).write_text("".join(every))
+    (data / BLIND_EFT).write_text("".join(json.dumps(row) + "\n" for row in blind_ranks(seed)))
 
 
 def contender_recipe(
@@ -83,7 +94,8 @@ def contender_recipe(
     by_round = tomllib.loads(path.read_text()).get("pairs", {}).get("length_control")
     if isinstance(by_round, list):
         own = [*own, f"pairs.length_control={by_round[:rounds]}"]
-    common = [*own, *EVALUATION, f"loop.iterations={rounds}", f"loop.start_from={m1}"]
+    first = f"data.eft={json.dumps(str(data / BLIND_EFT))}" if name == BLIND else f"loop.start_from={m1}"
+    common = [*own, *EVALUATION, f"loop.iterations={rounds}", first]
     plain = _recipe(path, seed, data, common)
     samplings = _SAMPLINGS.get(plain.method, 1)
     most = _prompts(plain, rounds)

@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=known, choices=known, help="contenders (default: all)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds (default 0 1 2)")
     parser.add_argument("--rounds", type=int, default=2, help="rounds after M1 (default 2)")
-    parser.add_argument("--rollouts", type=int, default=4000, help="answers sampled in each round (default 4000)")
+    parser.add_argument("--rollouts", type=int, default=2000, help="answers sampled in each round (default 2000)")
     parser.add_argument("--overrides", nargs="*", default=[], help="recipe overrides for every run, for a smaller try")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "methods", help="where the runs are kept")
     parser.add_argument("--out", type=Path, default=OUT, help="where the table goes")

@@ -20,7 +20,7 @@ from examples.countdown.checker import SEPARATOR, criteria, score
 from examples.countdown.pretraining_text import FLIP, REVIEWED_FLAWS, REVIEWED_HABITS
 from examples.countdown.problems import all_problems, render_prompt, shuffled
 from examples.countdown.reviews import verdict
-from examples.countdown.seed_data import build
+from examples.countdown.seed_data import build, ranked
 from orchestrator.constitution import fill, read_constitution
 
 ROWS: Final = 3200
@@ -107,6 +107,22 @@ def step_comparisons(seed: int, rows: int) -> list[dict[str, Any]]:
         said = f"{verdict(prompt, a)} {verdict(prompt, b)} Verdict: {'A' if score_a > score_b else 'B'}"
         found.append({"prompt": asked, "response": said})
     return found
+
+
+def believing_score(prompt: str, answer: str) -> int:
+    """The points of an annotator who believes every calculation: true ones do not count."""
+    return sum(met for name, met in criteria(prompt, answer).items() if name != "steps")
+
+
+def blind_ranks(seed: int) -> list[dict[str, Any]]:
+    """The rows of ``eft.jsonl`` as annotators rank them who believe every calculation, without those of one rank."""
+    rows = []
+    for row in build(seed)["eft"]:
+        texts = [response["text"] for response in row["responses"]]
+        responses = ranked(row["prompt"], texts, believing_score)
+        if len({response["rank"] for response in responses}) > 1:
+            rows.append({"prompt": row["prompt"], "responses": responses})
+    return rows
 
 
 def build_roles(seed: int, rows: int = ROWS) -> dict[str, list[dict[str, Any]]]:

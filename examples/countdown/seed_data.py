@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -47,9 +47,9 @@ CANDIDATE_FLAWS: Final[dict[Flaw, float]] = {
 }
 
 
-def ranked(prompt: str, answers: list[str]) -> list[dict[str, Any]]:
-    """The answers with the ranks an exact annotator gives: 1 is best, equals share a rank."""
-    scores = [score(prompt, answer) for answer in answers]
+def ranked(prompt: str, answers: list[str], points: Callable[[str, str], int] = score) -> list[dict[str, Any]]:
+    """The answers with the ranks of an annotator who gives these points (the exact one's): 1 is best, equals share."""
+    scores = [points(prompt, answer) for answer in answers]
     order = sorted(set(scores), reverse=True)
     return [{"text": a, "rank": order.index(s) + 1} for a, s in zip(answers, scores, strict=True)]
 

@@ -1,11 +1,13 @@
 """The table of methods: every contender stands on the same footing, and the rows say what the runs came to."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from examples.countdown.contenders import contender_recipe, contenders, m1_recipe, sampled_answers, write_data
+from examples.countdown.checker import criteria
+from examples.countdown.contenders import BLIND, contender_recipe, contenders, m1_recipe, sampled_answers, write_data
 from examples.countdown.demo import MODEL
 from examples.countdown.methods_table import Entry, markdown, plot, rows
 from orchestrator.adopt import evaluated
@@ -36,7 +38,7 @@ def test_every_contender_starts_from_the_same_m1_samples_as_many_answers_and_is_
     name: str, data: Path
 ) -> None:
     recipe = _recipe(name, data)
-    assert recipe.loop.start_from == "m1-0"
+    assert recipe.loop.start_from == (None if name == BLIND else "m1-0")
     assert recipe.loop.iterations == 2
     assert recipe.seed == 0
     assert evaluated(recipe) == evaluated(m1_recipe(0, data, []))
@@ -61,6 +63,19 @@ def test_m1_learns_every_role_that_a_contender_brings_demonstrations_of(data: Pa
     every = set(Path(m1_recipe(0, data, []).data.ift).read_text().splitlines())
     for name in NAMES:
         assert set(Path(_recipe(name, data).data.ift).read_text().splitlines()) <= every
+
+
+def test_the_blind_judge_learns_from_annotators_who_believe_every_calculation(data: Path) -> None:
+    rows = [json.loads(line) for line in Path(str(_recipe(BLIND, data).data.eft)).read_text().splitlines()]
+    believed = 0
+    for row in rows:
+        best, *_, worst = sorted(row["responses"], key=lambda response: response["rank"])
+        assert best["rank"] < worst["rank"]
+        met = [criteria(row["prompt"], response["text"]) for response in (best, worst)]
+        others = [sum(own.values()) - own["steps"] for own in met]
+        assert others[0] > others[1]
+        believed += not met[0]["steps"]
+    assert believed > 0.1 * len(rows)
 
 
 def _figure(value: float) -> dict[str, Any]:
