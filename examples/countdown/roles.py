@@ -1,9 +1,9 @@
 """Demonstrations of further roles: ``python -m examples.countdown.roles --seed N --out DIR``.
 
 A chat model compares two judgments when it is asked to. The demo's model knows only what its pretraining text holds, so
-methods that need another role of it bring demonstrations among their IFT data. Both files begin with the rows of
-``ift.jsonl``: ``ift_meta.jsonl`` has verdicts on two reviews, ``ift_constitution.jsonl`` revised answers and
-comparisons of two answers by a principle, ``ift_steps.jsonl`` comparisons of two next steps.
+methods that need another role of it bring demonstrations among their IFT data. All files begin with the rows of
+``ift.jsonl`` and plain reviews: ``ift_meta.jsonl`` has verdicts on two reviews, ``ift_constitution.jsonl`` revised
+answers and comparisons of two answers by a principle, ``ift_steps.jsonl`` comparisons of two next steps.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from examples.countdown.attempts import attempt, draw
 from examples.countdown.checker import SEPARATOR, criteria, score
 from examples.countdown.pretraining_text import FLIP, REVIEWED_FLAWS, REVIEWED_HABITS
 from examples.countdown.problems import all_problems, render_prompt, shuffled
-from examples.countdown.reviews import verdict
+from examples.countdown.reviews import review_prompt, verdict
 from examples.countdown.seed_data import build, ranked
 from orchestrator.constitution import fill, read_constitution
 
-ROWS: Final = 3200
+ROWS: Final = 1600
 ROOT: Final = Path(__file__).resolve().parents[2]
 RUBRICS: Final = ROOT / "services" / "judge" / "rubrics"
 CONSTITUTION: Final = read_constitution(str(ROOT / "recipes" / "constitutions" / "countdown.toml"))
@@ -35,9 +35,26 @@ def filled(rubric: str, **texts: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda field: texts[field[1]], template)
 
 
+def _points(review: str) -> str:
+    return review.rpartition(" ")[2]
+
+
+def plain_reviews(seed: int, rows: int) -> list[dict[str, Any]]:
+    """Answers and their careless reviews, as the pretraining text has them: whoever learns to write a review and more
+    after it forgets, without these, to end after one."""
+    rng = Random(f"reviews {seed}")
+    found = []
+    for _ in range(rows):
+        problem = shuffled(rng.choice(all_problems("train")), rng)
+        prompt = render_prompt(problem)
+        answer = attempt(problem, rng, draw(REVIEWED_HABITS, rng), draw(REVIEWED_FLAWS, rng))
+        found.append({"prompt": review_prompt(prompt, answer), "response": verdict(prompt, answer, FLIP, rng)})
+    return found
+
+
 def meta_verdicts(seed: int, rows: int) -> list[dict[str, Any]]:
-    """Two reviews of an answer, one of them careful and one careless, and which is right: after a review of one's own,
-    so that the model can find out."""
+    """Two reviews of an answer, one careful and one careless, of different scores, and which is right: after a review
+    of one's own and the two scores, so that the model can find out."""
     rng = Random(f"meta {seed}")
     found: list[dict[str, Any]] = []
     while len(found) < rows:
@@ -45,12 +62,13 @@ def meta_verdicts(seed: int, rows: int) -> list[dict[str, Any]]:
         prompt = render_prompt(problem)
         answer = attempt(problem, rng, draw(REVIEWED_HABITS, rng), draw(REVIEWED_FLAWS, rng))
         right, other = verdict(prompt, answer), verdict(prompt, answer, FLIP, rng)
-        if right == other:
+        if _points(right) == _points(other):
             continue
         side = rng.choice("AB")
         a, b = (right, other) if side == "A" else (other, right)
         asked = filled("countdown_meta", prompt=prompt, response=answer, judgement_a=a, judgement_b=b)
-        found.append({"prompt": asked, "response": f"{right} Verdict: {side}"})
+        compared = f"Judge A : {_points(a)} Judge B : {_points(b)}"
+        found.append({"prompt": asked, "response": f"{right} {compared} Verdict: {side}"})
     return found
 
 
@@ -127,12 +145,11 @@ def blind_ranks(seed: int) -> list[dict[str, Any]]:
 
 def build_roles(seed: int, rows: int = ROWS) -> dict[str, list[dict[str, Any]]]:
     """All files' rows by file stem, the same for the same seed."""
-    ift = build(seed)["ift"]
-    half = rows // 2
+    known = [*build(seed)["ift"], *plain_reviews(seed, rows // 4)]
     return {
-        "ift_meta": [*ift, *meta_verdicts(seed, rows)],
-        "ift_constitution": [*ift, *revisions(seed, half), *comparisons(seed, rows - half)],
-        "ift_steps": [*ift, *step_comparisons(seed, rows)],
+        "ift_meta": [*known, *meta_verdicts(seed, rows)],
+        "ift_constitution": [*known, *revisions(seed, rows), *comparisons(seed, rows)],
+        "ift_steps": [*known, *step_comparisons(seed, rows)],
     }
 
 

@@ -46,6 +46,7 @@ def engine_command(settings: GeneratorSettings, folder: Path, port: int) -> list
     if settings.engine == "cpu":
         # With chunked prefill one seeded request in a burst ends the CPU engine ("CPU Generator does not use offset").
         command += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", "16384", "--enforce-eager"]
+        command += ["--distributed-executor-backend", "uni"]
     command += ["--dtype", settings.engine_dtype or ("float32" if settings.engine == "cpu" else "auto")]
     # Last, so that no other argument opens the engine to the network.
     return [*command, *settings.engine_args, "--host", "127.0.0.1", "--port", str(port)]
@@ -60,14 +61,16 @@ def engine_environment(settings: GeneratorSettings, inherited: Mapping[str, str]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_IMPORT_ROOT), inherited.get("PYTHONPATH")]))
     if settings.engine == "cpu":
         environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-        environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", worker_cores(os.sched_getaffinity(0)))
+        # Scheduler and model in one process: as two they spin while they wait for each other, on cores that the other
+        # services need. vLLM takes the `uni` executor on a CPU only with this, and leaves its OpenMP threads to us.
+        environment |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+        environment.setdefault("OMP_NUM_THREADS", str(model_threads(len(os.sched_getaffinity(0)))))
     return environment | settings.engine_env
 
 
-def worker_cores(cores: set[int]) -> str:
-    """All cores but the first, which is left to the engine's server and scheduler: measured fastest on two cores."""
-    ordered = sorted(cores)
-    return ",".join(str(core) for core in ordered[1:] or ordered)
+def model_threads(cores: int) -> int:
+    """Threads of the model: one for each core but one, which is left to the services and the engine's server."""
+    return max(1, cores - 1)
 
 
 class EngineProcess:

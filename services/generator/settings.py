@@ -27,7 +27,7 @@ class GeneratorSettings(Settings):
     engine_args: list[str] = []
     """Further vLLM arguments (a JSON list); they win, but for host and port."""
     engine_env: dict[str, str] = {}
-    """Further environment of the engine (a JSON object), for example `VLLM_CPU_OMP_THREADS_BIND`."""
+    """Further environment of the engine (a JSON object), for example `OMP_NUM_THREADS`."""
     engine_max_num_seqs: int = Field(default=256, ge=1)
     engine_max_model_len: int | None = Field(default=None, ge=8)
     engine_start_seconds: float = Field(default=900, gt=0)

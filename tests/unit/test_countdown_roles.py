@@ -4,7 +4,15 @@ import pytest
 
 from examples.countdown.checker import criteria, score, solved
 from examples.countdown.reviews import review_prompt, verdict
-from examples.countdown.roles import CONSTITUTION, build_roles, comparisons, meta_verdicts, revisions, step_comparisons
+from examples.countdown.roles import (
+    CONSTITUTION,
+    build_roles,
+    comparisons,
+    meta_verdicts,
+    plain_reviews,
+    revisions,
+    step_comparisons,
+)
 from examples.countdown.seed_data import build
 from examples.countdown.tokenizer import build_tokenizer
 from orchestrator.constitution import fill
@@ -28,11 +36,21 @@ def test_a_verdict_on_two_reviews_names_the_right_one_and_can_be_read() -> None:
         winner = read(row["response"], "stop", form, None).value
         assert winner in shown
         assert shown[winner] == verdict(task, answer)
-        assert shown["a"] != shown["b"]
+        assert shown["a"][-1] != shown["b"][-1], "of one score the model cannot tell which is right"
         values = {"prompt": task, "response": answer, "judgement_a": shown["a"], "judgement_b": shown["b"]}
         assert META.template.fill_with(values) == row["prompt"], "the judge service asks as the demonstration does"
         found.add(winner)
     assert found == {"a", "b"}
+
+
+def test_plain_reviews_are_what_the_base_model_writes() -> None:
+    rows = plain_reviews(0, 60)
+    right = 0
+    for row in rows:
+        task, _, answer = row["prompt"].partition(" Task : ")[2].partition(" Answer : ")
+        assert row["prompt"] == review_prompt(task, answer)
+        right += row["response"] == verdict(task, answer)
+    assert 0 < right < len(rows), "some are careless"
 
 
 def test_a_comparison_names_the_answer_that_has_the_point() -> None:
@@ -85,8 +103,8 @@ def test_a_revision_is_right_and_the_critique_is_what_the_base_model_has_read() 
 
 @pytest.mark.parametrize(("stem", "most"), [("ift_meta", META), ("ift_constitution", CHOICE), ("ift_steps", STEPS)])
 def test_demonstrations_stand_after_the_ift_rows_in_words_that_the_model_knows(stem: str, most: Rubric) -> None:
-    rows = build_roles(0, 30)[stem]
-    assert rows[:-30] == build(0)["ift"]
+    rows, ift = build_roles(0, 30)[stem], build(0)["ift"]
+    assert rows[: len(ift)] == ift
     assert rows == build_roles(0, 30)[stem]
     assert rows[-30:] != build_roles(1, 30)[stem][-30:]
     tokenizer = build_tokenizer()

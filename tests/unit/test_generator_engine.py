@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.generator import keeper
-from services.generator.engine import engine_command, engine_environment, worker_cores
+from services.generator.engine import engine_command, engine_environment, model_threads
 from services.generator.metrics import engine_families
 from services.generator.settings import GeneratorSettings
 
@@ -30,13 +30,15 @@ def test_engine_environment_has_no_secrets_of_ours() -> None:
     assert "SELFREWARD_API_KEY" not in environment
     assert (environment["A"], environment["VLLM_CPU_KVCACHE_SPACE"], environment["PATH"]) == ("b", "3", "/bin")
     assert environment["VLLM_SERVER_DEV_MODE"] == "1"
-    assert "VLLM_CPU_OMP_THREADS_BIND" not in engine_environment(GeneratorSettings(engine="gpu"), {})
+    assert (
+        not {"OMP_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING"}
+        & engine_environment(GeneratorSettings(engine="gpu"), {}).keys()
+    )
+    assert engine_environment(GeneratorSettings(), {"OMP_NUM_THREADS": "7"})["OMP_NUM_THREADS"] == "7"
 
 
-def test_the_first_core_is_left_to_the_server() -> None:
-    assert worker_cores({0, 1}) == "1"
-    assert worker_cores({4, 2, 7}) == "4,7"
-    assert worker_cores({3}) == "3"
+def test_one_core_is_left_to_the_services() -> None:
+    assert [model_threads(cores) for cores in (1, 2, 8)] == [1, 1, 7]
 
 
 def test_only_the_engines_own_metrics_are_passed_on() -> None:
