@@ -1,19 +1,22 @@
 """What the demo claims of the method, checked against a report: each claim holds or fails, with what was measured."""
 
+from collections.abc import Mapping
 from typing import Any
 
 Report = dict[str, Any]
 
 
-def _difference(report: Report, later: str, earlier: str, figure: str) -> dict[str, float]:
+def difference(report: Report, later: str, earlier: str, figure: str) -> dict[str, float]:
+    """`{value, low, high}` of the later model less the earlier one. Raises KeyError when the report lacks one."""
     for entry in report["differences"]:
         if (entry["a"], entry["b"]) == (later, earlier):
             return dict(entry[figure])
     raise KeyError(f"the report has no difference {later} - {earlier}")
 
 
-def _said(difference: dict[str, float]) -> str:
-    value, low, high = (100 * difference[name] for name in ("value", "low", "high"))
+def said(found: Mapping[str, Any]) -> str:
+    """A difference of shares, in points with its interval."""
+    value, low, high = (100 * found[name] for name in ("value", "low", "high"))
     return f"{value:+.1f} [{low:+.1f}, {high:+.1f}] points"
 
 
@@ -23,20 +26,20 @@ def claims_of(report: Report) -> dict[str, dict[str, Any]]:
     The judge's on-policy figures are measured on each model's own answers, so a difference is between two judges on
     two sets of answers to the same problems. Raises KeyError when the report lacks a model.
     """
-    second = _difference(report, "M2", "M1", "solve_rate")
-    third = _difference(report, "M3", "M2", "solve_rate")
-    both = _difference(report, "M3", "M1", "solve_rate")
-    kept = _difference(report, "M3", "M1", "judge_pairwise_accuracy")
-    eft = _difference(report, "M1", "SFT", "judge_pairwise_accuracy")
+    second = difference(report, "M2", "M1", "solve_rate")
+    third = difference(report, "M3", "M2", "solve_rate")
+    both = difference(report, "M3", "M1", "solve_rate")
+    kept = difference(report, "M3", "M1", "judge_pairwise_accuracy")
+    eft = difference(report, "M1", "SFT", "judge_pairwise_accuracy")
     problems = report["models"][-1]["checker"]["solve_rate"]["n"]
     return {
         "at least 1,000 held-out problems": {"holds": problems >= 1000, "measured": f"{problems}"},
-        "M2 solves more than M1": {"holds": second["value"] > 0, "measured": _said(second)},
-        "M3 solves more than M2": {"holds": third["value"] > 0, "measured": _said(third)},
+        "M2 solves more than M1": {"holds": second["value"] > 0, "measured": said(second)},
+        "M3 solves more than M2": {"holds": third["value"] > 0, "measured": said(third)},
         "M3 - M1 is at least 10 points, its interval above 0": {
             "holds": both["value"] >= 0.10 and both["low"] > 0,
-            "measured": _said(both),
+            "measured": said(both),
         },
-        "the judge loses at most 2 points from M1 to M3": {"holds": kept["value"] >= -0.02, "measured": _said(kept)},
-        "EFT makes the judge at least 10 points better": {"holds": eft["value"] >= 0.10, "measured": _said(eft)},
+        "the judge loses at most 2 points from M1 to M3": {"holds": kept["value"] >= -0.02, "measured": said(kept)},
+        "EFT makes the judge at least 10 points better": {"holds": eft["value"] >= 0.10, "measured": said(eft)},
     }

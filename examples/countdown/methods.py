@@ -26,6 +26,7 @@ from evaluation.inputs import load_run
 from examples.countdown.contenders import contender_recipe, contenders, m1_recipe, sampled_answers, write_data
 from examples.countdown.demo import MODEL, ROOT
 from examples.countdown.label import label_run
+from examples.countdown.method_claims import Claim, claims_of
 from examples.countdown.methods_table import Entry, markdown, plot, rows
 from selfreward.artifacts import ArtifactStore
 from selfreward.cli import follow
@@ -99,8 +100,10 @@ def _entry(store: ArtifactStore, name: str, seed: int, recipe: Recipe) -> Entry:
     return {**found, "contender": name, "seed": seed, "sampled": sampled_answers(recipe)}
 
 
-def write_table(out: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Write table.json, table.md and table.svg; returns the table."""
+def write_table(
+    out: Path, entries: Sequence[Entry], claims: dict[int, dict[str, Claim]], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Write table.json, table.md and table.svg; returns the table. `claims` are by seed and text."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"],  # noqa: S607 - where PATH has it
         cwd=ROOT,
@@ -115,6 +118,7 @@ def write_table(out: Path, entries: Sequence[Entry], arguments: argparse.Namespa
         "rollouts": arguments.rollouts,
         "overrides": arguments.overrides,
         "rows": rows(entries),
+        "claims": {str(seed): found for seed, found in claims.items()},
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / "table.json").write_text(json.dumps(table, indent=1, allow_nan=False) + "\n")
@@ -138,13 +142,18 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the services are stopped as on Ctrl-C
     console = Console()
     entries: list[Entry] = []
+    claims: dict[int, dict[str, Claim]] = {}
     try:
         for seed in arguments.seeds:
-            for entry in run_seed(seed, arguments.methods, (arguments.folder / f"seed-{seed}").resolve(), arguments):
+            folder = (arguments.folder / f"seed-{seed}").resolve()
+            for entry in run_seed(seed, arguments.methods, folder, arguments):
                 entries.append(entry)
-                write_table(arguments.out, entries, arguments)
+                write_table(arguments.out, entries, claims, arguments)
                 said = f"[red]failed[/red]: {entry['failed']}" if "failed" in entry else "done"
                 console.print(f"{entry['contender']}, seed {seed}: {said}", highlight=False)
+            own = {entry["contender"]: entry for entry in entries if entry["seed"] == seed}
+            claims[seed] = claims_of(ArtifactStore(str(folder / "artifacts")), own, seed)
+            write_table(arguments.out, entries, claims, arguments)
     except (RuntimeError, ServiceError) as error:
         console.print(f"[red]the table cannot go on[/red]: {error}", highlight=False)
         raise SystemExit(1) from error

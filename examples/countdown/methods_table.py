@@ -6,6 +6,7 @@ from typing import Any
 from evaluation.cells import DASH
 from evaluation.compare_cli import PANELS, dots
 from evaluation.dots import Dot, dots_svg
+from examples.countdown.contenders import BLIND
 
 Entry = dict[str, Any]
 """What `evaluation.compare.compared` makes of a run, its contender, seed, and how many answers the rounds `sampled`. Of
@@ -64,7 +65,7 @@ def _row(name: str, entries: Sequence[Entry]) -> dict[str, Any]:
 
 def _m1_row(done: Sequence[Entry]) -> dict[str, Any] | None:
     """The model that all start from, once for each seed."""
-    by_seed = {entry["seed"]: entry["models"]["M1"] for entry in done}
+    by_seed = {entry["seed"]: entry["models"]["M1"] for entry in done if entry["contender"] != BLIND}
     if not by_seed:
         return None
     figures = {
@@ -99,7 +100,8 @@ def markdown(table: dict[str, Any]) -> str:
     lines = [
         "# Every method on Countdown, from the same M1",
         "",
-        f"`{table['command']}` at commit `{table['commit']}`. Every contender starts from the seed's M1 and may sample "
+        f"`{table['command']}` at commit `{table['commit']}`. Every contender starts from the seed's M1 (`{BLIND}` "
+        "from its own, whose judge was taught by annotators who believe every calculation) and may sample "
         f"{table['rollouts']:,} answers in each round ({table['rounds']} of them); its last model is measured by the "
         "independent checker on the same held-out problems. Each cell: the mean over the seeds, in brackets the lowest "
         "and the highest seed.",
@@ -130,6 +132,8 @@ def markdown(table: dict[str, Any]) -> str:
     ]
     if said:
         lines += ["", "## Failures, alarms and warnings", "", *said]
+    if table["claims"]:
+        lines += ["", "## What needs no scale", "", *_claims(table["claims"])]
     return "\n".join(lines) + "\n"
 
 
@@ -145,6 +149,16 @@ def plot(entries: Sequence[Entry]) -> str:
         points = [by_place.get((name, seed), nothing) for seed in seeds]
         drawn.append((name, [list(panel) for panel in zip(*points, strict=True)]))
     return dots_svg(drawn, PANELS, [f"seed {seed}" for seed in seeds], "methods")
+
+
+def _claims(by_seed: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+    texts = dict.fromkeys(text for claims in by_seed.values() for text in claims)
+    body = [[text, *(_claim(claims.get(text)) for claims in by_seed.values())] for text in texts]
+    return _lines(["claim", *(f"seed {seed}" for seed in by_seed)], body, align="---")
+
+
+def _claim(found: dict[str, Any] | None) -> str:
+    return f"{'holds' if found['holds'] else 'FAILS'}: {found['measured']}" if found else DASH
 
 
 def _seeds(row: dict[str, Any]) -> str:
@@ -168,6 +182,6 @@ def _seed_cell(row: dict[str, Any], seed: int, name: str, _: str, scale: float) 
     return value if found["low"] is None else f"{value} [{found['low'] * scale:.1f}, {found['high'] * scale:.1f}]"
 
 
-def _lines(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    rule = ["---", *["---:"] * (len(head) - 1)]
+def _lines(head: Sequence[str], body: Sequence[Sequence[str]], align: str = "---:") -> list[str]:
+    rule = ["---", *[align] * (len(head) - 1)]
     return ["| " + " | ".join(cells) + " |" for cells in (head, rule, *body)]

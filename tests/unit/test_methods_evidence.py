@@ -105,6 +105,7 @@ def _entry(name: str, seed: int, solved: float, lc: float | None = 0.55) -> Entr
     }
 
 
+HEAD = {"command": "c", "commit": "f00", "rounds": 2, "rollouts": 4000}
 ENTRIES = [
     _entry("spin", 0, 0.30),
     _entry("dno", 0, 0.40),
@@ -129,8 +130,7 @@ def test_a_row_is_the_mean_over_seeds_with_the_lowest_and_the_highest() -> None:
 
 
 def test_the_page_shows_means_every_seed_and_what_went_wrong() -> None:
-    table = {"command": "c", "commit": "f00", "rounds": 2, "rollouts": 4000, "rows": rows(ENTRIES)}
-    text = markdown(table)
+    text = markdown({**HEAD, "rows": rows(ENTRIES), "claims": {}})
     assert "| spin | 2 | 32.0 [30.0, 34.0] | 4.0 [2.0, 6.0] | 90.0 [90.0, 90.0] |" in text
     assert "| dno | 1, 1 failed | 40.0 | 12.0 |" in text
     assert "| spin | 1 | 34.0 [32.0, 36.0] |" in text
@@ -143,8 +143,17 @@ def test_the_page_shows_means_every_seed_and_what_went_wrong() -> None:
     assert all(label in drawn for label in ("seed 0", "seed 1", "dno", "spin", "length controlled"))
 
 
+def test_the_page_shows_of_every_claim_whether_it_held_for_each_seed() -> None:
+    first, second = {"holds": True, "measured": "+2"}, {"holds": False, "measured": "0"}
+    claims = {"0": {"EFT helps": first}, "1": {"EFT helps": second, "rho shortens": second}}
+    text = markdown({**HEAD, "rows": [], "claims": claims})
+    assert "| claim | seed 0 | seed 1 |" in text
+    assert "| EFT helps | holds: +2 | FAILS: 0 |" in text
+    assert "| rho shortens | – | FAILS: 0 |" in text
+
+
 def test_before_any_run_is_done_there_is_a_table_of_failures() -> None:
     found = rows(ENTRIES[3:])
     assert [(row["method"], row["seeds"]) for row in found] == [("dno", [])]
-    assert "no preference pairs" in markdown({"command": "c", "commit": "f", "rounds": 1, "rollouts": 1, "rows": found})
+    assert "no preference pairs" in markdown({**HEAD, "rows": found, "claims": {}})
     assert plot(ENTRIES[3:]).startswith("<svg")

@@ -1,0 +1,243 @@
+"""Claims of the papers that need no scale, checked on a seed's runs: each holds or fails, with what was measured.
+
+A claim is `{holds, measured}`, with intervals of 95 % over prompts. The papers' models are thousands of times as large:
+directions are compared, not sizes.
+"""
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from evaluation.answer_files import Duel
+from evaluation.bootstrap import Bootstrap, Interval, mean
+from evaluation.inputs import RunData, load_run
+from evaluation.report import build_report
+from evaluation.win_rate import win_rates
+from examples.countdown.claims import difference, said
+from examples.countdown.methods_table import Entry
+from orchestrator import plan
+from orchestrator.methods import cream, self_rewarding
+from orchestrator.methods.implicit import Scorers, by_place, consistencies, reward
+from selfreward.artifacts import ArtifactStore
+from selfreward.config import Recipe
+from selfreward.contracts import Message, Rollout
+from selfreward.implicit import Cream, ResponseLogprobs
+from selfreward.training import TrainJob
+from services.trainer.logprobs import score
+from services.trainer.progress import PROGRESS_NAME, Progress
+
+Claim = dict[str, Any]
+_UNMOVED = 0.03
+"""Win rates this close are one: 3 points."""
+_CANARY = [Message(role="user", content="Use 1 2 3 to make 6 .")]
+
+
+def claims_of(store: ArtifactStore, entries: Mapping[str, Entry], seed: int) -> dict[str, Claim]:
+    """The claims by their text, as far as the contenders that they are about are there and came to their end."""
+    done = {name: entry for name, entry in entries.items() if "failed" not in entry}
+    checks: list[tuple[str, set[str], Callable[[], Claim]]] = [
+        ("EFT raises judge accuracy", set(), lambda: _eft(store, seed)),
+        (
+            "rho > 0 shortens the chosen answers of the same rollouts",
+            {"meta_rewarding"},
+            lambda: _shorter_chosen(store, f"meta_rewarding-{seed}"),
+        ),
+        (
+            "with rho > 0 the last model's answers are no longer than with rho = 0",
+            {"meta_rewarding", "meta_rewarding_rho0"},
+            lambda: _length_held(store, seed),
+        ),
+        (
+            "CREAM's soft labels weigh pairs less on which the two models disagree",
+            {"cream"},
+            lambda: _disagreed_weigh_less(store, f"cream-{seed}"),
+        ),
+        (
+            "CREAM's M3 and M2 rank answers more alike than plain self-rewarding's",
+            {"cream", "self_rewarding"},
+            lambda: _more_consistent(store, seed),
+        ),
+        (
+            "a padded copy wins more by a judge who likes length, and no more when length is controlled",
+            set(),
+            lambda: padded(store, seed),
+        ),
+        (
+            "anchored rejection keeps a larger gap between chosen and rejected in the last round",
+            {"temporal", "self_rewarding"},
+            lambda: gap_kept(done),
+        ),
+        (
+            "DPO on pairs solves more than SFT on the chosen answers alone",
+            {"self_rewarding", "positives"},
+            lambda: _pairs_beat_positives(store, seed),
+        ),
+        (
+            "a judge with a hole is hacked: own score up, checker not, and the alarm says so",
+            {"blind_judge"},
+            lambda: hacked(done["blind_judge"]),
+        ),
+    ]
+    return {text: check() for text, needed, check in checks if needed <= done.keys()}
+
+
+def _eft(store: ArtifactStore, seed: int) -> Claim:
+    found = difference(build_report(load_run(store, f"m1-{seed}")), "M1", "SFT", "judge_pairwise_accuracy")
+    return {"holds": found["low"] > 0, "measured": said(found)}
+
+
+def _shorter_chosen(store: ArtifactStore, run: str) -> Claim:
+    """The last round's pairs as its recipe makes them, and as it would make them without length control."""
+    data = load_run(store, run)
+    recipe, stage = Recipe.model_validate(data.record.recipe), data.iterations[-1]["stage"]
+    rollouts = _rollouts(store, f"runs/{run}/rollouts/{stage}.jsonl")
+    lengths = []
+    for rules in (recipe.pairs, recipe.pairs.model_copy(update={"length_control": 0.0})):
+        pairs, _ = self_rewarding.build_pairs(rollouts, rules, recipe.seed)
+        chosen = {pair.prompt_id: len(pair.chosen[-1].content) for pair in pairs}
+        lengths.append([float(chosen.get(rollout.prompt_id, float("nan"))) for rollout in rollouts])
+    found = Bootstrap().difference(mean(lengths[0]), mean(lengths[1]))
+    return {"holds": _below(found), "measured": _characters(found)}
+
+
+def _length_held(store: ArtifactStore, seed: int) -> Claim:
+    found = Bootstrap().difference(
+        *(mean(_lengths(load_run(store, f"{name}-{seed}"))) for name in ("meta_rewarding", "meta_rewarding_rho0"))
+    )
+    return {"holds": found.low is not None and found.low <= 0, "measured": _characters(found)}
+
+
+def _lengths(data: RunData) -> list[float]:
+    """Mean characters of the last model's answers to each held-out prompt."""
+    return [fmean(len(response.text) for response in rollout.responses) for rollout in data.models[-1].samples]
+
+
+def _disagreed_weigh_less(store: ArtifactStore, run: str) -> Claim:
+    """The last round's pairs with a soft label for each prompt: of these whose order M_{t-1} would turn."""
+    stage = load_run(store, run).iterations[-1]["stage"]
+    rows = by_place(map(ResponseLogprobs.model_validate, store.read_jsonl(plan.logprobs(run, stage))))
+    rollouts, scorers = _rollouts(store, f"runs/{run}/rollouts/{stage}.jsonl"), plan.scorers(run, stage)
+    pairs, _ = cream.build_pairs(rollouts, rows, scorers, Cream(soft_labels="dynamic"))
+    by_id = {rollout.prompt_id: rollout for rollout in rollouts}
+    weights: dict[bool, list[float]] = {True: [], False: []}
+    for pair in pairs:
+        place = {response.text: index for index, response in enumerate(by_id[pair.prompt_id].responses)}
+        before = [
+            reward(rows[pair.prompt_id, place[side[-1].content]], scorers.previous, scorers.reference)
+            for side in (pair.chosen, pair.rejected)
+        ]
+        weights[before[0] > before[1]].append(pair.weight or 0.0)
+    if not weights[True] or not weights[False]:
+        return {"holds": False, "measured": f"no such two kinds among {len(pairs)} pairs"}
+    agreed, disagreed = (fmean(weights[kind]) for kind in (True, False))
+    counts = f"{len(weights[True])} and {len(weights[False])} pairs"
+    return {"holds": disagreed < agreed, "measured": f"C {agreed:.2f} agreed, {disagreed:.2f} disagreed ({counts})"}
+
+
+def _more_consistent(store: ArtifactStore, seed: int) -> Claim:
+    """C of M3 and M2 by their implicit rewards, on the same answers for both methods: M1's to the held-out prompts."""
+    found = [_consistency(store, f"{name}-{seed}", f"m1-{seed}") for name in ("cream", "self_rewarding")]
+    prompts = [prompt for prompt in found[0] if prompt in found[1]]
+    own, plain = ([by_prompt[prompt] for prompt in prompts] for by_prompt in found)
+    more = Bootstrap().difference(mean(own), mean(plain))
+    measured = f"C {fmean(own):.3f} against {fmean(plain):.3f}: {more.value:+.3f} [{more.low:+.3f}, {more.high:+.3f}]"
+    return {"holds": _above(more), "measured": measured}
+
+
+def _consistency(store: ArtifactStore, run: str, m1: str) -> dict[str, float]:
+    last, before = (model.name for model in reversed(load_run(store, run).models[-2:]))
+    by = Scorers(*(plan.weights(run, name) for name in (last, before, "M0")))
+    answered = f"runs/{m1}/evaluation/M1/samples.jsonl"
+    job = TrainJob(
+        id=f"{run}-consistency",
+        run=run,
+        stage=last,
+        method="logprobs",
+        init_from=by.policy,
+        checkpoints=[by.policy, by.previous, by.reference],
+        datasets=[answered],
+        output=f"runs/{run}/evaluation/consistency.jsonl",
+        canary=_CANARY,
+    )
+    with TemporaryDirectory() as folder:
+        score(job, store, Path(folder), Progress(Path(folder) / PROGRESS_NAME, job.id))
+    rows = by_place(map(ResponseLogprobs.model_validate, store.read_jsonl(job.output)))
+    return consistencies(_rollouts(store, answered), rows, by)
+
+
+def padded(store: ArtifactStore, seed: int, resamples: int = 300) -> Claim:
+    """M1's answers against other answers of M1, as they are and with padding, by a judge who likes length."""
+    m1 = next(model for model in load_run(store, f"m1-{seed}").models if model.name == "M1")
+    rng = random.Random(seed)
+    plain: list[Duel] = []
+    padded: list[Duel] = []
+    gaps: list[float] = []
+    for group, rollout in enumerate(m1.samples):
+        points = m1.labels.samples[rollout.prompt_id] if m1.labels else []
+        for a in range(0, len(points) - 1, 2):
+            text, other = (response.text for response in rollout.responses[a : a + 2])
+            plain.append(Duel(group, rollout.prompt, text, other))
+            padded.append(Duel(group, rollout.prompt, text + " indeed" * rng.randrange(6), other))
+            gaps.append(points[a] - points[a + 1])
+    chances = [rng.random() for _ in gaps]
+    before, after = (
+        win_rates(duels, _by_points_and_length(duels, gaps, chances), Bootstrap(resamples))["figures"]
+        for duels in (plain, padded)
+    )
+    raw, controlled = "win_rate", "length_controlled_win_rate"
+    unmoved = abs(after[controlled]["value"] - before[controlled]["value"]) <= _UNMOVED
+    measured = "; ".join(
+        f"{label} {before[name]['value']:.1%} to {after[name]['value']:.1%}"
+        for label, name in (("raw", raw), ("length-controlled", controlled))
+    )
+    return {"holds": after[raw]["low"] > before[raw]["high"] and unmoved, "measured": measured}
+
+
+def _by_points_and_length(duels: Sequence[Duel], gaps: Sequence[float], chances: Sequence[float]) -> list[float]:
+    """Verdicts of 1 or 0, drawn with these chances: a logit for each point more and each 15 characters more."""
+    logits = [gap + (len(duel.a) - len(duel.b)) / 15 for duel, gap in zip(duels, gaps, strict=True)]
+    return [float(chance < 1 / (1 + math.exp(-logit))) for chance, logit in zip(chances, logits, strict=True)]
+
+
+def gap_kept(done: Mapping[str, Entry]) -> Claim:
+    """Points between chosen and rejected in the last round of `temporal` and of `self_rewarding`."""
+    own, plain = (done[name]["rounds"][-1]["chosen_rejected_gap"] for name in ("temporal", "self_rewarding"))
+    measured = " against ".join(f"{gap['value']:.2f} [{gap['low']:.2f}, {gap['high']:.2f}]" for gap in (own, plain))
+    return {"holds": own["low"] > plain["high"], "measured": f"{measured} points"}
+
+
+def _pairs_beat_positives(store: ArtifactStore, seed: int) -> Claim:
+    rates = []
+    for name in ("self_rewarding", "positives"):
+        labels = load_run(store, f"{name}-{seed}").models[-1].labels
+        rates.append([fmean(found) for _, found in sorted(labels.solved["samples"].items())] if labels else [])
+    found = Bootstrap().difference(mean(rates[0]), mean(rates[1]))
+    return {"holds": _above(found), "measured": said(found._asdict())}
+
+
+def hacked(entry: Entry) -> Claim:
+    """Whether the report's alarm (`evaluation.goodhart`) is among a contender's; watchdogs' alarms are others."""
+    alarms = [alarm for alarm in entry["alarms"] if "the independent one not" in alarm]
+    models = [model for name, model in entry["models"].items() if name in ("M1", entry["model"])]
+    rates = " to ".join(f"{model['solve_rate']['value']:.1%}" for model in models)
+    return {"holds": bool(alarms), "measured": f"solved {rates}; alarms: {'; '.join(alarms) or 'none'}"}
+
+
+def _rollouts(store: ArtifactStore, name: str) -> list[Rollout]:
+    return [Rollout.model_validate(row) for row in store.read_jsonl(name)]
+
+
+def _above(found: Interval) -> bool:
+    return found.low is not None and found.low > 0
+
+
+def _below(found: Interval) -> bool:
+    return found.high is not None and found.high < 0
+
+
+def _characters(found: Interval) -> str:
+    return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}] characters"
