@@ -25,6 +25,7 @@ from orchestrator.settings import OrchestratorSettings
 from orchestrator.state import RunState, acknowledge, ask_to_run, ask_to_stop, load, load_all, public, stopped_runs
 from orchestrator.submission import RunExists, check_place, submit
 from orchestrator.tasks import QUEUE
+from selfreward.aiohttp_transport import AiohttpTransport
 from selfreward.artifacts import ArtifactStore
 from selfreward.auth import denial
 from selfreward.background import end, for_ever
@@ -73,10 +74,10 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
         connections = settings.worker_concurrency + 8
         redis = connect(settings.redis_url)
         async with (
-            ServiceClient(settings.generator_url, key, max_connections=connections) as generator,
+            ServiceClient(settings.generator_url, key, transport=AiohttpTransport(connections)) as generator,
             # A result is stored under its task: nothing is gained from keeping its votes in Redis as well.
             ServiceClient(
-                settings.judge_url, key, max_connections=connections, headers={"X-Selfreward-Cache": "off"}
+                settings.judge_url, key, transport=AiohttpTransport(connections), headers={"X-Selfreward-Cache": "off"}
             ) as judge,
         ):
             store = ArtifactStore(settings.artifacts)

@@ -18,11 +18,13 @@ _KEEPALIVE = 4.0
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """At most `max_connections` at a time. Answers are read whole, so it is not for streams.
 
-    A cancelled request closes its connection, which is how the server learns that nobody waits any more.
+    A cancelled request closes its connection, which is how the server learns that nobody waits any more. Requests go
+    over the environment's proxies unless `proxies` is false.
     """
 
-    def __init__(self, max_connections: int) -> None:
+    def __init__(self, max_connections: int, proxies: bool = True) -> None:
         self._max_connections = max_connections
+        self._proxies = proxies
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -58,7 +60,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 auto_decompress=False,
                 skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
                 # Looking for a proxy takes aiohttp a thread for each request: only where there is one.
-                trust_env=bool(getproxies()),
+                trust_env=self._proxies and bool(getproxies()),
             )
         return self._session
 

@@ -10,6 +10,7 @@ import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
+from selfreward.aiohttp_transport import AiohttpTransport
 from selfreward.announcements import Announced
 from selfreward.artifacts import ArtifactStore
 from selfreward.background import end
@@ -49,7 +50,8 @@ def create_app(settings: GeneratorSettings) -> FastAPI:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=512, keepalive_expiry=4)
     timeout = httpx.Timeout(settings.request_seconds, connect=10)
     http = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
-    proxy = Proxy(replica, gate, http)
+    transport = AiohttpTransport(settings.max_inflight, proxies=False)
+    proxy = Proxy(replica, gate, http, transport)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -63,6 +65,7 @@ def create_app(settings: GeneratorSettings) -> FastAPI:
             await end(tasks)
             await replica.stop()
             await http.aclose()
+            await transport.aclose()
             await control.aclose()
             await redis.aclose()
 

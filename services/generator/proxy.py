@@ -30,12 +30,15 @@ _log = logging.getLogger(__name__)
 
 
 class Proxy:
-    """`http` is the one pool of connections to the engine."""
+    """`http` carries streams to the engine, and `transport` answers that are read whole."""
 
-    def __init__(self, replica: Replica, gate: Gate, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self, replica: Replica, gate: Gate, http: httpx.AsyncClient, transport: httpx.AsyncBaseTransport
+    ) -> None:
         self._replica = replica
         self._gate = gate
         self._http = http
+        self._transport = transport
         self._settings = replica.settings
 
     async def answer(self, request: Request, route: str) -> Response:
@@ -101,7 +104,9 @@ class Proxy:
         content = prepared.content(ticket.label)
         headers = {"content-type": "application/json", "accept-encoding": "identity", **trace}
         request = self._http.build_request("POST", f"{ticket.url}{route}", content=content, headers=headers)
-        return await self._http.send(request, stream=True)
+        if prepared.stream:
+            return await self._http.send(request, stream=True)
+        return await self._transport.handle_async_request(request)
 
 
 class _Stream(StreamingResponse):
