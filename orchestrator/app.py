@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from orchestrator import events, metrics
 from orchestrator.context import Services
 from orchestrator.disk import NoRoom
-from orchestrator.export import Layout, export_pairs
+from orchestrator.export import export_pairs
 from orchestrator.leader import Leader
 from orchestrator.quotas import RETRY_AFTER_S, TooManyRuns
 from orchestrator.rollouts import RolloutWorker
@@ -33,6 +33,7 @@ from selfreward.body_limit import BodyLimit
 from selfreward.config import RecipeError, explain, parse_recipe
 from selfreward.contracts import Contract
 from selfreward.disk import is_full
+from selfreward.export_file import Layout
 from selfreward.generator_client import GeneratorClient
 from selfreward.http import ServiceClient, ServiceError
 from selfreward.judge_client import AsyncJudgeClient
@@ -170,12 +171,12 @@ def _add_runs(app: FastAPI) -> None:
 
     @app.get("/v1/runs/{run}/export")
     async def export(request: Request, run: str, stage: str, layout: Layout = "pairs") -> Response:
-        """The pairs that trained `stage`, as one Parquet file in TRL's conversational formats: preference or KTO."""
+        """The pairs that trained `stage`, as JSON Lines in TRL's conversational formats: preference or KTO."""
         services = _services(request)
         state = await _known(services, run)
         data = await run_in_threadpool(export_pairs, services.store, state.run, stage, layout)
-        headers = {"Content-Disposition": f'attachment; filename="{run}-{stage}.parquet"'}
-        return Response(data, media_type="application/vnd.apache.parquet", headers=headers)
+        headers = {"Content-Disposition": f'attachment; filename="{run}-{stage}.jsonl"'}
+        return Response(data, media_type="application/x-ndjson", headers=headers)
 
 
 def _event_id(given: str) -> str:

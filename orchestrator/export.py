@@ -1,62 +1,41 @@
-"""Preference data of a run as other tools read it: TRL's conversational format in Parquet, with a dataset card."""
+"""Preference data of a run as other tools read it: TRL's conversational format in JSON Lines, with a dataset card."""
 
-import io
-from collections.abc import Sequence
-from typing import Literal
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from orchestrator import plan
-from orchestrator.kto import kto_parquet
+from orchestrator.kto import labelled_answers
 from selfreward.artifacts import ArtifactStore
 from selfreward.contracts import PreferencePair
+from selfreward.export_file import COLUMNS, Kind, Layout
 
-Layout = Literal["pairs", "kto"]
-"""TRL's preference format, or single answers with a label for KTO."""
-
-_TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-_VOTES = pa.list_(pa.float64())
-SCHEMA = pa.schema(
-    [
-        ("prompt", _TURNS),
-        ("chosen", _TURNS),
-        ("rejected", _TURNS),
-        ("score_chosen", pa.float64()),
-        ("score_rejected", pa.float64()),
-        ("margin", pa.float64()),
-        ("votes_chosen", _VOTES),
-        ("votes_rejected", _VOTES),
-        ("kind", pa.string()),
-        ("judge_version", pa.string()),
-        ("policy_version", pa.string()),
-        ("rubric", pa.string()),
-        ("prompt_id", pa.string()),
-        ("weight", pa.float64()),
-        ("separator", pa.string()),
-    ]
-)
-
-
-def parquet(pairs: Sequence[PreferencePair]) -> bytes:
-    """Pairs as one Parquet file with the columns of `SCHEMA`."""
-    rows = [{**pair.model_dump(mode="json"), "margin": pair.margin} for pair in pairs]
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), buffer, compression="zstd")
-    return buffer.getvalue()
+_FEATURES: dict[Kind, dict[str, Any]] = {
+    "turns": {"list": [{"name": "role", "dtype": "string"}, {"name": "content", "dtype": "string"}]},
+    "numbers": {"list": "float64"},
+    "number": {"dtype": "float64"},
+    "text": {"dtype": "string"},
+}
+"""A column's type as the header of a dataset card says it."""
 
 
 def card(run: str, stage: str, pairs: Sequence[PreferencePair]) -> str:
-    """The dataset card (README.md), whose header tells `datasets` where the file is and what its columns are for."""
+    """The dataset card (README.md), whose header tells `datasets` where the file is and what its columns are.
+
+    Without their types `datasets` guesses from the first rows, and a column that is null there ends the reading of
+    a long file.
+    """
     versions = ", ".join(sorted({pair.policy_version for pair in pairs}))
     rubrics = ", ".join(sorted({pair.rubric or "none (no judge)" for pair in pairs}))
     actor = sum(pair.kind == "actor" for pair in pairs)
+    features = [{"name": name, **_FEATURES[kind]} for name, kind in COLUMNS["pairs"].items()]
     return f"""---
 configs:
 - config_name: default
   data_files:
   - split: train
-    path: data/train-*.parquet
+    path: data/train-*.jsonl
+dataset_info: {json.dumps({"features": features})}
 task_categories:
 - text-generation
 tags:
@@ -78,17 +57,17 @@ assistant's: no end of turn follows a step that ends with it, so TRL's own token
 
 ```python
 from datasets import load_dataset
-pairs = load_dataset("parquet", data_files="data/train-00000-of-00001.parquet", split="train")
+pairs = load_dataset("path/to/this/folder", split="train")
 ```
 """
 
 
 def export_pairs(store: ArtifactStore, run: str, stage: str, layout: Layout = "pairs") -> bytes:
-    """The pairs that trained `stage`, new and replayed, as Parquet.
+    """The pairs that trained `stage`, new and replayed, as JSON Lines with the columns of `COLUMNS`.
 
     They are also kept, with their card, under `runs/<run>/export/<stage>/`; the answers for KTO are not.
 
-    Raises FileNotFoundError when that stage has no pairs.
+    Raises FileNotFoundError when that stage has no pairs, and ValueError for KTO of pairs of single steps.
     """
     name = plan.pairs(run, stage)
     if not store.exists(name):
@@ -97,9 +76,13 @@ def export_pairs(store: ArtifactStore, run: str, stage: str, layout: Layout = "p
     names = [name, again] if store.exists(again) else [name]
     pairs = [PreferencePair.model_validate(row) for each in names for row in store.read_jsonl(each)]
     if layout == "kto":
-        return kto_parquet(pairs)
-    data = parquet(pairs)
+        return _lines(labelled_answers(pairs))
+    data = _lines({**pair.model_dump(mode="json"), "margin": pair.margin} for pair in pairs)
     folder = f"runs/{run}/export/{stage}"
-    store.write_bytes(f"{folder}/data/train-00000-of-00001.parquet", data)
+    store.write_bytes(f"{folder}/data/train-00000-of-00001.jsonl", data)
     store.write_bytes(f"{folder}/README.md", card(run, stage, pairs).encode())
     return data
+
+
+def _lines(rows: Iterable[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)

@@ -1,17 +1,10 @@
 """Preference pairs as single labelled answers: the data of KTO (Ethayarajh et al. 2024, 2402.01306) in TRL's form."""
 
-import io
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from selfreward.contracts import Message, PreferencePair
-
-_TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-SCHEMA = pa.schema([("prompt", _TURNS), ("completion", _TURNS), ("label", pa.bool_()), ("prompt_id", pa.string())])
 
 
 def labelled_answers(pairs: Iterable[PreferencePair]) -> list[dict[str, Any]]:
@@ -33,13 +26,6 @@ def labelled_answers(pairs: Iterable[PreferencePair]) -> list[dict[str, Any]]:
             rows.setdefault(key, {"prompt": prompt, "completion": answer, "label": label, "prompt_id": pair.prompt_id})
             labels.setdefault(key, set()).add(label)
     return [row for key, row in rows.items() if len(labels[key]) == 1]
-
-
-def kto_parquet(pairs: Sequence[PreferencePair]) -> bytes:
-    """The labelled answers of pairs as one Parquet file with the columns of `SCHEMA`."""
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(labelled_answers(pairs), schema=SCHEMA), buffer, compression="zstd")
-    return buffer.getvalue()
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:

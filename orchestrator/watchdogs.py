@@ -6,11 +6,10 @@ M1 to M3, ibid.), and the judge against a fixed human-ranked set (table 4, ibid.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from statistics import pstdev
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from statistics import fmean, pstdev
 
-from evaluation import answers
-from evaluation.judge_metrics import grades, judge_figures
 from orchestrator.state import Alarm
 from selfreward.contracts import Rollout
 from selfreward.watchdogs import Watchdogs
@@ -44,11 +43,12 @@ def vote_figures(rollouts: Sequence[Rollout]) -> Figures:
 
     `score_spread` is the population standard deviation of the valid votes, and None with fewer than two of them.
     """
-    scores = [vote.score for rollout in rollouts for vote in answers.votes_of(rollout) if vote.score is not None]
+    votes = [vote for rollout in rollouts for judgment in rollout.judgments for vote in judgment.votes]
+    scores = [vote.score for vote in votes if vote.score is not None]
     return {
         "one_score": max(Counter(scores).values()) / len(scores) if len(scores) > 1 else None,
         "score_spread": pstdev(scores) if len(scores) > 1 else None,
-        "parse_failures": answers.parse_failures(rollouts).value,
+        "parse_failures": sum(vote.status != "ok" for vote in votes) / len(votes) if votes else None,
     }
 
 
@@ -80,8 +80,8 @@ def tie_rate(counts: Mapping[str, int]) -> float | None:
 
 def length_growth(first: Sequence[Rollout], now: Sequence[Rollout]) -> float | None:
     """Mean answer length (characters) of `now` over that of `first`; None when either has no characters."""
-    before, after = answers.characters(first).value, answers.characters(now).value
-    return after / before if before and after is not None else None
+    before, after = ([len(row.text) for rollout in rollouts for row in rollout.responses] for rollouts in (first, now))
+    return fmean(after) / fmean(before) if any(before) and after else None
 
 
 def judge_accuracies(
@@ -90,17 +90,32 @@ def judge_accuracies(
     """Pairwise accuracy (0 to 1, judge ties wrong) of each model's judgments of the human-ranked answers.
 
     `ranks` by prompt id (1 is best), `judged` by model. Only prompts that every model has judged count, so that the
-    figures compare; without any, each is None. The definition is the report's (`evaluation.judge_metrics`).
+    figures compare; without any, each is None.
     """
     ids = [{rollout.prompt_id for rollout in rollouts} for rollouts in judged.values()]
     common = set(ranks).intersection(*ids)
     found: dict[str, float | None] = {}
     for model, rollouts in judged.items():
         kept = [rollout for rollout in rollouts if rollout.prompt_id in common]
-        gold = [[-rank for rank in ranks[rollout.prompt_id]] for rollout in kept]
-        given = [[judgment.score for judgment in rollout.judgments] for rollout in kept]
-        found[model] = judge_figures(grades(gold, given))["pairwise_accuracy"].value if kept else None
+        found[model] = pairwise_accuracy(
+            (ranks[rollout.prompt_id], [judgment.score for judgment in rollout.judgments]) for rollout in kept
+        )
     return found
+
+
+def pairwise_accuracy(ranked: Iterable[tuple[Sequence[float], Sequence[float | None]]]) -> float | None:
+    """Share of the pairs of answers of unequal rank (1 is best) that the scores order alike; None without such pairs.
+
+    `ranked` has the ranks and the scores of each prompt's answers. Equal scores, and one that is missing, make a pair
+    wrong. The report's figure of this name, where NumPy makes intervals too, is the same (`evaluation.judge_metrics`).
+    """
+    right = [
+        a is not None and b is not None and (a > b if rank_a < rank_b else a < b)
+        for ranks, scores in ranked
+        for (rank_a, a), (rank_b, b) in combinations(zip(ranks, scores, strict=True), 2)
+        if rank_a != rank_b
+    ]
+    return sum(right) / len(right) if right else None
 
 
 def best(accuracies: Mapping[str, float | None]) -> tuple[str, float] | None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from selfreward.config import Recipe, RecipeError, load_recipe
 from selfreward.dead_cli import commands as dead_commands
 from selfreward.evaluation_cli import commands as evaluation_commands
+from selfreward.export_file import Layout, check_out, write_export
 from selfreward.http import ServiceError
 from selfreward.judge_cli import commands as judge_commands
 from selfreward.judge_rows import RowError
@@ -128,15 +129,13 @@ def resume(run_id: RunName) -> None:
 def export(
     run_id: RunName,
     stage: Annotated[str, typer.Option(help="The model whose training pairs to export.")] = "M2",
-    out: Annotated[Path, typer.Option(help="Parquet file to write.")] = Path("pairs.parquet"),
-    layout: Annotated[str, typer.Option(help="pairs (for DPO), or kto: single answers with a label.")] = "pairs",
+    out: Annotated[Path, typer.Option(help="File to write, .jsonl or .parquet.")] = Path("pairs.jsonl"),
+    layout: Annotated[Layout, typer.Option(help="pairs (for DPO), or kto: single answers with a label.")] = "pairs",
 ) -> None:
-    """Write a round's preference pairs as Parquet in TRL's conversational format."""
-    data = _client().export(run_id, stage, layout)
-    temporary = out.with_name(f".{out.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(out)
-    _out.print(f"{out}: {len(data):,} bytes")
+    """Write a round's preference pairs in TRL's conversational format: JSON Lines or, with pyarrow, Parquet."""
+    check_out(out)
+    write_export(_client().export(run_id, stage, layout), out, layout)
+    _out.print(f"{out}: {out.stat().st_size:,} bytes")
 
 
 @app.command()

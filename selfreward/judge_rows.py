@@ -102,7 +102,7 @@ def import_parquet() -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
-        raise RowError("Parquet files need pyarrow: pip install pyarrow, or use .jsonl files") from None
+        raise RowError("Parquet files need pyarrow: pip install 'selfreward[parquet]', or use .jsonl files") from None
     return pyarrow.parquet
 
 

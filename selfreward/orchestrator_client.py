@@ -64,7 +64,7 @@ class OrchestratorClient:
         return dict(self._call("POST", f"/v1/runs/{run}/resume").json())
 
     def export(self, run: str, stage: str, layout: str = "pairs") -> bytes:
-        """Preference data that trained `stage`, as one Parquet file in TRL's conversational format.
+        """Preference data that trained `stage`, as JSON Lines in TRL's conversational format.
 
         `layout` `kto` gives single answers with a label.
         """

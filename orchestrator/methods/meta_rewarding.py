@@ -9,10 +9,9 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import pvariance
-
-import numpy as np
-from numpy.typing import NDArray
+from itertools import permutations
+from math import exp
+from statistics import fmean, pvariance
 
 from selfreward.contracts import Match, Message, PreferencePair, Rollout, Vote, content_key
 from selfreward.method_sections import MetaJudging
@@ -64,40 +63,56 @@ def position_weights(matches: Iterable[Match]) -> tuple[float, float]:
     return (outcomes[-1] / decided, outcomes[1] / decided) if decided else (0.5, 0.5)
 
 
-def battles(matches: Iterable[Match], places: Sequence[int], weights: tuple[float, float]) -> NDArray[np.float64]:
+def battles(matches: Iterable[Match], places: Sequence[int], weights: tuple[float, float]) -> list[list[float]]:
     """B of shape (n, n) for the n votes at `places`: B[m, k] is what m won against k, each win by its weight."""
     row = {place: number for number, place in enumerate(places)}
-    won = np.zeros((len(places), len(places)))
+    won = [[0.0] * len(places) for _ in places]
     for match in matches:
         if match.outcome == 1:
-            won[row[match.first], row[match.second]] += weights[0]
+            won[row[match.first]][row[match.second]] += weights[0]
         elif match.outcome == -1:
-            won[row[match.second], row[match.first]] += weights[1]
+            won[row[match.second]][row[match.first]] += weights[1]
     return won
 
 
-def elo(won: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
+def elo(won: Sequence[Sequence[float]], ridge: float) -> list[float]:
     """Ratings e of shape (n,) with mean 0: argmax of sum B[m, k] log sigma(e_m - e_k) - ridge sum e^2.
 
     In natural-log units, rounded to six digits. The ridge is ours: without it the likelihood has no maximum where one
     judgment wins everything. Newton's method, whose steps are shortened while they are long: it converges from
     anywhere, since the loss is convex and its curvature changes slowly.
     """
-    ratings = np.zeros(len(won))
+    ratings = [0.0] * len(won)
     for _ in range(_NEWTON_STEPS):
-        gaps = ratings[:, None] - ratings[None, :]
-        # The derivative of -log sigma(gap) is sigma(gap) - 1, for the winner; the loser's is its negative.
-        surprise = 1 / (1 + np.exp(gaps))
-        pull, bend = won * surprise, won * surprise * (1 - surprise)
-        gradient = pull.sum(axis=0) - pull.sum(axis=1) + 2 * ridge * ratings
-        bend = bend + bend.T
-        step = np.linalg.solve(np.diag(bend.sum(axis=1) + 2 * ridge) - bend, gradient)
-        longest = float(np.abs(step).max())
-        ratings -= step / (1 + 2 * longest)
+        gradient = [2 * ridge * rating for rating in ratings]
+        bend = [[2 * ridge * (m == k) for k in range(len(won))] for m in range(len(won))]
+        for m, k in permutations(range(len(won)), 2):
+            # The derivative of -log sigma(gap) is sigma(gap) - 1, for the winner; the loser's is its negative.
+            surprise = 1 / (1 + exp(ratings[m] - ratings[k]))
+            pull, curve = won[m][k] * surprise, won[m][k] * surprise * (1 - surprise)
+            gradient[m] -= pull
+            gradient[k] += pull
+            bend[m][m] += curve
+            bend[k][k] += curve
+            bend[m][k] -= curve
+            bend[k][m] -= curve
+        step = _solved(bend, gradient)
+        longest = max(map(abs, step))
+        ratings = [rating - part / (1 + 2 * longest) for rating, part in zip(ratings, step, strict=True)]
         if longest < _EQUAL**2:
             break
-    rounded: NDArray[np.float64] = np.round(ratings - ratings.mean(), 6)
-    return rounded
+    mean = fmean(ratings)
+    return [round(rating - mean, 6) for rating in ratings]
+
+
+def _solved(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
+    """x with `matrix` x = `right`, by elimination. A diagonal that outweighs its row, as here, needs no pivoting."""
+    rows = [[*row, value] for row, value in zip(matrix, right, strict=True)]
+    for place, pivot in enumerate(rows):
+        for row in rows[:place] + rows[place + 1 :]:
+            share = row[place] / pivot[place]
+            row[place:] = [a - share * b for a, b in zip(row[place:], pivot[place:], strict=True)]
+    return [row[-1] / row[place] for place, row in enumerate(rows)]
 
 
 def preferences(
@@ -116,14 +131,14 @@ def preferences(
         places = distinct(votes)
         weights = pooled if rules.positions == "round" else position_weights(rollout.matches)
         ratings = elo(battles(rollout.matches, places, weights), rules.ridge)
-        best, worst = int(ratings.argmax()), int(ratings.argmin())
+        best, worst = ratings.index(max(ratings)), ratings.index(min(ratings))
         chosen, rejected = votes[places[best]], votes[places[worst]]
         if ratings[best] - ratings[worst] < _EQUAL:
             counts["equal"] += 1
         elif rules.max_chosen_length is not None and len(chosen.text) > rules.max_chosen_length:
             counts["long"] += 1
         else:
-            found.append(Preference(rollout, chosen, rejected, float(ratings[best]), float(ratings[worst])))
+            found.append(Preference(rollout, chosen, rejected, ratings[best], ratings[worst]))
     rng = random.Random(content_key(seed, "meta-judged pairs", [p.rollout.key for p in found]))  # noqa: S311 - no secret
     most = round(rules.share * actor_pairs)
     kept = [found[place] for place in sorted(rng.sample(range(len(found)), min(most, len(found))))]

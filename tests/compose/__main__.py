@@ -1,9 +1,9 @@
 """`python -m tests.compose`: a small run under docker compose, with replicas, while containers are killed.
 
-Builds the images, brings the stack up with several judges, orchestrators and generators, runs the demo's recipe cut
-down to a few rows by the command line's container, kills containers in the middle, and has the auditor look for what
-was lost, counted twice or left half-written. Then every replica is restarted in turn under load. The record goes to
-evidence/compose/.
+Builds the images and holds the light ones to their size, brings the stack up with several judges, orchestrators and
+generators, runs the demo's recipe cut down to a few rows by the command line's container, kills containers in the
+middle, and has the auditor look for what was lost, counted twice or left half-written. Then every replica is restarted
+in turn under load. The record goes to evidence/compose/.
 """
 
 import argparse
@@ -30,6 +30,8 @@ KILLS = {
     ("M2", "evaluate"): ["generator", "orchestrator"],
 }
 """Which services lose a container when the run is first seen in a phase."""
+LIGHT_MB = {"judge": 300, "orchestrator": 300}
+"""Unpacked, these images stay below so many megabytes."""
 _TIMEOUT_S = 5400
 
 
@@ -45,6 +47,9 @@ def main() -> None:
         small_recipe(stack.folder / "seed")
         if not arguments.no_build:
             stack.compose("build")
+        sizes = {name: round(size / 1e6) for name, size in stack.image_sizes().items()}
+        if heavy := {name: sizes[name] for name, most in LIGHT_MB.items() if sizes[name] >= most}:
+            sys.exit(f"too large in MB: {heavy}, allowed is less than {LIGHT_MB}: see what their lock files brought in")
         began = time.monotonic()
         stack.up(**REPLICAS)
         healthy = time.monotonic() - began
@@ -52,7 +57,7 @@ def main() -> None:
         record = loop(stack, random.Random(arguments.seed))
         record["rolling_restart"] = rolling = rolling_restart(stack)
         record |= {"seed": arguments.seed, "replicas": REPLICAS, "healthy_s": round(healthy, 1)}
-        record["image_mb"] = {name: round(size / 1e6) for name, size in stack.image_sizes().items()}
+        record["image_mb"] = sizes
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))

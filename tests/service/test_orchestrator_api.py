@@ -20,11 +20,13 @@ from selfreward.artifacts import ArtifactStore
 from selfreward.child import start_child, stop_child
 from selfreward.config import Recipe
 from selfreward.http import ServiceError
+from selfreward.judge_rows import read_rows
 from selfreward.orchestrator_client import OrchestratorClient
 from selfreward.ports import free_port
 from selfreward.redis_server import start_redis
 from services.judge.app import create_app as create_judge
 from services.judge.settings import JudgeSettings
+from tests.unit import test_cli, test_export
 
 KEY = "a key"
 
@@ -169,6 +171,21 @@ def test_errors_name_what_is_wrong(address: str, client: OrchestratorClient, rec
         stranger.runs()
     headers = {"Authorization": f"Bearer {KEY}", "Last-Event-ID": "x"}
     assert "is not an id" in httpx.get(f"{address}/v1/runs/one/events", headers=headers).json()["error"]["message"]
+
+
+def test_exported_pairs_are_a_file_of_json_lines_or_parquet(
+    address: str, client: OrchestratorClient, recipe: Recipe, store_root: str, tmp_path: Path
+) -> None:
+    client.start(recipe, "one")
+    pair = test_export.PAIR.model_dump(mode="json")
+    ArtifactStore(store_root).write_jsonl("runs/one/pairs/M2.jsonl", [pair])
+    (row,) = map(json.loads, client.export("one", "M2").splitlines())
+    assert row == {**pair, "margin": 2.5}
+    where = {"SELFREWARD_ORCHESTRATOR_URL": address, "SELFREWARD_API_KEY": KEY}
+    done = test_cli.command("export", "one", "--out", str(tmp_path / "pairs.parquet"), **where)
+    assert done.returncode == 0, done.stderr
+    (of_parquet,) = read_rows(tmp_path / "pairs.parquet")
+    assert of_parquet.values == row
 
 
 def test_health_and_metrics_need_no_key(address: str) -> None:

@@ -199,9 +199,9 @@ def test_combinations_without_a_meaning_are_refused(wrong: dict[str, Any], messa
 
 def test_exported_answers_train_kto(store: ArtifactStore, tmp_path: Path) -> None:
     store.write_jsonl(plan.pairs("t", "M9"), store.read_jsonl(PAIRS))
-    file = tmp_path / "answers.parquet"
+    file = tmp_path / "answers.jsonl"
     file.write_bytes(export_pairs(store, "t", "M9", "kto"))
-    dataset = load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
+    dataset = load_dataset("json", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
     assert sorted(set(dataset["label"])) == [False, True]
     tokenizer = load_tokenizer(M0, CANARY)
     hardware: dict[str, Any] = {

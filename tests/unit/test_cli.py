@@ -61,6 +61,12 @@ def test_without_an_orchestrator_the_remedy_is_named() -> None:
     assert "start one with `make up`" in done.stderr
 
 
+def test_an_export_into_an_unknown_form_is_refused_before_anything_is_asked_for() -> None:
+    done = command("export", "one", "--out", "pairs.csv", SELFREWARD_ORCHESTRATOR_URL="http://127.0.0.1:9")
+    assert done.returncode == 2
+    assert "choose .jsonl or .parquet" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["run", "status", "watch", "stop", "resume", "export", "up", "judge", "dead"])
 def test_every_command_explains_itself(name: str) -> None:
     result = CliRunner().invoke(cli.app, [name, "--help"])

@@ -1,6 +1,7 @@
 """The watchdogs' figures by hand, when they bark, which alarm decides, and the recipe's section."""
 
 import json
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import pstdev
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from evaluation.judge_metrics import grades, judge_figures
 from orchestrator import watchdogs
 from orchestrator.state import Alarm
 from selfreward.config import RecipeError, parse_recipe
@@ -114,6 +116,18 @@ def test_accuracy_counts_the_prompts_that_all_models_have_judged() -> None:
     assert watchdogs.judge_accuracies(ranks, judged) == {"M1": 1.0, "M2": 0.5}
     assert watchdogs.judge_accuracies(ranks, {"M1": [], "M2": judged["M2"]}) == {"M1": None, "M2": None}
     assert watchdogs.judge_accuracies({}, judged) == {"M1": None, "M2": None}
+
+
+def test_pairwise_accuracy_is_the_reports() -> None:
+    rng = random.Random(5)
+    rows = []
+    for _ in range(200):
+        size = rng.randint(2, 6)
+        ranks = [float(rng.randint(1, 4)) for _ in range(size)]
+        rows.append((ranks, [rng.choice([None, 0.0, 2.5, 4.0, 5.0]) for _ in range(size)]))
+    reported = judge_figures(grades([[-rank for rank in ranks] for ranks, _ in rows], [given for _, given in rows]))
+    assert watchdogs.pairwise_accuracy(rows) == pytest.approx(reported["pairwise_accuracy"].value)
+    assert watchdogs.pairwise_accuracy([([1.0, 1.0], [5.0, 4.0])]) is None
 
 
 def test_the_best_is_the_earliest_of_equals_and_none_of_none() -> None:
