@@ -40,8 +40,8 @@ class StagePlan(NamedTuple):
 
 
 def plan_run(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumptions) -> list[StagePlan]:
-    """Each trained stage of a run, M0 left out: it is taken as it is."""
-    made = _before_rounds(recipe, shape, seed, by)
+    """Each trained stage of a run, M0 left out: it is taken as it is, as is M1 where the run starts from another's."""
+    made = [] if recipe.loop.start_from else _before_rounds(recipe, shape, seed, by)
     work = round_work(recipe)
     for number in range(2, recipe.loop.iterations + 2):
         pairs = recipe.prompts.per_iteration * pairs_of_a_prompt(recipe)

@@ -89,6 +89,12 @@ def test_stages_and_tokens_are_the_recipes() -> None:
     assert stages[2].trained == KNOWN["llama-3-8b"].adapter_parameters(64)
 
 
+def test_what_another_run_has_trained_is_not_trained_again() -> None:
+    recipe = load_recipe(ROOT / "recipes" / "llama8b-8gpu.toml", ["loop.start_from=mine"], environment={})
+    stages = plan_run(recipe, KNOWN["llama-3-8b"], SeedSizes(), BY)
+    assert [stage.stage for stage in stages] == ["M2", "M3", "M4", "M5"]
+
+
 @pytest.mark.parametrize(
     ("name", "pairs", "judged"),
     [
