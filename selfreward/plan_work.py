@@ -23,15 +23,21 @@ def round_work(recipe: Recipe) -> Work:
     """What a round asks."""
     prompts = recipe.prompts.per_iteration
     texts, judged = (prompts * each for each in judged_of_a_prompt(recipe))
-    # The past, the present and the future model answer each prompt.
-    answers = recipe.sampling.n * (3 if recipe.method == "temporal" else 1)
-    asked = Work(prompts, prompts * answers * recipe.sampling.max_tokens, texts, judged)
+    asked = Work(prompts, prompts * _answers_to_a_prompt(recipe) * recipe.sampling.max_tokens, texts, judged)
     if recipe.method != "self_improving":
         return asked
     # Beside the probe's answers: every question may be kept, and each answer that trains is judged as the probe's are.
     sampled = round(prompts * recipe.rl.epochs) * recipe.rl.group
     again = sampled * recipe.judging.votes * recipe.judging.max_tokens
     return asked._replace(texts=texts + sampled, judged=judged + again, sampled=sampled)
+
+
+def _answers_to_a_prompt(recipe: Recipe) -> int:
+    """Answers of full length, at most."""
+    if recipe.method == "process":
+        return recipe.process.most_steps * recipe.sampling.n
+    # With `temporal` the past, the present and the future model answer.
+    return recipe.sampling.n * (3 if recipe.method == "temporal" else 1)
 
 
 def revision_work(recipe: Recipe) -> Work:
@@ -74,8 +80,8 @@ def judged_of_a_prompt(recipe: Recipe) -> tuple[int, int]:
         shown = 2 * comb(recipe.sampling.n, 2) * recipe.constitution.principles
         return shown, shown * recipe.constitution.max_tokens
     if recipe.method == "process":
-        # Every two candidates of each step in both orders. They are n answers in all, however many the steps.
-        shown = recipe.process.max_steps * recipe.sampling.n * (recipe.sampling.n - 1)
+        # Every two candidates of each step in both orders.
+        shown = recipe.process.most_steps * recipe.sampling.n * (recipe.sampling.n - 1)
         return shown, shown * recipe.process.judging.votes * recipe.process.judging.max_tokens
     answers = 3 * recipe.sampling.n if recipe.method == "temporal" else recipe.sampling.n + (recipe.method == "dno")
     judged = answers * recipe.judging.votes * recipe.judging.max_tokens

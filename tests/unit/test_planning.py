@@ -14,7 +14,7 @@ from selfreward.model_shape import KNOWN, shape_of
 from selfreward.optimisation import Lora
 from selfreward.plan_memory import memory
 from selfreward.plan_time import GPUS, Assumptions, generating_hours, training_hours
-from selfreward.plan_work import judged_of_a_prompt, pairs_of_a_prompt
+from selfreward.plan_work import judged_of_a_prompt, pairs_of_a_prompt, round_work
 from selfreward.planning import SeedSizes, plan_run
 from selfreward.training import DpoHyper, SftHyper
 
@@ -113,6 +113,13 @@ def test_pairs_and_judgments_of_a_prompt(name: str, pairs: float, judged: tuple[
     recipe = load_recipe(ROOT / "recipes" / f"{name}.toml", environment={})
     assert pairs_of_a_prompt(recipe) == pytest.approx(pairs)
     assert judged_of_a_prompt(recipe) == judged
+
+
+def test_a_search_that_goes_back_samples_and_compares_two_steps_more_each_time() -> None:
+    recipe = load_recipe(ROOT / "recipes" / "process.toml", ["process.backtracks=2"], environment={})
+    assert judged_of_a_prompt(recipe) == (8 * 12, 8 * 12 * 64)
+    assert round_work(recipe).answered == 600 * 8 * 4 * 40
+    assert pairs_of_a_prompt(recipe) == 4
 
 
 def test_a_meta_judge_compares_every_two_votes_on_an_answer_in_both_orders() -> None:
