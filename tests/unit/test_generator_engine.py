@@ -26,11 +26,12 @@ def test_cpu_engine_never_splits_a_prefill_and_listens_on_loopback() -> None:
 
 def test_engine_environment_has_no_secrets_of_ours() -> None:
     inherited = {"PATH": "/bin", "SELFREWARD_API_KEY": "secret", "VLLM_CPU_KVCACHE_SPACE": "3"}
-    environment = engine_environment(GeneratorSettings(engine_env={"A": "b"}), inherited)
+    environment = engine_environment(GeneratorSettings(engine_env={"A": "b"}), inherited, "sockets-1")
     assert "SELFREWARD_API_KEY" not in environment
     assert (environment["A"], environment["VLLM_CPU_KVCACHE_SPACE"], environment["PATH"]) == ("b", "3", "/bin")
     assert environment["VLLM_SERVER_DEV_MODE"] == "1"
-    assert "VLLM_CPU_OMP_THREADS_BIND" not in engine_environment(GeneratorSettings(engine="gpu"), {})
+    assert "VLLM_CPU_OMP_THREADS_BIND" not in engine_environment(GeneratorSettings(engine="gpu"), {}, "sockets-1")
+    assert environment["VLLM_RPC_BASE_PATH"] == "sockets-1"
 
 
 def test_the_first_core_is_left_to_the_server() -> None:
