@@ -18,7 +18,7 @@ from evaluation.capability import NoFigures, changes, read_results
 from selfreward.settings import Settings, key_of
 
 PANELS = Path(__file__).parent / "panels"
-REMEDY = "lm_eval is missing: pip install --constraint requirements.lock 'lm-eval[api]>=0.4.13,<0.5'"
+REMEDY = "lm_eval is missing: pip install --constraint requirements.lock 'lm-eval[api]>=0.4.13,<0.5' transformers"
 _err = Console(stderr=True)
 
 

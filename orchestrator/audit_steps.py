@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from orchestrator.audit_violation import Violation
-from orchestrator.methods.process import choose, ended, offered
+from orchestrator.methods.process import after, offered, over
 from orchestrator.searching import found_answer
 from selfreward.config import Recipe
 from selfreward.contracts import Rollout, Step
 
 
 def check_steps(name: str, rollouts: Sequence[Rollout], version: str | None, recipe: Recipe) -> Iterator[Violation]:
-    """Each search asked what it was to ask, went on with the best candidate, and ended where it had to."""
+    """Each search asked what it was to ask, went on with the best candidate or back, and ended where it had to."""
     wrong = sorted({str(rollout.judge_version) for rollout in rollouts} - {version})
     if wrong and recipe.judging.annotator == "policy":
         yield Violation("policy", name, f"compared by {wrong}, {version} was to compare")
@@ -31,14 +31,11 @@ def _asked(step: Step, recipe: Recipe) -> bool:
 
 
 def _led(rollout: Rollout, recipe: Recipe) -> bool:
-    rules = recipe.process
-    if not 1 <= len(rollout.steps) <= rules.max_steps:
-        return False
-    goes_on = []
-    for step in rollout.steps:
-        found = choose(step.candidates, step.matches, rules.separator)
-        if step.chosen != (found.best if found else None):
+    """Whether a search that samples what this one has sampled is this one, from its first step to its last."""
+    rules, steps = recipe.process, list[Step]()
+    for sampled in rollout.steps:
+        if over(steps, rules.separator, rules.max_steps):
             return False
-        goes_on.append(found is not None and not ended(step.candidates[found.best].text, rules.separator))
-    whole = not goes_on[-1] or len(goes_on) == rules.max_steps
-    return whole and all(goes_on[:-1]) and rollout.responses == [found_answer(rollout.steps, rules.separator)]
+        steps = after(steps, sampled.candidates, sampled.matches, rules.separator, rules.backtracks)
+    whole = over(steps, rules.separator, rules.max_steps)
+    return whole and steps == rollout.steps and rollout.responses == [found_answer(steps, rules.separator)]

@@ -62,7 +62,7 @@ def _search_tokens(recipe: Recipe) -> int:
     """Of one prompt: at each step its candidates, and every two of them compared in both orders."""
     n, judging = recipe.sampling.n, recipe.process.judging
     compared = n * (n - 1) * judging.votes * judging.max_tokens
-    return recipe.process.max_steps * (n * recipe.sampling.max_tokens + compared)
+    return recipe.process.most_steps * (n * recipe.sampling.max_tokens + compared)
 
 
 def _meta_tokens(recipe: Recipe) -> int:

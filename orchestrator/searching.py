@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from orchestrator.comparing import as_match
-from orchestrator.methods.process import answer, choose, ended, offered
+from orchestrator.methods.process import after, answer, ended, kept_steps, offered, over
 from orchestrator.tasks import Compare, PromptItem, Search, Task, make_task, sampled, seed_of
 from selfreward.config import Recipe
 from selfreward.contracts import Message, Response, Rollout, Step, content_key
@@ -25,7 +25,7 @@ def search_tasks(run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptI
     rules = recipe.process
     generate = sampled(recipe.sampling, recipe.sampling.n)
     compare = Compare(of="steps", annotator=recipe.judging.annotator, **rules.judging.model_dump())
-    search = Search(separator=rules.separator, max_steps=rules.max_steps)
+    search = Search(separator=rules.separator, max_steps=rules.max_steps, backtracks=rules.backtracks)
     return [
         make_task(run, recipe, stage, "rollouts", item, policy, generate).model_copy(
             update={"compare": compare, "search": search}
@@ -35,13 +35,14 @@ def search_tasks(run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptI
 
 
 async def searched(task: Task, rules: Search, compare: Compare, sample: Sample, decide: Decide) -> Rollout:
-    """The answer found, with its steps; the search ends with the answer, without a usable candidate, or `max_steps`.
+    """The answer found, with its steps; where it ends is `over`'s to say, and where it goes back `after`'s.
 
     Raises as `sample` and `decide` do.
     """
     steps: list[Step] = []
     rubric, version = compare.rubric, task.policy
-    while len(steps) < rules.max_steps:
+    while not over(steps, rules.separator, rules.max_steps):
+        # The steps that were dropped count too: a step that is sampled again has to be another draw.
         begun, number = answer(steps), len(steps)
         onward = [Message(role="assistant", content=begun)] if begun else []
         candidates = await sample(
@@ -54,10 +55,7 @@ async def searched(task: Task, rules: Search, compare: Compare, sample: Sample, 
             rubric, version = told.rubric, told.judge_version
             for (a, b), verdict in zip(pairs, told.data, strict=True):
                 matches += [as_match(a, b, vote) for vote in verdict.votes]
-        found = choose(candidates, matches, rules.separator)
-        steps.append(Step(candidates=candidates, matches=matches, chosen=found.best if found else None))
-        if found is None or ended(candidates[found.best].text, rules.separator):
-            break
+        steps = after(steps, candidates, matches, rules.separator, rules.backtracks)
     return task.rollout(
         [found_answer(steps, rules.separator)],
         steps=steps,
@@ -74,8 +72,9 @@ def request_fields(begun: str, separator: str) -> dict[str, Any]:
 
 def found_answer(steps: Sequence[Step], separator: str) -> Response:
     """The answer of a search; its `finish_reason` is `length` where it did not come to its end."""
-    taken = [step.candidates[step.chosen] for step in steps if step.chosen is not None]
-    whole = len(taken) == len(steps) and ended(taken[-1].text, separator)
+    answered = kept_steps(steps)
+    taken = [step.candidates[step.chosen] for step in answered if step.chosen is not None]
+    whole = len(taken) == len(answered) and ended(taken[-1].text, separator)
     tokens = sum(candidate.tokens for candidate in taken)
     return Response(text=answer(steps), finish_reason="stop" if whole else "length", tokens=tokens)
 

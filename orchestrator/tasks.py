@@ -47,10 +47,11 @@ class Compare(Contract):
 
 
 class Search(Contract):
-    """Find one answer step by step: where a step ends, and after how many the answer is left unfinished."""
+    """Find one answer step by step, as the recipe's `[process]` says."""
 
     separator: str = Field(min_length=1)
     max_steps: int = Field(ge=1)
+    backtracks: int = Field(default=0, ge=0)
 
 
 class Task(Contract):

@@ -182,19 +182,21 @@ class Step(Contract):
     """One step of an answer that was found step by step: its sampled candidates, and how they were compared.
 
     The places of `matches` are those of `candidates`. `chosen` is the one that the answer goes on with; None where none
-    can be used, which ends the search.
+    can be used, which ends the search. `dropped`: the search went back before this step, so that the answer has nothing
+    of it; `chosen` is None then where it never went on from here, since no candidate had won.
     """
 
     candidates: list[Response]
     matches: list[Match] = []
     chosen: int | None = Field(default=None, ge=0)
+    dropped: bool = False
 
 
 class Rollout(Contract):
     """All answers to one prompt by one policy version, and one judgment for each (empty when not asked for).
 
     `matches` are comparisons, where the method asks for them. `steps` are how the only answer was found, where it was
-    found step by step.
+    found step by step: all of them in the order in which they were sampled, the dropped ones too.
     """
 
     key: str

@@ -76,11 +76,21 @@ class ByStep(Contract):
     `separator`: the text that ends every step but the last, such as `"\\nStep"` in `Step 1: ...`, or `" ;"`.
     `max_steps`: after so many the answer is left unfinished. `judging`: how the model compares candidates, which the
     recipe's `sampling` samples: `n` for each step (the paper's 6, at T = 0.5 and p = 0.95), of `max_tokens` at most.
+
+    `backtracks`: how often a search goes back a step, where no candidate beats more of the others than another does.
+    After that the answer goes on with the first one, and there is no pair of that step. The paper goes back as often as
+    it has to; a model that is sure of what it says would never come to an end, so there is a bound, and it is ours.
     """
 
     separator: str = Field(default="\nStep", min_length=1)
     max_steps: int = Field(default=20, ge=1, le=100)
+    backtracks: int = Field(default=3, ge=0, le=100)
     judging: StepJudging = StepJudging()
+
+    @property
+    def most_steps(self) -> int:
+        """Steps that a search samples at most: each time that it goes back it drops two of them, or the first one."""
+        return self.max_steps + 2 * self.backtracks
 
     @model_validator(mode="after")
     def _survives_a_template(self) -> Self:

@@ -10,7 +10,9 @@ from rich.table import Table
 
 from selfreward.config import Recipe, RecipeError, load_recipe
 from selfreward.model_shape import shape_of
-from selfreward.planning import GB, GPUS, Assumptions, SeedSizes, StagePlan, plan_run
+from selfreward.plan_memory import GB
+from selfreward.plan_time import GPUS, Assumptions
+from selfreward.planning import SeedSizes, StagePlan, plan_run
 
 _out = Console()
 
@@ -28,8 +30,6 @@ def plan(
     if gpu not in GPUS:
         raise RecipeError(f"--gpu {gpu} is not known; give one of {', '.join(GPUS)}")
     asked = load_recipe(recipe, overrides or [])
-    if asked.method == "self_improving":
-        raise RecipeError("method='self_improving' samples inside of training, for which there is no formula here")
     shape = shape_of(asked, config)
     seed, assumed = seed_sizes(asked)
     by = Assumptions(GPUS[gpu], gpus or asked.trainer.world_size, prompt_tokens, mfu)

@@ -4,9 +4,11 @@ An answer is found step by step. At each step the model samples candidates and c
 score of a candidate is how many it beats. The best continues the answer and, over the worst, is a pair of next steps
 after the same beginning.
 
-Where no candidate beats another there is nothing to prefer, and the answer goes on with the first one. That is ours:
-the paper drops such a step and goes back to the one before it, which need not come to an end with a model that is sure
-of what it says. So is it that cut-off candidates are left out, since nobody knows how they would go on.
+Where the best beats no more than the worst there is nothing to prefer: the step is dropped, and the one before it is
+sampled anew, as in the paper. With a model that is sure of what it says that need not come to an end, so a search goes
+back a few times only, and then goes on with the first candidate. That is ours, as it is that the pair of a step that is
+sampled anew is dropped with it (our notes of the paper do not say), and that cut-off candidates are left out, since
+nobody knows how they would go on.
 """
 
 from collections.abc import Iterable, Sequence
@@ -66,25 +68,58 @@ def choose(candidates: Sequence[Response], matches: Sequence[Match], separator: 
     return Choice(best, worst, found[best], found[worst])
 
 
+def after(
+    steps: Sequence[Step], candidates: list[Response], matches: list[Match], separator: str, backtracks: int
+) -> list[Step]:
+    """A search's steps after these candidates have been compared: the answer goes on with the best of them or, where
+    there is none and the search may go back once more, this step and the one before it are dropped."""
+    found = choose(candidates, matches, separator)
+    new = Step(candidates=candidates, matches=matches, chosen=found.best if found else None)
+    if found is None or found.best_wins > found.worst_wins or went_back(steps) >= backtracks:
+        return [*steps, new]
+    last = max((place for place, step in enumerate(steps) if not step.dropped), default=None)
+    kept = [step.model_copy(update={"dropped": True}) if place == last else step for place, step in enumerate(steps)]
+    return [*kept, new.model_copy(update={"chosen": None, "dropped": True})]
+
+
+def went_back(steps: Iterable[Step]) -> int:
+    """How often a search has gone back."""
+    return sum(step.dropped and step.chosen is None for step in steps)
+
+
+def over(steps: Sequence[Step], separator: str, max_steps: int) -> bool:
+    """Whether a search ends here: with the answer, without a usable candidate, or after `max_steps` of its steps."""
+    taken = kept_steps(steps)
+    if not taken or len(taken) == max_steps:
+        return bool(taken)
+    last = taken[-1]
+    return last.chosen is None or ended(last.candidates[last.chosen].text, separator)
+
+
+def kept_steps(steps: Iterable[Step]) -> list[Step]:
+    """The steps of an answer, without those that were dropped."""
+    return [step for step in steps if not step.dropped]
+
+
 def ended(text: str, separator: str) -> bool:
     """Whether a chosen step is the last of its answer."""
     return not text.endswith(separator)
 
 
 def answer(steps: Iterable[Step]) -> str:
-    """The text of the chosen steps."""
-    return "".join(step.candidates[step.chosen].text for step in steps if step.chosen is not None)
+    """The text of the chosen steps, but of those that were dropped."""
+    return "".join(step.candidates[step.chosen].text for step in kept_steps(steps) if step.chosen is not None)
 
 
 def build_pairs(rollouts: Iterable[Rollout], separator: str) -> tuple[list[PreferencePair], dict[str, int]]:
-    """A pair of each step at which one candidate beats more than another, and how many rollouts ended in which way.
+    """A pair of each step of an answer at which one candidate beats more than another, and how rollouts ended.
 
     Scores are the candidates beaten. `unscored`: no step has a comparison with a verdict; `tie`: none has a winner.
     """
     pairs: list[PreferencePair] = []
     counts = dict.fromkeys(OUTCOMES, 0)
     for rollout in rollouts:
-        made = [pair for number in range(len(rollout.steps)) if (pair := _pair(rollout, number, separator)) is not None]
+        made = [pair for pair in _pairs(rollout, separator) if pair is not None]
         judged = any(
             preference(step.matches, a, b) is not None
             for step in rollout.steps
@@ -95,12 +130,16 @@ def build_pairs(rollouts: Iterable[Rollout], separator: str) -> tuple[list[Prefe
     return pairs, counts
 
 
-def _pair(rollout: Rollout, number: int, separator: str) -> PreferencePair | None:
-    step = rollout.steps[number]
+def _pairs(rollout: Rollout, separator: str) -> list[PreferencePair | None]:
+    """For each step of the answer its pair, or None."""
+    taken = kept_steps(rollout.steps)
+    return [_pair(rollout, step, answer(taken[:number]), separator) for number, step in enumerate(taken)]
+
+
+def _pair(rollout: Rollout, step: Step, begun: str, separator: str) -> PreferencePair | None:
     found = choose(step.candidates, step.matches, separator)
     if found is None or found.best_wins == found.worst_wins:
         return None
-    begun = answer(rollout.steps[:number])
     return PreferencePair(
         prompt=[*rollout.prompt, *([Message(role="assistant", content=begun)] if begun else [])],
         chosen=[Message(role="assistant", content=step.candidates[found.best].text)],
@@ -118,14 +157,15 @@ def _pair(rollout: Rollout, number: int, separator: str) -> PreferencePair | Non
 def monitors(rollouts: Sequence[Rollout], separator: str) -> dict[str, float | None]:
     """Figures of a round; None where there is nothing to count.
 
-    `mean_steps` of an answer; `finished`: the share of answers that came to their end; `paired_steps`: the share of
-    steps that gave a pair; `invalid_vote_rate`: the share of comparisons without a verdict.
+    `mean_steps` of an answer; `mean_backtracks`: how often its search went back; `finished`: the share of answers that
+    came to their end; `paired_steps`: the share of the answers' steps that gave a pair; `invalid_vote_rate`: the share
+    of all comparisons without a verdict.
     """
-    steps = [step for rollout in rollouts for step in rollout.steps]
-    paired = [_pair(rollout, number, separator) for rollout in rollouts for number in range(len(rollout.steps))]
-    invalid = [match.status != "ok" for step in steps for match in step.matches]
+    paired = [pair for rollout in rollouts for pair in _pairs(rollout, separator)]
+    invalid = [match.status != "ok" for rollout in rollouts for step in rollout.steps for match in step.matches]
     return {
-        "mean_steps": fmean(len(rollout.steps) for rollout in rollouts) if rollouts else None,
+        "mean_steps": fmean(len(kept_steps(rollout.steps)) for rollout in rollouts) if rollouts else None,
+        "mean_backtracks": fmean(went_back(rollout.steps) for rollout in rollouts) if rollouts else None,
         "finished": fmean(rollout.responses[0].finish_reason == "stop" for rollout in rollouts) if rollouts else None,
         "paired_steps": fmean(pair is not None for pair in paired) if paired else None,
         "invalid_vote_rate": fmean(invalid) if invalid else None,

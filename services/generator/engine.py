@@ -15,6 +15,7 @@ from selfreward.child import kill_group, log_tail
 from selfreward.ports import reserve_port
 from services.generator import keeper
 from services.generator.settings import GeneratorSettings
+from services.generator.sockets import SocketFolder
 
 SERVED_NAME = "policy"
 _KEEPER = Path(keeper.__file__).resolve()
@@ -52,10 +53,14 @@ def engine_command(settings: GeneratorSettings, folder: Path, port: int) -> list
     return [*command, *settings.engine_args, "--host", "127.0.0.1", "--port", str(port)]
 
 
-def engine_environment(settings: GeneratorSettings, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The engine's environment: the inherited one without our own settings and secrets, and vLLM's switches."""
+def engine_environment(settings: GeneratorSettings, inherited: Mapping[str, str], sockets: str) -> dict[str, str]:
+    """The engine's environment: the inherited one without our own settings and secrets, and vLLM's switches.
+
+    `sockets` is the folder of its sockets.
+    """
     environment = {name: value for name, value in inherited.items() if not name.startswith("SELFREWARD_")}
     environment |= {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    environment["VLLM_RPC_BASE_PATH"] = sockets
     environment.setdefault("VLLM_LOG_STATS_INTERVAL", "600")
     # For the worker extension: the engine does not run in the folder that these packages are imported from.
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_IMPORT_ROOT), inherited.get("PYTHONPATH")]))
@@ -85,6 +90,7 @@ class EngineProcess:
         self._settings = settings
         self._http = http
         self._process: asyncio.subprocess.Process | None = None
+        self._sockets: SocketFolder | None = None
 
     @property
     def alive(self) -> bool:
@@ -95,6 +101,7 @@ class EngineProcess:
         """Start the engine and return once it is healthy. Raises EngineFailed with the end of its log."""
         settings = self._settings
         settings.work_dir.mkdir(parents=True, exist_ok=True)
+        self._sockets = SocketFolder(settings.work_dir)
         command = [sys.executable, str(_KEEPER), str(settings.engine_stop_seconds)]
         with self.log.open("ab") as stream:
             self._process = await asyncio.create_subprocess_exec(
@@ -104,7 +111,7 @@ class EngineProcess:
                 stdout=stream,
                 stderr=stream,
                 cwd=settings.work_dir,
-                env=engine_environment(settings, os.environ),
+                env=engine_environment(settings, os.environ, self._sockets.name),
                 start_new_session=True,
             )
         _log.info("engine starting", extra={"pid": self._process.pid, "port": self.port, "folder": str(self.folder)})
@@ -154,12 +161,12 @@ class EngineProcess:
         if self._process is not None:
             await self._process.wait()
             kill_group(self._process.pid)
-        self._reservation.close()
+        self._leave()
 
     async def stop(self) -> None:
         """Stop the engine and all its workers; returns when they are gone."""
-        self._reservation.close()
         if self._process is None:
+            self._leave()
             return
         if self._process.stdin is not None:
             self._process.stdin.close()
@@ -170,3 +177,10 @@ class EngineProcess:
             _log.warning("engine ignored its keeper and is killed", extra={"pid": self._process.pid})
         kill_group(self._process.pid)
         await self._process.wait()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Give back its port and its sockets."""
+        self._reservation.close()
+        if self._sockets is not None:
+            self._sockets.remove()

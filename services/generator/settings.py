@@ -16,7 +16,7 @@ class GeneratorSettings(Settings):
     model: Path | None = None
     """Checkpoint folder served before the first announcement; unset: wait for the first announcement."""
     work_dir: Path = Path("runs/generator")
-    """Where the engine runs and keeps `engine.log`."""
+    """Where the engine runs and has `engine.log` and Unix sockets, which not every file system takes. May be shared."""
     artifact_cache: Path | None = None
     """Where checkpoints of a remote artifact store are copied to."""
 

@@ -56,6 +56,9 @@ def test_a_dead_engine_is_reported_and_healed_and_its_requests_are_repeated(gene
     generator.wait_for(label)
     assert generator.ready()
     assert restarts_of(generator) == restarts + 1
+    # vLLM would leave the dead one's sockets behind.
+    (folder,) = generator.work_dir.glob("sockets-*/")
+    assert any(path.is_socket() for path in folder.iterdir())
 
 
 def test_an_engine_that_dies_in_a_swap_is_replaced_and_the_swap_done(generator: Generator, tiny_model: Path) -> None:

@@ -1,11 +1,15 @@
 """The capability panel around lm-eval: what it is asked, what is read of its results, and when a loss is an alarm."""
 
+import argparse
+import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -118,6 +122,62 @@ def test_lm_eval_is_asked_about_one_version_through_the_completions_route(tmp_pa
     assert "--limit" not in command(PANELS / "small.yaml", "http://host:1", card, tmp_path, None, False)
 
 
+def documented() -> argparse.ArgumentParser:
+    """The arguments of `lm-eval run` that we give, as its --help (0.4.13) has them."""
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", "-C")
+    parser.add_argument("--model", "-M")
+    parser.add_argument("--model_args", "-a", nargs="+")
+    parser.add_argument("--limit", "-L", type=float)
+    parser.add_argument("--apply_chat_template", nargs="?", const=True, default=False)
+    parser.add_argument("--output_path", "-o")
+    return parser
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_the_command_line_says_what_lm_eval_documents(tmp_path: Path, chat: bool) -> None:
+    built = command(PANELS / "paper.yaml", "http://host:1", {"id": "policy@3"}, tmp_path, 20, chat)
+    assert built[:4] == [sys.executable, "-m", "lm_eval", "run"]
+    # As `run` has it: an argument whose value is optional must not take what comes after it.
+    given = documented().parse_args([*built[4:], "--output_path", "out"])
+    assert (given.config, given.model, given.limit) == (str(PANELS / "paper.yaml"), "local-completions", 20)
+    assert (given.apply_chat_template, given.output_path) == (chat, "out")
+    assert len(given.model_args) == 1
+    assert "max_length=2048" in given.model_args[0].split(",")
+
+
+def test_the_papers_panel_is_the_tasks_of_its_table_3() -> None:
+    panel = yaml.safe_load((PANELS / "paper.yaml").read_text())
+    arc, others = {"arc_easy", "arc_challenge"}, {"hellaswag", "social_iqa", "piqa", "gsm8k", "mmlu", "openbookqa"}
+    assert set(panel) == {"tasks"}, "lm-eval refuses keys that it does not know"
+    assert set(panel["tasks"]) == arc | others | {"nq_open"}
+    assert len(panel["tasks"]) == 9
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="needs lm_eval: the extra `capability`")
+@pytest.mark.parametrize("name", ["paper", "small"])
+def test_lm_eval_knows_the_panels_tasks_and_our_arguments(tmp_path: Path, name: str) -> None:
+    known = """
+import json, sys
+from lm_eval._cli.harness import HarnessCLI
+from lm_eval.config.evaluate_config import EvaluatorConfig
+from lm_eval.tasks import TaskManager
+config = EvaluatorConfig.from_cli(HarnessCLI().parse_args())
+tasks = TaskManager(include_path=config.include_path).all_tasks
+found = {"missing": sorted(set(config.tasks) - set(tasks)), "model": config.model_args, "limit": config.limit}
+print(json.dumps(found))
+"""
+    panel = panel_file(name)
+    built = command(panel, "http://host:1", {"id": "policy@3", "max_model_len": 512}, tmp_path, 5, True)
+    ended = subprocess.run(
+        [sys.executable, "-c", known, *built[3:]], cwd=panel.parent, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    found = json.loads(ended.stdout.splitlines()[-1])
+    assert (found["missing"], found["limit"]) == ([], 5)
+    assert (found["model"]["model"], found["model"]["max_length"]) == ("policy@3", 512)
+
+
 def test_the_version_that_is_served_now_is_pinned() -> None:
     def models(request: Request) -> JSONResponse:
         if request.headers.get("authorization") != "Bearer k":
@@ -139,4 +199,4 @@ def test_without_lm_eval_the_remedy_is_one_command(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     ran = CliRunner().invoke(app, ["--tokenizer", str(tmp_path)])
     assert ran.exit_code == 2
-    assert "pip install --constraint requirements.lock 'lm-eval[api]>=0.4.13,<0.5'" in ran.stderr
+    assert "pip install --constraint requirements.lock 'lm-eval[api]>=0.4.13,<0.5' transformers" in ran.stderr

@@ -26,15 +26,15 @@ def test_cpu_engine_never_splits_a_prefill_and_listens_on_loopback() -> None:
 
 def test_engine_environment_has_no_secrets_of_ours() -> None:
     inherited = {"PATH": "/bin", "SELFREWARD_API_KEY": "secret", "VLLM_CPU_KVCACHE_SPACE": "3"}
-    environment = engine_environment(GeneratorSettings(engine_env={"A": "b"}), inherited)
+    environment = engine_environment(GeneratorSettings(engine_env={"A": "b"}), inherited, "sockets-1")
     assert "SELFREWARD_API_KEY" not in environment
     assert (environment["A"], environment["VLLM_CPU_KVCACHE_SPACE"], environment["PATH"]) == ("b", "3", "/bin")
     assert environment["VLLM_SERVER_DEV_MODE"] == "1"
-    assert (
-        not {"OMP_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING"}
-        & engine_environment(GeneratorSettings(engine="gpu"), {}).keys()
-    )
-    assert engine_environment(GeneratorSettings(), {"OMP_NUM_THREADS": "7"})["OMP_NUM_THREADS"] == "7"
+    assert environment["VLLM_RPC_BASE_PATH"] == "sockets-1"
+    on_gpu = engine_environment(GeneratorSettings(engine="gpu"), {}, "sockets-1")
+    assert not {"OMP_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING"} & on_gpu.keys()
+    own = engine_environment(GeneratorSettings(), {"OMP_NUM_THREADS": "7"}, "sockets-1")
+    assert own["OMP_NUM_THREADS"] == "7"
 
 
 def test_one_core_is_left_to_the_services() -> None:

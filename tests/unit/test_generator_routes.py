@@ -37,10 +37,11 @@ print(json.dumps([route.path for route in build_app(arguments, ("generate",)).ro
 def engine_routes(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Paths of the routes of the engine's own server."""
     settings = GeneratorSettings()
-    arguments = engine_command(settings, tmp_path_factory.mktemp("model"), 1)[3:]
+    folder = tmp_path_factory.mktemp("model")
+    arguments = engine_command(settings, folder, 1)[3:]
     ended = subprocess.run(
         [sys.executable, "-c", ENGINE_ROUTES, *arguments],
-        env=engine_environment(settings, os.environ),
+        env=engine_environment(settings, os.environ, str(folder)),
         capture_output=True,
         text=True,
         timeout=280,

@@ -12,17 +12,10 @@ from selfreward.cli import app
 from selfreward.config import RecipeError, load_recipe
 from selfreward.model_shape import KNOWN, shape_of
 from selfreward.optimisation import Lora
-from selfreward.planning import (
-    GPUS,
-    Assumptions,
-    SeedSizes,
-    generating_hours,
-    judged_of_a_prompt,
-    memory,
-    pairs_of_a_prompt,
-    plan_run,
-    training_hours,
-)
+from selfreward.plan_memory import memory
+from selfreward.plan_time import GPUS, Assumptions, generating_hours, training_hours
+from selfreward.plan_work import judged_of_a_prompt, pairs_of_a_prompt, round_work
+from selfreward.planning import SeedSizes, plan_run
 from selfreward.training import DpoHyper, SftHyper
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +89,12 @@ def test_stages_and_tokens_are_the_recipes() -> None:
     assert stages[2].trained == KNOWN["llama-3-8b"].adapter_parameters(64)
 
 
+def test_what_another_run_has_trained_is_not_trained_again() -> None:
+    recipe = load_recipe(ROOT / "recipes" / "llama8b-8gpu.toml", ["loop.start_from=mine"], environment={})
+    stages = plan_run(recipe, KNOWN["llama-3-8b"], SeedSizes(), BY)
+    assert [stage.stage for stage in stages] == ["M2", "M3", "M4", "M5"]
+
+
 @pytest.mark.parametrize(
     ("name", "pairs", "judged"),
     [
@@ -106,6 +105,8 @@ def test_stages_and_tokens_are_the_recipes() -> None:
         ("scir", 2 * 1.5, (4, 4 * 3 * 24)),
         ("temporal", 2 * 1.5, (12, 12 * 3 * 24)),
         ("process", 4, (4 * 12, 4 * 12 * 64)),
+        ("constitutional", 1, (2 * 5, 2 * 5 * 64)),
+        ("self_improving", 0, (8, 8 * 3 * 24)),
     ],
 )
 def test_pairs_and_judgments_of_a_prompt(name: str, pairs: float, judged: tuple[int, int]) -> None:
@@ -114,17 +115,18 @@ def test_pairs_and_judgments_of_a_prompt(name: str, pairs: float, judged: tuple[
     assert judged_of_a_prompt(recipe) == judged
 
 
+def test_a_search_that_goes_back_samples_and_compares_two_steps_more_each_time() -> None:
+    recipe = load_recipe(ROOT / "recipes" / "process.toml", ["process.backtracks=2"], environment={})
+    assert judged_of_a_prompt(recipe) == (8 * 12, 8 * 12 * 64)
+    assert round_work(recipe).answered == 600 * 8 * 4 * 40
+    assert pairs_of_a_prompt(recipe) == 4
+
+
 def test_a_meta_judge_compares_every_two_votes_on_an_answer_in_both_orders() -> None:
     overrides = ["sampling.n=7", "judging.votes=11", "judging.max_tokens=10", "meta.max_tokens=100", "meta.share=0.5"]
     recipe = load_recipe(ROOT / "recipes" / "meta_rewarding.toml", overrides, environment={})
     assert judged_of_a_prompt(recipe) == (7 + 110, 7 * 11 * 10 + 110 * 100)
     assert pairs_of_a_prompt(recipe) == pytest.approx(1.5 + recipe.pairs.judge_pairs)
-
-
-def test_a_method_that_is_not_counted_is_refused() -> None:
-    recipe = load_recipe(ROOT / "recipes" / "self_improving.toml", environment={})
-    with pytest.raises(RecipeError, match="method = 'self_improving' is not planned for"):
-        plan_run(recipe, KNOWN["llama-3-8b"], SeedSizes(), BY)
 
 
 def test_a_comparing_judge_reads_each_pair_in_both_orders() -> None:

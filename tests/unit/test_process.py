@@ -11,7 +11,18 @@ import pytest
 from orchestrator import phases, plan
 from orchestrator.audit_data import check_round
 from orchestrator.audit_steps import check_steps
-from orchestrator.methods.process import build_pairs, choose, monitors, offered, usable, wins
+from orchestrator.methods.process import (
+    after,
+    answer,
+    build_pairs,
+    choose,
+    monitors,
+    offered,
+    over,
+    usable,
+    went_back,
+    wins,
+)
 from orchestrator.phase_tasks import run_all
 from orchestrator.quotas import tokens_asked
 from orchestrator.rollouts import JudgingFailed
@@ -172,6 +183,64 @@ def test_each_step_continues_the_best_one_before_it(redis_url: str, store_root: 
     ]
 
 
+class Draws(dict[str, list[str]]):
+    """Steps of which each beginning has several, one after the other; the last of them again and again."""
+
+    def __init__(self, draws: dict[str, list[list[str]]]) -> None:
+        super().__init__({begun: texts[0] for begun, texts in draws.items()})
+        self._left = {begun: list(texts) for begun, texts in draws.items()}
+
+    def __getitem__(self, begun: str) -> list[str]:
+        left = self._left[begun]
+        return left.pop(0) if len(left) > 1 else left[0]
+
+
+def test_where_none_wins_the_step_before_is_sampled_anew(redis_url: str, store_root: str) -> None:
+    same = [" 4 ;"] * 3
+    draws = Draws({"": [["1 ;", "2 ;", "3 ;"], ["2 ;", "1 ;", "1 ;"]], "3 ;": [same], "2 ;": [[" 9", " 8", " 7 ;"]]})
+    found, asked = find(redis_url, store_root, draws)
+    assert [(step.chosen, step.dropped) for step in found.steps] == [(2, True), (None, True), (0, False), (0, False)]
+    assert [body["messages"][-1]["content"] for body in asked] == ["question 0", "3 ;", "question 0", "2 ;"]
+    assert len({body["seed"] for body in asked}) == 4, "the same seed would draw the dropped step again"
+    (response,) = found.responses
+    assert (response.text, response.finish_reason, response.tokens) == ("2 ; 9", "stop", 6)
+    pairs, counts = build_pairs([found], MORE)
+    assert [(pair.prompt[-1].content, pair.chosen[0].content, pair.rejected[0].content) for pair in pairs] == [
+        ("question 0", "2 ;", "1 ;"),
+        ("2 ;", " 9", " 7 ;"),
+    ]
+    assert counts["kept"] == 1
+    assert list(check_steps("rollouts", [found], "policy@3", RECIPE)) == []
+    figures = monitors([found], MORE)
+    assert (figures["mean_steps"], figures["mean_backtracks"], figures["paired_steps"]) == (2, 1, 1)
+
+
+def test_a_search_goes_back_only_so_often_and_then_on_with_the_first(redis_url: str, store_root: str) -> None:
+    found, asked = find(redis_url, store_root, {"": ["1 ;", "1 ;", "2 ;"], "2 ;": [" 5"] * 3})
+    # Three times back from the second step, each time with the first one; then the answer as it is.
+    assert [step.dropped for step in found.steps] == [True] * 6 + [False] * 2
+    assert len(asked) == 8 <= RECIPE.process.most_steps
+    assert (found.responses[0].text, found.responses[0].finish_reason) == ("2 ; 5", "stop")
+    assert [pair.chosen[0].content for pair in build_pairs([found], MORE)[0]] == ["2 ;"]
+    assert list(check_steps("rollouts", [found], "policy@3", RECIPE)) == []
+
+
+def test_before_the_first_step_there_is_none_to_drop() -> None:
+    alone, tied = said("a ;", "a ;"), said("b ;", "c ;")
+    steps = after([], alone, [], MORE, backtracks=2)
+    steps = after(steps, tied, first_shown(0, 1), MORE, backtracks=2)
+    assert ([step.dropped for step in steps], went_back(steps), answer(steps)) == ([True, True], 2, "")
+    assert not over(steps, MORE, max_steps=1)
+    steps = after(steps, tied, first_shown(0, 1), MORE, backtracks=2)
+    assert (steps[-1].dropped, answer(steps), over(steps, MORE, max_steps=1)) == (False, "b ;", True)
+
+
+def test_a_search_ends_where_no_candidate_can_be_used_though_it_could_go_back() -> None:
+    steps = after(after([], said("a ;", "b ;"), beats(0, 1), MORE, 9), said("", " ;"), [], MORE, 9)
+    assert [(step.chosen, step.dropped) for step in steps] == [(0, False), (None, False)]
+    assert over(steps, MORE, max_steps=9)
+
+
 def test_a_repeated_search_draws_the_same(redis_url: str, store_root: str) -> None:
     async def main() -> None:
         async with bench(redis_url, store_root) as b:
@@ -222,6 +291,7 @@ def _step(found: Rollout, **changes: Any) -> Rollout:
         (lambda found: _step(found, matches=found.steps[0].matches[1:]), "not every two candidates in both orders"),
         (lambda found: _step(found, candidates=found.steps[0].candidates[:2]), "not every two candidates"),
         (lambda found: found.model_copy(update={"steps": found.steps[:2]}), "not the steps that the comparisons lead"),
+        (lambda found: _step(found, dropped=True), "not the steps that the comparisons lead"),
         (lambda found: found.model_copy(update={"responses": said("3 ;")}), "not the steps that the comparisons lead"),
         (
             lambda found: found.model_copy(update={"judge_version": "policy@0"}),
@@ -240,7 +310,8 @@ def test_the_auditor_finds_a_search_that_its_comparisons_do_not_lead_to(
 
 def test_what_a_round_may_cost_is_every_candidate_and_comparison_of_each_step() -> None:
     one = RECIPE.model_copy(update={"evaluation": RECIPE.evaluation.model_copy(update={"prompts": 0})})
-    per_prompt = 3 * (3 * 8 + 3 * 2 * 32)
+    # Three steps, and two more for each of the three times that a search may go back.
+    per_prompt = 9 * (3 * 8 + 3 * 2 * 32)
     assert tokens_asked(one, 0, 0) == per_prompt * RECIPE.prompts.per_iteration
     assert plan.answers(RECIPE, "M2") == 1
     assert plan.phases(RECIPE, "M2")[:4] == ("prompts", "rollouts", "pairs", "watch_pairs")
