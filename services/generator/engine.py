@@ -36,7 +36,22 @@ class EngineFailed(RuntimeError):
 def engine_command(settings: GeneratorSettings, folder: Path, port: int) -> list[str]:
     """The vLLM command line. Reads no pickles. Bound to loopback: its development routes run arbitrary worker calls."""
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
-    command += ["--served-model-name", SERVED_NAME, "--load-format", "safetensors"]
+    # Last, so that no other argument opens the engine to the network.
+    return [*command, *_arguments(settings), "--host", "127.0.0.1", "--port", str(port)]
+
+
+def node_command(settings: GeneratorSettings) -> list[str]:
+    """The vLLM command line of the nodes after the first: workers of the engine there, and no server of their own.
+
+    By its module, since vLLM's own command fails where the package is not called `vllm`.
+    """
+    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(settings.model), "--headless"]
+    return [*command, *_arguments(settings)]
+
+
+def _arguments(settings: GeneratorSettings) -> list[str]:
+    """What all nodes of an engine are told alike, but for which of them each is."""
+    command = ["--served-model-name", SERVED_NAME, "--load-format", "safetensors"]
     # Sampling defaults of the checkpoint would make an unset temperature depend on the version served.
     command += ["--generation-config", "vllm", "--max-num-seqs", str(settings.engine_max_num_seqs)]
     command += ["--worker-extension-cls", _WORKER_EXTENSION]
@@ -47,8 +62,10 @@ def engine_command(settings: GeneratorSettings, folder: Path, port: int) -> list
         # With chunked prefill one seeded request in a burst ends the CPU engine ("CPU Generator does not use offset").
         command += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", "16384", "--enforce-eager"]
     command += ["--dtype", settings.engine_dtype or ("float32" if settings.engine == "cpu" else "auto")]
-    # Last, so that no other argument opens the engine to the network.
-    return [*command, *settings.engine_args, "--host", "127.0.0.1", "--port", str(port)]
+    if settings.engine_nodes > 1:
+        command += ["--nnodes", str(settings.engine_nodes), "--node-rank", str(settings.engine_node_rank)]
+        command += ["--master-addr", settings.engine_leader]
+    return [*command, *settings.engine_args]
 
 
 def engine_environment(settings: GeneratorSettings, inherited: Mapping[str, str]) -> dict[str, str]:
