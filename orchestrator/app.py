@@ -62,10 +62,10 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
     Raises KeysError for an unusable keys file, and StartRefused when Kubernetes Jobs are wanted outside Kubernetes.
     """
     trainer_jobs = None
-    if settings.trainer_cronjob:
-        from orchestrator.trainer_jobs import TrainerJobs
+    if settings.trainer_cronjob or settings.trainer_runtime:
+        from orchestrator.trainer_jobs import in_cluster
 
-        trainer_jobs = TrainerJobs.in_cluster(settings.trainer_cronjob)
+        trainer_jobs = in_cluster(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -41,5 +41,8 @@ class OrchestratorSettings(Settings):
     trainer_cronjob: str | None = None
     """A suspended CronJob in this pod's namespace: each training job becomes a Kubernetes Job made from it. Unset: jobs
     are queued for trainers that wait for them."""
+    trainer_runtime: str | None = None
+    """Instead of that, a Kubeflow TrainingRuntime in this pod's namespace: each training job becomes a TrainJob by it,
+    on as many nodes as `trainer.world_size` fills."""
     min_free_disk: int = Field(default=256, ge=0)
     """MiB that have to be free at a local artifact store; below that, runs pause until there is room again."""

@@ -43,3 +43,11 @@ def pod_specs(objects: list[Manifest]) -> Iterator[tuple[str, Manifest, Manifest
     for name, found in of_kind(objects, "Deployment", "StatefulSet", "Job", "CronJob").items():
         spec = found["spec"]["jobTemplate"]["spec"] if found["kind"] == "CronJob" else found["spec"]
         yield name, spec["template"]["metadata"]["labels"], spec["template"]["spec"]
+    for name, found in of_kind(objects, "LeaderWorkerSet").items():
+        group = found["spec"]["leaderWorkerTemplate"]
+        for pod, template in ((name, group["leaderTemplate"]), (f"{name}-node", group["workerTemplate"])):
+            yield pod, template["metadata"]["labels"], template["spec"]
+    for name, found in of_kind(objects, "TrainingRuntime").items():
+        (job,) = found["spec"]["template"]["spec"]["replicatedJobs"]
+        template = job["template"]["spec"]["template"]
+        yield name, template["metadata"]["labels"], template["spec"]
