@@ -4,6 +4,7 @@ Names are relative POSIX paths (`runs/<run>/weights/M1`). Nothing half-written i
 written under a temporary name and renamed; a checkpoint folder becomes real when its manifest, written last, is there.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -51,7 +52,9 @@ class ArtifactStore:
         if self.local:
             root = str(Path(root.removeprefix("file://")).resolve())
         self.root = root.rstrip("/")
-        self.fs, self._base = fsspec.core.url_to_fs(self.root)
+        # A listing that is kept would hide what other processes write.
+        options = {} if self.local else {"use_listings_cache": False}
+        self.fs, self._base = fsspec.core.url_to_fs(self.root, **options)
         self._cache = cache or Path(tempfile.gettempdir()) / "selfreward-artifacts"
 
     def path(self, name: str) -> str:
@@ -196,16 +199,28 @@ class ArtifactStore:
         if self.local:
             return Path(path)
         target = self._cache / name
-        if not (target / MANIFEST_NAME).exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".fetch-"))
-            try:
-                self.fs.get(f"{path}/", f"{temporary}/", recursive=True)
-                verify_folder(temporary)
-                os.rename(temporary, target)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # All processes of a training job ask at once: one of them copies.
+        with (target.parent / f".{target.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (target / MANIFEST_NAME).exists():
+                self._copy(path, target)
         return target
+
+    def _copy(self, path: str, target: Path) -> None:
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".fetch-"))
+        try:
+            self.fs.get(f"{path}/", f"{temporary}/", recursive=True)
+            verify_folder(temporary)
+            temporary.chmod(0o755)
+            os.rename(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def forget(self, name: str) -> None:
+        """Delete the cached copy of a remote artifact; on a local root nothing happens, for there is none."""
+        if not self.local:
+            shutil.rmtree(self._cache / check_name(name), ignore_errors=True)
 
 
 def _temporary_prefix(name: str) -> str:

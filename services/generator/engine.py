@@ -70,7 +70,8 @@ def _arguments(settings: GeneratorSettings) -> list[str]:
 
 def engine_environment(settings: GeneratorSettings, inherited: Mapping[str, str]) -> dict[str, str]:
     """The engine's environment: the inherited one without our own settings and secrets, and vLLM's switches."""
-    environment = {name: value for name, value in inherited.items() if not name.startswith("SELFREWARD_")}
+    ours = ("SELFREWARD_", "AWS_")
+    environment = {name: value for name, value in inherited.items() if not name.startswith(ours)}
     environment |= {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     environment.setdefault("VLLM_LOG_STATS_INTERVAL", "600")
     # For the worker extension: the engine does not run in the folder that these packages are imported from.

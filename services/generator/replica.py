@@ -127,6 +127,8 @@ class Replica:
         for step, seconds in self.last_swap.items():
             metrics.RELOAD_SECONDS.labels(step).observe(seconds)
         self._serve(new)
+        if old.artifact:
+            await asyncio.to_thread(self._store.forget, old.artifact)
         _log.info("weights swapped", extra={"policy": new.label, "seconds": self.last_swap})
 
     def _present(self) -> EngineProcess:

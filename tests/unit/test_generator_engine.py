@@ -69,8 +69,9 @@ def test_nodes_that_cannot_start_alike_are_refused(changes: dict[str, object], m
 
 def test_engine_environment_has_no_secrets_of_ours() -> None:
     inherited = {"PATH": "/bin", "SELFREWARD_API_KEY": "secret", "VLLM_CPU_KVCACHE_SPACE": "3"}
+    inherited |= {"AWS_SECRET_ACCESS_KEY": "secret"}
     environment = engine_environment(GeneratorSettings(engine_env={"A": "b"}), inherited)
-    assert "SELFREWARD_API_KEY" not in environment
+    assert not {"SELFREWARD_API_KEY", "AWS_SECRET_ACCESS_KEY"} & environment.keys()
     assert (environment["A"], environment["VLLM_CPU_KVCACHE_SPACE"], environment["PATH"]) == ("b", "3", "/bin")
     assert environment["VLLM_SERVER_DEV_MODE"] == "1"
     assert "VLLM_CPU_OMP_THREADS_BIND" not in engine_environment(GeneratorSettings(engine="gpu"), {})

@@ -130,3 +130,33 @@ def test_an_engine_of_several_nodes_starts_on_what_all_know_and_is_given_the_wei
     loaded = ["/pause", str(tmp_path / "new"), "/reset_prefix_cache"]
     assert [call for call in calls if call in loaded] == (loaded if nodes == 2 else [])
     assert "/update_weight_version" in calls
+
+
+def test_a_swap_drops_the_copy_of_what_is_served_no_more(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a node's disk holds the weights of every round."""
+    monkeypatch.setattr("services.generator.engine._LOOK_SECONDS", 600)
+
+    def engine(request: httpx.Request) -> httpx.Response:
+        paused = request.url.path == "/is_paused" and not resumed
+        resumed.extend([True] * (request.url.path == "/resume"))
+        return httpx.Response(200, json={"success": True, "version": "policy@0", "is_paused": paused})
+
+    async def scenario() -> None:
+        store = ArtifactStore(f"memory://{tmp_path.name}", tmp_path / "cache")
+        for name in ("old", "new"):
+            digest = publish(store, name, copy_of(MODEL), proven=False)
+        settings = GeneratorSettings(work_dir=tmp_path / "work")
+        async with connect(redis_url) as redis, httpx.AsyncClient(transport=httpx.MockTransport(engine)) as http:
+            await announce(redis, "new", digest)
+            replica = Replica(settings, store, Gate(1, 1, 1.0), http)
+            replica.serving = Checkpoint(store.fetch("old"), "policy@9", artifact="old")
+            replica.engine = EngineProcess(settings, MODEL, http)
+            await Follower(redis, replica, poll_seconds=1).step()
+            assert replica.serving.artifact == "new"
+            await replica.stop()
+
+    resumed: list[bool] = []
+    asyncio.run(scenario())
+    assert [path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()] == ["new"]
