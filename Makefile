@@ -1,7 +1,7 @@
 # Two commands do everything: `make demo` runs the whole loop here, `make test` proves that it works.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-methods chaos chaos-short lint audit format up env images test-compose bench evidence
-.PHONY: methods-evidence lock clean
+.PHONY: help demo test test-methods chaos chaos-short lint audit format up env images test-compose test-k8s bench
+.PHONY: evidence methods-evidence lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,7 +24,7 @@ ADVISORIES := api.osv.dev
 REACHABLE = $(PY) -c 'import socket; socket.create_connection(("$(ADVISORIES)", 443), 10)' 2>/dev/null
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | awk -F: '{printf "  make %-12s%s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | awk -F: '{printf "  make %-12s%s\n", $$1, $$2}'
 
 $(VENV)/installed: $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed, found %d.%d: set PYTHON=python3.11" % sys.version_info[:2])'
@@ -82,6 +82,9 @@ images: ## Build all images (docs/deploy.md)
 
 test-compose: $(VENV)/installed ## Run a small loop under docker compose while containers are killed (Docker engine)
 	@$(PY) -m tests.compose
+
+test-k8s: $(VENV)/installed ## Run a small loop on the cluster of KUBECONFIG, in a namespace of its own (K8S="--registry ...")
+	@$(PY) -m tests.k8s $(K8S)
 
 bench: $(VENV)/installed ## Measure (BENCH=gateway, judge or queue) and write bench/results/<name>.json
 	@$(PY) -m bench.$(BENCH)
