@@ -79,7 +79,7 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
                 settings.judge_url, key, max_connections=connections, headers={"X-Selfreward-Cache": "off"}
             ) as judge,
         ):
-            store = ArtifactStore(settings.artifacts)
+            store = ArtifactStore(settings.artifacts, settings.artifact_cache)
             services = Services(settings, redis, store, GeneratorClient(generator), judge, trainer_jobs)
             worker = RolloutWorker(settings, redis, services.generator, AsyncJudgeClient(judge))
             app.state.services = services

@@ -1,6 +1,7 @@
 """Settings of the orchestrator service."""
 
 import socket
+from pathlib import Path
 
 from pydantic import Field
 
@@ -10,6 +11,8 @@ from selfreward.settings import Settings
 class OrchestratorSettings(Settings):
     """Everything about a run is in its recipe; these say how this replica works."""
 
+    artifact_cache: Path | None = None
+    """Where artifacts of a remote store are copied to."""
     worker_concurrency: int = Field(default=64, ge=1)
     """Prompts in flight in this replica's worker, so that generation and judging overlap."""
     worker_name: str = Field(default_factory=socket.gethostname, min_length=1)
