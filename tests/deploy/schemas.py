@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,9 @@ ValidationError = jsonschema.ValidationError
 
 def check(found: dict[str, Any]) -> None:
     """Raise ValidationError for an object with a field that its kind does not have, or of another type."""
-    custom = _custom_schemas().get((found["apiVersion"], found["kind"]))
-    if custom is None:
-        kubernetes_validate.validate(found, kubernetes_validate.latest_version(), strict=True)
-    else:
-        jsonschema.Draft202012Validator(custom, registry=_kubernetes()).validate(found)
+    version, kind = found["apiVersion"], found["kind"]
+    schema = _custom_schemas().get((version, kind)) or _own_schema(version, kind)
+    jsonschema.Draft202012Validator(schema, registry=_kubernetes()).validate(found)
 
 
 @functools.cache
@@ -53,9 +52,19 @@ def closed(schema: Any) -> Any:
 
 
 @functools.cache
+def _own_schema(version: str, kind: str) -> Any:
+    """Of a kind of Kubernetes' own, as kubernetes_validate has it, which would read all of it again for each object."""
+    group = re.sub(r"^([^./]*)(?:\.[^/]*)?/", r"\1-", version)
+    return _read(f"{kind.lower()}-{group}.json")
+
+
+@functools.cache
 def _kubernetes() -> "Registry[Any]":
-    folder = f"kubernetes-json-schema/v{kubernetes_validate.latest_version()}-local-strict"
-    text = files("kubernetes_validate").joinpath(folder, "_definitions.json").read_text()
-    resource: Resource[Any] = Resource.from_contents(json.loads(text))
+    resource: Resource[Any] = Resource.from_contents(_read("_definitions.json"))
     registry: Registry[Any] = resource @ Registry()
     return registry
+
+
+def _read(name: str) -> Any:
+    folder = f"kubernetes-json-schema/v{kubernetes_validate.latest_version()}-local-strict"
+    return json.loads(files("kubernetes_validate").joinpath(folder, name).read_text())
