@@ -1,11 +1,17 @@
 """Sharded training: where it is refused, and what transformers is told. No test here has the GPUs to do it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from pydantic import ValidationError
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from trl.trainer.sft_config import SFTConfig
 
 from orchestrator.train_jobs import train_job
@@ -86,12 +92,31 @@ def test_without_a_gpu_a_sharded_job_is_refused_before_any_work() -> None:
     check_sharding(_job(sharding="none"))
 
 
-def test_gathered_tensors_make_the_whole_model_with_what_it_ties() -> None:
-    base = load_model(M0, torch.float32)
-    gathered = {name: tensor.clone() + 1 for name, tensor in base.state_dict().items()}
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[DeviceMesh]:
+    """A process group of this process alone: PyTorch itself shards on CPUs, where accelerate refuses to."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+def test_what_a_sharded_model_is_gathered_to_makes_the_whole_model(alone: DeviceMesh) -> None:
+    """Sharded, wrapped for activation checkpointing and gathered as accelerate does all three."""
+    sharded: Any = load_model(M0, torch.float32)
+    for number, layer in enumerate(sharded.model.layers):
+        sharded.model.layers[number] = checkpoint_wrapper(layer)
+        fully_shard(sharded.model.layers[number], mesh=alone)
+    fully_shard(sharded, mesh=alone)
+    with torch.no_grad():
+        for parameter in sharded.parameters():
+            parameter.add_(1)
+    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, cpu_offload=True)
+    gathered: Any = get_model_state_dict(sharded, options=options)
     model = whole_model(M0, gathered, torch.float32)
-    assert all(torch.equal(tensor, gathered[name]) for name, tensor in model.state_dict().items())
-    tied = base.get_output_embeddings().weight is base.get_input_embeddings().weight
+    before = load_model(M0, torch.float32)
+    for (name, tensor), (_, old) in zip(model.state_dict().items(), before.state_dict().items(), strict=True):
+        assert torch.equal(tensor, old + 1), name
+    tied = before.get_output_embeddings().weight is before.get_input_embeddings().weight
     assert (model.get_output_embeddings().weight is model.get_input_embeddings().weight) is tied
     with pytest.raises(RuntimeError, match="Missing key"):
         whole_model(M0, {}, torch.float32)
