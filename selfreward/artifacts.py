@@ -199,15 +199,19 @@ class ArtifactStore:
         if self.local:
             return Path(path)
         target = self._cache / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # All processes of a training job ask at once: one of them copies.
-        with (target.parent / f".{target.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (target / MANIFEST_NAME).exists():
-                self._copy(path, target)
+        if not (target / MANIFEST_NAME).exists():
+            self._copy(path, target)
         return target
 
     def _copy(self, path: str, target: Path) -> None:
+        """Once, though all processes of a training job ask for it at the same time."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with (target.parent / f".{target.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (target / MANIFEST_NAME).exists():
+                self._download(path, target)
+
+    def _download(self, path: str, target: Path) -> None:
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".fetch-"))
         try:
             self.fs.get(f"{path}/", f"{temporary}/", recursive=True)
@@ -219,8 +223,12 @@ class ArtifactStore:
 
     def forget(self, name: str) -> None:
         """Delete the cached copy of a remote artifact; on a local root nothing happens, for there is none."""
-        if not self.local:
-            shutil.rmtree(self._cache / check_name(name), ignore_errors=True)
+        folder = self._cache / check_name(name)
+        if not self.local and folder.exists():
+            # At one stroke: a copy that is half deleted could neither be read nor made anew.
+            gone = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".forgotten-"))
+            os.rename(folder, gone / folder.name)
+            shutil.rmtree(gone, ignore_errors=True)
 
 
 def _temporary_prefix(name: str) -> str:
