@@ -41,10 +41,7 @@ def engine_command(settings: GeneratorSettings, folder: Path, port: int) -> list
 
 
 def node_command(settings: GeneratorSettings) -> list[str]:
-    """The vLLM command line of the nodes after the first: workers of the engine there, and no server of their own.
-
-    By its module, since vLLM's own command fails where the package is not called `vllm`.
-    """
+    """The vLLM command line of the nodes after the first: workers of the engine there, and no server of their own."""
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(settings.model), "--headless"]
     return [*command, *_arguments(settings)]
 

@@ -14,6 +14,12 @@ from services.generator.settings import GeneratorSettings
 def check_nodes(settings: GeneratorSettings) -> None:
     """Raise StartRefused where the nodes of an engine cannot start alike."""
     nodes, rank = settings.engine_nodes, settings.engine_node_rank
+    if nodes > 1 and settings.engine == "cpu":
+        # The CPU's build has no headless process: its command does not start under its package's name.
+        raise StartRefused(
+            f"SELFREWARD_ENGINE_NODES={nodes} with SELFREWARD_ENGINE=cpu: engines over nodes need GPUs; take the image "
+            "for them, or leave it out"
+        )
     if nodes > 1 and settings.model is None:
         raise StartRefused(
             f"SELFREWARD_ENGINE_NODES={nodes} without SELFREWARD_MODEL: name the folder that all nodes start on"

@@ -57,9 +57,13 @@ def test_vllm_has_what_nodes_are_told() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"engine_nodes": 2}, "SELFREWARD_ENGINE_NODES=2 without SELFREWARD_MODEL"),
+        (
+            {"engine_nodes": 2, "model": "/m"},
+            "SELFREWARD_ENGINE_NODES=2 with SELFREWARD_ENGINE=cpu: engines over nodes",
+        ),
+        ({"engine_nodes": 2, "engine": "gpu"}, "SELFREWARD_ENGINE_NODES=2 without SELFREWARD_MODEL"),
         ({"engine_node_rank": 1}, "SELFREWARD_ENGINE_NODE_RANK=1 with SELFREWARD_ENGINE_NODES=1: ranks are 0 to 0"),
-        ({"engine_nodes": 2, "model": "/m"}, "SELFREWARD_ENGINE_NODE_RANK=0 is the node that serves"),
+        ({"engine_nodes": 2, "engine": "gpu", "model": "/m"}, "SELFREWARD_ENGINE_NODE_RANK=0 is the node that serves"),
     ],
 )
 def test_nodes_that_cannot_start_alike_are_refused(changes: dict[str, object], message: str) -> None:
