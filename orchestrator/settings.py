@@ -1,6 +1,7 @@
 """Settings of the orchestrator service."""
 
 import socket
+from pathlib import Path
 
 from pydantic import Field
 
@@ -10,6 +11,8 @@ from selfreward.settings import Settings
 class OrchestratorSettings(Settings):
     """Everything about a run is in its recipe; these say how this replica works."""
 
+    artifact_cache: Path | None = None
+    """Where artifacts of a remote store are copied to."""
     worker_concurrency: int = Field(default=64, ge=1)
     """Prompts in flight in this replica's worker, so that generation and judging overlap."""
     worker_name: str = Field(default_factory=socket.gethostname, min_length=1)
@@ -41,5 +44,8 @@ class OrchestratorSettings(Settings):
     trainer_cronjob: str | None = None
     """A suspended CronJob in this pod's namespace: each training job becomes a Kubernetes Job made from it. Unset: jobs
     are queued for trainers that wait for them."""
+    trainer_runtime: str | None = None
+    """Instead of that, a Kubeflow TrainingRuntime in this pod's namespace: each training job becomes a TrainJob by it,
+    on as many nodes as `trainer.world_size` fills."""
     min_free_disk: int = Field(default=256, ge=0)
     """MiB that have to be free at a local artifact store; below that, runs pause until there is room again."""

@@ -18,10 +18,12 @@ def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message], judge
         "canary": canary,
         "seed": recipe.seed,
         "world_size": recipe.trainer.world_size,
+        "sharding": recipe.trainer.sharding,
         "recipe_hash": recipe.hash,
     }
     if made == "base":
-        return TrainJob.model_validate({**common, "method": "publish", "init_from": recipe.model, "world_size": 1})
+        alone = {"world_size": 1, "sharding": "none"}
+        return TrainJob.model_validate({**common, "method": "publish", "init_from": recipe.model, **alone})
     start = {"init_from": plan.weights(run, plan.parent(recipe, stage))}
     if made == "sft":
         hyper = {"method": "sft", "sft": recipe.baseline_sft, "datasets": [plan.data(run, "ift")]}

@@ -4,6 +4,7 @@ Names are relative POSIX paths (`runs/<run>/weights/M1`). Nothing half-written i
 written under a temporary name and renamed; a checkpoint folder becomes real when its manifest, written last, is there.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -51,7 +52,9 @@ class ArtifactStore:
         if self.local:
             root = str(Path(root.removeprefix("file://")).resolve())
         self.root = root.rstrip("/")
-        self.fs, self._base = fsspec.core.url_to_fs(self.root)
+        # A listing that is kept would hide what other processes write.
+        options = {} if self.local else {"use_listings_cache": False}
+        self.fs, self._base = fsspec.core.url_to_fs(self.root, **options)
         self._cache = cache or Path(tempfile.gettempdir()) / "selfreward-artifacts"
 
     def path(self, name: str) -> str:
@@ -197,15 +200,35 @@ class ArtifactStore:
             return Path(path)
         target = self._cache / name
         if not (target / MANIFEST_NAME).exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".fetch-"))
-            try:
-                self.fs.get(f"{path}/", f"{temporary}/", recursive=True)
-                verify_folder(temporary)
-                os.rename(temporary, target)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+            self._copy(path, target)
         return target
+
+    def _copy(self, path: str, target: Path) -> None:
+        """Once, though all processes of a training job ask for it at the same time."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with (target.parent / f".{target.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (target / MANIFEST_NAME).exists():
+                self._download(path, target)
+
+    def _download(self, path: str, target: Path) -> None:
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".fetch-"))
+        try:
+            self.fs.get(f"{path}/", f"{temporary}/", recursive=True)
+            verify_folder(temporary)
+            temporary.chmod(0o755)
+            os.rename(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def forget(self, name: str) -> None:
+        """Delete the cached copy of a remote artifact; on a local root nothing happens, for there is none."""
+        folder = self._cache / check_name(name)
+        if not self.local and folder.exists():
+            # At one stroke: a copy that is half deleted could neither be read nor made anew.
+            gone = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".forgotten-"))
+            os.rename(folder, gone / folder.name)
+            shutil.rmtree(gone, ignore_errors=True)
 
 
 def _temporary_prefix(name: str) -> str:

@@ -18,6 +18,7 @@ from selfreward.method_rules import check_method
 from selfreward.method_sections import ByConstitution, ByStep, MetaJudging
 from selfreward.rl_training import OwnVerdicts, RlHyper
 from selfreward.rounds import Loop, Pairs, Prompts
+from selfreward.sharding import Sharding, check_sharding
 from selfreward.training import DpoHyper, SftHyper
 from selfreward.watchdogs import Watchdogs
 
@@ -112,9 +113,10 @@ class Retention(Contract):
 
 
 class Trainer(Contract):
-    """Training resources."""
+    """Training resources: processes, one for each GPU, and whether the model is split over them."""
 
     world_size: int = Field(default=1, ge=1)
+    sharding: Sharding = "none"
 
 
 class Recipe(Contract):
@@ -178,6 +180,17 @@ class Recipe(Contract):
     @model_validator(mode="after")
     def _only_what_the_method_uses(self) -> Self:
         check_method(self)
+        return self
+
+    @model_validator(mode="after")
+    def _sharded_where_it_can_be(self) -> Self:
+        if self.trainer.sharding != "none":
+            if self.method == "self_improving":
+                raise ValueError(
+                    "trainer.sharding='fsdp' is for SFT and DPO: method='self_improving' answers while it trains; "
+                    "leave it out"
+                )
+            check_sharding((self.baseline_sft, self.sft, self.dpo), self.trainer.world_size)
         return self
 
     @property

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from selfreward.model_shape import Shape
 from selfreward.optimisation import Optimisation
 from selfreward.rl_training import RlHyper
+from selfreward.sharding import Sharding
 from selfreward.training import DpoHyper
 
 GB = 1e9
@@ -25,22 +26,24 @@ class Memory(NamedTuple):
         return sum(self)
 
 
-def memory(shape: Shape, hyper: Optimisation, world_size: int) -> Memory:
-    """Memory of one training process, each of which holds the whole model.
+def memory(shape: Shape, hyper: Optimisation, world_size: int, sharding: Sharding = "none") -> Memory:
+    """Memory of one training process, which holds the whole model, or with `fsdp` its share of all but activations.
 
     Full training: weights, gradients and Adam's two moments in float32, and in bf16 training the copies that autocast
     makes of the weights (ZeRO, 1910.02054, section 3.1, with gradients in float32). LoRA: the weights as they are
     stored, and the rest for the adapters alone. A reference is kept beside full weights; adapters are switched off.
+    The layer that `fsdp` has gathered at the time is not in the sum.
     """
+    each = GB * (world_size if sharding == "fsdp" else 1)
     trained = trainable(shape, hyper)
     copies = 2 * shape.parameters if hyper.bf16 and hyper.lora is None else 0
     own = 4 * trained if hyper.lora is None else shape.stored_bytes * shape.parameters + 4 * trained
     reference = 4 * shape.parameters + copies if has_reference(hyper) and hyper.lora is None else 0
     return Memory(
-        weights=(own + copies) / GB,
-        gradients=4 * trained / GB,
-        optimiser=8 * trained / GB,
-        reference=reference / GB,
+        weights=(own + copies) / each,
+        gradients=4 * trained / each,
+        optimiser=8 * trained / each,
+        reference=reference / each,
         activations=_activations(shape, hyper, world_size) / GB,
     )
 

@@ -98,7 +98,7 @@ def _stage(
     return StagePlan(
         stage=stage,
         trained=trainable(shape, hyper),
-        memory=memory(shape, hyper, world),
+        memory=memory(shape, hyper, world, recipe.trainer.sharding),
         rollout_tokens=work.answered + by_trainer,
         judge_tokens=work.judged,
         evaluation_tokens=evaluated,

@@ -8,6 +8,7 @@ from selfreward.contracts import Contract, Message
 from selfreward.implicit import Consistency
 from selfreward.optimisation import Optimisation
 from selfreward.rl_training import JobVerdicts, RlHyper
+from selfreward.sharding import Sharding, check_sharding
 
 
 def queue_of(job_id: str) -> str:
@@ -65,7 +66,7 @@ class TrainJob(Contract):
     by default `init_from`, the round's starting checkpoint. SFT rows: `{"prompt": [messages], "completion":
     [messages]}`. DPO rows: `PreferencePair`. RL rows: `Question`, and `verdicts` says whom to ask for the rewards.
     `canary` is the greedy prompt whose first tokens the manifest records.
-    `world_size` processes are started by torchrun.
+    `world_size` processes are started by torchrun; with `sharding` none of them holds the whole model.
 
     Where pairs carry a `weight`, DPO's label is soft: that is the probability that the chosen answer is better
     (CREAM, 2410.12735). With `consistency` it is the judge's probability in SCIR's consistency term (2502.08922).
@@ -90,6 +91,7 @@ class TrainJob(Contract):
     canary: list[Message] = Field(min_length=1)
     seed: int = 0
     world_size: int = Field(default=1, ge=1)
+    sharding: Sharding = "none"
     recipe_hash: str = ""
     sft: SftHyper | None = None
     dpo: DpoHyper | None = None
@@ -101,6 +103,14 @@ class TrainJob(Contract):
     def _verdicts_for_rl(self) -> Self:
         if (self.rl is not None) != (self.method == "rl") or (self.verdicts is not None) != (self.method == "rl"):
             raise ValueError(f"method={self.method!r}: `rl` and `verdicts` belong to method='rl', and both of them")
+        return self
+
+    @model_validator(mode="after")
+    def _sharded_where_it_can_be(self) -> Self:
+        if self.sharding != "none":
+            if self.method not in ("sft", "dpo"):
+                raise ValueError(f"sharding={self.sharding!r} is for method 'sft' or 'dpo', not {self.method!r}")
+            check_sharding(filter(None, (self.sft, self.dpo)), self.world_size)
         return self
 
     @model_validator(mode="after")

@@ -26,6 +26,7 @@ from services.generator.errors import ApiError, error_response
 from services.generator.follower import Follower
 from services.generator.gate import Gate
 from services.generator.middleware import Boundary
+from services.generator.node import check_nodes
 from services.generator.proxy import Proxy
 from services.generator.refusals import WeightsRefused
 from services.generator.replica import Replica
@@ -38,8 +39,9 @@ _log = logging.getLogger(__name__)
 def create_app(settings: GeneratorSettings) -> FastAPI:
     """One replica. The engine starts in the background: `/readyz` says when it serves.
 
-    Raises KeysError when the keys file cannot be used.
+    Raises KeysError when the keys file cannot be used, StartRefused for nodes without a model to start on.
     """
+    check_nodes(settings)
     keyring = LiveKeyring(settings)
     gate = Gate(settings.max_inflight, settings.max_queued, settings.queue_seconds)
     control = control_client()

@@ -37,7 +37,19 @@ class EngineFailed(RuntimeError):
 def engine_command(settings: GeneratorSettings, folder: Path, port: int) -> list[str]:
     """The vLLM command line. Reads no pickles. Bound to loopback: its development routes run arbitrary worker calls."""
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
-    command += ["--served-model-name", SERVED_NAME, "--load-format", "safetensors"]
+    # Last, so that no other argument opens the engine to the network.
+    return [*command, *_arguments(settings), "--host", "127.0.0.1", "--port", str(port)]
+
+
+def node_command(settings: GeneratorSettings) -> list[str]:
+    """The vLLM command line of the nodes after the first: workers of the engine there, and no server of their own."""
+    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(settings.model), "--headless"]
+    return [*command, *_arguments(settings)]
+
+
+def _arguments(settings: GeneratorSettings) -> list[str]:
+    """What all nodes of an engine are told alike, but for which of them each is."""
+    command = ["--served-model-name", SERVED_NAME, "--load-format", "safetensors"]
     # Sampling defaults of the checkpoint would make an unset temperature depend on the version served.
     command += ["--generation-config", "vllm", "--max-num-seqs", str(settings.engine_max_num_seqs)]
     command += ["--worker-extension-cls", _WORKER_EXTENSION]
@@ -49,8 +61,10 @@ def engine_command(settings: GeneratorSettings, folder: Path, port: int) -> list
         command += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", "16384", "--enforce-eager"]
         command += ["--distributed-executor-backend", "uni"]
     command += ["--dtype", settings.engine_dtype or ("float32" if settings.engine == "cpu" else "auto")]
-    # Last, so that no other argument opens the engine to the network.
-    return [*command, *settings.engine_args, "--host", "127.0.0.1", "--port", str(port)]
+    if settings.engine_nodes > 1:
+        command += ["--nnodes", str(settings.engine_nodes), "--node-rank", str(settings.engine_node_rank)]
+        command += ["--master-addr", settings.engine_leader]
+    return [*command, *settings.engine_args]
 
 
 def engine_environment(settings: GeneratorSettings, inherited: Mapping[str, str], sockets: str) -> dict[str, str]:
@@ -58,7 +72,8 @@ def engine_environment(settings: GeneratorSettings, inherited: Mapping[str, str]
 
     `sockets` is the folder of its sockets.
     """
-    environment = {name: value for name, value in inherited.items() if not name.startswith("SELFREWARD_")}
+    ours = ("SELFREWARD_", "AWS_")
+    environment = {name: value for name, value in inherited.items() if not name.startswith(ours)}
     environment |= {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     environment["VLLM_RPC_BASE_PATH"] = sockets
     environment.setdefault("VLLM_LOG_STATS_INTERVAL", "600")

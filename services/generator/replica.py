@@ -20,7 +20,7 @@ from services.generator.engine_client import EngineAdmin
 from services.generator.gate import Gate, Ticket
 from services.generator.refusals import EngineRestarting, Refusal, WeightsRefused
 from services.generator.settings import GeneratorSettings
-from services.generator.swap import SwapRefused, check_canary, exchange, quiesce
+from services.generator.swap import SwapRefused, begin, exchange, quiesce, start_folder
 from services.generator.validation import validate
 
 UNANNOUNCED = "policy@none"
@@ -127,6 +127,8 @@ class Replica:
         for step, seconds in self.last_swap.items():
             metrics.RELOAD_SECONDS.labels(step).observe(seconds)
         self._serve(new)
+        if old.artifact:
+            await asyncio.to_thread(self._store.forget, old.artifact)
         _log.info("weights swapped", extra={"policy": new.label, "seconds": self.last_swap})
 
     def _present(self) -> EngineProcess:
@@ -152,12 +154,11 @@ class Replica:
     async def _start(self, checkpoint: Checkpoint, facts: Facts) -> None:
         """Start the first engine, or another in the place of a lost one."""
         self.state = "starting" if self.serving is None else "restarting"
-        engine = EngineProcess(self.settings, checkpoint.folder, self.http)
+        engine = EngineProcess(self.settings, start_folder(self.settings, checkpoint), self.http)
         admin = EngineAdmin(self.http, engine.url, self.settings.engine_admin_seconds)
         try:
             await engine.start()
-            await admin.label(checkpoint.label)
-            await check_canary(admin, checkpoint, self.settings.canary_tokens)
+            await begin(admin, engine.folder, checkpoint, self.settings)
             self.max_model_len = await admin.max_model_len()
         except BaseException:
             await engine.stop()

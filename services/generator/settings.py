@@ -28,6 +28,14 @@ class GeneratorSettings(Settings):
     """Further vLLM arguments (a JSON list); they win, but for host and port."""
     engine_env: dict[str, str] = {}
     """Further environment of the engine (a JSON object), for example `OMP_NUM_THREADS`."""
+    engine_nodes: int = Field(default=1, ge=1)
+    """Machines that one engine is spread over (vLLM's `--nnodes`); `engine_args` say how, for example
+    `["--tensor-parallel-size", "8", "--pipeline-parallel-size", "2"]` for two of eight GPUs. All of them have to see
+    `model`, on which the engine starts, and the artifacts, whose weights are loaded into it then."""
+    engine_node_rank: int = Field(default=0, ge=0)
+    """Which of them this is. The first serves; the others run `python -m services.generator.node`."""
+    engine_leader: str = "127.0.0.1"
+    """Address of the first."""
     engine_max_num_seqs: int = Field(default=256, ge=1)
     engine_max_model_len: int | None = Field(default=None, ge=8)
     engine_start_seconds: float = Field(default=900, gt=0)

@@ -6,6 +6,7 @@ run on other weights than its ticket says. Every step is checked; what fails is 
 
 import logging
 import time
+from pathlib import Path
 
 from services.generator.checkpoint import Checkpoint
 from services.generator.engine import EngineFailed
@@ -38,6 +39,21 @@ async def exchange(admin: EngineAdmin, old: Checkpoint, new: Checkpoint, setting
         await admin.pause()
         await load(admin, old, settings)
         raise SwapRefused(f"{new.label}: {failure}; {old.label} serves on") from failure
+
+
+def start_folder(settings: GeneratorSettings, checkpoint: Checkpoint) -> Path:
+    """What an engine starts on that shall serve a checkpoint: one of several nodes on what each of them knows."""
+    return (settings.model if settings.engine_nodes > 1 and settings.model else checkpoint.folder).resolve()
+
+
+async def begin(admin: EngineAdmin, started_on: Path, checkpoint: Checkpoint, settings: GeneratorSettings) -> None:
+    """Prove a checkpoint in a new engine, and load it first where the engine started on another folder."""
+    if checkpoint.folder.resolve() != started_on:
+        await admin.pause()
+        await load(admin, checkpoint, settings)
+        return
+    await admin.label(checkpoint.label)
+    await check_canary(admin, checkpoint, settings.canary_tokens)
 
 
 async def quiesce(admin: EngineAdmin, gate: Gate, settings: GeneratorSettings) -> None:

@@ -9,8 +9,11 @@ from fastapi import FastAPI, Response
 
 from selfreward.artifacts import ArtifactStore
 from selfreward.background import end
-from selfreward.redis_client import connect
+from selfreward.redis_client import RedisClient, connect
+from selfreward.startup import StartRefused
 from selfreward.telemetry import metrics_page
+from services.trainer.follower import Follower
+from services.trainer.launch import this_node
 from services.trainer.settings import TrainerSettings
 from services.trainer.worker import Worker
 
@@ -21,10 +24,11 @@ _MOST_SILENT = 180.0
 def create_app(settings: TrainerSettings) -> FastAPI:
     """An app whose lifespan is the worker's: it starts with the server and is stopped, child and all, with it.
 
-    A worker for a single job calls `app.state.leave` when it has ended.
+    A worker for a single job calls `app.state.leave` when it has ended. Raises StartRefused for one of several nodes
+    that is not told its job.
     """
     redis = connect(settings.redis_url)
-    worker = Worker(redis, ArtifactStore(settings.artifacts, settings.artifact_cache), settings)
+    worker = _worker(redis, settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -57,3 +61,15 @@ def create_app(settings: TrainerSettings) -> FastAPI:
         return Response(body, media_type=media_type)
 
     return app
+
+
+def _worker(redis: RedisClient, settings: TrainerSettings) -> Worker | Follower:
+    node = this_node()
+    if node.nodes > 1 and settings.train_job is None:
+        raise StartRefused(
+            f"PET_NNODES={node.nodes} without SELFREWARD_TRAIN_JOB: several nodes train one job together, so name "
+            "it, or leave PET_NNODES out"
+        )
+    if node.rank > 0 and settings.train_job is not None:
+        return Follower(redis, settings, settings.train_job)
+    return Worker(redis, ArtifactStore(settings.artifacts, settings.artifact_cache), settings)

@@ -41,8 +41,25 @@ def shared_arguments(job: TrainJob, hyper: Optimisation, checkpoints: Path) -> d
         "data_seed": job.seed,
         "logging_steps": 10,
         "logging_first_step": True,
+        **sharding_arguments(job, hyper),
         "report_to": "none",
         "disable_tqdm": True,
+    }
+
+
+def sharding_arguments(job: TrainJob, hyper: Optimisation) -> dict[str, Any]:
+    """What splits the model over the processes, and nothing for a job that does not.
+
+    Each process writes its own part of a checkpoint. Activations are left to FSDP, which otherwise gathers every layer
+    once more for transformers' gradient checkpointing.
+    """
+    if job.sharding == "none":
+        return {}
+    config = {"version": 2, "activation_checkpointing": hyper.gradient_checkpointing}
+    return {
+        "fsdp": True,
+        "fsdp_config": {**config, "state_dict_type": "SHARDED_STATE_DICT"},
+        "gradient_checkpointing": False,
     }
 
 

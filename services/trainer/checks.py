@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoTokenizer, GenerationConfig
 
 from selfreward.contracts import Message
@@ -22,6 +23,15 @@ def check_world_size(job: TrainJob) -> None:
         raise JobRefused(
             f"WORLD_SIZE={found} but the job asks for world_size={job.world_size}: start it with "
             f"`torchrun --standalone --nproc-per-node {job.world_size} -m services.trainer.job SPEC`"
+        )
+
+
+def check_sharding(job: TrainJob) -> None:
+    """Refuse to split a model where there are no GPUs, as accelerate would hours of loading later."""
+    if job.sharding != "none" and not torch.cuda.is_available():
+        raise JobRefused(
+            f"sharding={job.sharding!r} needs GPUs and this machine has none: leave trainer.sharding out, or run the "
+            "trainer's GPU image"
         )
 
 

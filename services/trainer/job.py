@@ -26,11 +26,11 @@ from selfreward.telemetry import configure_logging
 from selfreward.training import DpoHyper, SftHyper, TrainJob
 from services.trainer.arguments import batch_shape, weights_dtype
 from services.trainer.checkpoints import Reporter, drop_incomplete, last_checkpoint
-from services.trainer.checks import check_weights_present, check_world_size, load_tokenizer
+from services.trainer.checks import check_sharding, check_weights_present, check_world_size, load_tokenizer
 from services.trainer.data import dpo_rows, sft_rows
 from services.trainer.dpo import dpo_trainer
 from services.trainer.logprobs import score
-from services.trainer.models import context_length, load_model, stored_dtype
+from services.trainer.models import context_length, load_model, stored_dtype, whole_model
 from services.trainer.progress import PROGRESS_NAME, Progress
 from services.trainer.publish import publish_folder, publish_model
 from services.trainer.refusal import JobRefused
@@ -81,6 +81,7 @@ def run(job: TrainJob, store: ArtifactStore, folder: Path, progress: Progress) -
     Raises JobRefused or InvalidArtifact before training when the job can never succeed.
     """
     check_world_size(job)
+    check_sharding(job)
     if job.method == "logprobs":
         return score(job, store, folder, progress)
     checkpoints = folder / "checkpoints"
@@ -101,12 +102,17 @@ def run(job: TrainJob, store: ArtifactStore, folder: Path, progress: Progress) -
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     first = trainer.is_world_process_zero()
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    # All processes take part; the first one is left with the whole.
+    gathered = trainer.accelerator.get_state_dict(trainer.model) if job.sharding != "none" else None
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
     if not first:
         return ""
     del trainer
+    if gathered is not None:
+        model = whole_model(parent, gathered, torch.float32)
+        del gathered
     gc.collect()
     if isinstance(model, PeftModel):
         model = model.merge_and_unload()

@@ -3,6 +3,7 @@
 `trust_remote_code` is given, because transformers asks the terminal where it is left out.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,13 @@ def load_model(folder: Path, dtype: torch.dtype, device_map: str | None = None) 
         if report[problem]:
             names = ", ".join(sorted(str(name) for name in report[problem])[:5])
             raise JobRefused(f"{folder}: {problem.replace('_', ' ')} in the weights: {names}; publish it again")
+    return model
+
+
+def whole_model(folder: Path, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> Any:
+    """The folder's model in `dtype` with other weights, gathered from the processes that held a part of them each."""
+    model = load_model(folder, dtype)
+    model.load_state_dict(tensors)
     return model
 
 

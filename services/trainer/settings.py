@@ -21,7 +21,8 @@ class TrainerSettings(Settings):
     """This worker's name in the queue's consumer group; by default host name and port."""
     train_job: str | None = None
     """Do this job alone, from its own queue, and end with it, as the pod of a Kubernetes Job does. Exit status 0: done,
-    65: failed for good, others: start another. Unset: take jobs from the queue `train`, for ever."""
+    65: failed for good, others: start another. Unset: take jobs from the queue `train`, for ever. All of PET_NNODES
+    nodes get it; those of PET_NODE_RANK above 0 only lend their processes, and an attempt ends for all at once."""
     claim_after_seconds: float = Field(default=30, ge=2)
     """After this long without a heartbeat another worker takes the job over and resumes it."""
     max_attempts: int = Field(default=5, ge=1)

@@ -26,9 +26,10 @@ from selfreward.queue import Work, WorkQueue
 from selfreward.redis_client import RedisClient, outlast, passes
 from selfreward.training import TrainJob, TrainStatus, queue_of
 from services.trainer import metrics
-from services.trainer.launch import job_command, job_environment
+from services.trainer.launch import job_command, job_environment, this_node
 from services.trainer.progress import PROGRESS_NAME, read_progress
 from services.trainer.settings import TrainerSettings
+from services.trainer.spec import write_spec
 
 QUEUE = "train"
 STATUS_PREFIX = "selfreward:train:"
@@ -59,6 +60,8 @@ class Worker:
     async def run(self) -> None:
         """Work for ever, or to the end of the single job; cancelling stops the child and leaves its job to be claimed.
 
+        On the first of several nodes it ends with the first attempt, whatever came of it.
+
         Raises RedisError where waiting is no help: a wrong password, say.
         """
         opened = False
@@ -72,6 +75,10 @@ class Worker:
                     return
                 for work in await self.queue.take(self._name):
                     await self._handle(work)
+                    if self._settings.train_job and this_node().nodes > 1:
+                        # Another attempt needs the other nodes, which have ended with this one.
+                        await self._ended(self._settings.train_job)
+                        return
             except RedisError as error:
                 if not passes(error):
                     raise
@@ -124,7 +131,7 @@ class Worker:
         while True:
             if problem:
                 await self._room(work, job, problem)
-            spec = await asyncio.to_thread(_prepare, folder, job)
+            spec = await asyncio.to_thread(write_spec, folder, job)
             _log.info("job started", extra={"job": job.id, "method": job.method, "attempt": work.deliveries})
             await self._put(TrainStatus(id=job.id, state="running"))
             code = await self._run_child(work, job_command(job, spec), log, folder / PROGRESS_NAME)
@@ -216,8 +223,7 @@ class Worker:
 
     async def status(self, job_id: str) -> TrainStatus | None:
         """The status of a job as others see it."""
-        body = await self._redis.get(f"{STATUS_PREFIX}{job_id}")
-        return TrainStatus.model_validate_json(body) if body else None
+        return await read_status(self._redis, job_id)
 
     async def _put(self, status: TrainStatus) -> None:
         await self._outlast(lambda: self._set(status), "a status")
@@ -240,13 +246,7 @@ class Worker:
         return hashlib.sha256(self._store.read_bytes(name)).hexdigest()
 
 
-def _prepare(folder: Path, job: TrainJob) -> Path:
-    """Write the spec. What an earlier job of the same id but other content left behind is removed."""
-    spec = folder / "spec.json"
-    text = job.model_dump_json(indent=1)
-    if folder.exists() and not (spec.exists() and spec.read_text() == text):
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / PROGRESS_NAME).unlink(missing_ok=True)
-    spec.write_text(text)
-    return spec
+async def read_status(redis: RedisClient, job_id: str) -> TrainStatus | None:
+    """The status of a job as others see it; None before it was ever taken up."""
+    body = await redis.get(f"{STATUS_PREFIX}{job_id}")
+    return TrainStatus.model_validate_json(body) if body else None

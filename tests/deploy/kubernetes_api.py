@@ -13,12 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import yaml
 from kubernetes import client
 
+from tests.deploy.schemas import ValidationError, check
+
 NAMESPACE = "selfreward"
-TRAINER = Path(__file__).resolve().parents[2] / "k8s" / "base" / "trainer.yaml"
+K8S = Path(__file__).resolve().parents[2] / "k8s"
+TEMPLATES = (K8S / "base" / "trainer.yaml", K8S / "components" / "multinode" / "runtime.yaml")
 
 
 @dataclass
@@ -35,16 +37,17 @@ class Cluster:
     """Why new objects are refused, as an admission webhook does."""
     port: int = 0
 
-    def api(self) -> "client.BatchV1Api":
+    def api(self) -> "client.ApiClient":
         """The official client, pointed here."""
         configuration = client.Configuration(host=f"http://127.0.0.1:{self.port}")
         configuration.retries = False
-        return client.BatchV1Api(client.ApiClient(configuration))
+        return client.ApiClient(configuration)
 
     def end(self, name: str, condition: str, reason: str = "") -> None:
-        """Have a Job end, as the Job controller notes it."""
+        """Have a Job or a TrainJob end, as its controller notes it."""
         ended = {"type": condition, "status": "True", "reason": reason, "message": f"it was {condition.lower()}"}
-        self.objects[f"jobs/{name}"]["status"] = {"conditions": [ended]}
+        (found,) = [held for path, held in self.objects.items() if path.endswith(f"jobs/{name}")]
+        found["status"] = {"conditions": [ended]}
 
     def answer(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
         """Status and body of one call; `path` is what follows the namespace."""
@@ -68,12 +71,12 @@ class Cluster:
 
     def _make(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         try:
-            kubernetes_validate.validate(body, kubernetes_validate.latest_version(), strict=True)
-        except kubernetes_validate.ValidationError as error:
+            check(body)
+        except ValidationError as error:
             return 422, {"kind": "Status", "reason": "Invalid", "message": error.message}
         if self.rejecting:
             return 422, {"kind": "Status", "reason": "Invalid", "message": self.rejecting}
-        path = f"jobs/{body['metadata']['name']}"
+        path = f"{body['kind'].lower()}s/{body['metadata']['name']}"
         if path in self.objects:
             return 409, {"kind": "Status", "reason": "AlreadyExists"}
         self.made.append(json.loads(json.dumps(body)))
@@ -85,16 +88,17 @@ class Cluster:
 
 @contextmanager
 def cluster() -> Iterator[Cluster]:
-    """A listening API server that holds the CronJob of k8s/base."""
+    """A listening API server that holds the templates of training jobs: a CronJob and a TrainingRuntime."""
     held = Cluster()
-    (cronjob,) = yaml.safe_load_all(TRAINER.read_text())
-    held.objects[f"cronjobs/{cronjob['metadata']['name']}"] = cronjob
+    for file in TEMPLATES:
+        (template,) = yaml.safe_load_all(file.read_text())
+        held.objects[f"{template['kind'].lower()}s/{template['metadata']['name']}"] = template
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
-            path = self.path.partition("?")[0].removeprefix(f"/apis/batch/v1/namespaces/{NAMESPACE}/")
+            _, _, path = self.path.partition("?")[0].partition(f"/namespaces/{NAMESPACE}/")
             status, answer = held.answer(self.command, path, body)
             sent = json.dumps(answer).encode()
             self.send_response(status)

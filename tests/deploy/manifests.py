@@ -1,9 +1,10 @@
 """Rendered manifests: `kubectl kustomize` needs no cluster."""
 
 import functools
+import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +44,26 @@ def pod_specs(objects: list[Manifest]) -> Iterator[tuple[str, Manifest, Manifest
     for name, found in of_kind(objects, "Deployment", "StatefulSet", "Job", "CronJob").items():
         spec = found["spec"]["jobTemplate"]["spec"] if found["kind"] == "CronJob" else found["spec"]
         yield name, spec["template"]["metadata"]["labels"], spec["template"]["spec"]
+    for name, found in of_kind(objects, "LeaderWorkerSet").items():
+        group = found["spec"]["leaderWorkerTemplate"]
+        for pod, template in ((name, group["leaderTemplate"]), (f"{name}-node", group["workerTemplate"])):
+            yield pod, template["metadata"]["labels"], template["spec"]
+    for name, found in of_kind(objects, "TrainingRuntime").items():
+        (job,) = found["spec"]["template"]["spec"]["replicatedJobs"]
+        template = job["template"]["spec"]["template"]
+        yield name, template["metadata"]["labels"], template["spec"]
+
+
+def render_with(component: str, overlay: str, folder: Path, patches: Sequence[Manifest] = ()) -> list[Manifest]:
+    """An overlay and a component together, patched, by a kustomization in `folder`, as users write their own."""
+    where = os.path.relpath(ROOT / "k8s", folder)
+    made = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "selfreward",
+        "resources": [f"{where}/overlays/{overlay}"],
+        "components": [f"{where}/components/{component}"],
+        "patches": list(patches),
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(made))
+    return list(yaml.safe_load_all(_rendered(str(folder))))

@@ -12,12 +12,12 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILES = [*ROOT.glob("services/*/Dockerfile"), ROOT / "orchestrator" / "Dockerfile"]
 EXTRAS = {
-    "services/generator/requirements.lock": ("requirements.lock", ["generator", "engine-cpu"]),
-    "services/generator/requirements-gpu.lock": ("requirements-gpu.lock", ["generator", "engine-gpu"]),
+    "services/generator/requirements.lock": ("requirements.lock", ["generator", "s3", "engine-cpu"]),
+    "services/generator/requirements-gpu.lock": ("requirements-gpu.lock", ["generator", "s3", "engine-gpu"]),
     "services/judge/requirements.lock": ("requirements.lock", ["judge"]),
-    "services/trainer/requirements.lock": ("requirements.lock", ["trainer"]),
-    "services/trainer/requirements-gpu.lock": ("requirements-gpu.lock", ["trainer"]),
-    "orchestrator/requirements.lock": ("requirements.lock", ["orchestrator"]),
+    "services/trainer/requirements.lock": ("requirements.lock", ["trainer", "s3"]),
+    "services/trainer/requirements-gpu.lock": ("requirements-gpu.lock", ["trainer", "s3"]),
+    "orchestrator/requirements.lock": ("requirements.lock", ["orchestrator", "s3"]),
 }
 LIGHT = ("services/judge/requirements.lock", "orchestrator/requirements.lock")
 

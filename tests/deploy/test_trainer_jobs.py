@@ -8,10 +8,11 @@ import pytest
 
 from orchestrator.app import create_app
 from orchestrator.context import RunContext, RunFailed, Services
+from orchestrator.job_templates import CronJobTemplate, RuntimeTemplate, job_name, train_job_body
 from orchestrator.lease import acquire
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.state import RunState, now
-from orchestrator.trainer_jobs import TrainerJobs, job_name
+from orchestrator.trainer_jobs import TrainerJobs
 from orchestrator.training import status_key, train
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe
@@ -21,7 +22,7 @@ from selfreward.http import ServiceClient
 from selfreward.queue import WorkQueue
 from selfreward.redis_client import connect
 from selfreward.startup import StartRefused
-from selfreward.training import TrainJob, TrainStatus, queue_of
+from selfreward.training import SftHyper, TrainJob, TrainStatus, queue_of
 from tests.deploy.kubernetes_api import NAMESPACE, Cluster, cluster
 
 CANARY = [Message(role="user", content="hello")]
@@ -44,7 +45,7 @@ def kube() -> Iterator[Cluster]:
 
 @pytest.fixture
 def jobs(kube: Cluster) -> TrainerJobs:
-    return TrainerJobs(kube.api(), NAMESPACE, "trainer")
+    return TrainerJobs(CronJobTemplate(kube.api(), NAMESPACE, "trainer"))
 
 
 class Following:
@@ -78,7 +79,7 @@ def follow(redis_url: str, store_root: str, kube: Cluster, check: Scenario) -> N
     async def main() -> None:
         async with connect(redis_url) as redis, ServiceClient("http://nothing") as service:
             settings = OrchestratorSettings(redis_url=redis_url, poll_s=0.02)
-            store, jobs = ArtifactStore(store_root), TrainerJobs(kube.api(), NAMESPACE, "trainer")
+            store, jobs = ArtifactStore(store_root), TrainerJobs(CronJobTemplate(kube.api(), NAMESPACE, "trainer"))
             services = Services(settings, redis, store, GeneratorClient(service), service, jobs)
             lease = await acquire(redis, "a", 600)
             assert lease is not None
@@ -90,7 +91,7 @@ def follow(redis_url: str, store_root: str, kube: Cluster, check: Scenario) -> N
 
 
 def test_a_job_is_made_once_whoever_makes_it(kube: Cluster, jobs: TrainerJobs) -> None:
-    other = TrainerJobs(kube.api(), NAMESPACE, "trainer")
+    other = TrainerJobs(CronJobTemplate(kube.api(), NAMESPACE, "trainer"))
     assert [jobs.look(a_job()), other.look(a_job()), jobs.look(a_job())] == ["", "", ""]
     (made,) = kube.made
     (container,) = made["spec"]["template"]["spec"]["containers"]
@@ -98,6 +99,61 @@ def test_a_job_is_made_once_whoever_makes_it(kube: Cluster, jobs: TrainerJobs) -
     assert made["metadata"]["annotations"] == {"selfreward/train-job": "my_run.2-m2"}
     for promised in ("backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "podFailurePolicy"):
         assert made["spec"][promised] == kube.objects["cronjobs/trainer"]["spec"]["jobTemplate"]["spec"][promised]
+
+
+def test_a_runtime_makes_one_train_job_with_as_many_nodes_as_the_job_fills(kube: Cluster) -> None:
+    jobs = [TrainerJobs(RuntimeTemplate(kube.api(), NAMESPACE, "trainer")) for _ in range(2)]
+    sft = {"method": "sft", "sft": SftHyper(batch_size=32), "datasets": ["d"]}
+    assert [one.look(a_job(**sft, world_size=16)) for one in (*jobs, *jobs)] == [""] * 4
+    (made,) = kube.made
+    assert made["kind"] == "TrainJob"
+    assert made["metadata"]["labels"] == {"kueue.x-k8s.io/queue-name": "training"}
+    assert made["spec"]["runtimeRef"] == {
+        "apiGroup": "trainer.kubeflow.org",
+        "kind": "TrainingRuntime",
+        "name": "trainer",
+    }
+    assert made["spec"]["trainer"] == {
+        "numNodes": 2,
+        "numProcPerNode": 8,
+        "env": [{"name": "SELFREWARD_TRAIN_JOB", "value": "my_run.2-m2"}],
+    }
+    # A pod has the node's number and two suffixes beside it.
+    assert len(made["metadata"]["name"] + "-node-0-999-abcde") <= 63
+
+
+def test_a_train_job_that_has_ended_is_cleared_away_and_made_anew(kube: Cluster) -> None:
+    jobs = TrainerJobs(RuntimeTemplate(kube.api(), NAMESPACE, "trainer"))
+    jobs.look(a_job())
+    assert kube.made[0]["spec"]["trainer"]["numNodes"] == kube.made[0]["spec"]["trainer"]["numProcPerNode"] == 1
+    assert jobs.clear(a_job())
+    kube.end(str(kube.made[0]["metadata"]["name"]), "Failed", "JobsFailed")
+    assert "Kubernetes TrainJob train-my-run-2-m2" in jobs.look(a_job())
+    assert jobs.clear(a_job())
+    assert jobs.look(a_job()) == ""
+    assert len(kube.made) == 2
+
+
+def test_processes_that_fill_no_nodes_are_refused_with_the_number_that_does(kube: Cluster) -> None:
+    runtime = kube.objects["trainingruntimes/trainer"]
+    several = a_job(method="sft", sft=SftHyper(), datasets=["d"], world_size=12)
+    with pytest.raises(RunFailed, match=r"world_size=12 does not fill nodes of numProcPerNode=8 .*multiple of 8"):
+        train_job_body(runtime, several, "name")
+    few = several.model_copy(update={"world_size": 4})
+    assert train_job_body(runtime, few, "name")["spec"]["trainer"]["numProcPerNode"] == 4
+    runtime["spec"]["mlPolicy"]["torch"]["numProcPerNode"] = "auto"
+    with pytest.raises(RunFailed, match="numProcPerNode='auto': give the number of GPUs"):
+        train_job_body(runtime, several, "name")
+
+
+def test_a_missing_runtime_and_missing_rights_name_the_remedy(kube: Cluster) -> None:
+    jobs = TrainerJobs(RuntimeTemplate(kube.api(), NAMESPACE, "trainer"))
+    kube.denied.add("POST")
+    with pytest.raises(RunFailed, match=r"Role of k8s/components/multinode/accounts.yaml"):
+        jobs.look(a_job())
+    del kube.objects["trainingruntimes/trainer"]
+    with pytest.raises(RunFailed, match=r"install Kubeflow Trainer .* or correct SELFREWARD_TRAINER_RUNTIME"):
+        jobs.look(a_job())
 
 
 def test_two_that_make_it_at_the_same_moment_make_one(kube: Cluster, jobs: TrainerJobs) -> None:
@@ -108,11 +164,11 @@ def test_two_that_make_it_at_the_same_moment_make_one(kube: Cluster, jobs: Train
 
 def test_names_are_the_same_for_the_same_job_and_fit_kubernetes() -> None:
     long = a_job(id="x" * 121)
-    assert job_name(a_job()) == job_name(a_job())
-    assert job_name(a_job()) != job_name(a_job(recipe_hash="another"))
+    assert job_name(a_job(), 40) == job_name(a_job(), 40)
+    assert job_name(a_job(), 40) != job_name(a_job(recipe_hash="another"), 40)
     for job in (a_job(), long, a_job(id="0")):
-        assert re.fullmatch("[a-z0-9]([-a-z0-9]*[a-z0-9])?", job_name(job))
-        assert len(job_name(job)) <= 57  # the rest of 63 is the pod's
+        assert re.fullmatch("[a-z0-9]([-a-z0-9]*[a-z0-9])?", job_name(job, 40))
+        assert len(job_name(job, 40)) <= 57  # the rest of 63 is the pod's
 
 
 def test_an_api_server_that_is_away_is_asked_again(kube: Cluster, jobs: TrainerJobs) -> None:
@@ -143,8 +199,8 @@ def test_a_template_that_is_refused_is_named(kube: Cluster, jobs: TrainerJobs) -
 def test_only_an_ended_job_is_cleared_away(kube: Cluster, jobs: TrainerJobs) -> None:
     jobs.look(a_job())
     assert jobs.clear(a_job())
-    assert f"jobs/{job_name(a_job())}" in kube.objects
-    kube.end(job_name(a_job()), "Failed", "BackoffLimitExceeded")
+    assert f"jobs/{job_name(a_job(), 40)}" in kube.objects
+    kube.end(job_name(a_job(), 40), "Failed", "BackoffLimitExceeded")
     assert "BackoffLimitExceeded" in jobs.look(a_job())
     assert jobs.clear(a_job())
     assert jobs.look(a_job()) == ""
@@ -207,3 +263,7 @@ def test_the_trainers_own_reason_counts_more_than_the_jobs(redis_url: str, store
 def test_outside_a_pod_the_service_says_so_at_its_start(store_root: str) -> None:
     with pytest.raises(StartRefused, match="SELFREWARD_TRAINER_CRONJOB=trainer needs a pod"):
         create_app(OrchestratorSettings(artifacts=store_root, trainer_cronjob="trainer"))
+    with pytest.raises(StartRefused, match="SELFREWARD_TRAINER_RUNTIME=nodes needs a pod"):
+        create_app(OrchestratorSettings(artifacts=store_root, trainer_runtime="nodes"))
+    with pytest.raises(StartRefused, match="CRONJOB=trainer and SELFREWARD_TRAINER_RUNTIME=nodes: leave out one"):
+        create_app(OrchestratorSettings(artifacts=store_root, trainer_cronjob="trainer", trainer_runtime="nodes"))

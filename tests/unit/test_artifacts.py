@@ -27,9 +27,11 @@ def describe(_: Path) -> WeightsManifest:
     return WeightsManifest(files={}, lineage=Lineage(stage="M1"))
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "bucket"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
-    """A store on the local file system, and one on a remote-like file system without rename."""
+    """A store on the local file system, one on a remote-like file system without rename, and one in a bucket."""
+    if request.param == "bucket":
+        return ArtifactStore(request.getfixturevalue("bucket"), cache=tmp_path / "cache")
     if request.param == "local":
         return ArtifactStore(str(tmp_path / "store"))
     return ArtifactStore(f"memory://{tmp_path.name}", cache=tmp_path / "cache")

@@ -5,13 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from selfreward.startup import StartRefused
 from services.generator import keeper
-from services.generator.engine import engine_command, engine_environment, model_threads
+from services.generator.engine import engine_command, engine_environment, model_threads, node_command
 from services.generator.metrics import engine_families
+from services.generator.node import check_lends
 from services.generator.settings import GeneratorSettings
 
 
@@ -24,10 +27,55 @@ def test_cpu_engine_never_splits_a_prefill_and_listens_on_loopback() -> None:
     assert "--no-enable-chunked-prefill" not in engine_command(GeneratorSettings(engine="gpu"), Path("/m"), 5)
 
 
+def test_nodes_of_an_engine_are_told_the_same_but_for_which_they_are() -> None:
+    shared = {"engine": "gpu", "model": Path("/m"), "engine_nodes": 2, "engine_leader": "first"}
+    settings = GeneratorSettings.model_validate({**shared, "engine_args": ["--tensor-parallel-size", "4"]})
+    first = engine_command(settings, Path("/m"), 5)
+    second = node_command(settings.model_copy(update={"engine_node_rank": 1}))
+    assert first[first.index("--nnodes") :][:6] == ["--nnodes", "2", "--node-rank", "0", "--master-addr", "first"]
+    assert first[3:5] == ["--model", "/m"]
+    assert second[1:6] == ["-m", "vllm.entrypoints.cli.main", "serve", "/m", "--headless"]
+    told, other = first[first.index("--served-model-name") : -4], second[second.index("--served-model-name") :]
+    assert other == ["1" if value == "0" else value for value in told]
+    assert "--worker-extension-cls" in other
+    assert "--host" not in second
+    assert "--nnodes" not in engine_command(GeneratorSettings(), Path("/m"), 5)
+
+
+def test_vllm_has_what_nodes_are_told() -> None:
+    """Read in its source: importing it takes as long as starting it."""
+    found = find_spec("vllm")
+    assert found is not None
+    assert found.origin is not None
+    source = Path(found.origin).parent
+    flags = (source / "engine" / "arg_utils.py").read_text()
+    assert all(f'"{flag}"' in flags for flag in ("--nnodes", "--node-rank", "--master-addr"))
+    assert '"--headless"' in (source / "entrypoints" / "launchers" / "cli_args.py").read_text()
+    assert "__main__" in (source / "entrypoints" / "cli" / "main.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"engine_nodes": 2, "model": "/m"},
+            "SELFREWARD_ENGINE_NODES=2 with SELFREWARD_ENGINE=cpu: engines over nodes",
+        ),
+        ({"engine_nodes": 2, "engine": "gpu"}, "SELFREWARD_ENGINE_NODES=2 without SELFREWARD_MODEL"),
+        ({"engine_node_rank": 1}, "SELFREWARD_ENGINE_NODE_RANK=1 with SELFREWARD_ENGINE_NODES=1: ranks are 0 to 0"),
+        ({"engine_nodes": 2, "engine": "gpu", "model": "/m"}, "SELFREWARD_ENGINE_NODE_RANK=0 is the node that serves"),
+    ],
+)
+def test_nodes_that_cannot_start_alike_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(StartRefused, match=message):
+        check_lends(GeneratorSettings.model_validate(changes))
+
+
 def test_engine_environment_has_no_secrets_of_ours() -> None:
     inherited = {"PATH": "/bin", "SELFREWARD_API_KEY": "secret", "VLLM_CPU_KVCACHE_SPACE": "3"}
+    inherited |= {"AWS_SECRET_ACCESS_KEY": "secret"}
     environment = engine_environment(GeneratorSettings(engine_env={"A": "b"}), inherited, "sockets-1")
-    assert "SELFREWARD_API_KEY" not in environment
+    assert not {"SELFREWARD_API_KEY", "AWS_SECRET_ACCESS_KEY"} & environment.keys()
     assert (environment["A"], environment["VLLM_CPU_KVCACHE_SPACE"], environment["PATH"]) == ("b", "3", "/bin")
     assert environment["VLLM_SERVER_DEV_MODE"] == "1"
     assert environment["VLLM_RPC_BASE_PATH"] == "sockets-1"

@@ -1,6 +1,7 @@
 """Weights are announced while engines are lost: which losses count against them, and what is tried before."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,11 +15,13 @@ from selfreward.artifacts import ArtifactStore
 from selfreward.redis_client import connect
 from services.generator.checkpoint import Checkpoint
 from services.generator.engine import EngineFailed, EngineProcess
+from services.generator.engine_client import EngineAdmin
 from services.generator.follower import Follower
 from services.generator.gate import Gate
 from services.generator.refusals import EngineRestarting
 from services.generator.replica import Replica
 from services.generator.settings import GeneratorSettings
+from services.generator.swap import begin, start_folder
 from tests.service.checkpoints import copy_of, publish
 
 MODEL = Path(__file__).resolve().parents[2] / "examples" / "countdown" / "m0"
@@ -101,3 +104,59 @@ def test_weights_that_cost_two_engines_are_tried_in_new_ones_before_they_are_ref
             assert calls["/collective_rpc"] == 4
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_an_engine_of_several_nodes_starts_on_what_all_know_and_is_given_the_weights_then(
+    tmp_path: Path, nodes: int
+) -> None:
+    """Else nodes that start at another moment would hold parts of two versions."""
+    calls: list[str] = []
+
+    def engine(request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content) if request.content else {}
+        calls.append(body.get("kwargs", {}).get("weights_path", request.url.path))
+        return httpx.Response(200, json={"success": True, "version": "policy@1", "is_paused": "/resume" not in calls})
+
+    async def scenario() -> None:
+        digest = publish(ArtifactStore(str(tmp_path)), "new", copy_of(MODEL), proven=False)
+        settings = GeneratorSettings(work_dir=tmp_path / "work", model=MODEL, engine_nodes=nodes)
+        async with httpx.AsyncClient(transport=httpx.MockTransport(engine)) as http:
+            checkpoint = Checkpoint(tmp_path / "new", "policy@1", digest=digest)
+            known = start_folder(settings, checkpoint)
+            await begin(EngineAdmin(http, "http://engine", 5), known, checkpoint, settings)
+
+    asyncio.run(scenario())
+    loaded = ["/pause", str(tmp_path / "new"), "/reset_prefix_cache"]
+    assert [call for call in calls if call in loaded] == (loaded if nodes == 2 else [])
+    assert "/update_weight_version" in calls
+
+
+def test_a_swap_drops_the_copy_of_what_is_served_no_more(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a node's disk holds the weights of every round."""
+    monkeypatch.setattr("services.generator.engine._LOOK_SECONDS", 600)
+
+    def engine(request: httpx.Request) -> httpx.Response:
+        paused = request.url.path == "/is_paused" and not resumed
+        resumed.extend([True] * (request.url.path == "/resume"))
+        return httpx.Response(200, json={"success": True, "version": "policy@0", "is_paused": paused})
+
+    async def scenario() -> None:
+        store = ArtifactStore(f"memory://{tmp_path.name}", tmp_path / "cache")
+        for name in ("old", "new"):
+            digest = publish(store, name, copy_of(MODEL), proven=False)
+        settings = GeneratorSettings(work_dir=tmp_path / "work")
+        async with connect(redis_url) as redis, httpx.AsyncClient(transport=httpx.MockTransport(engine)) as http:
+            await announce(redis, "new", digest)
+            replica = Replica(settings, store, Gate(1, 1, 1.0), http)
+            replica.serving = Checkpoint(store.fetch("old"), "policy@9", artifact="old")
+            replica.engine = EngineProcess(settings, MODEL, http)
+            await Follower(redis, replica, poll_seconds=1).step()
+            assert replica.serving.artifact == "new"
+            await replica.stop()
+
+    resumed: list[bool] = []
+    asyncio.run(scenario())
+    assert [path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()] == ["new"]

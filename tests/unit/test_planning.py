@@ -62,6 +62,10 @@ def test_memory_by_hand() -> None:
     adapters = shape.adapter_parameters(16) / 1e9
     assert thin.weights == pytest.approx(2 * billions + 4 * adapters)
     assert (thin.gradients, thin.optimiser, thin.reference) == pytest.approx((4 * adapters, 8 * adapters, 0))
+    parts = memory(shape, SftHyper(), 64, "fsdp")
+    # ZeRO (1910.02054), figure 1: 16 bytes for each parameter, over 64 processes 1.9 GB for 7.5 billion parameters.
+    assert (parts.weights + parts.gradients + parts.optimiser) * 7.5 / billions == pytest.approx(1.9, abs=0.05)
+    assert parts.activations == memory(shape, SftHyper(), 64).activations
     kept = memory(shape, SftHyper(micro_batch_size=3, max_length=100), 1)
     assert kept.activations == pytest.approx(3 * 100 * 4 * 32 * layer / 1e9)
 

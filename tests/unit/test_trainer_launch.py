@@ -8,10 +8,15 @@ import pytest
 from pydantic import ValidationError
 
 from selfreward.contracts import Message
+from selfreward.startup import StartRefused
 from selfreward.training import DpoHyper, SftHyper, TrainJob
+from services.trainer.app import create_app
 from services.trainer.arguments import batch_shape
-from services.trainer.launch import job_command, job_environment
+from services.trainer.follower import Follower
+from services.trainer.launch import job_command, job_environment, node_command, this_node
 from services.trainer.refusal import JobRefused
+from services.trainer.settings import TrainerSettings
+from services.trainer.worker import Worker
 
 
 def _job(**changes: Any) -> TrainJob:
@@ -61,8 +66,28 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
 def test_torchrun_starts_only_jobs_of_several_processes() -> None:
     assert job_command(_job(), Path("spec.json")) == [sys.executable, "-m", "services.trainer.job", "spec.json"]
     several = job_command(_job(world_size=2), Path("spec.json"))
-    assert several[:4] == [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    assert several[:3] == [sys.executable, "-m", "torch.distributed.run"]
+    assert "--standalone" in several
     assert several[several.index("--nproc-per-node") + 1] == "2"
+
+
+def test_on_several_nodes_torchrun_reads_which_node_this_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PET_NNODES", "2")
+    monkeypatch.setenv("PET_NODE_RANK", "1")
+    assert this_node() == (1, 2)
+    command = job_command(_job(world_size=2), Path("spec.json"))
+    assert command == node_command(Path("spec.json"))
+    assert "--standalone" not in command
+    assert "--nproc-per-node" not in command
+
+
+def test_one_of_several_nodes_has_to_be_told_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PET_NNODES", "2")
+    with pytest.raises(StartRefused, match="PET_NNODES=2 without SELFREWARD_TRAIN_JOB"):
+        create_app(TrainerSettings())
+    assert isinstance(create_app(TrainerSettings(train_job="j")).state.worker, Worker)
+    monkeypatch.setenv("PET_NODE_RANK", "1")
+    assert isinstance(create_app(TrainerSettings(train_job="j")).state.worker, Follower)
 
 
 def test_what_the_environment_says_wins(monkeypatch: pytest.MonkeyPatch) -> None:
