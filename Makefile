@@ -86,7 +86,7 @@ test-compose: $(VENV)/installed ## Run a small loop under docker compose while c
 test-k8s: $(VENV)/installed ## Run a small loop on the cluster of KUBECONFIG, in a namespace of its own (K8S="--registry ...")
 	@$(PY) -m tests.k8s $(K8S)
 
-bench: $(VENV)/installed ## Measure (BENCH=gateway, judge or queue) and write bench/results/<name>.json
+bench: $(VENV)/installed ## Measure (BENCH=gateway, judge, queue or replicas) and write bench/results/<name>.json
 	@$(PY) -m bench.$(BENCH)
 
 evidence: $(VENV)/installed ## Repeat the demo for SEEDS and write evidence/ (about an hour)

@@ -176,7 +176,7 @@ async def measure(judge: str, engine: str, arguments: argparse.Namespace) -> dic
 
 
 async def until_ready(url: str, log: Path, seconds: float = 60.0) -> None:
-    """Return when the judge serves; RuntimeError with the end of its log when it does not."""
+    """Return when a service serves; RuntimeError with the end of its log when it does not."""
     deadline = time.monotonic() + seconds
     async with aiohttp.ClientSession() as http:
         while time.monotonic() < deadline:
@@ -187,7 +187,7 @@ async def until_ready(url: str, log: Path, seconds: float = 60.0) -> None:
             except aiohttp.ClientConnectionError:
                 pass
             await asyncio.sleep(0.2)
-    raise RuntimeError(f"the judge is not ready after {seconds:g} s; {log} ends:\n{log_tail(log)}")
+    raise RuntimeError(f"{url} is not ready after {seconds:g} s; {log} ends:\n{log_tail(log)}")
 
 
 def main() -> None:
