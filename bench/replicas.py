@@ -5,7 +5,8 @@ Writes bench/results/replicas.json:
   setting; then one that the engine bounds, and one that the cores do, as its engine takes no time;
 - `cpu_seconds`: what an item costs the orchestrators, the judges, and all else here, in that last setting: with less
   work than they can do, they spend more on each item, for waiting costs too;
-- `simulated`: 1 to 32 replicas by the formula with that cost, each on a core of its own, before GPU-like engines.
+- `simulated`: 1 to 32 of each by the formula with that cost, each on a core of its own, before GPU-like engines, and
+  the share of it that four of each were measured at.
 
 Where replicas vary they have few requests in flight, and tokens come about eight times as fast as a GPU's, so that four
 replicas of each leave cores free and a setting takes seconds. The recipe's answers and votes are kept. What other
@@ -29,6 +30,7 @@ import psutil
 from bench.gateway import ROOT, drop_settings
 from bench.queue import commit
 from bench.replica_stack import Stack, running
+from bench.replica_tables import tables
 from bench.scaling import Cpu, Engine, Replicas, Work, engine_rate, least, limits
 from bench.stand_in import POLICY, PROMPT_TOKENS, lengths
 from orchestrator.results import Results
@@ -97,7 +99,7 @@ async def watch(redis: RedisClient, stack: Stack, in_flight: int, window: float)
         while (count := await results.count()) < goal:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{count} of {goal} items in {_PATIENCE_S:g} s; see the logs in {stack.folder}")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
         return count
 
     before = after = await finished(in_flight)
@@ -159,24 +161,23 @@ def compared(asked: Work, points: Sequence[Point], cpu: Cpu, cores: int) -> list
     return rows
 
 
-def simulated(asked: Work, cpu: Cpu) -> list[dict[str, Any]]:
-    """As many judges as orchestrators, with 64 in flight as is the default, before as many engines as they fill."""
+def simulated(asked: Work, cpu: Cpu, share: float) -> list[dict[str, Any]]:
+    """As many judges as orchestrators, with 64 in flight as is the default, before as many engines as they fill.
+
+    Two limits are close to each other then, and work waits at both: `share` of the formula is what is expected.
+    """
     rows = []
     for count in (1, 2, 4, 8, 16, 32):
         allowed = limits(asked, GPU, cpu, Replicas(count, count, prompts=64, requests=64, engines=10**6))
         rate, bound = least(allowed)
-        engines = rate / engine_rate(asked, GPU)
-        bearable = min(allowed["orchestrators' cores"], allowed["judges' cores"])
-        print(
-            f"simulated {count:>2} + {count:>2}: {rate:7.1f} items/s keep {engines:5.1f} engines full, bound by {bound}"
-        )
         rows.append(
             {
                 "replicas": count,
-                "items_per_second": rate,
+                "formula": rate,
                 "bound_by": bound,
-                "engines_kept_full": engines,
-                "items_per_second_of_cores": bearable,
+                "expected": share * rate,
+                "engines_kept_full": share * rate / engine_rate(asked, GPU),
+                "cores_bear": min(allowed["orchestrators' cores"], allowed["judges' cores"]),
             }
         )
     return rows
@@ -202,6 +203,7 @@ def main() -> None:
     # The last setting is the one whose services have as much to do as they can.
     cpu = points[-1].cpu
     rows = compared(asked, points, cpu, cores)
+    share = next(row["measured_to_formula"] for row in reversed(rows) if row["varied"] == "both")
     result = {
         "command": f"python -m bench.replicas --window {given.window:g}",
         "commit": commit(),
@@ -211,11 +213,11 @@ def main() -> None:
         "cpu_seconds": cpu._asdict(),
         "measured": rows,
         "simulated_engine": GPU._asdict(),
-        "simulated": simulated(asked, cpu),
+        "simulated": simulated(asked, cpu, share),
     }
     given.out.write_text(json.dumps(result, indent=1) + "\n")
     worst = max(abs(1 - row["measured_to_formula"]) for row in rows)
-    print(f"furthest from the formula: {worst:.0%}; {given.out}")
+    print(f"{tables(result)}\nfurthest from the formula: {worst:.0%}; {given.out}")
 
 
 if __name__ == "__main__":
