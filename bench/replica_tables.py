@@ -1,4 +1,4 @@
-"""The tables of docs/deploy.md from bench/results/replicas.json: `python -m bench.replica_tables`."""
+"""What docs/deploy.md says of replicas, from bench/results/replicas.json: `python -m bench.replica_tables`."""
 
 import json
 from collections.abc import Iterable
@@ -8,28 +8,40 @@ from bench.gateway import ROOT
 
 RESULT = ROOT / "bench" / "results" / "replicas.json"
 _SERIES = {
-    "orchestrators": "orchestrators, before 4 judges",
-    "judges": "judges, behind 4 orchestrators",
-    "both": "both",
-    "engine": "none: 4 of each, a small engine",
-    "cores": "none: 1 of each, an engine that takes no time",
+    "orchestrators": "1, 2, 4 orchestrators, before 4 judges",
+    "judges": "1, 2, 4 judges, behind 4 orchestrators",
+    "both": "1, 2, 4 of both",
+    "engine": "4 of both, on an engine of 64 sequences",
+    "cores": "1 of both, on an engine that takes no time",
 }
 
 
 def tables(result: dict[str, Any]) -> str:
-    """Both tables in Markdown: what was measured, a line for each series, and what was simulated."""
-    lines = ["| replicas that vary | items/s | of one | formula | bound by |", "|---|---|---|---|---|"]
+    """In Markdown: what was measured, a line for each series, what was simulated, and what recipes need."""
+    lines = ["| replicas | items/s | of one | formula | bound by |", "|---|---|---|---|---|"]
     for series, name in _SERIES.items():
         rows = [row for row in result["measured"] if row["varied"] == series]
         rates, formula = _list(rows, "items_per_second", ".1f"), _list(rows, "formula", ".1f")
         ratios = _list(rows, "ratio_to_one", ".2f") if len(rows) > 1 else ""
         bounds = ", ".join(dict.fromkeys(row["bound_by"] for row in rows))
         lines.append(f"| {name} | {rates} | {ratios} | {formula} | {bounds} |")
-    lines += ["", "| of each | formula, items/s | expected | engines kept full | what their cores bear |"]
-    lines.append("|---|---|---|---|---|")
+    cost = {name: f"{1000 * seconds:.1f} ms" for name, seconds in result["cpu_seconds"].items()}
+    lines += [
+        "",
+        f"An item costs {cost['orchestrator']} of CPU in the orchestrator, {cost['judge']} in the judge, and "
+        f"{cost['rest']} in all else. Other processes took up to {result['other_cores']:.1f} of the "
+        f"{result['machine']['cores']} cores meanwhile.",
+        "",
+        "| of both | formula, items/s | expected | engines kept full | what their cores bear |",
+        "|---|---|---|---|---|",
+    ]
     for row in result["simulated"]:
-        figures = f"{row['formula']:.0f} | {row['expected']:.0f} | {row['engines_kept_full']:.0f}"
+        figures = f"{row['formula']:.1f} | {row['expected']:.1f} | {row['engines_kept_full']:.1f}"
         lines.append(f"| {row['replicas']} | {figures} | {row['cores_bear']:.0f} |")
+    lines += ["", "| recipe | items/s of one full engine | orchestrators for it | judges for it |", "|---|---|---|---|"]
+    for row in result["recipes"]:
+        figures = f"{row['engine']:.2f} | {row['orchestrators']:.1f} | {row['judges']:.1f}"
+        lines.append(f"| `{row['recipe']}` | {figures} |")
     return "\n".join(lines)
 
 

@@ -6,7 +6,8 @@ Writes bench/results/replicas.json:
 - `cpu_seconds`: what an item costs the orchestrators, the judges, and all else here, in that last setting: with less
   work than they can do, they spend more on each item, for waiting costs too;
 - `simulated`: 1 to 32 of each by the formula with that cost, each on a core of its own, before GPU-like engines, and
-  the share of it that four of each were measured at.
+  the share of it that four of each were measured at;
+- `recipes`: how many of each fill one such engine with the work of the recipes for real hardware.
 
 Where replicas vary they have few requests in flight, and tokens come about eight times as fast as a GPU's, so that four
 replicas of each leave cores free and a setting takes seconds. The recipe's answers and votes are kept. What other
@@ -30,7 +31,7 @@ import psutil
 from bench.gateway import ROOT, drop_settings
 from bench.queue import commit
 from bench.replica_stack import Stack, running
-from bench.replica_tables import tables
+from bench.replica_tables import RESULT, tables
 from bench.scaling import Cpu, Engine, Replicas, Work, engine_rate, least, limits
 from bench.stand_in import POLICY, PROMPT_TOKENS, lengths
 from orchestrator.results import Results
@@ -183,11 +184,29 @@ def simulated(asked: Work, cpu: Cpu, share: float) -> list[dict[str, Any]]:
     return rows
 
 
+def sized(cpu: Cpu) -> list[dict[str, Any]]:
+    """For each recipe for real hardware the replicas, with 64 in flight each, that fill one engine."""
+    rows = []
+    for name in ("qwen0.5b-1gpu", "llama8b-8gpu", "llama70b-lora"):
+        asked = work(load_recipe(ROOT / "recipes" / f"{name}.toml"))
+        allowed = limits(asked, GPU, cpu, Replicas(1, 1, prompts=64, requests=64))
+        full = allowed["engines"]
+        rows.append(
+            {
+                "recipe": name,
+                "engine": full,
+                "orchestrators": full / allowed["prompts in flight"],
+                "judges": full / allowed["judge requests in flight"],
+            }
+        )
+    return rows
+
+
 def main() -> None:
     """Start Redis, measure every setting, compare, simulate, write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--window", type=float, default=10.0, help="seconds that each setting is measured for at least")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "replicas.json")
+    parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
     drop_settings()
     recipe, cores = load_recipe(RECIPE), len(os.sched_getaffinity(0))
@@ -214,6 +233,7 @@ def main() -> None:
         "measured": rows,
         "simulated_engine": GPU._asdict(),
         "simulated": simulated(asked, cpu, share),
+        "recipes": sized(cpu),
     }
     given.out.write_text(json.dumps(result, indent=1) + "\n")
     worst = max(abs(1 - row["measured_to_formula"]) for row in rows)
