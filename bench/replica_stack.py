@@ -34,14 +34,14 @@ class Stack:
         return f"http://127.0.0.1:{environment['PORT']}", log
 
     def cpu(self) -> Cpu:
-        """CPU seconds so far, by role; the rest is the engine, Redis, and this process with its balancer."""
+        """CPU seconds so far, by role; the rest is the engine, and this process with its balancer."""
 
         def seconds(*pids: int) -> float:
             return float(sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids))
 
         own = {role: [process.pid for process in known] for role, known in self.processes.items()}
-        rest = seconds(*own["engine"], self.redis.pid, psutil.Process().pid)
-        return Cpu(seconds(*own["orchestrator"]), seconds(*own["judge"]), rest)
+        rest = seconds(*own["engine"], psutil.Process().pid)
+        return Cpu(seconds(*own["orchestrator"]), seconds(*own["judge"]), seconds(self.redis.pid), rest)
 
     def stop(self) -> None:
         """Kill them all: what they have in hand is of no use to anybody."""

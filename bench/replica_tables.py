@@ -28,8 +28,9 @@ def tables(result: dict[str, Any]) -> str:
     cost = {name: f"{1000 * seconds:.1f} ms" for name, seconds in result["cpu_seconds"].items()}
     lines += [
         "",
-        f"An item costs {cost['orchestrator']} of CPU in the orchestrator, {cost['judge']} in the judge, and "
-        f"{cost['rest']} in all else. Other processes took up to {result['other_cores']:.1f} of the "
+        f"An item costs {cost['orchestrator']} of CPU in the orchestrator, {cost['judge']} in the judge, "
+        f"{cost['redis']} in Redis, and {cost['rest']} in the bench itself.",
+        f"Processes that are none of the bench's took up to {result['other_cores']:.1f} of the machine's "
         f"{result['machine']['cores']} cores meanwhile.",
         "",
         "| of both | formula, items/s | expected | engines kept full | what their cores bear |",

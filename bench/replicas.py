@@ -3,8 +3,8 @@
 Writes bench/results/replicas.json:
 - `measured`: items/s of 1, 2 and 4 orchestrators, judges, and both, beside what bench/scaling.py makes of the same
   setting; then one that the engine bounds, and one that the cores do, as its engine takes no time;
-- `cpu_seconds`: what an item costs the orchestrators, the judges, and all else here, in that last setting: with less
-  work than they can do, they spend more on each item, for waiting costs too;
+- `cpu_seconds`: what an item costs the orchestrators, the judges, Redis, and all else here, in that last setting: with
+  less work than they can do, they spend more on each item, for waiting costs too;
 - `simulated`: 1 to 32 of each by the formula with that cost, each on a core of its own, before GPU-like engines, and
   the share of it that four of each were measured at;
 - `recipes`: how many of each fill one such engine with the work of the recipes for real hardware.
@@ -178,7 +178,7 @@ def simulated(asked: Work, cpu: Cpu, share: float) -> list[dict[str, Any]]:
                 "bound_by": bound,
                 "expected": share * rate,
                 "engines_kept_full": share * rate / engine_rate(asked, GPU),
-                "cores_bear": min(allowed["orchestrators' cores"], allowed["judges' cores"]),
+                "cores_bear": min(allowed[name] for name in ("orchestrators' cores", "judges' cores", "Redis's core")),
             }
         )
     return rows

@@ -41,10 +41,11 @@ class Engine(NamedTuple):
 
 
 class Cpu(NamedTuple):
-    """CPU seconds for an item: the orchestrators', the judges', and all others' on the same machine."""
+    """CPU seconds for an item: the orchestrators', the judges', Redis's, and all others' on the same machine."""
 
     orchestrator: float
     judge: float
+    redis: float
     rest: float
 
 
@@ -82,6 +83,8 @@ def limits(work: Work, engine: Engine, cpu: Cpu, there: Replicas) -> dict[str, f
         "judge requests in flight": _per_second(there.judges * there.requests, work.answers * request),
         "orchestrators' cores": _per_second(there.orchestrators, cpu.orchestrator),
         "judges' cores": _per_second(there.judges, cpu.judge),
+        # However many replicas there are, they share one Redis, which works on one core.
+        "Redis's core": _per_second(1, cpu.redis),
         "the machine's cores": _per_second(there.cores, sum(cpu)),
     }
 
