@@ -1,6 +1,7 @@
 """The formula for replicas, and the stand-ins that it is measured with."""
 
 import asyncio
+import json
 import random
 import time
 
@@ -8,6 +9,8 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from bench.balancer import balanced
+from bench.gateway import ROOT
+from bench.replica_tables import RESULT, tables
 from bench.replicas import SETTINGS, Point, compared
 from bench.scaling import Cpu, Engine, Lengths, Replicas, Work, engine_rate, least, limits
 from bench.stand_in import create_app, tokens_of
@@ -18,7 +21,7 @@ from selfreward.http import ServiceClient
 # 11 s for an answer, 3 s for a verdict, and nothing left to chance.
 WORK = Work(answers=2, votes=3, answer=Lengths(100, 100), verdict=Lengths(20, 20))
 ENGINE = Engine(first_token=1, token=0.1, sequences=120)
-NO_CPU = Cpu(0, 0, 0)
+NO_CPU = Cpu(0, 0, 0, 0)
 
 
 def test_the_longest_of_several_lengths_is_that_of_drawn_ones() -> None:
@@ -32,7 +35,7 @@ def test_the_longest_of_several_lengths_is_that_of_drawn_ones() -> None:
 def test_each_part_allows_what_its_time_for_an_item_says() -> None:
     there = Replicas(orchestrators=3, judges=4, prompts=16, requests=8, engines=2, cores=6)
 
-    allowed = limits(WORK, ENGINE, Cpu(orchestrator=0.5, judge=1.0, rest=0.5), there)
+    allowed = limits(WORK, ENGINE, Cpu(orchestrator=0.5, judge=1.0, redis=0.1, rest=0.4), there)
 
     assert allowed == {
         # Two answers of 11 s and six verdicts of 3 s are 40 s of an engine's place.
@@ -43,7 +46,8 @@ def test_each_part_allows_what_its_time_for_an_item_says() -> None:
         "judge requests in flight": pytest.approx(4 * 8 / 7),
         "orchestrators' cores": 6,
         "judges' cores": 4,
-        "the machine's cores": 3,
+        "Redis's core": 10,
+        "the machine's cores": pytest.approx(3),
     }
 
 
@@ -57,13 +61,13 @@ def test_throughput_grows_with_replicas_until_the_engine_is_full() -> None:
 def test_what_takes_no_time_bounds_nothing() -> None:
     instant = Engine(first_token=0, token=0, sequences=1)
 
-    assert least(limits(WORK, instant, Cpu(0.1, 0, 0), Replicas(1, 1, 640, 64))) == (10, "orchestrators' cores")
+    assert least(limits(WORK, instant, Cpu(0.1, 0, 0, 0), Replicas(1, 1, 640, 64))) == (10, "orchestrators' cores")
 
 
 def test_settings_are_compared_with_the_first_of_their_series_and_with_the_cores_that_others_left() -> None:
     points = [Point(rate=1.0 + index, cpu=NO_CPU, other_cores=0.5) for index in range(len(SETTINGS))]
 
-    rows = compared(WORK, points, Cpu(0.1, 0.1, 0.1), cores=2)
+    rows = compared(WORK, points, Cpu(0.1, 0.1, 0.05, 0.05), cores=2)
 
     assert [row["ratio_to_one"] for row in rows if row["varied"] == "judges"] == [1, 5 / 4, 6 / 4]
     assert (rows[-1]["bound_by"], rows[-1]["formula"]) == ("the machine's cores", pytest.approx(5))
@@ -113,3 +117,9 @@ def test_connections_go_to_each_replica_in_turn_and_end_where_there_is_none() ->
             return said
 
     assert asyncio.run(scenario()) == [b"replica", b"", b"replica", b""]
+
+
+def test_the_deployment_page_has_the_figures_of_the_result() -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text()
+
+    assert tables(json.loads(RESULT.read_text())) in page, "put there what `python -m bench.replica_tables` prints"
