@@ -17,6 +17,7 @@ from bench.stand_in import create_app, tokens_of
 from selfreward.contracts import Message
 from selfreward.generator_client import Generation, GeneratorClient
 from selfreward.http import ServiceClient
+from selfreward.ports import free_port
 
 # 11 s for an answer, 3 s for a verdict, and nothing left to chance.
 WORK = Work(answers=2, votes=3, answer=Lengths(100, 100), verdict=Lengths(20, 20))
@@ -105,9 +106,7 @@ def test_connections_go_to_each_replica_in_turn_and_end_where_there_is_none() ->
             writer.close()
 
         replica = await asyncio.start_server(name, "127.0.0.1", 0)
-        gone = await asyncio.start_server(name, "127.0.0.1", 0)
-        ports = [server.sockets[0].getsockname()[1] for server in (replica, gone)]
-        gone.close()
+        ports = [replica.sockets[0].getsockname()[1], free_port()]
         async with replica, balanced(ports) as port:
             said = []
             for _ in range(4):
