@@ -91,7 +91,16 @@ def contender_recipe(
     prompts, each gets more answers.
     """
     path, own = contenders()[name]
-    by_round = tomllib.loads(path.read_text()).get("pairs", {}).get("length_control")
+    written = tomllib.loads(path.read_text())
+    if written["method"] == "self_improving":
+        # What M1 writes by itself are mostly problems of the held-out set, which nobody may train on.
+        own = [
+            *own,
+            "prompts.source=file",
+            f"data.prompts={json.dumps(str(data / 'prompts.jsonl'))}",
+            "rl.batch_size=64",
+        ]
+    by_round = written.get("pairs", {}).get("length_control")
     if isinstance(by_round, list):
         own = [*own, f"pairs.length_control={by_round[:rounds]}"]
     first = f"data.eft={json.dumps(str(data / BLIND_EFT))}" if name == BLIND else f"loop.start_from={m1}"
