@@ -10,7 +10,7 @@ from pathlib import Path
 
 from examples.countdown.demo import MODEL, RECIPE, ROOT
 from examples.countdown.roles import blind_ranks, build_roles
-from examples.countdown.seed_data import write_seed_data
+from examples.countdown.seed_data import write_rows, write_seed_data
 from selfreward.config import Recipe, load_recipe
 
 RECIPES = RECIPE.parent
@@ -79,7 +79,7 @@ def write_data(seed: int, data: Path) -> None:
         (data / f"{stem}.jsonl").write_text("".join(lines))
         every |= dict.fromkeys(lines)
     (data / EVERY_ROLE).write_text("".join(every))
-    (data / BLIND_EFT).write_text("".join(json.dumps(row) + "\n" for row in blind_ranks(seed)))
+    write_rows(data / BLIND_EFT, blind_ranks(seed))
 
 
 def contender_recipe(

@@ -117,7 +117,7 @@ def _lengths(data: RunData) -> list[float]:
 
 
 def _disagreed_weigh_less(store: ArtifactStore, run: str) -> Claim:
-    """The last round's pairs with a soft label for each prompt: of these whose order M_{t-1} would turn."""
+    """The last round's soft labels, each by its own prompt: of pairs that M_{t-1} orders alike, and of the others."""
     stage = load_run(store, run).iterations[-1]["stage"]
     rows = by_place(map(ResponseLogprobs.model_validate, store.read_jsonl(plan.logprobs(run, stage))))
     rollouts, scorers = _rollouts(store, f"runs/{run}/rollouts/{stage}.jsonl"), plan.scorers(run, stage)
@@ -174,19 +174,19 @@ def padded(store: ArtifactStore, seed: int, resamples: int = 300) -> Claim:
     m1 = next(model for model in load_run(store, f"m1-{seed}").models if model.name == "M1")
     rng = random.Random(seed)
     plain: list[Duel] = []
-    padded: list[Duel] = []
+    longer: list[Duel] = []
     gaps: list[float] = []
     for group, rollout in enumerate(m1.samples):
         points = m1.labels.samples[rollout.prompt_id] if m1.labels else []
         for a in range(0, len(points) - 1, 2):
             text, other = (response.text for response in rollout.responses[a : a + 2])
             plain.append(Duel(group, rollout.prompt, text, other))
-            padded.append(Duel(group, rollout.prompt, text + " indeed" * rng.randrange(6), other))
+            longer.append(Duel(group, rollout.prompt, text + " indeed" * rng.randrange(6), other))
             gaps.append(points[a] - points[a + 1])
     chances = [rng.random() for _ in gaps]
     before, after = (
         win_rates(duels, _by_points_and_length(duels, gaps, chances), Bootstrap(resamples))["figures"]
-        for duels in (plain, padded)
+        for duels in (plain, longer)
     )
     raw, controlled = "win_rate", "length_controlled_win_rate"
     unmoved = abs(after[controlled]["value"] - before[controlled]["value"]) <= _UNMOVED

@@ -73,10 +73,11 @@ def examples(seed: int) -> Iterator[Example]:
             answer = attempt(problem, rng, draw(ACTOR_HABITS, rng), draw(ACTOR_FLAWS, rng))
             yield Example(kind, render_prompt(problem), answer)
         else:
-            yield Example(kind, *_review(kind, rng))
+            yield Example(kind, *review(kind, rng))
 
 
-def _review(kind: str, rng: Random) -> tuple[str, str]:
+def review(kind: str, rng: Random) -> tuple[str, str]:
+    """What the judge is asked and what it answers, of kind `careful_review` or the careless `review`."""
     problem = shuffled(rng.choice(all_problems("train")), rng)
     prompt = render_prompt(problem)
     answer = attempt(problem, rng, draw(REVIEWED_HABITS, rng), draw(REVIEWED_FLAWS, rng))

@@ -9,7 +9,6 @@ answers and comparisons of two answers by a principle, ``ift_steps.jsonl`` compa
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from pathlib import Path
 from random import Random
@@ -17,10 +16,10 @@ from typing import Any, Final
 
 from examples.countdown.attempts import attempt, draw
 from examples.countdown.checker import SEPARATOR, criteria, score
-from examples.countdown.pretraining_text import FLIP, REVIEWED_FLAWS, REVIEWED_HABITS
+from examples.countdown.pretraining_text import FLIP, REVIEWED_FLAWS, REVIEWED_HABITS, review
 from examples.countdown.problems import all_problems, render_prompt, shuffled
-from examples.countdown.reviews import review_prompt, verdict
-from examples.countdown.seed_data import build, ranked
+from examples.countdown.reviews import verdict
+from examples.countdown.seed_data import build, ranked, write_rows
 from orchestrator.constitution import fill, read_constitution
 
 ROWS: Final = 1600
@@ -43,13 +42,8 @@ def plain_reviews(seed: int, rows: int) -> list[dict[str, Any]]:
     """Answers and their careless reviews, as the pretraining text has them: whoever learns to write a review and more
     after it forgets, without these, to end after one."""
     rng = Random(f"reviews {seed}")
-    found = []
-    for _ in range(rows):
-        problem = shuffled(rng.choice(all_problems("train")), rng)
-        prompt = render_prompt(problem)
-        answer = attempt(problem, rng, draw(REVIEWED_HABITS, rng), draw(REVIEWED_FLAWS, rng))
-        found.append({"prompt": review_prompt(prompt, answer), "response": verdict(prompt, answer, FLIP, rng)})
-    return found
+    asked_and_said = (review("review", rng) for _ in range(rows))
+    return [{"prompt": asked, "response": said} for asked, said in asked_and_said]
 
 
 def meta_verdicts(seed: int, rows: int) -> list[dict[str, Any]]:
@@ -161,7 +155,7 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     for stem, rows in build_roles(args.seed).items():
-        (args.out / f"{stem}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_rows(args.out / f"{stem}.jsonl", rows)
         print(f"{stem}.jsonl: {len(rows)} rows")
 
 

@@ -107,12 +107,17 @@ def build(seed: int) -> dict[str, list[dict[str, Any]]]:
     }
 
 
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write a file of JSON Lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 def write_seed_data(seed: int, out: Path) -> dict[str, int]:
     """Write the five files of a seed into a folder; returns their numbers of rows by file stem."""
     out.mkdir(parents=True, exist_ok=True)
     built = build(seed)
     for stem, rows in built.items():
-        (out / f"{stem}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_rows(out / f"{stem}.jsonl", rows)
     return {stem: len(rows) for stem, rows in built.items()}
 
 

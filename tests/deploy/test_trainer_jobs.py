@@ -146,16 +146,6 @@ def test_processes_that_fill_no_nodes_are_refused_with_the_number_that_does(kube
         train_job_body(runtime, several, "name")
 
 
-def test_a_missing_runtime_and_missing_rights_name_the_remedy(kube: Cluster) -> None:
-    jobs = TrainerJobs(RuntimeTemplate(kube.api(), NAMESPACE, "trainer"))
-    kube.denied.add("POST")
-    with pytest.raises(RunFailed, match=r"Role of k8s/components/multinode/accounts.yaml"):
-        jobs.look(a_job())
-    del kube.objects["trainingruntimes/trainer"]
-    with pytest.raises(RunFailed, match=r"install Kubeflow Trainer .* or correct SELFREWARD_TRAINER_RUNTIME"):
-        jobs.look(a_job())
-
-
 def test_two_that_make_it_at_the_same_moment_make_one(kube: Cluster, jobs: TrainerJobs) -> None:
     jobs.look(a_job())
     jobs._make(a_job())  # what a replica does that has looked before the other one made it
@@ -181,12 +171,32 @@ def test_an_api_server_that_is_away_is_asked_again(kube: Cluster, jobs: TrainerJ
     assert len(kube.made) == 1
 
 
-def test_missing_rights_and_a_missing_template_name_the_remedy(kube: Cluster, jobs: TrainerJobs) -> None:
+@pytest.mark.parametrize(
+    ("template", "key", "rights", "missing"),
+    [
+        (
+            CronJobTemplate,
+            "cronjobs/trainer",
+            r"Role of k8s/base/accounts.yaml",
+            r"apply k8s/base/trainer.yaml, or correct SELFREWARD_TRAINER_CRONJOB",
+        ),
+        (
+            RuntimeTemplate,
+            "trainingruntimes/trainer",
+            r"Role of k8s/components/multinode/accounts.yaml",
+            r"install Kubeflow Trainer .* or correct SELFREWARD_TRAINER_RUNTIME",
+        ),
+    ],
+)
+def test_missing_rights_and_a_missing_template_name_the_remedy(
+    kube: Cluster, template: type[CronJobTemplate | RuntimeTemplate], key: str, rights: str, missing: str
+) -> None:
+    jobs = TrainerJobs(template(kube.api(), NAMESPACE, "trainer"))
     kube.denied.add("POST")
-    with pytest.raises(RunFailed, match=r"Role of k8s/base/accounts.yaml"):
+    with pytest.raises(RunFailed, match=rights):
         jobs.look(a_job())
-    del kube.objects["cronjobs/trainer"]
-    with pytest.raises(RunFailed, match=r"apply k8s/base/trainer.yaml, or correct SELFREWARD_TRAINER_CRONJOB"):
+    del kube.objects[key]
+    with pytest.raises(RunFailed, match=missing):
         jobs.look(a_job())
 
 
