@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 Report = dict[str, Any]
+Claim = dict[str, Any]
+"""`{holds, measured}`: whether it does, and what was measured, in words."""
 
 
 def difference(report: Report, later: str, earlier: str, figure: str) -> dict[str, float]:
@@ -20,8 +22,8 @@ def said(found: Mapping[str, Any]) -> str:
     return f"{value:+.1f} [{low:+.1f}, {high:+.1f}] points"
 
 
-def claims_of(report: Report) -> dict[str, dict[str, Any]]:
-    """Claims by their text, each `{holds, measured}`.
+def claims_of(report: Report) -> dict[str, Claim]:
+    """Claims by their text.
 
     The judge's on-policy figures are measured on each model's own answers, so a difference is between two judges on
     two sets of answers to the same problems. Raises KeyError when the report lacks a model.

@@ -4,21 +4,17 @@ A claim is `{holds, measured}`, with intervals of 95 % over prompts. The papers'
 directions are compared, not sizes.
 """
 
-import math
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from evaluation.answer_files import Duel
 from evaluation.bootstrap import Bootstrap, Interval, mean
 from evaluation.inputs import RunData, load_run
 from evaluation.report import build_report
-from evaluation.win_rate import win_rates
-from examples.countdown.claims import difference, said
+from examples.countdown.claims import Claim, difference, said
 from examples.countdown.methods_table import Entry
+from examples.countdown.padding import padded
 from orchestrator import plan
 from orchestrator.methods import cream, self_rewarding
 from orchestrator.methods.implicit import Scorers, by_place, consistencies, reward
@@ -30,9 +26,6 @@ from selfreward.training import TrainJob
 from services.trainer.logprobs import score
 from services.trainer.progress import PROGRESS_NAME, Progress
 
-Claim = dict[str, Any]
-_UNMOVED = 0.03
-"""Win rates this close are one: 3 points."""
 _CANARY = [Message(role="user", content="Use 1 2 3 to make 6 .")]
 
 
@@ -62,9 +55,14 @@ def claims_of(store: ArtifactStore, entries: Mapping[str, Entry], seed: int) -> 
             lambda: _more_consistent(store, seed),
         ),
         (
-            "a padded copy wins more by a judge who likes length, and no more when length is controlled",
+            "a padded copy beats what it copies by a judge who likes length, and equals it when length is controlled",
             set(),
             lambda: padded(store, seed),
+        ),
+        (
+            "a padded copy wins no more against other answers either when length is controlled",
+            set(),
+            lambda: padded(store, seed, other=1),
         ),
         (
             "anchored rejection keeps a larger gap between chosen and rejected in the last round",
@@ -117,25 +115,31 @@ def _lengths(data: RunData) -> list[float]:
 
 
 def _disagreed_weigh_less(store: ArtifactStore, run: str) -> Claim:
-    """The last round's soft labels, each by its own prompt: of pairs that M_{t-1} orders alike, and of the others."""
-    stage = load_run(store, run).iterations[-1]["stage"]
+    """Soft labels of all rounds, each by its own prompt: of pairs that M_{t-1} orders alike, and of the others."""
+    weights: dict[bool, list[float]] = {True: [], False: []}
+    for iteration in load_run(store, run).iterations:
+        for alike, weight in _weights(store, run, iteration["stage"]):
+            weights[alike].append(weight)
+    if not weights[True] or not weights[False]:
+        return {"holds": False, "measured": f"no such two kinds among {len(weights[True] + weights[False])} pairs"}
+    agreed, disagreed = (fmean(weights[kind]) for kind in (True, False))
+    counts = f"{len(weights[True])} and {len(weights[False])} pairs"
+    return {"holds": disagreed < agreed, "measured": f"C {agreed:.2f} agreed, {disagreed:.2f} disagreed ({counts})"}
+
+
+def _weights(store: ArtifactStore, run: str, stage: str) -> Iterator[tuple[bool, float]]:
+    """Of each pair of a round: whether M_{t-1} prefers the chosen answer too, and the soft label."""
     rows = by_place(map(ResponseLogprobs.model_validate, store.read_jsonl(plan.logprobs(run, stage))))
     rollouts, scorers = _rollouts(store, f"runs/{run}/rollouts/{stage}.jsonl"), plan.scorers(run, stage)
     pairs, _ = cream.build_pairs(rollouts, rows, scorers, Cream(soft_labels="dynamic"))
     by_id = {rollout.prompt_id: rollout for rollout in rollouts}
-    weights: dict[bool, list[float]] = {True: [], False: []}
     for pair in pairs:
         place = {response.text: index for index, response in enumerate(by_id[pair.prompt_id].responses)}
-        before = [
+        chosen, rejected = (
             reward(rows[pair.prompt_id, place[side[-1].content]], scorers.previous, scorers.reference)
             for side in (pair.chosen, pair.rejected)
-        ]
-        weights[before[0] > before[1]].append(pair.weight or 0.0)
-    if not weights[True] or not weights[False]:
-        return {"holds": False, "measured": f"no such two kinds among {len(pairs)} pairs"}
-    agreed, disagreed = (fmean(weights[kind]) for kind in (True, False))
-    counts = f"{len(weights[True])} and {len(weights[False])} pairs"
-    return {"holds": disagreed < agreed, "measured": f"C {agreed:.2f} agreed, {disagreed:.2f} disagreed ({counts})"}
+        )
+        yield chosen > rejected, pair.weight or 0.0
 
 
 def _more_consistent(store: ArtifactStore, seed: int) -> Claim:
@@ -167,40 +171,6 @@ def _consistency(store: ArtifactStore, run: str, m1: str) -> dict[str, float]:
         score(job, store, Path(folder), Progress(Path(folder) / PROGRESS_NAME, job.id))
     rows = by_place(map(ResponseLogprobs.model_validate, store.read_jsonl(job.output)))
     return consistencies(_rollouts(store, answered), rows, by)
-
-
-def padded(store: ArtifactStore, seed: int, resamples: int = 300) -> Claim:
-    """M1's answers against other answers of M1, as they are and with padding, by a judge who likes length."""
-    m1 = next(model for model in load_run(store, f"m1-{seed}").models if model.name == "M1")
-    rng = random.Random(seed)
-    plain: list[Duel] = []
-    longer: list[Duel] = []
-    gaps: list[float] = []
-    for group, rollout in enumerate(m1.samples):
-        points = m1.labels.samples[rollout.prompt_id] if m1.labels else []
-        for a in range(0, len(points) - 1, 2):
-            text, other = (response.text for response in rollout.responses[a : a + 2])
-            plain.append(Duel(group, rollout.prompt, text, other))
-            longer.append(Duel(group, rollout.prompt, text + " indeed" * rng.randrange(6), other))
-            gaps.append(points[a] - points[a + 1])
-    chances = [rng.random() for _ in gaps]
-    before, after = (
-        win_rates(duels, _by_points_and_length(duels, gaps, chances), Bootstrap(resamples))["figures"]
-        for duels in (plain, longer)
-    )
-    raw, controlled = "win_rate", "length_controlled_win_rate"
-    unmoved = abs(after[controlled]["value"] - before[controlled]["value"]) <= _UNMOVED
-    measured = "; ".join(
-        f"{label} {before[name]['value']:.1%} to {after[name]['value']:.1%}"
-        for label, name in (("raw", raw), ("length-controlled", controlled))
-    )
-    return {"holds": after[raw]["low"] > before[raw]["high"] and unmoved, "measured": measured}
-
-
-def _by_points_and_length(duels: Sequence[Duel], gaps: Sequence[float], chances: Sequence[float]) -> list[float]:
-    """Verdicts of 1 or 0, drawn with these chances: a logit for each point more and each 15 characters more."""
-    logits = [gap + (len(duel.a) - len(duel.b)) / 15 for duel, gap in zip(duels, gaps, strict=True)]
-    return [float(chance < 1 / (1 + math.exp(-logit))) for chance, logit in zip(chances, logits, strict=True)]
 
 
 def gap_kept(done: Mapping[str, Entry]) -> Claim:

@@ -23,10 +23,11 @@ from rich.console import Console
 from evaluation.bootstrap import Bootstrap
 from evaluation.compare import compared
 from evaluation.inputs import load_run
+from examples.countdown.claims import Claim
 from examples.countdown.contenders import contender_recipe, contenders, m1_recipe, sampled_answers, write_data
 from examples.countdown.demo import MODEL, ROOT
 from examples.countdown.label import label_run
-from examples.countdown.method_claims import Claim, claims_of
+from examples.countdown.method_claims import claims_of
 from examples.countdown.methods_table import Entry, markdown, plot, rows
 from selfreward.artifacts import ArtifactStore
 from selfreward.cli import follow

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from examples.countdown.method_claims import claims_of, gap_kept, hacked, padded
+from examples.countdown.method_claims import claims_of, gap_kept, hacked
+from examples.countdown.padding import padded
 from selfreward.artifacts import ArtifactStore
 from tests.unit.synthetic_run import RUN, write_run
 
@@ -27,8 +28,11 @@ def _entry(*alarms: str, gap: float = 1.0) -> dict[str, Any]:
     return {"model": "M3", "models": {"M1": model, "M3": model}, "alarms": list(alarms), "rounds": rounds}
 
 
-def test_padding_wins_by_a_judge_who_likes_length_and_not_when_length_is_controlled(store: ArtifactStore) -> None:
-    found = padded(store, 0, resamples=100)
+@pytest.mark.parametrize("other", [0, 1])
+def test_padding_wins_by_a_judge_who_likes_length_and_not_when_length_is_controlled(
+    store: ArtifactStore, other: int
+) -> None:
+    found = padded(store, 0, other, resamples=100)
     assert found["holds"], found["measured"]
     assert "length-controlled" in found["measured"]
 
@@ -47,5 +51,5 @@ def test_hacking_shows_by_the_reports_alarm_and_by_no_other() -> None:
 def test_claims_are_those_whose_runs_came_to_their_end(store: ArtifactStore) -> None:
     entries = {"blind_judge": _entry(), "temporal": _entry(), "self_rewarding": {**_entry(), "failed": "no pairs"}}
     found = claims_of(store, entries, 0)
-    assert [text.partition(" ")[0] for text in found] == ["EFT", "a", "a"]
+    assert [text.partition(" ")[0] for text in found] == ["EFT", "a", "a", "a"]
     assert found[EFT]["holds"], "the synthetic SFT judge is far noisier than M1's"

@@ -1,0 +1,63 @@
+"""What length control makes of padding: a copy of a model's answers with words that say nothing, before a judge who
+likes length. The judge is simulated, so that what it likes is known.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from statistics import correlation
+
+from evaluation.answer_files import Duel
+from evaluation.bootstrap import Bootstrap
+from evaluation.inputs import load_run
+from evaluation.win_rate import win_rates
+from examples.countdown.claims import Claim
+from selfreward.artifacts import ArtifactStore
+
+_UNMOVED = 0.03
+"""Win rates this close are one: 3 points."""
+_PADDING = " indeed" * 5
+_CHARACTERS = 15
+"""More characters that please the judge as much as a point more does."""
+
+
+def padded(store: ArtifactStore, seed: int, other: int = 0, resamples: int = 300) -> Claim:
+    """M1's answers against the answer `other` places further on, as they are and when half of them end with five words
+    more, by a judge who likes length: its preference is the chance that a point more or 15 characters more (a logit
+    each) give an answer.
+
+    Where points and length go together, the regression takes one for the other, and the claim fails against other
+    answers: a limit of length control, not of the padding.
+    """
+    m1 = next(model for model in load_run(store, f"m1-{seed}").models if model.name == "M1")
+    rng = random.Random(seed)
+    plain: list[Duel] = []
+    longer: list[Duel] = []
+    gaps: list[float] = []
+    for group, rollout in enumerate(m1.samples):
+        points = m1.labels.samples[rollout.prompt_id] if m1.labels else []
+        texts = [response.text for response in rollout.responses]
+        for a, text in enumerate(texts):
+            b = (a + other) % len(texts)
+            plain.append(Duel(group, rollout.prompt, text, texts[b]))
+            longer.append(Duel(group, rollout.prompt, text + _PADDING * rng.randrange(2), texts[b]))
+            gaps.append(points[a] - points[b])
+    before, after = (
+        win_rates(duels, _by_points_and_length(duels, gaps), Bootstrap(resamples))["figures"]
+        for duels in (plain, longer)
+    )
+    raw, controlled = "win_rate", "length_controlled_win_rate"
+    unmoved = abs(after[controlled]["value"] - before[controlled]["value"]) <= _UNMOVED
+    measured = "; ".join(
+        f"{label} {before[name]['value']:.1%} to {after[name]['value']:.1%}"
+        for label, name in (("raw", raw), ("length-controlled", controlled))
+    )
+    if other:
+        together = correlation([float(len(duel.a) - len(duel.b)) for duel in plain], gaps)
+        measured += f" (points and length of the answers correlate by {together:+.2f})"
+    return {"holds": after[raw]["low"] > before[raw]["high"] and unmoved, "measured": measured}
+
+
+def _by_points_and_length(duels: Sequence[Duel], gaps: Sequence[float]) -> list[float]:
+    logits = [gap + (len(duel.a) - len(duel.b)) / _CHARACTERS for duel, gap in zip(duels, gaps, strict=True)]
+    return [1 / (1 + math.exp(-logit)) for logit in logits]
