@@ -1,6 +1,7 @@
 """What `kubectl apply -k` sends: well-formed, confined, and in step with the code that it deploys."""
 
 import pytest
+import yaml
 
 from orchestrator.__main__ import DEFAULT_PORT as ORCHESTRATOR_PORT
 from selfreward.settings import SECRETS_DIR
@@ -11,7 +12,7 @@ from services.judge.settings import JudgeSettings
 from services.trainer.settings import DEFAULT_PORT as TRAINER_PORT
 from services.trainer.settings import TrainerSettings
 from tests.deploy.known import exported_metrics, named_metrics, unknown_settings
-from tests.deploy.manifests import EVERYTHING, OVERLAYS, Manifest, of_kind, pod_specs, render
+from tests.deploy.manifests import EVERYTHING, OVERLAYS, ROOT, Manifest, of_kind, pod_specs, render
 from tests.deploy.schemas import ValidationError, check
 
 PORTS = {
@@ -210,18 +211,37 @@ def test_training_jobs_are_bounded_and_outlive_an_eviction(overlay: str) -> None
     assert {"name": "SELFREWARD_TRAINER_CRONJOB", "value": "trainer"} in used
 
 
-def test_what_is_scaled_has_no_fixed_number_and_a_metric_that_is_there() -> None:
-    objects = render("k8s/overlays/autoscale")
-    deployments = of_kind(objects, "Deployment")
-    scalers = of_kind(objects, "ScaledObject", "HorizontalPodAutoscaler")
+@pytest.mark.parametrize(
+    ("overlay", "kind"), [("autoscale", "ScaledObject"), ("autoscale-hpa", "HorizontalPodAutoscaler")]
+)
+def test_what_is_scaled_has_a_scaler_and_no_fixed_number(overlay: str, kind: str) -> None:
+    objects = render(f"k8s/overlays/{overlay}")
+    deployments, scalers = of_kind(objects, "Deployment"), of_kind(objects, kind)
     assert deployments.keys() == scalers.keys()
     assert all("replicas" not in found["spec"] for found in deployments.values())
-    for name, scaler in scalers.items():
-        assert scaler["spec"]["scaleTargetRef"]["name"] == name
-        for trigger in scaler["spec"].get("triggers", []):
+    assert all(found["spec"]["scaleTargetRef"]["name"] == name for name, found in scalers.items())
+
+
+def test_keda_asks_for_metrics_that_are_there() -> None:
+    for scaler in of_kind(render("k8s/overlays/autoscale"), "ScaledObject").values():
+        for trigger in scaler["spec"]["triggers"]:
             known = named_metrics(trigger["metadata"].get("query", ""))
             assert known <= exported_metrics()
             assert known or trigger["metadata"]["stream"] == "selfreward:rollouts"
+
+
+def test_autoscalers_ask_for_what_the_adapter_gives_of_metrics_that_are_there() -> None:
+    values = yaml.safe_load((ROOT / "k8s/components/autoscale-hpa/adapter-values.yaml").read_text())
+    given = {rule["name"]["as"]: rule for rule in values["rules"]["external"]}
+    scalers = of_kind(render("k8s/overlays/autoscale-hpa"), "HorizontalPodAutoscaler").values()
+    asked = [metric["external"]["metric"]["name"] for found in scalers for metric in found["spec"]["metrics"]]
+    assert sorted(asked) == sorted(given)
+    for name, rule in given.items():
+        (series,) = named_metrics(rule["metricsQuery"])
+        assert series == name.replace("vllm_", "vllm:")
+        assert named_metrics(rule["seriesQuery"]) == {series}
+        assert series in exported_metrics()
+        assert "<<.LabelMatchers>>" in rule["metricsQuery"], "the namespace of who asks comes in here"
 
 
 def test_gpus_are_asked_for_where_there_is_something_to_do_for_them() -> None:
