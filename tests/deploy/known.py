@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prometheus_client import generate_latest
 
+import orchestrator.metrics
 import services.generator.metrics
 import services.judge.metrics
 import services.trainer.metrics  # noqa: F401 - importing them registers what they export

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import promql_parser
 import pytest
 import yaml
 
@@ -11,6 +12,7 @@ from tests.deploy.known import exported_metrics, named_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS = ROOT / "observability" / "alerts.yml"
+SCALERS = ROOT / "k8s" / "components"
 DASHBOARDS = sorted((ROOT / "observability" / "dashboards").glob("*.json"))
 
 
@@ -31,6 +33,22 @@ def test_alerts_name_exported_metrics_and_a_remedy() -> None:
         assert {"summary", "remedy"} <= rule["annotations"].keys()
         for document in re.findall(r"docs/[\w-]+\.md", rule["annotations"]["remedy"]):
             assert (ROOT / document).is_file()
+
+
+def test_every_query_is_one_that_prometheus_reads() -> None:
+    """Of alerts, dashboards and scalers; Grafana and the adapter fill in what is theirs before Prometheus sees it."""
+    alerts = [rule["expr"] for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+    panels = [panel for file in DASHBOARDS for panel in json.loads(file.read_text())["panels"]]
+    shown = [target["expr"].replace("$__rate_interval", "1m") for panel in panels for target in panel["targets"]]
+    scaled = "".join(file.read_text() for file in SCALERS.glob("autoscale/*.yaml"))
+    keda = re.findall(r"query: (.+)", scaled)
+    rules = yaml.safe_load((SCALERS / "autoscale-hpa" / "adapter-values.yaml").read_text())["rules"]["external"]
+    adapter = [rule["metricsQuery"].replace("<<.LabelMatchers>>", 'namespace="selfreward"') for rule in rules]
+    assert len(keda) == 2
+    for query in (*alerts, *shown, *keda, *adapter):
+        promql_parser.parse(query)
+    with pytest.raises(ValueError, match="unclosed"):
+        promql_parser.parse("sum(rate(selfreward_queue_length[1m])")
 
 
 def test_kubernetes_has_the_alerts_of_compose() -> None:
