@@ -7,10 +7,10 @@ from pathlib import Path
 
 from prometheus_client import generate_latest
 
-import orchestrator.metrics
+import orchestrator.metrics  # noqa: F401 - importing registers what is exported
 import services.generator.metrics
 import services.judge.metrics
-import services.trainer.metrics  # noqa: F401 - importing them registers what they export
+import services.trainer.metrics  # noqa: F401 - the same
 from orchestrator.settings import OrchestratorSettings
 from selfreward.config import Recipe
 from selfreward.settings import SECRETS_DIR, Settings
