@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.compose.offline import ensure_bases, reachable_wheels
 from tests.compose.rolling import rolling_restart
 from tests.compose.stack import ROOT, ComposeStack, docker, need_an_engine
 from tests.loop.small import OVERRIDES, small_recipe
@@ -46,7 +47,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, ComposeStack(Path(scratch)) as stack:
         small_recipe(stack.folder / "seed")
         if not arguments.no_build:
-            stack.compose("build")
+            ensure_bases()
+            with reachable_wheels() as wheels:
+                stack.build(wheels)
         sizes = {name: round(size / 1e6) for name, size in stack.image_sizes().items()}
         if heavy := {name: sizes[name] for name, most in LIGHT_MB.items() if sizes[name] >= most}:
             sys.exit(f"too large in MB: {heavy}, allowed is less than {LIGHT_MB}: see what their lock files brought in")

@@ -1,9 +1,11 @@
 """The stack under docker compose, apart from any other one on this machine: its own project, secrets and data."""
 
 import json
+import os
 import secrets
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,12 +38,24 @@ class ComposeStack:
         env = str(self.folder / "env")
         return ["docker", "compose", "--project-name", PROJECT, "--env-file", env, "--progress", "plain", *arguments]
 
-    def compose(self, *arguments: str, check: bool = True) -> str:
+    def compose(self, *arguments: str, check: bool = True, environment: Mapping[str, str] | None = None) -> str:
         """Run a compose command; returns its standard output. CalledProcessError when it fails."""
         made = subprocess.run(
-            self.command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=_PATIENCE_S, check=check
+            self.command(*arguments),
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=_PATIENCE_S,
+            check=check,
         )
         return made.stdout
+
+    def build(self, environment: Mapping[str, str]) -> None:
+        """Build all images, one after the other: each wants all of this machine. `environment` is the build's own."""
+        services = json.loads(self.compose("config", "--format", "json"))["services"]
+        for service in (name for name, found in services.items() if "build" in found):
+            self.compose("build", service, environment=environment)
 
     def up(self, **replicas: int) -> None:
         """Start everything, and return once all of it is healthy."""
