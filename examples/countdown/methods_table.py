@@ -14,6 +14,7 @@ a run that failed only contender, seed and `failed`, the reason."""
 
 _FIGURES = (
     "solve_rate",
+    "solve_rate_greedy",
     "gain",
     "judge_accuracy",
     "win_rate",
@@ -24,6 +25,7 @@ _FIGURES = (
 _COLUMNS = (
     ("solve_rate", "solved %", 100),
     ("gain", "more than M1, points", 100),
+    ("solve_rate_greedy", "solved, greedy %", 100),
     ("judge_accuracy", "judge right %", 100),
     ("win_rate", "win rate against M1 %", 100),
     ("length_controlled_win_rate", "… length controlled %", 100),
@@ -70,7 +72,7 @@ def _m1_row(done: Sequence[Entry]) -> dict[str, Any] | None:
         return None
     figures = {
         name: _over_seeds({seed: model[name] for seed, model in by_seed.items()})
-        for name in ("solve_rate", "judge_accuracy", "mean_length")
+        for name in ("solve_rate", "solve_rate_greedy", "judge_accuracy", "mean_length")
     }
     return {"method": "M1", "seeds": sorted(by_seed), "failed": {}, **figures}
 

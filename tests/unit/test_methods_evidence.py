@@ -84,7 +84,8 @@ def _figure(value: float) -> dict[str, Any]:
 
 def _entry(name: str, seed: int, solved: float, lc: float | None = 0.55) -> Entry:
     def model(rate: float) -> dict[str, Any]:
-        return {"solve_rate": _figure(rate), "judge_accuracy": _figure(0.9), "mean_length": _figure(30)}
+        solved = {"solve_rate": _figure(rate), "solve_rate_greedy": _figure(2 * rate)}
+        return {**solved, "judge_accuracy": _figure(0.9), "mean_length": _figure(30)}
 
     figures = {
         "win_rate": _figure(0.6),
@@ -125,13 +126,14 @@ def test_a_row_is_the_mean_over_seeds_with_the_lowest_and_the_highest() -> None:
     assert list(spin["length_controlled_win_rate"]["by_seed"]) == ["0"]
     assert spin["minutes"]["mean"] == 12.5
     assert first["solve_rate"]["mean"] == pytest.approx(0.28)
+    assert first["solve_rate_greedy"]["mean"] == pytest.approx(0.56)
     assert dno["seeds"] == [0]
     assert dno["failed"] == {"1": "failed: no preference pairs came of 10 prompts"}
 
 
 def test_the_page_shows_means_every_seed_and_what_went_wrong() -> None:
     text = markdown({**HEAD, "rows": rows(ENTRIES), "claims": {}})
-    assert "| spin | 2 | 32.0 [30.0, 34.0] | 4.0 [2.0, 6.0] | 90.0 [90.0, 90.0] |" in text
+    assert "| spin | 2 | 32.0 [30.0, 34.0] | 4.0 [2.0, 6.0] | 64.0 [60.0, 68.0] | 90.0 [90.0, 90.0] |" in text
     assert "| dno | 1, 1 failed | 40.0 | 12.0 |" in text
     assert "| spin | 1 | 34.0 [32.0, 36.0] |" in text
     assert "- dno, seed 1: failed: no preference pairs" in text
