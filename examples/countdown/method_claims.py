@@ -4,7 +4,7 @@ A claim is `{holds, measured}`, with intervals of 95 % over prompts. The papers'
 directions are compared, not sizes.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -16,11 +16,11 @@ from examples.countdown.claims import Claim, difference, said
 from examples.countdown.methods_table import Entry
 from examples.countdown.padding import padded
 from orchestrator import plan
-from orchestrator.methods import cream, self_rewarding
+from orchestrator.methods import cream, self_rewarding, temporal
 from orchestrator.methods.implicit import Scorers, by_place, consistencies, reward
 from selfreward.artifacts import ArtifactStore
 from selfreward.config import Recipe
-from selfreward.contracts import Message, Rollout
+from selfreward.contracts import Message, PreferencePair, Rollout
 from selfreward.implicit import Cream, ResponseLogprobs
 from selfreward.training import TrainJob
 from services.trainer.logprobs import score
@@ -65,9 +65,14 @@ def claims_of(store: ArtifactStore, entries: Mapping[str, Entry], seed: int) -> 
             lambda: padded(store, seed, other=1),
         ),
         (
-            "anchored rejection keeps a larger gap between chosen and rejected in the last round",
+            "anchored rejection widens the gap between chosen and rejected of the same prompts",
+            {"temporal"},
+            lambda: _gap_of_anchoring(store, f"temporal-{seed}"),
+        ),
+        (
+            "in the last round the gap is wider than plain self-rewarding's",
             {"temporal", "self_rewarding"},
-            lambda: gap_kept(done),
+            lambda: _gap_kept(store, seed),
         ),
         (
             "DPO on pairs solves more than SFT on the chosen answers alone",
@@ -148,7 +153,7 @@ def _more_consistent(store: ArtifactStore, seed: int) -> Claim:
     prompts = [prompt for prompt in found[0] if prompt in found[1]]
     own, plain = ([by_prompt[prompt] for prompt in prompts] for by_prompt in found)
     more = Bootstrap().difference(mean(own), mean(plain))
-    measured = f"C {fmean(own):.3f} against {fmean(plain):.3f}: {more.value:+.3f} [{more.low:+.3f}, {more.high:+.3f}]"
+    measured = f"C {fmean(own):.3f} against {fmean(plain):.3f}: {_signed(more)}"
     return {"holds": _above(more), "measured": measured}
 
 
@@ -173,11 +178,38 @@ def _consistency(store: ArtifactStore, run: str, m1: str) -> dict[str, float]:
     return consistencies(_rollouts(store, answered), rows, by)
 
 
-def gap_kept(done: Mapping[str, Entry]) -> Claim:
-    """Points between chosen and rejected in the last round of `temporal` and of `self_rewarding`."""
-    own, plain = (done[name]["rounds"][-1]["chosen_rejected_gap"] for name in ("temporal", "self_rewarding"))
-    measured = " against ".join(f"{gap['value']:.2f} [{gap['low']:.2f}, {gap['high']:.2f}]" for gap in (own, plain))
-    return {"holds": own["low"] > plain["high"], "measured": f"{measured} points"}
+def _gap_kept(store: ArtifactStore, seed: int) -> Claim:
+    """Of the last round's pairs of `temporal` and of `self_rewarding`."""
+    runs = [load_run(store, f"{name}-{seed}") for name in ("temporal", "self_rewarding")]
+    return wider(*(gaps(run.pairs[run.iterations[-1]["stage"]]) for run in runs))
+
+
+def _gap_of_anchoring(store: ArtifactStore, run: str) -> Claim:
+    """Of the pairs that the last round's answers make with M1's among the rejected, and without; no future model's."""
+    data = load_run(store, run)
+    recipe = Recipe.model_validate(data.record.recipe)
+    n, rules, stage = recipe.sampling.n, recipe.pairs, plan.present(recipe, data.iterations[-1]["stage"])
+    anchored = _rollouts(store, f"runs/{run}/rollouts/{stage}.jsonl")
+    alone = [
+        rollout.model_copy(update={"responses": rollout.responses[:n], "judgments": rollout.judgments[:n]})
+        for rollout in anchored
+    ]
+    return wider(*(gaps(temporal.build_pairs(found, [], n, rules, recipe.seed)[0]) for found in (anchored, alone)))
+
+
+def gaps(pairs: Iterable[PreferencePair]) -> dict[str, float]:
+    """Points between chosen and rejected by prompt, of pairs of answers."""
+    return {pair.prompt_id: pair.score_chosen - pair.score_rejected for pair in pairs if pair.kind == "actor"}
+
+
+def wider(own: Mapping[str, float], plain: Mapping[str, float]) -> Claim:
+    """Whether the own gaps are larger than the plain ones on the average over their prompts, which may be others."""
+    prompts = sorted(own.keys() | plain.keys())
+    more = Bootstrap().difference(
+        *(mean([found.get(prompt, float("nan")) for prompt in prompts]) for found in (own, plain))
+    )
+    means = " against ".join(f"{fmean(found.values()):.2f}" for found in (own, plain))
+    return {"holds": _above(more), "measured": f"{means} points: {_signed(more)}"}
 
 
 def _pairs_beat_positives(store: ArtifactStore, seed: int) -> Claim:
@@ -207,6 +239,10 @@ def _above(found: Interval) -> bool:
 
 def _below(found: Interval) -> bool:
     return found.high is not None and found.high < 0
+
+
+def _signed(found: Interval) -> str:
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 def _characters(found: Interval) -> str:

@@ -21,7 +21,7 @@ _CHARACTERS = 15
 """More characters that please the judge as much as a point more does."""
 
 
-def padded(store: ArtifactStore, seed: int, other: int = 0, resamples: int = 300) -> Claim:
+def padded(store: ArtifactStore, seed: int, other: int = 0, resamples: int = 100) -> Claim:
     """M1's answers against the answer `other` places further on, as they are and when half of them end with five words
     more, by a judge who likes length: its preference is the chance that a point more or 15 characters more (a logit
     each) give an answer.
