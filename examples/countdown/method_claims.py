@@ -30,7 +30,10 @@ _CANARY = [Message(role="user", content="Use 1 2 3 to make 6 .")]
 
 
 def claims_of(store: ArtifactStore, entries: Mapping[str, Entry], seed: int) -> dict[str, Claim]:
-    """The claims by their text, as far as the contenders that they are about are there and came to their end."""
+    """The claims by their text, as far as the contenders that they are about are there and came to their end.
+
+    The runs have to be labelled by the checker. Raises ReportError where M1's is not.
+    """
     done = {name: entry for name, entry in entries.items() if "failed" not in entry}
     checks: list[tuple[str, set[str], Callable[[], Claim]]] = [
         ("EFT raises judge accuracy", set(), lambda: _eft(store, seed)),

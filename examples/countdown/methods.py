@@ -153,7 +153,9 @@ def main() -> None:
                 said = f"[red]failed[/red]: {entry['failed']}" if "failed" in entry else "done"
                 console.print(f"{entry['contender']}, seed {seed}: {said}", highlight=False)
             own = {entry["contender"]: entry for entry in entries if entry["seed"] == seed}
-            claims[seed] = claims_of(ArtifactStore(str(folder / "artifacts")), own, seed)
+            store = ArtifactStore(str(folder / "artifacts"))
+            label_run(store, f"m1-{seed}")
+            claims[seed] = claims_of(store, own, seed)
             write_table(arguments.out, entries, claims, arguments)
     except (RuntimeError, ServiceError) as error:
         console.print(f"[red]the table cannot go on[/red]: {error}", highlight=False)

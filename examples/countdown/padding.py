@@ -9,7 +9,7 @@ from statistics import correlation
 
 from evaluation.answer_files import Duel
 from evaluation.bootstrap import Bootstrap
-from evaluation.inputs import load_run
+from evaluation.inputs import ReportError, load_run
 from evaluation.win_rate import win_rates
 from examples.countdown.claims import Claim
 from selfreward.artifacts import ArtifactStore
@@ -30,12 +30,14 @@ def padded(store: ArtifactStore, seed: int, other: int = 0, resamples: int = 100
     answers: a limit of length control, not of the padding.
     """
     m1 = next(model for model in load_run(store, f"m1-{seed}").models if model.name == "M1")
+    if m1.labels is None:
+        raise ReportError(f"run m1-{seed} has no checker's labels: label it first")
     rng = random.Random(seed)
     plain: list[Duel] = []
     longer: list[Duel] = []
     gaps: list[float] = []
     for group, rollout in enumerate(m1.samples):
-        points = m1.labels.samples[rollout.prompt_id] if m1.labels else []
+        points = m1.labels.samples[rollout.prompt_id]
         texts = [response.text for response in rollout.responses]
         for a, text in enumerate(texts):
             b = (a + other) % len(texts)
