@@ -72,7 +72,7 @@ class Faults:
         if self.killed >= self.kills:
             return
         self._at_moments(run, stage, now)
-        if now >= self._next:
+        if self.killed < self.kills and now >= self._next:
             self._next = now + self._rng.uniform(*self.every)
             self._at_any_time()
 
