@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +24,8 @@ _OWN_CERTIFICATES = Path("usr/local/share/ca-certificates")
 _DOCUMENTS = tuple(f"usr/share/{name}/*" for name in ("doc", "man", "locale", "info"))
 """What Debian's own slim image leaves out too, so that sizes can be compared."""
 _LEFTOVERS = ("var/cache/apt/archives/*.deb", "var/lib/apt/lists/*")
+_PORT = 18931
+"""Where wheels are served if it is free: the address is an argument of the builds, and another one builds all anew."""
 _PULL_S, _MAKE_S = 120, 1800
 
 
@@ -51,10 +53,17 @@ def reachable_wheels() -> Iterator[dict[str, str]]:
         yield {}
         return
     host = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
-    with ThreadingHTTPServer((host, 0), partial(_Quiet, directory=str(folder))) as server:
+    with _server(host, partial(_Quiet, directory=str(folder))) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield {"PIP_FIND_LINKS": f"http://{host}:{server.server_port}/", "PIP_TRUSTED_HOST": host}
         server.shutdown()
+
+
+def _server(host: str, handler: Callable[..., SimpleHTTPRequestHandler]) -> ThreadingHTTPServer:
+    try:
+        return ThreadingHTTPServer((host, _PORT), handler)
+    except OSError:
+        return ThreadingHTTPServer((host, 0), handler)
 
 
 class _Quiet(SimpleHTTPRequestHandler):
