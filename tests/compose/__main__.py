@@ -13,12 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from tests.compose.offline import ensure_bases, reachable_wheels
 from tests.compose.rolling import rolling_restart
-from tests.compose.stack import ROOT, ComposeStack, docker, need_an_engine
+from tests.compose.stack import PROJECT, ROOT, ComposeStack, docker, need_an_engine
 from tests.loop.small import OVERRIDES, small_recipe
 
 RUN = "small"
@@ -30,10 +33,31 @@ KILLS = {
     ("M2", "train"): ["trainer", "redis"],
     ("M2", "evaluate"): ["generator", "orchestrator"],
 }
-"""Which services lose a container when the run is first seen in a phase."""
+"""Which services lose a container when the run comes to a phase."""
 LIGHT_MB = {"judge": 300, "orchestrator": 300}
 """Unpacked, these images stay below so many megabytes."""
 _TIMEOUT_S = 5400
+_LOOK = """
+import json, time
+from orchestrator import plan
+from selfreward.config import Recipe
+
+told = 0
+while True:
+    try:
+        run = json.load(open("/artifacts/runs/small/run.json"))
+    except FileNotFoundError:
+        run = None
+    if run is not None:
+        recipe = Recipe.model_validate(run["recipe"])
+        places = [(stage, phase) for stage in plan.stages(recipe) for phase in plan.phases(recipe, stage)]
+        begun = len(run["journal"]) + 1
+        for place in places[told:begun]:
+            print(*place)
+        told = begun
+    time.sleep(0.05)
+"""
+"""Prints every phase of the run as it begins: the one after those that its record says are done."""
 
 
 def main() -> None:
@@ -64,7 +88,11 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))
-    sys.exit(record["state"] != "done" or record["audit_status"] != 0 or rolling["lost"] > 0 or not rolling["answered"])
+    planned = [f"{service} as {' '.join(place)} began" for place, services in KILLS.items() for service in services]
+    ended_well = (
+        record["state"] == "done" and record["audit_status"] == 0 and sorted(record["killed"]) == sorted(planned)
+    )
+    sys.exit(not (ended_well and rolling["answered"] and not rolling["lost"]))
 
 
 def loop(stack: ComposeStack, draw: random.Random) -> dict[str, Any]:
@@ -72,20 +100,15 @@ def loop(stack: ComposeStack, draw: random.Random) -> dict[str, Any]:
     data = [f"data.{file.stem}=runs/seed/{file.name}" for file in sorted((stack.folder / "seed").iterdir())]
     command = ["run", "--rm", "--no-TTY", "cli", "run", "recipes/countdown.toml", "--run", RUN, *data, *OVERRIDES]
     killed: list[str] = []
-    seen: set[tuple[str, str]] = set()
     began = time.monotonic()
-    with subprocess.Popen(stack.command(*command), cwd=ROOT) as cli:
-        while cli.poll() is None:
-            if time.monotonic() - began > _TIMEOUT_S:
-                cli.terminate()
-            place = where(stack)
-            if place not in seen:
-                seen.add(place)
-                for service in KILLS.get(place, []):
-                    stack.kill(draw.choice(stack.containers(service)))
-                    killed.append(f"{service} in {' '.join(place)}")
-                    print(f"killed {killed[-1]}", flush=True)
-            time.sleep(0.5)
+    with subprocess.Popen(stack.command(*command), cwd=ROOT) as cli, watching(stack) as places:
+        killer = Thread(target=kill_at, args=(stack, places, draw, killed))
+        killer.start()
+        try:
+            cli.wait(_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            cli.terminate()
+    killer.join()
     seconds = time.monotonic() - began
     held = stack.containers("orchestrator")[0]
     check = ["docker", "exec", held, "python", "-m", "orchestrator.audit", RUN]
@@ -102,16 +125,28 @@ def loop(stack: ComposeStack, draw: random.Random) -> dict[str, Any]:
     }
 
 
-def where(stack: ComposeStack) -> tuple[str, str]:
-    """Stage and phase of the run by the record in its artifacts, which is there whoever is killed."""
-    look = "import json; run = json.load(open('/artifacts/runs/small/run.json')); print(run['stage'], run['phase'])"
-    for container in stack.containers("orchestrator"):
+@contextmanager
+def watching(stack: ComposeStack) -> Iterator[Iterator[tuple[str, str]]]:
+    """Stage and phase of the run as they begin, from a container of its own, which nobody kills."""
+    volume, name = f"{PROJECT}_artifacts:/artifacts:ro", f"{PROJECT}-watch"
+    look = ["docker", "run", "--rm", "--name", name, "--volume", volume, "--entrypoint", "python"]
+    with subprocess.Popen(
+        [*look, stack.image("orchestrator"), "-uc", _LOOK], stdout=subprocess.PIPE, text=True
+    ) as seen:
+        assert seen.stdout is not None
         try:
-            stage, _, phase = docker("exec", container, "python", "-c", look).partition(" ")
-        except subprocess.CalledProcessError:
-            continue  # not there yet, or killed just now
-        return stage, phase
-    return "", ""
+            yield ((stage, phase) for stage, _, phase in (line.strip().partition(" ") for line in seen.stdout))
+        finally:
+            docker("stop", "--time", "1", name)
+
+
+def kill_at(stack: ComposeStack, places: Iterator[tuple[str, str]], draw: random.Random, killed: list[str]) -> None:
+    """Kill a container of each service that KILLS names for a place, when the run comes there."""
+    for place in places:
+        for service in KILLS.get(place, []):
+            stack.kill(draw.choice(stack.containers(service)))
+            killed.append(f"{service} as {' '.join(place)} began")
+            print(f"killed {killed[-1]}", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "selfreward-test"
@@ -53,8 +54,7 @@ class ComposeStack:
 
     def build(self, environment: Mapping[str, str]) -> None:
         """Build all images, one after the other: each wants all of this machine. `environment` is the build's own."""
-        services = json.loads(self.compose("config", "--format", "json"))["services"]
-        for service in (name for name, found in services.items() if "build" in found):
+        for service in (name for name, found in self._services().items() if "build" in found):
             self.compose("build", service, environment=environment)
 
     def up(self, **replicas: int) -> None:
@@ -73,9 +73,16 @@ class ComposeStack:
 
     def image_sizes(self) -> dict[str, int]:
         """Bytes of the images that are ours, unpacked, by service."""
-        services = json.loads(self.compose("config", "--format", "json"))["services"]
-        images = {name: service["image"] for name, service in services.items() if "build" in service}
+        images = {name: self.image(name) for name, service in self._services().items() if "build" in service}
         return {name: int(docker("image", "inspect", "--format", "{{.Size}}", image)) for name, image in images.items()}
+
+    def image(self, service: str) -> str:
+        """The name of a service's image."""
+        return str(self._services()[service]["image"])
+
+    def _services(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.compose("config", "--format", "json"))["services"]
+        return found
 
 
 def docker(*arguments: str) -> str:
