@@ -32,7 +32,7 @@ class ComposeStack:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.compose("--profile", "*", "down", "--volumes", "--timeout", "60", check=False)
+        self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "60", check=False)
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of a compose command of this project."""
