@@ -88,7 +88,7 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))
-    planned = [f"{service} as {' '.join(place)} began" for place, services in KILLS.items() for service in services]
+    planned = [_kill(service, place) for place, services in KILLS.items() for service in services]
     ended_well = (
         record["state"] == "done" and record["audit_status"] == 0 and sorted(record["killed"]) == sorted(planned)
     )
@@ -145,8 +145,13 @@ def kill_at(stack: ComposeStack, places: Iterator[tuple[str, str]], draw: random
     for place in places:
         for service in KILLS.get(place, []):
             stack.kill(draw.choice(stack.containers(service)))
-            killed.append(f"{service} as {' '.join(place)} began")
+            killed.append(_kill(service, place))
             print(f"killed {killed[-1]}", flush=True)
+
+
+def _kill(service: str, place: tuple[str, str]) -> str:
+    """A kill as the record has it."""
+    return f"{service} as {' '.join(place)} began"
 
 
 if __name__ == "__main__":

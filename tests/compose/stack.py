@@ -73,7 +73,7 @@ class ComposeStack:
 
     def image_sizes(self) -> dict[str, int]:
         """Bytes of the images that are ours, unpacked, by service."""
-        images = {name: self.image(name) for name, service in self._services().items() if "build" in service}
+        images = {name: service["image"] for name, service in self._services().items() if "build" in service}
         return {name: int(docker("image", "inspect", "--format", "{{.Size}}", image)) for name, image in images.items()}
 
     def image(self, service: str) -> str:

@@ -230,6 +230,21 @@ def test_keda_asks_for_metrics_that_are_there() -> None:
             assert known or trigger["metadata"]["stream"] == "selfreward:rollouts"
 
 
+def test_both_autoscalers_scale_by_the_same_figures() -> None:
+    keda = of_kind(render("k8s/overlays/autoscale"), "ScaledObject")
+    own = of_kind(render("k8s/overlays/autoscale-hpa"), "HorizontalPodAutoscaler")
+    for name, scaler in keda.items():
+        spec, (trigger,) = own[name]["spec"], scaler["spec"]["triggers"]
+        (metric,) = spec["metrics"]
+        wanted = trigger["metadata"].get("threshold") or trigger["metadata"]["streamLength"]
+        assert metric["external"]["target"] == {"type": "AverageValue", "averageValue": wanted}
+        assert (spec["minReplicas"], spec["maxReplicas"], spec["behavior"]["scaleDown"]) == (
+            scaler["spec"]["minReplicaCount"],
+            scaler["spec"]["maxReplicaCount"],
+            {"stabilizationWindowSeconds": scaler["spec"]["cooldownPeriod"]},
+        )
+
+
 def test_autoscalers_ask_for_what_the_adapter_gives_of_metrics_that_are_there() -> None:
     values = yaml.safe_load((ROOT / "k8s/components/autoscale-hpa/adapter-values.yaml").read_text())
     given = {rule["name"]["as"]: rule for rule in values["rules"]["external"]}
