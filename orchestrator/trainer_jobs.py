@@ -80,7 +80,7 @@ class TrainerJobs:
             if error.status != 409:
                 raise
         else:
-            _log.info("training job made in the cluster", extra={"job": job.id, "name": self._template.name(job)})
+            _log.info("training job made in the cluster", extra={"job": job.id, "made": self._template.name(job)})
 
     def _judge(self, error: ApiException | HTTPError) -> None:
         """Raises RunFailed for an answer that stays the same however often one asks."""
