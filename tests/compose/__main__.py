@@ -22,42 +22,14 @@ from typing import Any
 from tests.compose.offline import ensure_bases, reachable_wheels
 from tests.compose.rolling import rolling_restart
 from tests.compose.stack import PROJECT, ROOT, ComposeStack, docker, need_an_engine
+from tests.loop.kills import LOOK, kill_at, places, planned
 from tests.loop.small import OVERRIDES, small_recipe
 
 RUN = "small"
 REPLICAS = {"judge": 3, "orchestrator": 3, "generator": 2}
-KILLS = {
-    ("SFT", "train"): ["trainer", "orchestrator"],
-    ("M1", "rollouts"): ["generator", "judge"],
-    ("M2", "rollouts"): ["orchestrator", "judge"],
-    ("M2", "train"): ["trainer", "redis"],
-    ("M2", "evaluate"): ["generator", "orchestrator"],
-}
-"""Which services lose a container when the run comes to a phase."""
 LIGHT_MB = {"judge": 300, "orchestrator": 300}
 """Unpacked, these images stay below so many megabytes."""
 _TIMEOUT_S = 5400
-_LOOK = """
-import json, time
-from orchestrator import plan
-from selfreward.config import Recipe
-
-told = 0
-while True:
-    try:
-        run = json.load(open("/artifacts/runs/small/run.json"))
-    except FileNotFoundError:
-        run = None
-    if run is not None:
-        recipe = Recipe.model_validate(run["recipe"])
-        places = [(stage, phase) for stage in plan.stages(recipe) for phase in plan.phases(recipe, stage)]
-        begun = len(run["journal"]) + 1
-        for place in places[told:begun]:
-            print(*place)
-        told = begun
-    time.sleep(0.05)
-"""
-"""Prints every phase of the run as it begins: the one after those that its record says are done."""
 
 
 def main() -> None:
@@ -88,10 +60,7 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))
-    planned = [_kill(service, place) for place, services in KILLS.items() for service in services]
-    ended_well = (
-        record["state"] == "done" and record["audit_status"] == 0 and sorted(record["killed"]) == sorted(planned)
-    )
+    ended_well = record["state"] == "done" and record["audit_status"] == 0 and record["killed"] == planned()
     sys.exit(not (ended_well and rolling["answered"] and not rolling["lost"]))
 
 
@@ -101,8 +70,12 @@ def loop(stack: ComposeStack, draw: random.Random) -> dict[str, Any]:
     command = ["run", "--rm", "--no-TTY", "cli", "run", "recipes/countdown.toml", "--run", RUN, *data, *OVERRIDES]
     killed: list[str] = []
     began = time.monotonic()
-    with subprocess.Popen(stack.command(*command), cwd=ROOT) as cli, watching(stack) as places:
-        killer = Thread(target=kill_at, args=(stack, places, draw, killed))
+
+    def kill(service: str) -> None:
+        stack.kill(draw.choice(stack.containers(service)))
+
+    with subprocess.Popen(stack.command(*command), cwd=ROOT) as cli, watching(stack) as begun:
+        killer = Thread(target=kill_at, args=(begun, kill, killed))
         killer.start()
         try:
             cli.wait(_TIMEOUT_S)
@@ -131,27 +104,15 @@ def watching(stack: ComposeStack) -> Iterator[Iterator[tuple[str, str]]]:
     volume, name = f"{PROJECT}_artifacts:/artifacts:ro", f"{PROJECT}-watch"
     look = ["docker", "run", "--rm", "--name", name, "--volume", volume, "--entrypoint", "python"]
     with subprocess.Popen(
-        [*look, stack.image("orchestrator"), "-uc", _LOOK], stdout=subprocess.PIPE, text=True
+        [*look, stack.image("orchestrator"), "-uc", LOOK, f"/artifacts/runs/{RUN}/run.json"],
+        stdout=subprocess.PIPE,
+        text=True,
     ) as seen:
         assert seen.stdout is not None
         try:
-            yield ((stage, phase) for stage, _, phase in (line.strip().partition(" ") for line in seen.stdout))
+            yield places(seen.stdout)
         finally:
             docker("stop", "--time", "1", name)
-
-
-def kill_at(stack: ComposeStack, places: Iterator[tuple[str, str]], draw: random.Random, killed: list[str]) -> None:
-    """Kill a container of each service that KILLS names for a place, when the run comes there."""
-    for place in places:
-        for service in KILLS.get(place, []):
-            stack.kill(draw.choice(stack.containers(service)))
-            killed.append(_kill(service, place))
-            print(f"killed {killed[-1]}", flush=True)
-
-
-def _kill(service: str, place: tuple[str, str]) -> str:
-    """A kill as the record has it."""
-    return f"{service} as {' '.join(place)} began"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.compose.stack import ROOT, ComposeStack, docker
 
-SERVICES = ("judge", "generator", "orchestrator")
+SERVICES = ("judge", "generator", "orchestrator", "redis")
 _HEALTHY_S = 1800
 
 
@@ -17,7 +17,7 @@ def rolling_restart(stack: ComposeStack) -> dict[str, Any]:
         "--detach",
         "--no-deps",
         "--volume",
-        f"{ROOT / 'tests' / 'compose' / 'load.py'}:/app/load.py:ro",
+        f"{ROOT / 'tests' / 'loop' / 'load.py'}:/app/load.py:ro",
         "--entrypoint",
         "python",
         "cli",

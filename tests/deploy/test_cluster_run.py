@@ -5,11 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import kubernetes_validate
-
 from tests.deploy.manifests import ROOT, of_kind, pod_specs
 from tests.deploy.schemas import check
-from tests.k8s.objects import JOBS_SINCE, input_objects, loop_objects, run_objects, volumes
+from tests.k8s.objects import input_objects, loop_objects, run_objects, volumes
+from tests.k8s.older import JOBS_SINCE, NAMES_SINCE
 
 
 def test_without_a_cluster_it_says_so_and_ends_well() -> None:
@@ -27,7 +26,11 @@ def test_without_a_cluster_it_says_so_and_ends_well() -> None:
 
 def test_what_is_applied_is_valid_and_fits_a_small_node(tmp_path: Path) -> None:
     (tmp_path / "ift.jsonl").touch()
-    objects = [*loop_objects(JOBS_SINCE, "here/x"), *input_objects("here/x"), *run_objects("here/x", tmp_path)]
+    objects = [
+        *loop_objects(JOBS_SINCE, "here/x"),
+        *input_objects("here/x"),
+        *run_objects(JOBS_SINCE, "here/x", tmp_path),
+    ]
     for found in [*objects, *volumes(tmp_path)]:
         check(found)
     for name, _, pod in pod_specs(objects):
@@ -43,14 +46,26 @@ def test_what_is_applied_is_valid_and_fits_a_small_node(tmp_path: Path) -> None:
     assert of_kind(objects, "CronJob").keys() == {"trainer"}
 
 
-def test_an_older_kubernetes_gets_a_trainer_that_waits_for_jobs() -> None:
-    objects = loop_objects(20, "")
-    for found in objects:
-        kubernetes_validate.validate(found, "1.25", strict=True)
-    assert not of_kind(objects, "CronJob", "PodDisruptionBudget")
-    trainer = of_kind(objects, "Deployment")["trainer"]
-    assert (
-        trainer["spec"]["selector"]["matchLabels"].items() <= trainer["spec"]["template"]["metadata"]["labels"].items()
+def test_a_cluster_from_before_our_fields_gets_jobs_without_them() -> None:
+    new, old = (
+        of_kind(loop_objects(minor, ""), "CronJob")["trainer"]["spec"] for minor in (JOBS_SINCE, JOBS_SINCE - 1)
     )
-    orchestrator = of_kind(objects, "Deployment")["orchestrator"]["spec"]["template"]["spec"]["containers"][0]
-    assert "SELFREWARD_TRAINER_CRONJOB" not in [entry["name"] for entry in orchestrator["env"]]
+    asked = new["jobTemplate"]["spec"]
+    del asked["podReplacementPolicy"], asked["podFailurePolicy"]
+    assert new == old
+
+
+def test_an_older_kubernetes_gets_older_names_and_orchestrators_that_know_them() -> None:
+    objects = loop_objects(NAMES_SINCE - 1, "")
+    versions = {found["kind"]: found["apiVersion"] for found in objects}
+    assert (versions["CronJob"], versions["PodDisruptionBudget"]) == ("batch/v1beta1", "policy/v1beta1")
+    for found in objects:
+        if found["kind"] not in ("CronJob", "PodDisruptionBudget"):
+            check(found)
+    pod = of_kind(objects, "Deployment")["orchestrator"]["spec"]["template"]["spec"]
+    orchestrator, sidecar = pod["containers"]
+    asked = {entry["name"]: entry["value"] for entry in orchestrator["env"]}
+    assert asked["KUBERNETES_SERVICE_HOST"] == "127.0.0.1"
+    mounted = {mount["mountPath"]: mount["name"] for mount in orchestrator["volumeMounts"]}
+    assert mounted["/var/run/secrets/kubernetes.io/serviceaccount"] == "account"
+    assert {mount["name"] for mount in sidecar["volumeMounts"]} <= {volume["name"] for volume in pod["volumes"]}

@@ -1,7 +1,7 @@
 """The cluster of KUBECONFIG by kubectl, in one namespace that the test makes and removes."""
 
 import json
-import re
+import random
 import subprocess
 import sys
 import time
@@ -13,6 +13,7 @@ from tests.deploy.manifests import Manifest
 
 NAMESPACE = "selfreward"
 _DEADLINE_S = 2400
+_READY_S = 600
 
 
 class Cluster:
@@ -34,9 +35,9 @@ class Cluster:
         return made.stdout
 
     def minor_version(self) -> int:
-        """N of Kubernetes 1.N."""
-        answer = json.loads(self.must("get", "--raw=/version", namespaced=False))
-        return int(re.sub(r"\D", "", answer["minor"]))
+        """N of Kubernetes 1.N, as the oldest of its nodes says."""
+        nodes = json.loads(self.must("get", "nodes", "--output=json", namespaced=False))["items"]
+        return min(int(node["status"]["nodeInfo"]["kubeletVersion"].split(".")[1]) for node in nodes)
 
     def has(self, kind: str, name: str) -> bool:
         """Whether there is such an object."""
@@ -56,11 +57,48 @@ class Cluster:
             time.sleep(5)
         return "running"
 
+    def ready(self, service: str) -> list[str]:
+        """Names of a service's pods that are ready and stay; a trainer's while it has a job in hand."""
+        return [
+            pod["metadata"]["name"]
+            for pod in self._pods(service)
+            if "deletionTimestamp" not in pod["metadata"]
+            and any(
+                part["type"] == "Ready" and part["status"] == "True" for part in pod["status"].get("conditions", [])
+            )
+        ]
+
+    def leaving(self, service: str) -> list[str]:
+        """Names of a service's pods that were asked to end and have not yet."""
+        return [pod["metadata"]["name"] for pod in self._pods(service) if "deletionTimestamp" in pod["metadata"]]
+
+    def kill(self, service: str, draw: random.Random) -> None:
+        """End one of a service's pods at once, as soon as one is ready. Raises TimeoutError if none comes to be."""
+        deadline = time.monotonic() + _READY_S
+        while not (found := self.ready(service)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no pod of {service} was ready within {_READY_S} s")
+            time.sleep(0.5)
+        self.must("delete", "pod", draw.choice(found), "--grace-period=0", "--force")
+
+    def last_words(self, pod: str) -> str:
+        """The last line that a pod printed, once it has ended well."""
+        deadline = time.monotonic() + _READY_S
+        while (phase := self.must("get", "pod", pod, "--output=jsonpath={.status.phase}")) != "Succeeded":
+            if time.monotonic() > deadline or phase == "Failed":
+                sys.exit(f"pod {pod} is {phase}:\n{self.run('logs', pod).stdout}")
+            time.sleep(1)
+        return self.must("logs", pod).splitlines()[-1]
+
     def training_jobs(self) -> dict[str, str]:
         """How each training job's Job ended, by the training job's id."""
         found = json.loads(self.must("get", "jobs", "--output=json"))["items"]
         ids = [job["metadata"].get("annotations", {}).get("selfreward/train-job") for job in found]
         return {name: _ended(job) for name, job in zip(ids, found, strict=True) if name}
+
+    def _pods(self, service: str) -> list[dict[str, Any]]:
+        found = self.must("get", "pods", f"--selector=app.kubernetes.io/name={service}", "--output=json")
+        return list(json.loads(found)["items"])
 
     def clear(self) -> None:
         """Remove the namespace with all that is in it, and the volumes of the test."""

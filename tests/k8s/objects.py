@@ -5,21 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from tests.deploy.manifests import Manifest, pod_specs, render
+from tests.k8s.older import older
 from tests.loop.small import OVERRIDES
 
 RUN = "small"
-JOBS_SINCE = 29
-"""The first minor version of Kubernetes 1 that can make the Jobs of training jobs (podReplacementPolicy)."""
+# Training that lasts long enough to be killed after its first checkpoint, and learns next to nothing.
+_LONG = {"epochs": 40, "save_every": 10, "learning_rate": 1e-7}
+_TRAINING = [f"{section}.{name}={value}" for section in ("baseline_sft", "dpo") for name, value in _LONG.items()]
 _REQUESTS = {"cpu": "20m", "memory": "128Mi"}
 
 
 def loop_objects(minor: int, registry: str) -> list[Manifest]:
-    """The whole loop. Before `JOBS_SINCE` one trainer waits for jobs, since its Jobs cannot be made."""
-    objects = sized(render("k8s/overlays/cpu"), registry)
-    return objects if minor >= JOBS_SINCE else older(objects)
+    """The whole loop, for Kubernetes 1.`minor`."""
+    return older(sized(render("k8s/overlays/cpu"), registry), minor)
 
 
-def run_objects(registry: str, seed: Path) -> list[Manifest]:
+def run_objects(minor: int, registry: str, seed: Path) -> list[Manifest]:
     """The small run's recipe and the Job that starts and follows it; `seed` has its data."""
     objects = sized(render("k8s/run"), registry)
     (job,) = [found for found in objects if found["kind"] == "Job"]
@@ -27,8 +28,10 @@ def run_objects(registry: str, seed: Path) -> list[Manifest]:
     (container,) = job["spec"]["template"]["spec"]["containers"]
     container["command"][-1] = RUN
     data = [f"data.{file.stem}=/inputs/seed/{file.name}" for file in sorted(seed.iterdir())]
-    container["args"] = [*data, *OVERRIDES, "--model", "/inputs/model"]
-    return objects
+    container["args"] = [*data, *OVERRIDES, *_TRAINING, "--model", "/inputs/model"]
+    # A run that failed is looked at now, not after twenty tries to follow it.
+    job["spec"]["backoffLimit"] = 2
+    return older(objects, minor)
 
 
 def input_objects(registry: str) -> list[Manifest]:
@@ -45,28 +48,6 @@ def sized(objects: list[Manifest], registry: str) -> list[Manifest]:
             if registry and container["image"].startswith("selfreward/"):
                 container["image"] = f"{registry}/{container['image']}"
     return made
-
-
-def older(objects: list[Manifest]) -> list[Manifest]:
-    """Objects for a cluster from before `JOBS_SINCE`: no disruption budgets, and a trainer that waits for jobs."""
-    made = []
-    for found in objects:
-        if found["kind"] == "CronJob":
-            found = _waiting(found)
-        if found["kind"] == "Deployment" and found["metadata"]["name"] == "orchestrator":
-            (container,) = found["spec"]["template"]["spec"]["containers"]
-            container["env"] = [entry for entry in container["env"] if entry["name"] != "SELFREWARD_TRAINER_CRONJOB"]
-        if found["kind"] != "PodDisruptionBudget":
-            made.append(found)
-    return made
-
-
-def _waiting(cronjob: Manifest) -> Manifest:
-    template = cronjob["spec"]["jobTemplate"]["spec"]["template"]
-    template["spec"].pop("restartPolicy")
-    spec = {"replicas": 1, "selector": {"matchLabels": template["metadata"]["labels"]}, "template": template}
-    metadata = {name: cronjob["metadata"][name] for name in ("name", "namespace", "labels")}
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 
 
 def volumes(folder: Path) -> list[Manifest]:
