@@ -58,7 +58,7 @@ class Cluster:
         return "running"
 
     def ready(self, service: str) -> list[str]:
-        """Names of a service's pods that are ready and stay; a trainer's while it has a job in hand."""
+        """Names of a service's pods that are ready and stay."""
         return [
             pod["metadata"]["name"]
             for pod in self._pods(service)
@@ -73,13 +73,13 @@ class Cluster:
         return [pod["metadata"]["name"] for pod in self._pods(service) if "deletionTimestamp" in pod["metadata"]]
 
     def kill(self, service: str, draw: random.Random) -> None:
-        """End one of a service's pods at once, as soon as one is ready. Raises TimeoutError if none comes to be."""
+        """End one of a service's pods at once, as soon as one runs. Raises TimeoutError if none comes to be."""
         deadline = time.monotonic() + _READY_S
-        while not (found := self.ready(service)):
+        while not (found := [pod for pod in self._pods(service) if pod["status"]["phase"] == "Running"]):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"no pod of {service} was ready within {_READY_S} s")
-            time.sleep(0.5)
-        self.must("delete", "pod", draw.choice(found), "--grace-period=0", "--force")
+                raise TimeoutError(f"no pod of {service} ran within {_READY_S} s")
+            time.sleep(0.2)
+        self.must("delete", "pod", draw.choice(found)["metadata"]["name"], "--grace-period=0", "--force")
 
     def last_words(self, pod: str) -> str:
         """The last line that a pod printed, once it has ended well."""
