@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.markup import escape
@@ -25,6 +26,7 @@ from selfreward.orchestrator_client import OrchestratorClient
 from selfreward.plan_cli import plan
 from selfreward.progress import RunProgress
 from selfreward.settings import Settings, key_of
+from selfreward.startup import what_is_wrong
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -169,6 +171,11 @@ def main() -> Any:
         app()
     except (RecipeError, RowError, ServiceError, SettingsError) as error:
         _err.print(str(error), markup=False, highlight=False)
+        raise SystemExit(2) from None
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        _err.print(what_is_wrong(error), markup=False, highlight=False)
         raise SystemExit(2) from None
 
 

@@ -2,8 +2,9 @@
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -41,6 +42,17 @@ class Settings(BaseSettings):
     """Port to listen on; 0 is the service's default: generator 8000, judge 8001, orchestrator 8002, trainer 8003."""
     log_level: str = Field(default="INFO", pattern="(?i)^(debug|info|warning|error|critical)$")
 
+    @field_validator("redis_url")
+    @classmethod
+    def _is_of_a_redis(cls, value: str) -> str:
+        # Never shown: it holds the password.
+        return _address(value, ("redis", "rediss", "unix"), "redis://:PASSWORD@HOST:6379/0, special characters as %XX")
+
+    @field_validator("generator_url", "judge_url", "orchestrator_url")
+    @classmethod
+    def _is_of_a_service(cls, value: str) -> str:
+        return _address(value, ("http", "https"), "http://HOST:PORT")
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -55,6 +67,18 @@ class Settings(BaseSettings):
         if folder and not Path(folder).is_dir():
             raise SettingsError(f"{SECRETS_DIR}={folder!r} is not a folder: mount the secrets there, or leave it out")
         return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=folder or None)
+
+
+def _address(value: str, schemes: tuple[str, ...], example: str) -> str:
+    starts = tuple(f"{scheme}://" for scheme in schemes)
+    try:
+        split = urlsplit(value)
+        known = value.startswith(starts) and split.port != 0 and bool(split.netloc or split.path)
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError(f"is no address that begins with {' or '.join(starts)}: {example}")
+    return value
 
 
 def key_of(settings: Settings) -> str | None:

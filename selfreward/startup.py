@@ -39,14 +39,19 @@ def prepare(kind: type[Kind], build: Callable[[Kind], App]) -> tuple[Kind, App]:
     except SettingsError as error:
         sys.exit(str(error))
     except ValidationError as error:
-        problems = error.errors(include_input=False)
-        sys.exit("\n".join(f"SELFREWARD_{str(each['loc'][0]).upper()}: {each['msg']}" for each in problems))
+        sys.exit(what_is_wrong(error))
     configure_logging(settings.log_level)
     try:
         check_access(settings)
         return settings, build(settings)
     except StartRefused as error:
         sys.exit(str(error))
+
+
+def what_is_wrong(error: ValidationError) -> str:
+    """A line for each variable that a settings class cannot take. It holds no value, which may be a secret."""
+    problems = error.errors(include_input=False)
+    return "\n".join(f"SELFREWARD_{str(each['loc'][0]).upper()}: {each['msg']}" for each in problems)
 
 
 def check_access(settings: Settings) -> None:

@@ -61,6 +61,13 @@ def test_without_an_orchestrator_the_remedy_is_named() -> None:
     assert "start one with `make up`" in done.stderr
 
 
+def test_a_setting_that_is_no_address_is_named() -> None:
+    done = command("status", SELFREWARD_ORCHESTRATOR_URL="127.0.0.1:8002")
+    assert done.returncode == 2
+    assert done.stderr.startswith("SELFREWARD_ORCHESTRATOR_URL: Value error, is no address that begins with http://")
+    assert "Traceback" not in done.stderr
+
+
 def test_an_export_into_an_unknown_form_is_refused_before_anything_is_asked_for() -> None:
     done = command("export", "one", "--out", "pairs.csv", SELFREWARD_ORCHESTRATOR_URL="http://127.0.0.1:9")
     assert done.returncode == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from selfreward.child import start_child, stop_child
 from selfreward.keys import new_key
@@ -105,6 +105,10 @@ def test_made_keys_are_not_taken_for_placeholders() -> None:
 def test_what_is_wrong_is_said_by_variable_and_without_the_value(capsys: pytest.CaptureFixture[str]) -> None:
     cases = {
         "PORT": ("secret-7", "SELFREWARD_PORT: Input should be a valid integer"),
+        "REDIS_URL": (
+            ":secret-7@redis:6379",
+            "SELFREWARD_REDIS_URL: Value error, is no address that begins with redis://",
+        ),
         "LOG_LEVEL": ("secret-7", "SELFREWARD_LOG_LEVEL: String should match pattern"),
         "ENGINE_ARGS": ("secret-7", 'error parsing value for field "engine_args"'),
         "KEYS": ("/nowhere/keys.toml", "SELFREWARD_KEYS='/nowhere/keys.toml' cannot be read: No such file"),
@@ -117,6 +121,32 @@ def test_what_is_wrong_is_said_by_variable_and_without_the_value(capsys: pytest.
         assert words in ended.stderr
         assert len(ended.stderr.splitlines()) <= 2, ended.stderr
         assert "secret-7" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("redis_url", ""),
+        ("redis_url", "redis:6379"),
+        ("redis_url", "redis://"),
+        ("redis_url", "redis://:pass/word@redis:6379/0"),
+        ("redis_url", "http://redis:6379"),
+        ("judge_url", "judge:8001"),
+        ("judge_url", "http://"),
+        ("generator_url", "http://generator:high"),
+        ("orchestrator_url", "127.0.0.1:8002"),
+    ],
+)
+def test_what_is_no_address_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ValidationError, match="is no address that begins with"):
+        Settings.model_validate({name: value})
+
+
+@pytest.mark.parametrize(
+    "address", ["redis://h", "rediss://u:p@h:1/2", "unix:///run/redis.sock?db=1", "redis://[::1]:6379/0"]
+)
+def test_any_address_of_a_redis_is_taken(address: str) -> None:
+    assert Settings(redis_url=address).redis_url == address
 
 
 def test_secrets_come_from_files_unless_the_environment_has_them(
