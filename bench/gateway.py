@@ -46,7 +46,11 @@ async def load(url: str, requests: int, concurrency: int, stream: bool) -> tuple
     async def one(index: int) -> int:
         async with slots:
             started = time.perf_counter()
-            reply = await http.post("/v1/chat/completions", json=_body(index, stream))
+            try:
+                reply = await http.post("/v1/chat/completions", json=_body(index, stream))
+            except httpx.ReadError:
+                # vLLM's server resets a connection once in some thousand requests. The second try is in the latency.
+                reply = await http.post("/v1/chat/completions", json=_body(index, stream))
             reply.raise_for_status()
             latencies.append(time.perf_counter() - started)
         return 12 if stream else int(reply.json()["usage"]["completion_tokens"])
