@@ -1,9 +1,13 @@
 """What `kubectl apply -k` sends: well-formed, confined, and in step with the code that it deploys."""
 
+import httpx
 import pytest
+import typer
 import yaml
 
 from orchestrator.__main__ import DEFAULT_PORT as ORCHESTRATOR_PORT
+from selfreward.cli import follow
+from selfreward.orchestrator_client import OrchestratorClient
 from selfreward.settings import SECRETS_DIR
 from services.generator.settings import DEFAULT_PORT as GENERATOR_PORT
 from services.generator.settings import GeneratorSettings
@@ -272,3 +276,21 @@ def test_gpus_are_asked_for_where_there_is_something_to_do_for_them() -> None:
         if volume["name"] == "shm"
     ]
     assert shared == ["8Gi", "8Gi"]
+
+
+def test_a_run_that_ended_badly_ends_the_job_that_follows_it() -> None:
+    said = httpx.Response(
+        200, text='id: 1-0\ndata: {"state": "failed"}\n\n', headers={"content-type": "text/event-stream"}
+    )
+    client = OrchestratorClient("http://x", transport=httpx.MockTransport(lambda _: said))
+    with pytest.raises(typer.Exit) as ended:
+        follow(client, "one")
+    (job,) = of_kind(render("k8s/run"), "Job").values()
+    first, *_ = job["spec"]["podFailurePolicy"]["rules"]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert first["action"] == "FailJob"
+    assert first["onExitCodes"] == {
+        "containerName": container["name"],
+        "operator": "In",
+        "values": [ended.value.exit_code],
+    }
