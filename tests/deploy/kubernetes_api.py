@@ -114,6 +114,6 @@ def cluster() -> Iterator[Cluster]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         held.port = server.server_port
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield held
         server.shutdown()

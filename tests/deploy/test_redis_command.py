@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 import yaml
-from redis.backoff import ConstantBackoff
+from redis.backoff import ConstantBackoff, NoBackoff
 from redis.retry import Retry
 
 from selfreward.redis_server import redis_binary
@@ -44,7 +44,10 @@ def test_redis_asks_for_its_password_and_ends_well_when_told(where: str, tmp_pat
             patient = Retry(ConstantBackoff(0.05), 200, (redis.ConnectionError,))
             with redis.Redis(port=port, password=PASSWORD, retry=patient) as client:
                 client.set("kept", 1)
-            with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+            with (
+                redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as stranger,
+                pytest.raises(redis.AuthenticationError),
+            ):
                 stranger.get("kept")
             server.terminate()
             assert server.wait(10) == 0
