@@ -44,10 +44,10 @@ test-methods: $(VENV)/installed ## Run every method's recipe end to end in a sma
 	@$(PY) -m pytest tests/methods -m methods
 
 chaos: $(VENV)/installed ## Kill 200 processes under whole runs, audit them, write evidence/chaos.json (SEED=0)
-	@$(PY) -m tests.chaos --seed $(SEED)
+	@$(PY) -m tests.harness.chaos --seed $(SEED)
 
 chaos-short: $(VENV)/installed ## A part of it, in less than 15 minutes
-	@$(PY) -m tests.chaos --seed $(SEED) --kills 40 --kills-per-run 40 --out runs/chaos-short.json
+	@$(PY) -m tests.harness.chaos --seed $(SEED) --kills 40 --kills-per-run 40 --out runs/chaos-short.json
 
 lint: $(VENV)/installed ## Check style, types, format, dangerous calls (bandit's rules), secrets, and dependencies where it can
 	@$(VENV)/bin/ruff check .
@@ -68,7 +68,7 @@ format: $(VENV)/installed ## Format the code
 	@$(VENV)/bin/ruff check --fix .
 
 up: $(VENV)/installed ## Start all services as local processes, until Ctrl-C
-	@$(PY) -m selfreward.cli up
+	@$(PY) -m selfreward.cli.main up
 
 env: .env ## Write .env with fresh secrets for docker compose; one that is there stays
 
@@ -81,10 +81,10 @@ images: ## Build all images (docs/deploy.md)
 	@REVISION=$$(git rev-parse --short HEAD) docker compose build
 
 test-compose: $(VENV)/installed ## Run a small loop under docker compose while containers are killed (Docker engine)
-	@$(PY) -m tests.compose
+	@$(PY) -m tests.harness.compose
 
 test-k8s: $(VENV)/installed ## Run a small loop on the cluster of KUBECONFIG, in a namespace of its own (K8S="--registry ...")
-	@$(PY) -m tests.k8s $(K8S)
+	@$(PY) -m tests.harness.k8s $(K8S)
 
 bench: $(VENV)/installed ## Measure (BENCH=gateway, judge, queue or replicas) and write bench/results/<name>.json
 	@$(PY) -m bench.$(BENCH)

@@ -17,9 +17,9 @@ from typing import Any
 
 import httpx
 
-from selfreward.child import start_child, stop_child
-from selfreward.ports import free_port
-from selfreward.redis_server import start_redis
+from selfreward.processes.child import start_child, stop_child
+from selfreward.processes.ports import free_port
+from selfreward.processes.redis import start_redis
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "examples" / "countdown" / "m0"

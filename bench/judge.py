@@ -23,10 +23,10 @@ from typing import Any
 import aiohttp
 
 from bench.gateway import MODEL, ROOT, drop_settings, engine_url
-from selfreward.child import log_tail, start_child, stop_child
-from selfreward.ports import free_port
-from selfreward.redis_server import start_redis
-from services.judge.sampling import item_seeds
+from selfreward.processes.child import log_tail, start_child, stop_child
+from selfreward.processes.ports import free_port
+from selfreward.processes.redis import start_redis
+from services.judge.verdicts.sampling import item_seeds
 
 VOTES = 3
 IN_FLIGHT = 64

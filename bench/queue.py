@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.gateway import ROOT
-from selfreward.child import stop_child
-from selfreward.ports import free_port
-from selfreward.queue import Item, WorkQueue
-from selfreward.redis_client import RedisClient, connect
-from selfreward.redis_server import start_redis
+from selfreward.processes.child import stop_child
+from selfreward.processes.ports import free_port
+from selfreward.processes.redis import start_redis
+from selfreward.redis.connection import RedisClient, connect
+from selfreward.redis.queue import Item, WorkQueue
 
 CONSUMERS = (1, 2, 4)
 BATCHES = (1, 32)

@@ -34,15 +34,15 @@ from bench.replica_stack import Stack, running
 from bench.replica_tables import RESULT, tables
 from bench.scaling import Cpu, Engine, Replicas, Work, engine_rate, least, limits
 from bench.stand_in import POLICY, PROMPT_TOKENS, lengths
-from orchestrator.results import Results
-from orchestrator.tasks import QUEUE, PromptItem, rollout_tasks
-from selfreward.child import stop_child
-from selfreward.config import Recipe, load_recipe
-from selfreward.contracts import Message
-from selfreward.ports import free_port
-from selfreward.queue import WorkQueue
-from selfreward.redis_client import RedisClient, connect
-from selfreward.redis_server import start_redis
+from orchestrator.runs.results import Results
+from selfreward.contracts.judging import Message
+from selfreward.loop.tasks import QUEUE, PromptItem, rollout_tasks
+from selfreward.processes.child import stop_child
+from selfreward.processes.ports import free_port
+from selfreward.processes.redis import start_redis
+from selfreward.recipe.recipe import Recipe, load_recipe
+from selfreward.redis.connection import RedisClient, connect
+from selfreward.redis.queue import WorkQueue
 
 RECIPE = ROOT / "recipes" / "qwen0.5b-1gpu.toml"
 # An instant engine answers at once: what is left is what the services cost.

@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from bench.scaling import Engine, Lengths
-from selfreward.generator_client import VERSION_HEADER
+from selfreward.client.generator import VERSION_HEADER
 
 POLICY = "policy@0"
 PROMPT_TOKENS = 256

@@ -4,7 +4,7 @@ import uvicorn
 
 from orchestrator.app import create_app
 from orchestrator.settings import OrchestratorSettings
-from selfreward.startup import prepare
+from selfreward.server.startup import prepare
 
 DEFAULT_PORT = 8002
 

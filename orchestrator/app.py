@@ -13,35 +13,36 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
-from orchestrator import events, metrics
-from orchestrator.context import Services
-from orchestrator.disk import NoRoom
-from orchestrator.export import export_pairs
+from orchestrator import metrics
 from orchestrator.leader import Leader
-from orchestrator.quotas import RETRY_AFTER_S, TooManyRuns
-from orchestrator.rollouts import RolloutWorker
-from orchestrator.seed_rows import SeedError
+from orchestrator.phases.disk import NoRoom
+from orchestrator.runs import events
+from orchestrator.runs.context import Services
+from orchestrator.runs.state import RunState, acknowledge, ask_to_run, ask_to_stop, load, load_all, public, stopped_runs
 from orchestrator.settings import OrchestratorSettings
-from orchestrator.state import RunState, acknowledge, ask_to_run, ask_to_stop, load, load_all, public, stopped_runs
-from orchestrator.submission import RunExists, check_place, submit
-from orchestrator.tasks import QUEUE
-from selfreward.aiohttp_transport import AiohttpTransport
-from selfreward.artifacts import ArtifactStore
-from selfreward.auth import denial
-from selfreward.background import end, for_ever
-from selfreward.body_limit import BodyLimit
-from selfreward.config import RecipeError, explain, parse_recipe
-from selfreward.contracts import Contract
-from selfreward.disk import is_full
-from selfreward.export_file import Layout
-from selfreward.generator_client import GeneratorClient
-from selfreward.http import ServiceClient, ServiceError
-from selfreward.judge_client import AsyncJudgeClient
-from selfreward.live_keys import LiveKeyring
-from selfreward.queue import WorkQueue
-from selfreward.redis_client import connect
+from orchestrator.submission.quotas import RETRY_AFTER_S, TooManyRuns
+from orchestrator.submission.submission import RunExists, check_place, submit
+from orchestrator.worker.worker import RolloutWorker
+from selfreward.client.aiohttp_transport import AiohttpTransport
+from selfreward.client.generator import GeneratorClient
+from selfreward.client.http import ServiceClient, ServiceError
+from selfreward.client.judge import AsyncJudgeClient
+from selfreward.contracts.judging import Contract
+from selfreward.files.export import Layout
+from selfreward.loop.export import export_pairs
+from selfreward.loop.seed import SeedError
+from selfreward.loop.tasks import QUEUE
+from selfreward.recipe.recipe import RecipeError, explain, parse_recipe
+from selfreward.redis.connection import connect
+from selfreward.redis.queue import WorkQueue
+from selfreward.server.auth import denial
+from selfreward.server.background import end, for_ever
+from selfreward.server.disk import is_full
+from selfreward.server.live_keys import LiveKeyring
+from selfreward.server.logging import metrics_page
+from selfreward.server.middleware import BodyLimit
 from selfreward.settings import key_of
-from selfreward.telemetry import metrics_page
+from selfreward.store.artifacts import ArtifactStore
 
 _OPEN = ("/healthz", "/readyz", "/metrics")
 _log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
     """
     trainer_jobs = None
     if settings.trainer_cronjob or settings.trainer_runtime:
-        from orchestrator.trainer_jobs import in_cluster
+        from orchestrator.cluster.jobs import in_cluster
 
         trainer_jobs = in_cluster(settings)
 

@@ -8,12 +8,12 @@ import uuid
 from redis.exceptions import RedisError
 
 from orchestrator import metrics
-from orchestrator.context import RunContext, Services
-from orchestrator.lease import Lease, acquire
 from orchestrator.machine import advance, tell
-from orchestrator.state import RunState, load_all, stopped_runs
-from selfreward.background import end
-from selfreward.redis_client import connect
+from orchestrator.runs.context import RunContext, Services
+from orchestrator.runs.lease import Lease, acquire
+from orchestrator.runs.state import RunState, load_all, stopped_runs
+from selfreward.redis.connection import connect
+from selfreward.server.background import end
 
 _log = logging.getLogger(__name__)
 

@@ -11,14 +11,21 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from orchestrator import adopt, events, foresight, meta_phase, metrics, phases, plan, retention, watch
-from orchestrator.context import RunContext, RunFailed, RunStopped
-from orchestrator.disk import with_room
-from orchestrator.lease import LeaseLost
-from orchestrator.state import Transition, ask_to_stop, now, seconds_since
-from selfreward.artifacts import ArtifactStore
-from selfreward.disk import is_full
-from selfreward.http import ServiceError
+from orchestrator import metrics
+from orchestrator.phases import adoption as adopt
+from orchestrator.phases import data as phases
+from orchestrator.phases import foresight, retention
+from orchestrator.phases import meta as meta_phase
+from orchestrator.phases import watching as watch
+from orchestrator.phases.disk import with_room
+from orchestrator.runs import events
+from orchestrator.runs.context import RunContext, RunFailed, RunStopped
+from orchestrator.runs.lease import LeaseLost
+from orchestrator.runs.state import Transition, ask_to_stop, now, seconds_since
+from selfreward.client.http import ServiceError
+from selfreward.loop import plan
+from selfreward.server.disk import is_full
+from selfreward.store.artifacts import ArtifactStore
 
 PHASES: dict[str, Callable[[RunContext], Awaitable[None]]] = {
     "past": foresight.past,

@@ -4,7 +4,7 @@ import time
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from selfreward.queue import WorkQueue
+from selfreward.redis.queue import WorkQueue
 
 ITERATION = Gauge("selfreward_orchestrator_iteration", "Models published by the run that is being advanced.")
 LEADER = Gauge("selfreward_orchestrator_leader", "1 while this replica advances the runs.")

@@ -1,26 +1,26 @@
 """What all parts of selfreward share, and the only part that other people's code imports.
 
-`from selfreward import JudgeClient` is all that a program needs to have answers judged; `selfreward.adapters` plugs a
-client into other tools. Names are loaded when they are first used, so that `import selfreward` costs nothing.
+`from selfreward import JudgeClient` is all that a program needs to have answers judged; `selfreward.integrations.trl`
+plugs a client into other tools. Names are loaded when they are first used, so that `import selfreward` costs nothing.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selfreward.contracts import JudgeItem
-    from selfreward.http import ServiceError
-    from selfreward.judge_client import AsyncJudgeClient, Judged
-    from selfreward.sync_judge_client import JudgeClient
+    from selfreward.client.http import ServiceError
+    from selfreward.client.judge import AsyncJudgeClient, Judged
+    from selfreward.client.judge_sync import JudgeClient
+    from selfreward.contracts.judging import JudgeItem
 
 __all__ = ["AsyncJudgeClient", "JudgeClient", "JudgeItem", "Judged", "ServiceError"]
 
 _HOMES = {
-    "AsyncJudgeClient": "selfreward.judge_client",
-    "JudgeClient": "selfreward.sync_judge_client",
-    "JudgeItem": "selfreward.contracts",
-    "Judged": "selfreward.judge_client",
-    "ServiceError": "selfreward.http",
+    "AsyncJudgeClient": "selfreward.client.judge",
+    "JudgeClient": "selfreward.client.judge_sync",
+    "JudgeItem": "selfreward.contracts.judging",
+    "Judged": "selfreward.client.judge",
+    "ServiceError": "selfreward.client.http",
 }
 
 

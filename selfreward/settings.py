@@ -35,8 +35,8 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = None
     """Bearer key that clients and services send. A service lets it in with all scopes, unless `keys` lists it."""
     keys: Path | None = None
-    """TOML file with API keys, their scopes and limits (`selfreward/keys.py`); read again when it changes. Without it
-    and `api_key` a service is open, for loopback use only."""
+    """TOML file with API keys, their scopes and limits (`selfreward/server/keys.py`); read again when it changes.
+    Without it and `api_key` a service is open, for loopback use only."""
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535)
     """Port to listen on; 0 is the service's default: generator 8000, judge 8001, orchestrator 8002, trainer 8003."""

@@ -1,5 +1,7 @@
-"""Fixtures shared by all tests: a real Redis server and a clean database in it."""
+"""Fixtures shared by all tests: a real Redis server, a judge that listens, a bucket. A test file with its own `engine`
+has a judge of it."""
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -9,8 +11,12 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from selfreward.ports import free_port
-from selfreward.redis_server import bundled_redis, start_redis
+from selfreward import JudgeClient
+from selfreward.processes.ports import free_port
+from selfreward.processes.redis import bundled_redis, start_redis
+from tests.support.judge_engine import Engine, by_length
+from tests.support.listening import listening_judge
+from tests.support.s3 import BUCKET, s3_server
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +62,43 @@ def each_redis_url(each_redis_server: str) -> str:
 def store_root(tmp_path: Path) -> str:
     """Root of an empty artifact store."""
     return str(tmp_path / "artifacts")
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    """The judge's engine, which scores answers by their length."""
+    return Engine(by_length)
+
+
+@pytest.fixture(scope="module")
+def url(engine: Engine) -> Iterator[str]:
+    """The judge's address."""
+    with listening_judge(engine) as address:
+        yield address
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[JudgeClient]:
+    """A blocking client of the judge."""
+    with JudgeClient(url) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def s3_bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a bucket on a server of this machine; the environment leads there."""
+    if any(importlib.util.find_spec(name) is None for name in ("moto", "flask_cors", "s3fs")):
+        pytest.skip("moto or s3fs is not installed: install requirements.lock again")
+    with s3_server(tmp_path_factory.mktemp("s3") / "server.log") as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield f"s3://{BUCKET}"
+
+
+@pytest.fixture
+def bucket(s3_bucket: str, tmp_path: Path) -> str:
+    """URL of an empty place in the bucket."""
+    return f"{s3_bucket}/{tmp_path.name}"
 
 
 def _served(folder: Path, binary: str | None = None) -> Iterator[str]:

@@ -16,10 +16,10 @@ from pathlib import Path
 from rich.console import Console
 
 from examples.countdown.show import show_report
-from selfreward.cli import follow, resolve
-from selfreward.http import ServiceError
-from selfreward.local import LocalStack
-from selfreward.orchestrator_client import OrchestratorClient
+from selfreward.cli.main import follow, resolve
+from selfreward.client.http import ServiceError
+from selfreward.client.orchestrator import OrchestratorClient
+from selfreward.processes.stack import LocalStack
 from selfreward.settings import Settings, key_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def run_demo(seed: int, folder: Path, overrides: list[str], console: Console) ->
     artifacts = str(folder / "artifacts")
     with console.status("independent checker and report"):
         _module("examples.countdown.label", "--artifacts", artifacts, "--run", run)
-        _module("evaluation", "--artifacts", artifacts, "--run", run, "--out", str(folder))
+        _module("selfreward.evaluation.report.write", "--artifacts", artifacts, "--run", run, "--out", str(folder))
     console.print(f"done in {(time.monotonic() - started) / 60:.1f} minutes")
     return folder / "report.json"
 

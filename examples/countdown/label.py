@@ -10,8 +10,8 @@ import argparse
 from collections.abc import Iterable
 
 from examples.countdown.checker import SEPARATOR, score, solved
-from selfreward.artifacts import ArtifactStore
-from selfreward.contracts import PreferencePair, Rollout
+from selfreward.contracts.judging import PreferencePair, Rollout
+from selfreward.store.artifacts import ArtifactStore
 
 SETS = ("samples", "greedy")
 

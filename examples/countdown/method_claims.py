@@ -9,22 +9,22 @@ from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
 
-from evaluation.bootstrap import Bootstrap, Interval, mean
-from evaluation.inputs import RunData, load_run
-from evaluation.report import build_report
 from examples.countdown.claims import Claim, difference, said
 from examples.countdown.methods_table import Entry
 from examples.countdown.padding import padded
-from orchestrator import plan
-from orchestrator.methods import cream, self_rewarding, temporal
-from orchestrator.methods.implicit import Scorers, by_place, consistencies, reward
-from selfreward.artifacts import ArtifactStore
-from selfreward.config import Recipe
-from selfreward.contracts import Message, PreferencePair, Rollout
-from selfreward.implicit import Cream, ResponseLogprobs
-from selfreward.training import TrainJob
-from services.trainer.logprobs import score
-from services.trainer.progress import PROGRESS_NAME, Progress
+from selfreward.contracts.implicit import Cream, ResponseLogprobs
+from selfreward.contracts.judging import Message, PreferencePair, Rollout
+from selfreward.contracts.training import TrainJob
+from selfreward.evaluation.bootstrap import Bootstrap, Interval, mean
+from selfreward.evaluation.report.inputs import RunData, load_run
+from selfreward.evaluation.report.report import build_report
+from selfreward.loop import plan
+from selfreward.loop.methods import cream, self_rewarding, temporal
+from selfreward.loop.methods.implicit import Scorers, by_place, consistencies, reward
+from selfreward.recipe.recipe import Recipe
+from selfreward.store.artifacts import ArtifactStore
+from services.trainer.algorithms.logprobs import score
+from services.trainer.worker.progress import PROGRESS_NAME, Progress
 
 _CANARY = [Message(role="user", content="Use 1 2 3 to make 6 .")]
 
@@ -225,7 +225,8 @@ def _pairs_beat_positives(store: ArtifactStore, seed: int) -> Claim:
 
 
 def hacked(entry: Entry) -> Claim:
-    """Whether the report's alarm (`evaluation.goodhart`) is among a contender's; watchdogs' alarms are others."""
+    """Whether the report's alarm (`selfreward.evaluation.report.goodhart`) is among a contender's; watchdogs' alarms
+    are others."""
     alarms = [alarm for alarm in entry["alarms"] if "the independent one not" in alarm]
     models = [model for name, model in entry["models"].items() if name in ("M1", entry["model"])]
     rates = " to ".join(f"{model['solve_rate']['value']:.1%}" for model in models)

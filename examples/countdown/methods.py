@@ -20,22 +20,22 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from evaluation.bootstrap import Bootstrap
-from evaluation.compare import compared
-from evaluation.inputs import load_run
 from examples.countdown.claims import Claim
 from examples.countdown.contenders import contender_recipe, contenders, m1_recipe, sampled_answers, write_data
 from examples.countdown.demo import MODEL, ROOT
 from examples.countdown.label import label_run
 from examples.countdown.method_claims import claims_of
 from examples.countdown.methods_table import Entry, markdown, plot, rows
-from selfreward.artifacts import ArtifactStore
-from selfreward.cli import follow
-from selfreward.config import Recipe
-from selfreward.http import ServiceError
-from selfreward.local import LocalStack
-from selfreward.orchestrator_client import OrchestratorClient
+from selfreward.cli.main import follow
+from selfreward.client.http import ServiceError
+from selfreward.client.orchestrator import OrchestratorClient
+from selfreward.evaluation.bootstrap import Bootstrap
+from selfreward.evaluation.models.compare import compared
+from selfreward.evaluation.report.inputs import load_run
+from selfreward.processes.stack import LocalStack
+from selfreward.recipe.recipe import Recipe
 from selfreward.settings import Settings, key_of
+from selfreward.store.artifacts import ArtifactStore
 
 OUT = ROOT / "evidence" / "methods"
 _ENVIRONMENT = {

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.cells import DASH
-from evaluation.compare_cli import PANELS, dots
-from evaluation.dots import Dot, dots_svg
 from examples.countdown.contenders import BLIND
+from selfreward.evaluation.models.compare_report import PANELS, dots
+from selfreward.evaluation.models.dots import Dot, dots_svg
+from selfreward.evaluation.report.cells import DASH
 
 Entry = dict[str, Any]
-"""What `evaluation.compare.compared` makes of a run, its contender, seed, and how many answers the rounds `sampled`. Of
-a run that failed only contender, seed and `failed`, the reason."""
+"""What `selfreward.evaluation.models.compare.compared` makes of a run, its contender, seed, and how many answers the
+rounds `sampled`. Of a run that failed only contender, seed and `failed`, the reason."""
 
 _FIGURES = (
     "solve_rate",

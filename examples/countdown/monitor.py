@@ -16,11 +16,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.reward_monitor import Verified, by_stage
 from examples.countdown.checker import solved
-from selfreward.artifacts import ArtifactStore
-from selfreward.rl_training import Sample
+from selfreward.contracts.reinforcement import Sample
+from selfreward.evaluation.report.rewards import Verified, by_stage
 from selfreward.settings import Settings
+from selfreward.store.artifacts import ArtifactStore
 
 _COLUMNS = ("reward", "checker", "precision", "recall", "false_positive_rate")
 _SHOWN_STEPS = 20
@@ -47,7 +47,7 @@ def _verified(sample: Sample) -> Verified:
 
 
 def watch(store: ArtifactStore, run: str) -> list[dict[str, Any]]:
-    """Figures and alarms of every stage (`evaluation.reward_monitor`), which are also written down."""
+    """Figures and alarms of every stage (`selfreward.evaluation.report.rewards`), which are also written down."""
     stages = by_stage(verified(store, run))
     store.write_json(f"runs/{run}/evaluation/rewards.json", stages)
     return stages

@@ -7,12 +7,12 @@ import random
 from collections.abc import Sequence
 from statistics import correlation
 
-from evaluation.answer_files import Duel
-from evaluation.bootstrap import Bootstrap
-from evaluation.inputs import ReportError, load_run
-from evaluation.win_rate import win_rates
 from examples.countdown.claims import Claim
-from selfreward.artifacts import ArtifactStore
+from selfreward.evaluation.bootstrap import Bootstrap
+from selfreward.evaluation.models.answer_files import Duel
+from selfreward.evaluation.models.win_rate import win_rates
+from selfreward.evaluation.report.inputs import ReportError, load_run
+from selfreward.store.artifacts import ArtifactStore
 
 _UNMOVED = 0.03
 """Win rates this close are one: 3 points."""

@@ -20,11 +20,11 @@ from examples.countdown.pretraining_text import FLIP, REVIEWED_FLAWS, REVIEWED_H
 from examples.countdown.problems import all_problems, render_prompt, shuffled
 from examples.countdown.reviews import verdict
 from examples.countdown.seed_data import build, ranked, write_rows
-from orchestrator.constitution import fill, read_constitution
+from selfreward.loop.constitution import fill, read_constitution
 
 ROWS: Final = 1600
 ROOT: Final = Path(__file__).resolve().parents[2]
-RUBRICS: Final = ROOT / "services" / "judge" / "rubrics"
+RUBRICS: Final = ROOT / "services" / "judge" / "rubrics" / "shipped"
 CONSTITUTION: Final = read_constitution(str(ROOT / "recipes" / "constitutions" / "countdown.toml"))
 
 

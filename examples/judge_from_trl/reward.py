@@ -1,7 +1,7 @@
 """A reward function for TRL's GRPOTrainer: `GRPOTrainer(reward_funcs=judge_reward, ...)`."""
 
 from selfreward import JudgeClient
-from selfreward.adapters import trl_reward
+from selfreward.integrations.trl import trl_reward
 
 client = JudgeClient()  # SELFREWARD_JUDGE_URL and SELFREWARD_API_KEY
 judge_reward = trl_reward(client, rubric="countdown", votes=5)

@@ -2,7 +2,7 @@
 
 import uvicorn
 
-from selfreward.startup import prepare
+from selfreward.server.startup import prepare
 from services.generator.app import create_app
 from services.generator.settings import DEFAULT_PORT, GeneratorSettings
 

@@ -10,26 +10,26 @@ import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from selfreward.aiohttp_transport import AiohttpTransport
-from selfreward.announcements import Announced
-from selfreward.artifacts import ArtifactStore
-from selfreward.background import end
-from selfreward.body_limit import BodyLimit
-from selfreward.generator_client import VERSION_HEADER
-from selfreward.live_keys import LiveKeyring
-from selfreward.redis_client import connect
-from selfreward.telemetry import metrics_page
+from selfreward.client.aiohttp_transport import AiohttpTransport
+from selfreward.client.generator import VERSION_HEADER
+from selfreward.redis.announcements import Announced
+from selfreward.redis.connection import connect
+from selfreward.server.background import end
+from selfreward.server.live_keys import LiveKeyring
+from selfreward.server.logging import metrics_page
+from selfreward.server.middleware import BodyLimit
+from selfreward.store.artifacts import ArtifactStore
 from services.generator import metrics
-from services.generator.engine import SERVED_NAME, EngineFailed
-from services.generator.engine_client import control_client
-from services.generator.errors import ApiError, error_response
-from services.generator.follower import Follower
-from services.generator.gate import Gate
-from services.generator.middleware import Boundary
-from services.generator.node import check_nodes
-from services.generator.proxy import Proxy
-from services.generator.refusals import WeightsRefused
-from services.generator.replica import Replica
+from services.generator.engine.control import control_client
+from services.generator.engine.node import check_nodes
+from services.generator.engine.process import SERVED_NAME, EngineFailed
+from services.generator.gateway.errors import ApiError, error_response
+from services.generator.gateway.middleware import Boundary
+from services.generator.gateway.proxy import Proxy
+from services.generator.replica.follower import Follower
+from services.generator.replica.gate import Gate
+from services.generator.replica.refusals import WeightsRefused
+from services.generator.replica.replica import Replica
 from services.generator.settings import GeneratorSettings
 
 PROXIED = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize")

@@ -33,7 +33,7 @@ class GeneratorSettings(Settings):
     `["--tensor-parallel-size", "8", "--pipeline-parallel-size", "2"]` for two of eight GPUs. All of them have to see
     `model`, on which the engine starts, and the artifacts, whose weights are loaded into it then."""
     engine_node_rank: int = Field(default=0, ge=0)
-    """Which of them this is. The first serves; the others run `python -m services.generator.node`."""
+    """Which of them this is. The first serves; the others run `python -m services.generator.engine.node`."""
     engine_leader: str = "127.0.0.1"
     """Address of the first."""
     engine_max_num_seqs: int = Field(default=256, ge=1)

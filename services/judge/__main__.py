@@ -4,10 +4,10 @@ import sys
 
 import uvicorn
 
-from selfreward.startup import prepare
+from selfreward.server.startup import prepare
 from services.judge.app import create_app
-from services.judge.drain import DrainingServer
-from services.judge.rubric import RubricError
+from services.judge.rubrics.rubric import RubricError
+from services.judge.serving.drain import DrainingServer
 from services.judge.settings import DEFAULT_PORT, JudgeSettings
 
 

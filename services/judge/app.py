@@ -10,35 +10,35 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from selfreward.aiohttp_transport import AiohttpTransport
-from selfreward.http import ServiceClient, ServiceError, WrongPolicyVersion
-from selfreward.live_keys import LiveKeyring
-from selfreward.redis_client import connect, connect_briefly
-from selfreward.telemetry import metrics_page
-from services.judge.cache import AnswerCache
-from services.judge.compat_nemo_gym import add_nemo_gym
-from services.judge.compat_openrlhf import add_openrlhf
-from services.judge.compat_rerank import add_rerank
-from services.judge.compat_slime import add_slime
-from services.judge.compat_vllm import add_vllm
-from services.judge.engine import Engine
-from services.judge.errors import error_response, invalid_request
-from services.judge.fair import FairSlots
-from services.judge.idempotency import Idempotency
-from services.judge.jobs import add_jobs
-from services.judge.jobs_store import JobStore
-from services.judge.jobs_worker import JobWorker
-from services.judge.judging import EngineUnavailable
+from selfreward.client.aiohttp_transport import AiohttpTransport
+from selfreward.client.http import ServiceClient, ServiceError, WrongPolicyVersion
+from selfreward.redis.connection import connect, connect_briefly
+from selfreward.server.live_keys import LiveKeyring
+from selfreward.server.logging import metrics_page
+from services.judge.api.compat_slime import add_slime
+from services.judge.api.jobs import add_jobs
+from services.judge.api.native import add_native
+from services.judge.api.nemo_gym import add_nemo_gym
+from services.judge.api.openapi import add_openapi
+from services.judge.api.openrlhf import add_openrlhf
+from services.judge.api.rerank import add_rerank
+from services.judge.api.routes import allowed_methods, contract_of
+from services.judge.api.vllm_score import add_vllm
+from services.judge.checks import Refused
+from services.judge.engine.cache import AnswerCache
+from services.judge.engine.engine import Engine
+from services.judge.engine.slots import FairSlots
+from services.judge.jobs.store import JobStore
+from services.judge.jobs.worker import JobWorker
 from services.judge.metrics import REQUESTS, WAITING
-from services.judge.middleware import Gate
-from services.judge.native import add_native
-from services.judge.openapi import add_openapi
-from services.judge.refusal import Refused
-from services.judge.routes import allowed_methods, contract_of
-from services.judge.rubric import SHIPPED, load_rubrics
+from services.judge.rubrics.rubric import SHIPPED, load_rubrics
 from services.judge.service import JudgeService
+from services.judge.serving.errors import error_response, invalid_request
+from services.judge.serving.idempotency import Idempotency
+from services.judge.serving.middleware import Gate
+from services.judge.serving.tracing import provider_from_environment, trace_requests, traced
 from services.judge.settings import JudgeSettings, engine_key, engine_url
-from services.judge.tracing import provider_from_environment, trace_requests, traced
+from services.judge.verdicts.questions import EngineUnavailable
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

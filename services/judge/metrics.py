@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from selfreward.contracts import Judgment, VoteStatus
-from selfreward.verdicts import PairVerdict, RankVerdict
+from selfreward.contracts.comparisons import PairVerdict, RankVerdict
+from selfreward.contracts.judging import Judgment, VoteStatus
 
 REQUESTS = Counter("selfreward_judge_requests", "Requests answered.", ["rubric", "contract", "status"])
 VOTES = Counter("selfreward_judge_votes", "Votes cast, by what became of them.", ["rubric", "status"])

@@ -8,21 +8,10 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 
-from selfreward.contracts import JudgeRequest, JudgeResponse
-from selfreward.http import WrongPolicyVersion
-from selfreward.verdicts import MetaRequest, PairRequest, PairResponse, RankRequest, RankResponse
-from services.judge.deadline import timeout_of, while_wanted
-from services.judge.debate import compare_by_debate, requests_of
-from services.judge.engine import Engine
-from services.judge.judging import EngineUnavailable
-from services.judge.kinds import COMPARING, POINTWISE
-from services.judge.limits import Limits
-from services.judge.lookup import cache_mode
-from services.judge.metrics import BATCH_SIZE, DURATION, REQUESTS, observe, observe_pairs, observe_ranks
-from services.judge.pairs import compare_judgements, compare_responses
-from services.judge.pointwise import judge_batch
-from services.judge.ranks import rank
-from services.judge.refusal import (
+from selfreward.client.http import WrongPolicyVersion
+from selfreward.contracts.comparisons import MetaRequest, PairRequest, PairResponse, RankRequest, RankResponse
+from selfreward.contracts.judging import JudgeRequest, JudgeResponse
+from services.judge.checks import (
     Refused,
     check_aggregation,
     check_criteria,
@@ -35,10 +24,21 @@ from services.judge.refusal import (
     invalid_fields,
     overloaded,
 )
-from services.judge.rubric import Rubric, RubricError
-from services.judge.rubric_store import RubricBody, RubricTaken, reread, store_rubric
+from services.judge.engine.engine import Engine
+from services.judge.engine.lookup import cache_mode
+from services.judge.metrics import BATCH_SIZE, DURATION, REQUESTS, observe, observe_pairs, observe_ranks
+from services.judge.rubrics.kinds import COMPARING, POINTWISE
+from services.judge.rubrics.rubric import Rubric, RubricError
+from services.judge.rubrics.store import RubricBody, RubricTaken, reread, store_rubric
+from services.judge.serving.deadline import timeout_of, while_wanted
+from services.judge.serving.limits import Limits
+from services.judge.serving.tracing import describe
 from services.judge.settings import JudgeSettings
-from services.judge.tracing import describe
+from services.judge.verdicts.debate import compare_by_debate, requests_of
+from services.judge.verdicts.pairs import compare_judgements, compare_responses
+from services.judge.verdicts.pointwise import judge_batch
+from services.judge.verdicts.questions import EngineUnavailable
+from services.judge.verdicts.ranks import rank
 
 Result = TypeVar("Result", JudgeResponse, PairResponse, RankResponse)
 

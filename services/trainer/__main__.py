@@ -5,8 +5,8 @@ import sys
 
 import uvicorn
 
-from selfreward.startup import prepare
-from selfreward.training import TrainStatus
+from selfreward.contracts.training import TrainStatus
+from selfreward.server.startup import prepare
 from services.trainer.app import create_app
 from services.trainer.settings import DEFAULT_PORT, TrainerSettings
 

@@ -7,15 +7,15 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Response
 
-from selfreward.artifacts import ArtifactStore
-from selfreward.background import end
-from selfreward.redis_client import RedisClient, connect
-from selfreward.startup import StartRefused
-from selfreward.telemetry import metrics_page
-from services.trainer.follower import Follower
-from services.trainer.launch import this_node
+from selfreward.redis.connection import RedisClient, connect
+from selfreward.server.background import end
+from selfreward.server.logging import metrics_page
+from selfreward.server.startup import StartRefused
+from selfreward.store.artifacts import ArtifactStore
 from services.trainer.settings import TrainerSettings
-from services.trainer.worker import Worker
+from services.trainer.worker.launch import this_node
+from services.trainer.worker.node import Follower
+from services.trainer.worker.worker import Worker
 
 # The worker's longest silence that is no fault: eight tries of a Redis command that times out.
 _MOST_SILENT = 180.0

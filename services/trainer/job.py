@@ -18,25 +18,25 @@ import torch.distributed
 from peft import PeftModel
 from transformers import set_seed
 
-from selfreward.artifacts import ArtifactStore
-from selfreward.child import die_with_parent
-from selfreward.disk import is_full
-from selfreward.manifest import InvalidArtifact, Lineage, verify_folder
-from selfreward.telemetry import configure_logging
-from selfreward.training import DpoHyper, SftHyper, TrainJob
-from services.trainer.arguments import batch_shape, weights_dtype
-from services.trainer.checkpoints import Reporter, drop_incomplete, last_checkpoint
-from services.trainer.checks import check_sharding, check_weights_present, check_world_size, load_tokenizer
-from services.trainer.data import dpo_rows, sft_rows
-from services.trainer.dpo import dpo_trainer
-from services.trainer.logprobs import score
-from services.trainer.models import context_length, load_model, stored_dtype, whole_model
-from services.trainer.progress import PROGRESS_NAME, Progress
-from services.trainer.publish import publish_folder, publish_model
-from services.trainer.refusal import JobRefused
-from services.trainer.rl import finish, rl_trainer
+from selfreward.contracts.training import DpoHyper, SftHyper, TrainJob
+from selfreward.processes.child import die_with_parent
+from selfreward.server.disk import is_full
+from selfreward.server.logging import configure_logging
+from selfreward.store.artifacts import ArtifactStore
+from selfreward.store.manifest import InvalidArtifact, Lineage, verify_folder
+from services.trainer.algorithms.dpo import dpo_trainer
+from services.trainer.algorithms.logprobs import score
+from services.trainer.algorithms.rl import finish, rl_trainer
+from services.trainer.algorithms.sft import sft_trainer
 from services.trainer.settings import TrainerSettings
-from services.trainer.sft import sft_trainer
+from services.trainer.training.arguments import batch_shape, weights_dtype
+from services.trainer.training.checkpoints import Reporter, drop_incomplete, last_checkpoint
+from services.trainer.training.checks import check_sharding, check_weights_present, check_world_size, load_tokenizer
+from services.trainer.training.data import dpo_rows, sft_rows
+from services.trainer.training.models import context_length, load_model, stored_dtype, whole_model
+from services.trainer.training.publish import publish_folder, publish_model
+from services.trainer.training.refusal import JobRefused
+from services.trainer.worker.progress import PROGRESS_NAME, Progress
 
 EX_DATAERR = 65
 _log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from selfreward.training import TrainStatus
+from selfreward.contracts.training import TrainStatus
 
 STEP = Gauge("selfreward_trainer_step", "Step of the job in work.")
 TOTAL_STEPS = Gauge("selfreward_trainer_total_steps", "Steps of the job in work.")

@@ -12,7 +12,7 @@ import services.generator.metrics
 import services.judge.metrics
 import services.trainer.metrics  # noqa: F401 - the same
 from orchestrator.settings import OrchestratorSettings
-from selfreward.config import Recipe
+from selfreward.recipe.recipe import Recipe
 from selfreward.settings import SECRETS_DIR, Settings
 from services.generator.settings import GeneratorSettings
 from services.judge.settings import JudgeSettings

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from tests.deploy.manifests import ROOT, of_kind, pod_specs
 from tests.deploy.schemas import check
-from tests.k8s.objects import input_objects, loop_objects, run_objects, volumes
-from tests.k8s.older import JOBS_SINCE, NAMES_SINCE
+from tests.harness.k8s.objects import input_objects, loop_objects, run_objects, volumes
+from tests.harness.k8s.older import JOBS_SINCE, NAMES_SINCE
 
 
 def test_without_a_cluster_it_says_so_and_ends_well() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.k8s"],
+        [sys.executable, "-m", "tests.harness.k8s"],
         env=environment,
         cwd=ROOT,
         capture_output=True,

@@ -6,8 +6,8 @@ import typer
 import yaml
 
 from orchestrator.__main__ import DEFAULT_PORT as ORCHESTRATOR_PORT
-from selfreward.cli import follow
-from selfreward.orchestrator_client import OrchestratorClient
+from selfreward.cli.main import follow
+from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.settings import SECRETS_DIR
 from services.generator.settings import DEFAULT_PORT as GENERATOR_PORT
 from services.generator.settings import GeneratorSettings

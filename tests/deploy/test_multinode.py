@@ -3,7 +3,7 @@
 import json
 import math
 
-from services.generator import node
+from services.generator.engine import node
 from tests.deploy.manifests import of_kind, pod_specs, render
 
 

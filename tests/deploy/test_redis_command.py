@@ -11,7 +11,7 @@ import yaml
 from redis.backoff import ConstantBackoff, NoBackoff
 from redis.retry import Retry
 
-from selfreward.redis_server import redis_binary
+from selfreward.processes.redis import redis_binary
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "secret"

@@ -7,22 +7,22 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from orchestrator.app import create_app
-from orchestrator.context import RunContext, RunFailed, Services
-from orchestrator.job_templates import CronJobTemplate, RuntimeTemplate, job_name, train_job_body
-from orchestrator.lease import acquire
+from orchestrator.cluster.jobs import TrainerJobs
+from orchestrator.cluster.templates import CronJobTemplate, RuntimeTemplate, job_name, train_job_body
+from orchestrator.phases.training import status_key, train
+from orchestrator.runs.context import RunContext, RunFailed, Services
+from orchestrator.runs.lease import acquire
+from orchestrator.runs.state import RunState, now
 from orchestrator.settings import OrchestratorSettings
-from orchestrator.state import RunState, now
-from orchestrator.trainer_jobs import TrainerJobs
-from orchestrator.training import status_key, train
-from selfreward.artifacts import ArtifactStore
-from selfreward.config import Recipe
-from selfreward.contracts import Message
-from selfreward.generator_client import GeneratorClient
-from selfreward.http import ServiceClient
-from selfreward.queue import WorkQueue
-from selfreward.redis_client import connect
-from selfreward.startup import StartRefused
-from selfreward.training import SftHyper, TrainJob, TrainStatus, queue_of
+from selfreward.client.generator import GeneratorClient
+from selfreward.client.http import ServiceClient
+from selfreward.contracts.judging import Message
+from selfreward.contracts.training import SftHyper, TrainJob, TrainStatus, queue_of
+from selfreward.recipe.recipe import Recipe
+from selfreward.redis.connection import connect
+from selfreward.redis.queue import WorkQueue
+from selfreward.server.startup import StartRefused
+from selfreward.store.artifacts import ArtifactStore
 from tests.deploy.kubernetes_api import NAMESPACE, Cluster, cluster
 
 CANARY = [Message(role="user", content="hello")]

@@ -14,7 +14,7 @@ PLAN = {
 LOOK = """
 import json, sys, time
 from orchestrator import plan
-from selfreward.config import Recipe
+from selfreward.recipe.recipe import Recipe
 
 told = 0
 while True:

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.audit import audit
-from selfreward.artifacts import ArtifactStore
-from selfreward.contracts import PreferencePair, Rollout
-from selfreward.manifest import verify_folder
-from selfreward.orchestrator_client import OrchestratorClient
-from tests.chaos.faults import Faults
-from tests.chaos.run import Outcome, run_through
-from tests.chaos.stack import ChaosStack
+from orchestrator.audit.audit import audit
+from selfreward.client.orchestrator import OrchestratorClient
+from selfreward.contracts.judging import PreferencePair, Rollout
+from selfreward.store.artifacts import ArtifactStore
+from selfreward.store.manifest import verify_folder
+from tests.harness.chaos.faults import Faults
+from tests.harness.chaos.run import Outcome, run_through
+from tests.harness.chaos.stack import ChaosStack
 from tests.loop.small import HELDOUT, JUDGED, PROMPTS, RANKED, SAMPLES, small_recipe
 
 RUN, KILLS = "loop", 8

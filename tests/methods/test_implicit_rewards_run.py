@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.inputs import load_run
-from evaluation.report import build_report
-from evaluation.tables import tables
-from selfreward.contracts import PreferencePair, Rollout
-from selfreward.implicit import ResponseLogprobs
+from selfreward.contracts.implicit import ResponseLogprobs
+from selfreward.contracts.judging import PreferencePair, Rollout
+from selfreward.evaluation.report.inputs import load_run
+from selfreward.evaluation.report.report import build_report
+from selfreward.evaluation.report.tables import tables
 from tests.methods.whole_run import Ended, small, violations, whole_run
 
 pytestmark = pytest.mark.methods

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.inputs import load_run
-from evaluation.report import build_report
 from examples.countdown.roles import step_comparisons
-from selfreward.contracts import PreferencePair, Rollout
+from selfreward.contracts.judging import PreferencePair, Rollout
+from selfreward.evaluation.report.inputs import load_run
+from selfreward.evaluation.report.report import build_report
 from tests.methods.whole_run import small, violations, whole_run
 
 pytestmark = pytest.mark.methods

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.inputs import load_run
-from evaluation.report import build_report
 from examples.countdown.monitor import watch
-from selfreward.rl_training import Question, Sample
+from selfreward.contracts.reinforcement import Question, Sample
+from selfreward.evaluation.report.inputs import load_run
+from selfreward.evaluation.report.report import build_report
 from tests.methods.whole_run import small, violations, whole_run
 
 pytestmark = pytest.mark.methods

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.bootstrap import Bootstrap
-from evaluation.compare import compared, same_m1
-from evaluation.inputs import load_run
 from examples.countdown.label import label_run
-from orchestrator.audit import audit
-from selfreward.artifacts import ArtifactStore
-from selfreward.local import LocalStack
-from selfreward.manifest import verify_folder
-from selfreward.orchestrator_client import OrchestratorClient
+from orchestrator.audit.audit import audit
+from selfreward.client.orchestrator import OrchestratorClient
+from selfreward.evaluation.bootstrap import Bootstrap
+from selfreward.evaluation.models.compare import compared, same_m1
+from selfreward.evaluation.report.inputs import load_run
+from selfreward.processes.stack import LocalStack
+from selfreward.store.artifacts import ArtifactStore
+from selfreward.store.manifest import verify_folder
 from tests.methods.whole_run import MODEL, small
 
 pytestmark = pytest.mark.methods

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from examples.countdown.seed_data import build
-from orchestrator.audit import audit
-from selfreward.artifacts import ArtifactStore
-from selfreward.config import Recipe, load_recipe
-from selfreward.local import LocalStack
-from selfreward.orchestrator_client import OrchestratorClient
+from orchestrator.audit.audit import audit
+from selfreward.client.orchestrator import OrchestratorClient
+from selfreward.processes.stack import LocalStack
+from selfreward.recipe.recipe import Recipe, load_recipe
+from selfreward.store.artifacts import ArtifactStore
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "examples" / "countdown" / "m0"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from evaluation.capability_cli import app
+from selfreward.evaluation.models.capability_cli import app
 from tests.service.conftest import Generator
 
 

@@ -15,16 +15,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "vllm")
-PARTS = ("services.generator", "services.judge", "services.trainer", "orchestrator", "evaluation", "examples", "bench")
+PARTS = ("services.generator", "services.judge", "services.trainer", "orchestrator", "examples", "bench")
 
 FORBIDDEN: dict[str, tuple[str, ...]] = {
     "selfreward": (*PARTS, "services", "tests", *HEAVY),
-    "services.judge": ("examples", "tests", "bench", "orchestrator", "evaluation", *HEAVY),
-    "services.generator": ("examples", "tests", "bench", "orchestrator", "evaluation"),
-    "services.trainer": ("examples", "tests", "bench", "orchestrator", "evaluation"),
+    "services.judge": ("examples", "tests", "bench", "orchestrator", "selfreward.evaluation", *HEAVY),
+    "services.generator": ("examples", "tests", "bench", "orchestrator", "selfreward.evaluation"),
+    "services.trainer": ("examples", "tests", "bench", "orchestrator", "selfreward.evaluation"),
     # Its image has neither NumPy nor Arrow: together they outweigh all else that it needs.
-    "orchestrator": ("examples", "tests", "bench", "services", "evaluation", "numpy", "pyarrow", *HEAVY),
-    "evaluation": ("examples", "tests", "bench", "services", "orchestrator"),
+    "orchestrator": ("examples", "tests", "bench", "services", "selfreward.evaluation", "numpy", "pyarrow", *HEAVY),
+    "selfreward.evaluation": ("examples", "tests", "bench", "services", "orchestrator"),
 }
 """What each package must not import, by prefix of dotted names."""
 for _service in ("judge", "generator", "trainer"):
@@ -32,7 +32,7 @@ for _service in ("judge", "generator", "trainer"):
     FORBIDDEN[f"services.{_service}"] += _others
 
 # The generator and the trainer load torch, which takes long; their source is read instead.
-IMPORTED_IN_A_PROCESS = ("selfreward", "services.judge", "orchestrator", "evaluation")
+IMPORTED_IN_A_PROCESS = ("selfreward", "services.judge", "orchestrator", "selfreward.evaluation")
 
 GUARD = """
 import importlib, sys

@@ -1,0 +1,154 @@
+"""`python -m orchestrator.audit.audit RUN`: check a run from its artifacts alone, after crashes or before its data is
+reused.
+
+The journal follows the plan, every checkpoint is what its manifest says and descends from its parent, every prompt is
+accounted for exactly once, every answer is of the policy version that was served, and the pairs are those that the
+rollouts give. Nothing is read from Redis, and nothing is trusted that can be computed again.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from orchestrator.audit.audit_violation import Violation
+from orchestrator.audit.questions import check_samples
+from orchestrator.audit.rounds import check_evaluation, check_ranked, check_revised, check_round
+from selfreward.contracts.judging import Message
+from selfreward.loop import plan, train_jobs
+from selfreward.recipe.recipe import Recipe
+from selfreward.settings import Settings
+from selfreward.store.artifacts import ArtifactStore
+from selfreward.store.manifest import MANIFEST_NAME, InvalidArtifact, WeightsManifest, verify_folder
+
+_NO_CANARY = [Message(role="user", content="")]
+
+
+def audit(store: ArtifactStore, run: str) -> list[Violation]:
+    """Everything that is wrong with a run: finished phases, and what retention has left of them.
+
+    FileNotFoundError for an unknown run.
+    """
+    record = store.read_json(f"runs/{run}/run.json")
+    recipe = Recipe.model_validate(record["recipe"])
+    journal = [(entry["stage"], entry["phase"]) for entry in record["journal"]]
+    versions = {model["name"]: model["policy_version"] for model in record["models"]}
+    found = [*_journal(record, recipe, journal), *_models(store, run, recipe, record), *_files(store, run)]
+    retained = f"runs/{run}/retention.json"
+    removed = store.read_json(retained).get("rollouts", []) if store.exists(retained) else []
+    for stage in plan.stages(recipe):
+        actor = plan.actor(recipe, stage)
+        if (stage, "pairs") in journal and actor is not None and not {stage, plan.present(recipe, stage)} & {*removed}:
+            check = {"eft": check_ranked, "revised": check_revised}.get(plan.kind(recipe, stage), check_round)
+            found += _read(check(store, run, recipe, stage, versions.get(actor)), stage)
+        if recipe.method == "self_improving" and plan.kind(recipe, stage) == "round" and (stage, "train") in journal:
+            judge = versions.get(plan.judge_of(recipe, stage))
+            found += _read(check_samples(store, run, recipe, stage, judge), stage)
+        if (stage, "evaluate") in journal:
+            found += _read(check_evaluation(store, run, recipe, stage, versions.get(stage)), stage)
+    return found
+
+
+def _read(violations: Iterator[Violation], stage: str) -> Iterator[Violation]:
+    """Pass violations on; what cannot be read at all is one."""
+    try:
+        yield from violations
+    except (ValueError, KeyError, FileNotFoundError) as error:
+        yield Violation("unreadable", stage, f"{type(error).__name__}: {error}")
+
+
+def _journal(record: dict[str, Any], recipe: Recipe, journal: list[tuple[str, str]]) -> Iterator[Violation]:
+    planned = [(stage, phase) for stage in plan.stages(recipe) for phase in plan.phases(recipe, stage)]
+    wanted = planned if record["state"] == "done" else planned[: len(journal)]
+    if journal != wanted:
+        off = next((n for n, (a, b) in enumerate(zip(journal, wanted, strict=False)) if a != b), len(journal))
+        yield Violation("journal", "run.json", f"entry {off} of {len(journal)} is not the plan's: {journal[off:][:1]}")
+
+
+def _models(store: ArtifactStore, run: str, recipe: Recipe, record: dict[str, Any]) -> Iterator[Violation]:
+    names = [model["name"] for model in record["models"]]
+    if names != plan.stages(recipe)[: len(names)]:
+        yield Violation("lineage", "run.json", f"models {names} are not a start of {plan.stages(recipe)}")
+    numbers = [int(model["policy_version"].rpartition("@")[2]) for model in record["models"]]
+    if numbers != sorted(set(numbers)):
+        yield Violation("lineage", "run.json", f"policy versions do not grow: {numbers}")
+    digests: dict[str, str] = {}
+    for model in record["models"]:
+        try:
+            manifest, digest = _manifest(store, model)
+        except InvalidArtifact as error:
+            yield Violation("manifest", model["artifact"], str(error))
+            continue
+        digests[model["artifact"]] = digest
+        if digest != model["digest"]:
+            yield Violation("manifest", model["artifact"], f"digest {digest} is not the announced {model['digest']}")
+        yield from _lineage(run, recipe, model, manifest, digests)
+
+
+def _manifest(store: ArtifactStore, model: dict[str, Any]) -> tuple[WeightsManifest, str]:
+    """A checkpoint's manifest and digest; of one that retention has removed, only the manifest is left to check."""
+    if not model.get("removed"):
+        return verify_folder(store.fetch(model["artifact"]))
+    raw = store.read_bytes(f"{model['artifact']}/{MANIFEST_NAME}")
+    return WeightsManifest.model_validate_json(raw), hashlib.sha256(raw).hexdigest()
+
+
+def _lineage(
+    run: str, recipe: Recipe, model: dict[str, Any], manifest: WeightsManifest, digests: dict[str, str]
+) -> Iterator[Violation]:
+    lineage, artifact = manifest.lineage, model["artifact"]
+    if lineage.parent is not None and lineage.parent_digest != digests.get(lineage.parent, lineage.parent_digest):
+        yield Violation("lineage", artifact, f"made of other weights than those at {lineage.parent}")
+    made = {"run": run, "stage": model["name"], "seed": recipe.seed}
+    if plan.adopted(recipe, model["name"]):
+        made = {"stage": model["name"]}
+    elif plan.kind(recipe, model["name"]) != "base":
+        job = train_jobs.train_job(run, recipe, model["name"], _NO_CANARY)
+        made |= {"parent": job.init_from, "datasets": job.datasets, "method": job.method}
+    for field, wanted in made.items():
+        value = getattr(lineage, field)
+        if value != wanted:
+            yield Violation("lineage", artifact, f"{field} is {value!r}, the recipe wants {wanted!r}")
+
+
+def _files(store: ArtifactStore, run: str) -> Iterator[Violation]:
+    """Whatever can be read as data is whole. Names with a leading dot cannot: they are work in progress."""
+    root = store.path(f"runs/{run}")
+    for path in sorted(store.fs.find(root)):
+        name = path.removeprefix(f"{root}/")
+        if any(part.startswith(".") for part in name.split("/")):
+            continue
+        folder, _, file = name.partition("/")
+        if folder == "weights" and not store.exists(f"runs/{run}/weights/{file.split('/')[0]}"):
+            yield Violation("half-written", name, "its folder has no manifest")
+        if folder != "weights" and name.endswith((".json", ".jsonl")):
+            text = store.fs.cat_file(path).decode()
+            try:
+                for document in [text] if name.endswith(".json") else text.splitlines():
+                    json.loads(document)
+            except ValueError as error:
+                yield Violation("half-written", name, str(error))
+
+
+def main() -> None:
+    """Print every violation; exit status 1 when there is one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", help="the run's id")
+    parser.add_argument(
+        "--artifacts", default=Settings().artifacts, help="artifact root (default SELFREWARD_ARTIFACTS)"
+    )
+    arguments = parser.parse_args()
+    try:
+        found = audit(ArtifactStore(arguments.artifacts), arguments.run)
+    except FileNotFoundError as error:
+        sys.exit(f"no run {arguments.run!r} below {arguments.artifacts}: {error}; give another RUN or --artifacts")
+    for violation in found:
+        print(f"{violation.kind}: {violation.artifact}: {violation.detail}")
+    print(f"run {arguments.run}: {len(found)} violations")
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()

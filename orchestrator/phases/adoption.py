@@ -1,0 +1,114 @@
+"""Start a run from the models of another one, up to its M1 (`loop.start_from`), instead of making them again.
+
+What is taken over becomes this run's own: checkpoints under their own names, with the manifest of the run that made
+them, M1's evaluation, and the data that taught it to judge. So every later phase finds what it looks for, and the run
+stays whole when the other one is deleted.
+"""
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from orchestrator.phases.data import EVALUATION_SETS
+from orchestrator.phases.serving import announce_model
+from orchestrator.runs.context import RunContext
+from selfreward.loop import plan
+from selfreward.loop.seed import SeedData, snapshot
+from selfreward.recipe.recipe import Recipe, RecipeError
+from selfreward.store.artifacts import ArtifactStore
+from selfreward.store.manifest import MANIFEST_NAME, WeightsManifest, verify_folder
+
+
+async def adopt(context: RunContext) -> None:
+    """Copy a stage of the other run and announce its model as one of this run's."""
+    run, recipe, stage = context.run, context.recipe, context.state.stage
+    source, store = str(recipe.loop.start_from), context.services.store
+    digest = await asyncio.to_thread(copy_model, store, source, run, stage)
+    for name in files_of(stage):
+        if store.exists(f"runs/{source}/{name}"):
+            content = await asyncio.to_thread(store.read_bytes, f"runs/{source}/{name}")
+            await asyncio.to_thread(store.write_bytes, f"runs/{run}/{name}", content, context.lease.check_clock)
+    announced = await announce_model(context, stage, plan.weights(run, stage), digest)
+    others = [model for model in context.state.models if model.name != stage]
+    await context.update(models=[*others, announced])
+    await context.progress(1, 1, f"{announced.policy_version} from {source}")
+
+
+def copy_model(store: ArtifactStore, source: str, run: str, stage: str) -> str:
+    """Publish a copy of another run's checkpoint; returns its digest, which is the other one's too."""
+    folder = store.fetch(plan.weights(source, stage))
+    manifest, _ = verify_folder(folder)
+
+    def fill(target: Path) -> None:
+        for name in manifest.files:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, target / name)
+
+    def describe(_: Path) -> WeightsManifest:
+        return manifest
+
+    return store.publish(plan.weights(run, stage), fill, describe)[1]
+
+
+def files_of(stage: str) -> list[str]:
+    """What a stage leaves in a run's folder beside its weights, by name there: its evaluation and, of M1, its data.
+
+    An independent checker's labels are none of it: they have no place in a run that goes on.
+    """
+    names = [f"evaluation/{stage}/{part}.jsonl" for part in EVALUATION_SETS]
+    names.append(f"failures/{stage}-evaluate.jsonl")
+    if stage == "M1":
+        names += ["data/eft.jsonl", "data/judge_pairs.jsonl", "rollouts/M1.jsonl", "eft.json"]
+    return names
+
+
+def check_start(store: ArtifactStore, recipe: Recipe, seed: SeedData) -> None:
+    """Raises RecipeError unless the run that `loop.start_from` names has an M1 that this recipe can go on from.
+
+    The base model, the held-out prompts and how models are evaluated must be the same, since M1's figures are taken
+    over.
+    """
+    source = recipe.loop.start_from
+    if source is None:
+        return
+    key = f"loop.start_from = {source!r}"
+    if not store.exists(f"runs/{source}/run.json"):
+        raise RecipeError(f"{key}: there is no such run in this artifact store; `selfreward status` lists the runs")
+    record = store.read_json(f"runs/{source}/run.json")
+    if not any(
+        (entry["stage"], entry["phase"]) in (("M1", "evaluate"), ("M1", "adopt")) for entry in record["journal"]
+    ):
+        raise RecipeError(f"{key}: that run has no evaluated M1 yet; wait for it, or give a run that has one")
+    models = {model["name"]: model for model in record["models"]}
+    for stage in (stage for stage in plan.stages(recipe) if plan.adopted(recipe, stage)):
+        if stage not in models:
+            raise RecipeError(f"{key}: that run has no {stage}; set loop.use_eft=false as it does, or give another run")
+        if models[stage].get("removed") or not store.exists(f"{plan.weights(source, stage)}/{MANIFEST_NAME}"):
+            raise RecipeError(f"{key}: the weights of its {stage} were removed; give a run that has kept them")
+    theirs, own = (evaluated(other) for other in (Recipe.model_validate(record["recipe"]), recipe))
+    for name, value in own.items():
+        if theirs[name] != value:
+            raise RecipeError(f"{key}: its {name} is {theirs[name]!r}, this recipe's {value!r}: make them equal")
+    rows = snapshot(seed)
+    for name in ("heldout", "eft_eval"):
+        kept = [json.dumps(row, sort_keys=True) for row in store.read_jsonl(plan.data(source, name))]
+        if kept != [json.dumps(row, sort_keys=True) for row in rows[name]()]:
+            raise RecipeError(f"{key}: data.{name} has other rows than that run's; give the same file")
+
+
+def evaluated(recipe: Recipe) -> dict[str, Any]:
+    """What a model's evaluation depends on, by its key in the recipe."""
+    plans = recipe.evaluation
+    sampling = recipe.evaluation_sampling
+    return {
+        "model": recipe.model,
+        "evaluation.prompts": plans.prompts,
+        "evaluation.samples": plans.samples,
+        "evaluation.judged_prompts": plans.judged_prompts,
+        "evaluation.temperature": sampling.temperature,
+        "evaluation.top_p": sampling.top_p,
+        "sampling.max_tokens": sampling.max_tokens,
+        "evaluation.judging": recipe.evaluation_judging.model_dump(),
+    }

@@ -1,0 +1,96 @@
+"""Make a model the served policy, and wait until every generator replica serves it."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from orchestrator.runs.context import RunContext, RunFailed
+from orchestrator.runs.lease import LEASE_KEY, LeaseLost
+from orchestrator.runs.state import ModelRecord
+from selfreward.client.http import ServiceClient, ServiceError
+from selfreward.redis.announcements import NotAnnounced, announce
+from selfreward.settings import key_of
+
+
+def replica_urls(url: str) -> list[str]:
+    """Base URLs of all addresses behind a plain-HTTP host name (headless service, scaled container), else `url`."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or parts.hostname is None:
+        return [url]
+    found = socket.getaddrinfo(parts.hostname, parts.port or 80, socket.AF_INET, socket.SOCK_STREAM)
+    hosts = sorted({str(address[0]) for *_, address in found})
+    return [urlunsplit(parts._replace(netloc=f"{host}:{parts.port or 80}")) for host in hosts]
+
+
+async def announce_model(context: RunContext, name: str, artifact: str, digest: str) -> ModelRecord:
+    """Announce a published checkpoint. Announcing it again gives the same version and makes it current again.
+
+    Raises LeaseLost: a leader that wakes up late must not take the generators back to an older policy.
+    """
+    try:
+        held = (LEASE_KEY, context.lease.value)
+        announced = await announce(context.services.redis, artifact, digest, only_while=held)
+    except NotAnnounced as refused:
+        raise LeaseLost(str(refused)) from refused
+    return ModelRecord(name=name, policy_version=announced.label, artifact=artifact, digest=digest)
+
+
+async def serve(context: RunContext, model: ModelRecord) -> None:
+    """Wait until every replica serves `model`, announcing it first (another run may have been served meanwhile).
+
+    Raises RunFailed when a replica refused the weights, or none came to serve them in `reload_timeout_s`.
+    """
+    await announce_model(context, model.name, model.artifact, model.digest)
+    settings = context.services.settings
+    deadline = time.monotonic() + settings.reload_timeout_s
+    async with AsyncExitStack() as stack:
+        replicas: dict[str, ServiceClient] = {}
+        while True:
+            try:
+                for url in await asyncio.to_thread(replica_urls, settings.generator_url):
+                    if url not in replicas:
+                        client = ServiceClient(url, key_of(settings), deadline=10, attempts=1)
+                        replicas[url] = await stack.enter_async_context(client)
+                problem = await _problem(replicas, model)
+            except (OSError, ServiceError) as error:
+                problem = str(error)
+                # An address that is gone belongs to a replica that is gone.
+                replicas.clear()
+            if problem is None:
+                return
+            await context.check()
+            if time.monotonic() > deadline:
+                waited = f"{settings.reload_timeout_s:g} s"
+                raise RunFailed(f"{model.policy_version} is not served after {waited}: {problem}")
+            await asyncio.sleep(min(settings.poll_s, 0.25))
+
+
+async def served_artifacts(context: RunContext) -> set[str]:
+    """Artifacts that the generator replicas serve now. Raises OSError or ServiceError when one does not answer."""
+    settings = context.services.settings
+    found = set()
+    for url in await asyncio.to_thread(replica_urls, settings.generator_url):
+        async with ServiceClient(url, key_of(settings), deadline=10, attempts=3) as replica:
+            found.add(str((await _weights(replica))["artifact"]))
+    return found
+
+
+async def _problem(replicas: Mapping[str, ServiceClient], model: ModelRecord) -> str | None:
+    """What still keeps some replica from serving `model`, or None. Raises ServiceError when one does not answer."""
+    label = model.policy_version
+    states = await asyncio.gather(*(_weights(client) for client in replicas.values()))
+    for url, state in zip(replicas, states, strict=True):
+        for entry in state["refused"]:
+            if (entry["label"], entry["digest"]) == (label, model.digest):
+                raise RunFailed(f"generator {url} refused {label}: {entry['reason']}")
+        if state["label"] != label or state["state"] != "serving":
+            return f"generator {url} is {state['state']} with {state['label']}"
+    return None
+
+
+async def _weights(client: ServiceClient) -> dict[str, Any]:
+    return dict((await client.request("GET", "/admin/weights")).json())

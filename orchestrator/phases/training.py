@@ -1,0 +1,80 @@
+"""Submit a training job and follow it to its published checkpoint."""
+
+import asyncio
+import time
+
+from orchestrator.phases.ask_workers import DeadLetters
+from orchestrator.phases.questions import verdict_judge
+from orchestrator.runs.context import RunContext, RunFailed
+from selfreward.contracts.judging import Message
+from selfreward.contracts.training import TrainJob, TrainStatus, queue_of
+from selfreward.loop.plan import kind
+from selfreward.loop.train_jobs import train_job
+from selfreward.redis.queue import WorkQueue
+
+QUEUE = "train"
+_POLLS_PER_LOOK = 10
+
+
+def status_key(job_id: str) -> str:
+    """Redis key of a job's progress."""
+    return f"selfreward:train:{job_id}"
+
+
+async def train(context: RunContext, canary: list[Message]) -> TrainStatus:
+    """Train the present stage; returns the final status with the checkpoint's digest. Raises as `follow` does."""
+    recipe, stage = context.recipe, context.state.stage
+    rewarded = recipe.method == "self_improving" and kind(recipe, stage) == "round"
+    judge = await verdict_judge(context) if rewarded else ""
+    return await follow(context, train_job(context.run, recipe, stage, canary, judge))
+
+
+async def follow(context: RunContext, job: TrainJob) -> TrainStatus:
+    """Have the trainer do a job; returns its final status.
+
+    A job that is queued, running or done is followed, not started again. Raises RunFailed with the trainer's error,
+    RunStopped when asked to stop (the job in hand goes on, and its checkpoint is found on resume).
+    """
+    redis, settings, jobs = context.services.redis, context.services.settings, context.services.trainer_jobs
+    queue = WorkQueue(redis, queue_of(job.id) if jobs else QUEUE)
+    await queue.open()
+    letters = DeadLetters(queue)
+    await letters.start()
+    status = await _status(context, job)
+    if status is not None and status.state == "failed":
+        # A failure belongs to an earlier attempt: without this, its status would be read as the new attempt's.
+        await redis.delete(status_key(job.id))
+    if status is None or status.state != "done":
+        await queue.put(job.id, job.model_dump(mode="json"))
+        while jobs and not await asyncio.to_thread(jobs.clear, job):
+            await context.check()
+            await asyncio.sleep(_POLLS_PER_LOOK * settings.poll_s)
+    shown: tuple[object, ...] = ()
+    ended, looked = "", float("-inf")
+    while True:
+        await context.check()
+        if jobs and time.monotonic() - looked > _POLLS_PER_LOOK * settings.poll_s:
+            ended, looked = await asyncio.to_thread(jobs.look, job), time.monotonic()
+        # After the look, so that of a Job that has ended the status is known.
+        status = await _status(context, job)
+        if status is not None:
+            await context.block(status.error or "" if status.state == "waiting" else "")
+            if status.state == "failed":
+                raise RunFailed(f"training {job.id} failed: {status.error}")
+            if status.state == "done":
+                await context.progress(status.total_steps or 1, status.total_steps or 1, metrics=status.metrics)
+                return status
+            if (status.state, status.step) != shown:
+                shown = (status.state, status.step)
+                await context.progress(status.step, status.total_steps, metrics=status.metrics)
+        given_up = (await letters.new()).get(job.id)
+        if given_up is not None:
+            raise RunFailed(f"training {job.id} was given up: {given_up}")
+        if ended:
+            raise RunFailed(f"training {job.id}: {ended}")
+        await asyncio.sleep(settings.poll_s)
+
+
+async def _status(context: RunContext, job: TrainJob) -> TrainStatus | None:
+    body = await context.services.redis.get(status_key(job.id))
+    return TrainStatus.model_validate_json(body) if body else None

@@ -1,0 +1,163 @@
+"""What the watchdogs look at and when they bark: pure functions of rollouts, judgments and human ranks.
+
+The figures are the monitors that the papers imply: collapse of the scores and of the pair yield (Yuan et al. 2024,
+2401.10020, the run without EFT: scores collapse on 4 and 429 pairs are left), length (1,092 to 2,552 characters from
+M1 to M3, ibid.), and the judge against a fixed human-ranked set (table 4, ibid.), never against its own scores.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from statistics import fmean, pstdev
+
+from orchestrator.runs.state import Alarm
+from selfreward.contracts.judging import Rollout
+from selfreward.recipe.watchdogs import Watchdogs
+
+Figures = dict[str, float | None]
+"""Figures by the name of their watchdog; None where there is nothing to measure, which never raises an alarm."""
+
+FALLING = {"score_spread"}
+"""Watchdogs that bark below their threshold; the others bark above it."""
+
+_SAID = {
+    "one_score": "{value:.0%} of the valid votes give one and the same score (threshold {threshold:.0%}): the judge "
+    "hardly tells answers apart any more",
+    "score_spread": "the votes' standard deviation is {value:.3g} rubric points (threshold {threshold:g}): the judge "
+    "hardly tells answers apart any more",
+    "parse_failures": "{value:.0%} of the votes have no score (threshold {threshold:.0%}): raise judging.max_tokens if "
+    "they are truncated, else the judge has left the rubric's form",
+    "ties": "{value:.0%} of the prompts give no pair because all their answers have one score (threshold "
+    "{threshold:.0%}): raise judging.votes or sampling.temperature, or take a finer rubric",
+    "length_growth": "answers are {value:.2f} times as long as M1's (threshold {threshold:g}): read some of them, the "
+    "judge may reward length",
+    "judge_drift": "pairwise accuracy on the human-ranked answers is {value:.3f} below M1's (threshold {threshold:g}): "
+    "raise pairs.judge_pairs or lower dpo.learning_rate",
+    "position_bias": "the share of comparisons that the text shown first wins is {value:.2f} from one half "
+    "(threshold {threshold:g}): the judge goes by position, and only what it says in both orders can be trusted",
+}
+
+
+def vote_figures(rollouts: Sequence[Rollout]) -> Figures:
+    """`one_score` and `parse_failures` (shares of the votes) and `score_spread` (rubric points) of judged rollouts.
+
+    `score_spread` is the population standard deviation of the valid votes, and None with fewer than two of them.
+    """
+    votes = [vote for rollout in rollouts for judgment in rollout.judgments for vote in judgment.votes]
+    scores = [vote.score for vote in votes if vote.score is not None]
+    return {
+        "one_score": max(Counter(scores).values()) / len(scores) if len(scores) > 1 else None,
+        "score_spread": pstdev(scores) if len(scores) > 1 else None,
+        "parse_failures": sum(vote.status != "ok" for vote in votes) / len(votes) if votes else None,
+    }
+
+
+def match_figures(rollouts: Sequence[Rollout]) -> Figures:
+    """`position_bias` (0 to 0.5) and `parse_failures` (a share) of the comparisons in rollouts.
+
+    The bias is the distance from one half of the share won by the text shown first, of the matches with a winner. Every
+    pair is shown in both orders, so a judge without bias is at 0 whatever it prefers (Zheng et al. 2023, 2306.05685,
+    table 2; Meta-Rewarding, 2407.19594, section 4, finds 68 % where it judges itself).
+    """
+    matches = [match for rollout in rollouts for match in rollout.matches]
+    matches += [match for rollout in rollouts for step in rollout.steps for match in step.matches]
+    decided = [match.outcome == 1 for match in matches if match.outcome]
+    return {
+        "position_bias": abs(sum(decided) / len(decided) - 0.5) if decided else None,
+        "parse_failures": sum(match.status != "ok" for match in matches) / len(matches) if matches else None,
+    }
+
+
+def tie_rate(counts: Mapping[str, int]) -> float | None:
+    """Share of the prompts with at least two scored answers whose answers all have one score.
+
+    `counts` are the round's prompts by outcome (`kept`, `ties`, `below_margin`, `filtered`). Unscored prompts are the
+    concern of `parse_failures`.
+    """
+    decided = sum(counts[outcome] for outcome in ("kept", "ties", "below_margin", "filtered"))
+    return counts["ties"] / decided if decided else None
+
+
+def length_growth(first: Sequence[Rollout], now: Sequence[Rollout]) -> float | None:
+    """Mean answer length (characters) of `now` over that of `first`; None when either has no characters."""
+    before, after = ([len(row.text) for rollout in rollouts for row in rollout.responses] for rollouts in (first, now))
+    return fmean(after) / fmean(before) if any(before) and after else None
+
+
+def judge_accuracies(
+    ranks: Mapping[str, Sequence[float]], judged: Mapping[str, Sequence[Rollout]]
+) -> dict[str, float | None]:
+    """Pairwise accuracy (0 to 1, judge ties wrong) of each model's judgments of the human-ranked answers.
+
+    `ranks` by prompt id (1 is best), `judged` by model. Only prompts that every model has judged count, so that the
+    figures compare; without any, each is None.
+    """
+    ids = [{rollout.prompt_id for rollout in rollouts} for rollouts in judged.values()]
+    common = set(ranks).intersection(*ids)
+    found: dict[str, float | None] = {}
+    for model, rollouts in judged.items():
+        kept = [rollout for rollout in rollouts if rollout.prompt_id in common]
+        found[model] = pairwise_accuracy(
+            (ranks[rollout.prompt_id], [judgment.score for judgment in rollout.judgments]) for rollout in kept
+        )
+    return found
+
+
+def pairwise_accuracy(ranked: Iterable[tuple[Sequence[float], Sequence[float | None]]]) -> float | None:
+    """Share of the pairs of answers of unequal rank (1 is best) that the scores order alike; None without such pairs.
+
+    `ranked` has the ranks and the scores of each prompt's answers. Equal scores, and one that is missing, make a pair
+    wrong. The report's figure of this name, where NumPy makes intervals too, is the same
+    (`selfreward.evaluation.judge_metrics`).
+    """
+    right = [
+        a is not None and b is not None and (a > b if rank_a < rank_b else a < b)
+        for ranks, scores in ranked
+        for (rank_a, a), (rank_b, b) in combinations(zip(ranks, scores, strict=True), 2)
+        if rank_a != rank_b
+    ]
+    return sum(right) / len(right) if right else None
+
+
+def best(accuracies: Mapping[str, float | None]) -> tuple[str, float] | None:
+    """The model with the highest accuracy and that accuracy, or None when none was measured.
+
+    Of equals the earliest wins: a round that bought nothing is one that may have cost something unseen.
+    """
+    measured = [(model, accuracy) for model, accuracy in accuracies.items() if accuracy is not None]
+    return max(measured, key=lambda entry: entry[1], default=None)
+
+
+def alarms(stage: str, phase: str, figures: Figures, watchdogs: Watchdogs) -> list[Alarm]:
+    """An alarm for each figure past its threshold, in the order of the recipe's section."""
+    found = []
+    for name, entry in watchdogs.by_name.items():
+        value = figures.get(name)
+        if value is None:
+            continue
+        if value < entry.threshold if name in FALLING else value > entry.threshold:
+            said = _SAID[name].format(value=value, threshold=entry.threshold)
+            found.append(
+                Alarm(
+                    stage=stage,
+                    phase=phase,
+                    watchdog=name,
+                    value=value,
+                    threshold=entry.threshold,
+                    action=entry.action,
+                    message=f"watchdog {name} in {stage}: {said}",
+                )
+            )
+    return found
+
+
+def decide(found: Sequence[Alarm], acknowledged: set[str]) -> list[Alarm]:
+    """The alarms that end the run now: of those nobody has acknowledged, all with the gravest action.
+
+    Empty when the run goes on. `rollback` is graver than `stop`, `stop` than `pause`; `warn` never ends a run.
+    """
+    open_alarms = [alarm for alarm in found if alarm.key not in acknowledged]
+    for action in ("rollback", "stop", "pause"):
+        if chosen := [alarm for alarm in open_alarms if alarm.action == action]:
+            return chosen
+    return []

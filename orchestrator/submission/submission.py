@@ -1,0 +1,112 @@
+"""Take a run in: check everything that can be checked before any work starts, keep its data, and queue it."""
+
+import asyncio
+import secrets
+import time
+from pathlib import Path
+
+from orchestrator.phases.adoption import check_start
+from orchestrator.phases.disk import check_room
+from orchestrator.runs.context import Services
+from orchestrator.runs.state import RunState, create, load, load_all, now, stopped_runs
+from orchestrator.submission.quotas import check_recipe, check_runs, check_seed_files
+from selfreward.client.http import ServiceClient, ServiceError
+from selfreward.loop import plan
+from selfreward.loop.seed import SeedData, read_seed_data, snapshot
+from selfreward.recipe.recipe import Recipe, RecipeError
+from selfreward.settings import key_of
+from selfreward.store.artifacts import ArtifactStore
+from selfreward.store.manifest import REMOVED_NAME, removed_text
+
+
+class RunExists(RuntimeError):
+    """A run of that id exists and has another recipe."""
+
+
+async def submit(services: Services, recipe: Recipe, run: str | None) -> tuple[RunState, bool]:
+    """The run and whether it is new. The same id and recipe again give the run that exists.
+
+    Raises RecipeError or SeedError naming what is wrong, RunExists, TooManyRuns, NoRoom, ServiceError when the judge
+    does not answer, and pydantic's ValidationError for a bad id.
+    """
+    name = run or f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+    state = RunState(run=name, recipe=recipe, recipe_hash=recipe.hash, created_at=now())
+    known = await load(services.redis, name)
+    if known is not None:
+        return _same(known, state), False
+    await check_place(services)
+    check_room(services)
+    check_model(recipe)
+    await asyncio.to_thread(check_seed_files, recipe, services.settings)
+    seed = await asyncio.to_thread(read_seed_data, recipe)
+    check_recipe(recipe, seed, services.settings)
+    await asyncio.to_thread(check_start, services.store, recipe, seed)
+    await _check_rubrics(services, recipe)
+    await asyncio.to_thread(_keep, services.store, name, seed)
+    if not await create(services.redis, state):
+        known = await load(services.redis, name)
+        return _same(known or state, state), False
+    return state, True
+
+
+async def check_place(services: Services) -> None:
+    """Raises TooManyRuns when no further run may be queued or resumed."""
+    check_runs(await load_all(services.redis), await stopped_runs(services.redis), services.settings)
+
+
+def _same(known: RunState, asked: RunState) -> RunState:
+    if known.recipe_hash != asked.recipe_hash:
+        raise RunExists(
+            f"run {known.run!r} exists with another recipe (hash {known.recipe_hash}, asked {asked.recipe_hash}): "
+            "choose another run id, or submit the same recipe to continue it"
+        )
+    return known
+
+
+def check_model(recipe: Recipe) -> None:
+    """Raises RecipeError when the base model is not a checkpoint folder in Hugging Face layout."""
+    folder = Path(recipe.model)
+    missing = [name for name in ("config.json", "tokenizer_config.json") if not (folder / name).is_file()]
+    if not folder.is_dir():
+        raise RecipeError(
+            f"model = {recipe.model!r} is not a folder (working directory {Path.cwd()}): give a checkpoint folder in "
+            "Hugging Face layout, for example one that `hf download` made"
+        )
+    if (folder / REMOVED_NAME).exists():
+        raise RecipeError(f"model: {removed_text(recipe.model, (folder / REMOVED_NAME).read_bytes())}")
+    if missing or not any(folder.glob("*.safetensors")):
+        lacking = ", ".join([*missing, *([] if any(folder.glob("*.safetensors")) else ["*.safetensors"])])
+        raise RecipeError(f"model = {recipe.model!r} has no {lacking}: give a complete checkpoint folder")
+
+
+async def _check_rubrics(services: Services, recipe: Recipe) -> None:
+    settings = services.settings
+    async with ServiceClient(settings.judge_url, key_of(settings), deadline=15, attempts=4) as judge:
+        await _check_rubric(judge, "judging.rubric", recipe.judging.rubric)
+        if recipe.evaluation.judging:
+            await _check_rubric(judge, "evaluation.judging.rubric", recipe.evaluation.judging.rubric)
+        if recipe.method == "meta_rewarding":
+            await _check_rubric(judge, "meta.rubric", recipe.meta.rubric, "meta")
+        if recipe.method == "constitutional":
+            await _check_rubric(judge, "constitution.rubric", recipe.constitution.rubric, "constitution")
+        if recipe.method == "process":
+            await _check_rubric(judge, "process.judging.rubric", recipe.process.judging.rubric, "pairwise")
+        if plan.compared(recipe):
+            await _check_rubric(judge, "scir.rubric", recipe.scir.rubric, "pairwise")
+
+
+async def _check_rubric(judge: ServiceClient, key: str, name: str, kind: str | None = None) -> None:
+    try:
+        reply = await judge.request("GET", f"/v1/rubrics/{name}")
+    except ServiceError as error:
+        if error.status == 404:
+            raise RecipeError(f"{key} = {name!r}: {error}") from error
+        raise
+    found = reply.json()["kind"]
+    if kind is not None and found != kind:
+        raise RecipeError(f"{key} = {name!r} is a rubric of kind {found!r}: give one of kind {kind!r}")
+
+
+def _keep(store: ArtifactStore, run: str, seed: SeedData) -> None:
+    for name, rows in snapshot(seed).items():
+        store.write_jsonl(plan.data(run, name), rows())

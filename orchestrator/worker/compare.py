@@ -1,0 +1,97 @@
+"""Have the judge compare what a task holds, two by two and in both orders."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from selfreward.client.judge import AsyncJudgeClient
+from selfreward.contracts.comparisons import MetaItem, MetaRequest, PairItem, PairRequest, PairVote
+from selfreward.contracts.judging import Match, Response, Rollout, content_key
+from selfreward.loop.methods import scir
+from selfreward.loop.methods.constitutional import offered
+from selfreward.loop.methods.meta_rewarding import distinct
+from selfreward.loop.tasks import Compare, Task
+
+_AT_ONCE = 32
+"""Pairs in one request: long judgments of many pairs would not be compared within its deadline."""
+Pair = tuple[int, int, str | None]
+"""Places of two texts, and the principle that they are compared by."""
+
+
+async def compared(judge: AsyncJudgeClient, task: Task, compare: Compare, responses: list[Response]) -> Rollout:
+    """The task's answers (and given votes) with a match for each order of every two distinct ones of them.
+
+    Raises ServiceError as the client does.
+    """
+    pairs = _pairs(task, compare, responses)
+    matches: list[Match] = []
+    rubric, version = compare.rubric, task.policy
+    for start in range(0, len(pairs), _AT_ONCE):
+        part = pairs[start : start + _AT_ONCE]
+        answer = await judge.decide(_request(task, compare, responses, part))
+        rubric, version = answer.rubric, answer.judge_version
+        for (a, b, principle), verdict in zip(part, answer.data, strict=True):
+            matches += [as_match(a, b, vote, principle) for vote in verdict.votes]
+    return task.rollout(
+        responses,
+        judgments=task.judgments,
+        matches=matches,
+        judge_version=version,
+        rubric=rubric,
+    )
+
+
+def _pairs(task: Task, compare: Compare, responses: Sequence[Response]) -> list[Pair]:
+    if compare.of == "answers":
+        return [(a, b, principle) for a, b in offered(responses) for principle in compare.principles]
+    if compare.of == "neighbours":
+        return [(a, b, None) for a, b in scir.offered(responses)]
+    return [(a, b, None) for a, b in combinations(distinct(task.judgments[0].votes), 2)]
+
+
+def _request(
+    task: Task, compare: Compare, responses: Sequence[Response], pairs: Sequence[Pair]
+) -> MetaRequest | PairRequest:
+    sampling = compare.model_dump(exclude={"of", "annotator", "principles"})
+    pinned = {"policy": task.policy} if compare.annotator == "policy" else {}
+    shared = {**sampling, **pinned, "seed": task.seed}
+    if compare.of != "judgments":
+        answers = [
+            PairItem(
+                id=content_key(a, b, principle),
+                prompt=task.prompt,
+                a=responses[a].text,
+                b=responses[b].text,
+                principle=principle,
+            )
+            for a, b, principle in pairs
+        ]
+        return PairRequest(items=answers, **shared)
+    votes = task.judgments[0].votes
+    judgements = [
+        MetaItem(
+            id=f"{a}-{b}",
+            prompt=task.prompt,
+            response=responses[0].text,
+            judgement_a=votes[a].text,
+            judgement_b=votes[b].text,
+        )
+        for a, b, _ in pairs
+    ]
+    return MetaRequest(items=judgements, **shared)
+
+
+def as_match(a: int, b: int, vote: PairVote, principle: str | None = None) -> Match:
+    """The judge's vote on the texts at the places `a` and `b`, told by the order in which they were shown."""
+    swapped = vote.order == "ba"
+    outcome = {"a": 1, "b": -1}.get(vote.winner or "tie", 0) * (-1 if swapped else 1)
+    return Match.model_validate(
+        {
+            "first": b if swapped else a,
+            "second": a if swapped else b,
+            "outcome": outcome,
+            "status": vote.status,
+            "p_first": None if vote.p_a is None else 1 - vote.p_a if swapped else vote.p_a,
+            "principle": principle,
+            "text": vote.text,
+        }
+    )

@@ -1,0 +1,235 @@
+"""The worker: answers and judges prompts from the queue, many at a time, so that the two overlap on the engine.
+
+Delivery is at least once and the effect is idempotent by key, so a worker may die at any moment.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from redis.exceptions import RedisError
+
+from orchestrator import metrics
+from orchestrator.runs.results import Results
+from orchestrator.runs.state import stopped_runs
+from orchestrator.settings import OrchestratorSettings
+from orchestrator.worker.compare import compared
+from orchestrator.worker.revise import Ask, revise
+from orchestrator.worker.search import searched
+from selfreward.client.generator import GeneratorClient
+from selfreward.client.http import ServiceError, WrongPolicyVersion
+from selfreward.client.judge import AsyncJudgeClient
+from selfreward.contracts.comparisons import PairRequest, PairResponse
+from selfreward.contracts.judging import JudgeItem, JudgeResponse, Message, Response, Rollout
+from selfreward.loop.own_verdicts import final_answer
+from selfreward.loop.tasks import QUEUE, Compare, Search, Task, seed_of
+from selfreward.redis.connection import RedisClient, outlast
+from selfreward.redis.queue import Work, WorkQueue
+from selfreward.server.background import end
+
+_TAKEN_AT_ONCE = 32
+Reply = TypeVar("Reply")
+_log = logging.getLogger(__name__)
+
+
+def phase_of(part: str) -> str:
+    """The results hash that a part's tasks share: the phase that waits for them."""
+    phases = ("rollouts", "meta", "past", "foresee")
+    return "rollouts" if part == "eft" else part if part in phases else "evaluate"
+
+
+class JudgingFailed(ServiceError):
+    """The engine failed for some answers of a batch; another delivery may fare better."""
+
+
+class RolloutWorker:
+    """Drains the queue until cancelled. What is in hand when it stops is claimed by another worker."""
+
+    def __init__(
+        self, settings: OrchestratorSettings, redis: RedisClient, generator: GeneratorClient, judge: AsyncJudgeClient
+    ) -> None:
+        self.settings = settings
+        self.redis = redis
+        self.generator = generator
+        self.judge = judge
+        self.queue = WorkQueue(redis, QUEUE, claim_after_ms=int(settings.claim_after_s * 1000))
+        self._active: dict[asyncio.Task[None], Work] = {}
+        self._stopped: set[str] = set()
+        self._stopped_read = float("-inf")
+
+    async def run(self) -> None:
+        """Work for ever."""
+        beating = asyncio.create_task(self._heartbeats())
+        try:
+            while True:
+                free = self.settings.worker_concurrency - len(self._active)
+                if not free:
+                    await asyncio.wait(self._active, return_when=asyncio.FIRST_COMPLETED)
+                    continue
+                for work in await self._take(min(free, _TAKEN_AT_ONCE)):
+                    task = asyncio.create_task(self._survive(work))
+                    self._active[task] = work
+                    task.add_done_callback(lambda done: self._active.pop(done, None))
+        finally:
+            await end([beating, *self._active])
+
+    async def _take(self, count: int) -> list[Work]:
+        """New work; none while Redis is away, so that its absence does not cost the work in hand."""
+        try:
+            taken = await self.queue.take(self.settings.worker_name, count=count, block_ms=500)
+        except RedisError as error:
+            _log.warning("no work can be taken", extra={"error": repr(error)})
+            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - guards no secret
+            return []
+        if taken:
+            await outlast(self._read_stopped_runs, "which runs are stopped")
+        redelivered = sum(work.deliveries > 1 for work in taken)
+        metrics.REDELIVERIES.labels(QUEUE).inc(redelivered)
+        # After an absence of Redis, this worker may take over from itself what it still has in hand.
+        held = {work.entry_id for work in self._active.values()}
+        return [work for work in taken if work.entry_id not in held]
+
+    async def _heartbeats(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.claim_after_s / 3)
+            try:
+                if self._active:
+                    await self.queue.heartbeat(self.settings.worker_name, *self._active.values())
+            except RedisError as error:
+                _log.warning("heartbeat failed", extra={"error": repr(error)})
+
+    async def _survive(self, work: Work) -> None:
+        """Do one item. What goes wrong outside of it must not end the others: the queue delivers it again."""
+        try:
+            await self.handle(work)
+        except Exception:
+            _log.exception("an item was left behind and is delivered again", extra={"key": work.key})
+
+    async def handle(self, work: Work) -> None:
+        """Do one item. A failure is noted on the item, which is delivered again or becomes a dead letter."""
+        try:
+            task = Task.model_validate(work.body)
+        except ValidationError as error:
+            why = f"not a task: {error}"
+            await outlast(lambda: self.queue.dead_letter(work, why), "a dead letter")
+            metrics.DEAD_LETTERS.labels(QUEUE).inc()
+            return
+        results = Results(self.redis, task.run, task.stage, phase_of(task.part))
+        # A finished task may be queued again: by a command that Redis got twice, or when Redis lost its last second.
+        if task.run in self._stopped or await outlast(lambda: results.has(task.key), "a result"):
+            await outlast(lambda: self.queue.done(work), "finished work")
+            return
+        try:
+            rollout = await self.perform(task, last=work.deliveries >= self.queue.max_deliveries)
+        except (ServiceError, ValidationError) as error:
+            _log.warning("prompt failed", extra={"run": task.run, "prompt": task.prompt_id, "error": str(error)})
+            why = f"{type(error).__name__}: {error}"
+            await outlast(lambda: self.queue.failed(work, why), "a failure")
+            if work.deliveries >= self.queue.max_deliveries:
+                metrics.DEAD_LETTERS.labels(QUEUE).inc()
+            return
+        # What was sampled and judged is not given away because Redis is away or full: it is held until it is stored.
+        await outlast(lambda: self.queue.done_with(work, results.key, rollout.model_dump_json()), "a result")
+
+    async def perform(self, task: Task, last: bool = False) -> Rollout:
+        """Answer and judge one prompt.
+
+        Raises ServiceError (JudgingFailed where the engine failed some votes, unless this is the `last` try) and
+        WrongPolicyVersion when the pinned version stays away for `policy_wait_s`.
+        """
+        if task.search is not None and task.compare is not None:
+            return await self._searched(task, task.search, task.compare, last)
+        responses = task.responses
+        if task.generate is not None:
+            responses = [*await self._patiently(lambda: self._generate(task)), *task.responses]
+        if task.revise:
+            (first,) = responses
+            responses = await self._patiently(lambda: revise(self._asker(task), task.prompt, first, task.revise))
+        judged = None
+        if task.judge is not None:
+            judged = await self._patiently(lambda: self._judge(task, responses))
+            failed = sum(judgment.failure_kind == "error" for judgment in judged.data)
+            if failed and not last:
+                raise JudgingFailed(f"the engine failed the judgments of {failed} of {len(responses)} answers")
+        if task.compare is not None:
+            return await self._compared(task, task.compare, responses, last)
+        return task.rollout(
+            responses,
+            judgments=judged.data if judged else [],
+            judge_version=judged.judge_version if judged else None,
+            rubric=judged.rubric if judged else None,
+        )
+
+    async def _compared(self, task: Task, compare: Compare, responses: list[Response], last: bool) -> Rollout:
+        found = await self._patiently(lambda: compared(self.judge, task, compare, responses))
+        failed = sum(match.status == "error" for match in found.matches)
+        if failed and not last:
+            raise JudgingFailed(f"the engine failed {failed} of {len(found.matches)} comparisons")
+        return found
+
+    async def _searched(self, task: Task, search: Search, compare: Compare, last: bool) -> Rollout:
+        async def sample(messages: list[Message], seed: int, fields: dict[str, Any]) -> list[Response]:
+            return await self._patiently(lambda: self._chat(task, messages, seed, **fields))
+
+        async def decide(request: PairRequest) -> PairResponse:
+            told = await self._patiently(lambda: self.judge.decide(request))
+            failed = sum(vote.status == "error" for verdict in told.data for vote in verdict.votes)
+            # Now, not at the end: what the search would choose without these verdicts is not what is asked for.
+            if failed and not last:
+                raise JudgingFailed(f"the engine failed {failed} comparisons of {len(request.items)} pairs of steps")
+            return told
+
+        return await searched(task, search, compare, sample, decide)
+
+    async def _generate(self, task: Task) -> list[Response]:
+        return await self._chat(task, task.prompt, task.seed) if task.generate else task.responses
+
+    def _asker(self, task: Task) -> Ask:
+        async def ask(text: str, name: str) -> Response:
+            (answer,) = await self._chat(task, [Message(role="user", content=text)], seed_of(task.seed, name))
+            return answer
+
+        return ask
+
+    async def _chat(self, task: Task, messages: list[Message], seed: int, **extra: Any) -> list[Response]:
+        """Answers by the pinned version, sampled as the task says. Raises WrongPolicyVersion by any other one.
+
+        `extra` fields go into the request as they are.
+        """
+        sampling = task.generate.model_dump() if task.generate else {}
+        answered = await self.generator.chat(messages, model=task.policy, seed=seed, **sampling, **extra)
+        if answered.policy_version != task.policy:
+            raise WrongPolicyVersion(f"asked for {task.policy}, answered by {answered.policy_version}", 409)
+        return answered.responses
+
+    async def _judge(self, task: Task, responses: list[Response]) -> JudgeResponse:
+        if task.judge is None:
+            raise ValueError(f"task {task.key} asks for no judgment")
+        texts = [response.text for response in responses]
+        if task.answer_format is not None:
+            texts = [final_answer(text, task.answer_format) or "" for text in texts]
+        items = [JudgeItem(prompt=task.prompt, response=text) for text in texts]
+        pinned = task.policy if task.judge.annotator == "policy" else None
+        sampling = task.judge.model_dump(exclude={"annotator"})
+        return await self.judge.judge(items, policy=pinned, seed=task.seed, **sampling)
+
+    async def _patiently(self, call: Callable[[], Awaitable[Reply]]) -> Reply:
+        """Repeat a call while replicas are still on their way to the pinned version."""
+        deadline = time.monotonic() + self.settings.policy_wait_s
+        while True:
+            try:
+                return await call()
+            except WrongPolicyVersion:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - guards no secret
+
+    async def _read_stopped_runs(self) -> None:
+        """At most once a second: a stop need not be instant, and reading costs a round trip."""
+        if time.monotonic() - self._stopped_read > 1:
+            self._stopped = await stopped_runs(self.redis)
+            self._stopped_read = time.monotonic()

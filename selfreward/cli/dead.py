@@ -1,0 +1,146 @@
+"""The command line's `dead` commands: see what was given up, why, and queue it again."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
+
+import typer
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from selfreward.redis.connection import RedisClient, connect_briefly
+from selfreward.redis.dead_letters import Letter, letters, queues, replay
+from selfreward.settings import Settings
+
+commands = typer.Typer(
+    no_args_is_help=True,
+    help="Dead letters: work that was given up after its last delivery, kept with its error until somebody looks.\n\n"
+    "Read them, mend what broke, and queue them again. Nothing else ever removes them.",
+)
+_out = Console()
+_err = Console(stderr=True)
+Reply = TypeVar("Reply")
+
+
+def _on_redis(work: Callable[[RedisClient], Awaitable[Reply]]) -> Reply:
+    """Run `work` with a connection; a Redis that fails ends the command with status 2 and the remedy."""
+    url = Settings().redis_url
+
+    async def main() -> Reply:
+        async with connect_briefly(url, decode_responses=True) as redis:
+            return await work(redis)
+
+    try:
+        return asyncio.run(main())
+    except RedisError as error:
+        place = urlsplit(url)  # the URL may hold a password
+        where = f"{place.hostname}:{place.port or 6379}"
+        _err.print(f"Redis at {where} fails: {error}; set SELFREWARD_REDIS_URL to the services' Redis", markup=False)
+        raise typer.Exit(2) from None
+
+
+async def _matching(redis: RedisClient, queue: str | None, key: str | None) -> AsyncIterator[Letter]:
+    for name in [queue] if queue else await queues(redis):
+        async for letter in letters(redis, name):
+            if key is None or letter.key == key:
+                yield letter
+
+
+@commands.command("list")
+def list_(
+    queue: Annotated[str | None, typer.Argument(help="One queue, for example rollouts or train; else all.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="Letters to show, the oldest first; all are counted.")] = 100,
+) -> None:
+    """List the dead letters: queue, key, when and after how many deliveries each was given up, and its error.
+
+    Example: selfreward dead list rollouts
+
+    Redis is at SELFREWARD_REDIS_URL (default redis://127.0.0.1:6379/0).
+    """
+
+    async def work(redis: RedisClient) -> tuple[list[Letter], Counter[str]]:
+        shown, counts = [], Counter[str]()
+        async for letter in _matching(redis, queue, None):
+            counts[letter.queue] += 1
+            if counts.total() <= most:
+                shown.append(letter)
+        return shown, counts
+
+    shown, counts = _on_redis(work)
+    if not shown:
+        _out.print("no dead letters")
+        return
+    table = Table("queue", "key", "given up (UTC)", "deliveries", "error")
+    for letter in shown:
+        moment = letter.given_up_at.strftime("%Y-%m-%d %H:%M:%S")
+        cells = (letter.queue, letter.key, moment, str(letter.deliveries), letter.error)
+        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
+    _out.print(table)
+    _out.print(", ".join(f"{name}: {count:,}" for name, count in sorted(counts.items())), highlight=False)
+    if counts.total() > len(shown):
+        _out.print(f"{counts.total() - len(shown):,} more: --most {counts.total()}", highlight=False)
+
+
+@commands.command()
+def show(key: Annotated[str, typer.Argument(help="Key as `selfreward dead list` shows it.")]) -> None:
+    """Show all of a dead letter: its whole error and the item's body.
+
+    Example: selfreward dead show 0a5c93
+
+    Exit status: 0 found, 1 no such letter, 2 Redis fails.
+    """
+
+    async def work(redis: RedisClient) -> list[Letter]:
+        return [letter async for letter in _matching(redis, None, key)]
+
+    found = _on_redis(work)
+    for letter in found:
+        _out.print(f"queue      {letter.queue}\nkey        {letter.key}", markup=False, highlight=False, soft_wrap=True)
+        _out.print(f"given up   {letter.given_up_at.isoformat(timespec='seconds')}", markup=False, highlight=False)
+        _out.print(f"deliveries {letter.deliveries}", highlight=False)
+        _out.print(f"error      {letter.error}", markup=False, highlight=False, soft_wrap=True)
+        _out.print_json(json.dumps(json.loads(letter.body), ensure_ascii=False))
+    if not found:
+        _none(key)
+
+
+@commands.command("replay")
+def replay_(
+    key: Annotated[str | None, typer.Argument(help="Key as `selfreward dead list` shows it.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All dead letters, instead of one key's.")] = False,
+    queue: Annotated[str | None, typer.Option(help="With --all: of this queue only.")] = None,
+) -> None:
+    """Queue dead letters again, as new: their deliveries are counted from one, and the letter is gone.
+
+    Each letter is moved in one step, so replaying twice, or two people at once, queue an item once. What is in the
+    queue already (a resumed run puts its own prompts again) is not queued a second time.
+
+    Examples: selfreward dead replay 0a5c93; selfreward dead replay --all --queue rollouts
+
+    Mend the cause first: what fails again comes back here. A failed run is continued by `selfreward resume`, which
+    needs no replay.
+
+    Exit status: 0 done, 1 no such letter, 2 a mistake or Redis fails.
+    """
+    if every == (key is not None):
+        raise typer.BadParameter("give a KEY or --all, not both and not neither")
+    if queue and not every:
+        raise typer.BadParameter("--queue goes with --all: a key is looked for in all queues")
+
+    async def work(redis: RedisClient) -> Counter[str]:
+        return Counter([await replay(redis, letter) async for letter in _matching(redis, queue, key)])
+
+    outcomes = _on_redis(work)
+    if key is not None and not outcomes:
+        _none(key)
+    _out.print(f"queued {outcomes['queued']:,}, already queued {outcomes['already queued']:,}", highlight=False)
+
+
+def _none(key: str) -> None:
+    _err.print(f"no dead letter has the key {key!r}; `selfreward dead list` shows all", markup=False, soft_wrap=True)
+    raise typer.Exit(1)

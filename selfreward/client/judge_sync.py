@@ -1,0 +1,175 @@
+"""Blocking client of the judge service, for scripts, notebooks and trainers.
+
+It drives the async client on an event loop in a thread of its own: retries and deadlines are written once, it works
+where a loop is running already (a notebook), and any number of threads may share one client.
+"""
+
+import asyncio
+import itertools
+import threading
+from collections import deque
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar, Unpack
+
+from selfreward.client import judge_job_calls as calls
+from selfreward.client.http import ServiceClient
+from selfreward.client.judge import BATCH_SIZE, IN_FLIGHT, AsyncJudgeClient, Judged
+from selfreward.client.judge_inputs import (
+    Comparable,
+    Judgeable,
+    JudgeOptions,
+    MetaJudgeable,
+    PairwiseOptions,
+    Rankable,
+    numbered,
+)
+from selfreward.contracts.comparisons import PairVerdict, RankVerdict
+from selfreward.contracts.judge_jobs import Job, JobResult
+from selfreward.contracts.judging import JudgeItem, JudgePrompts, JudgeResponse
+
+Result = TypeVar("Result")
+
+
+class JudgeClient:
+    """Sends answers to the judge and returns a judgment for each, in order. Use as a context manager, or `close` it.
+
+    Arguments as AsyncJudgeClient's: an address and its key, by default `SELFREWARD_JUDGE_URL` and
+    `SELFREWARD_API_KEY`, or a ServiceClient with deadlines and retries of your own, which is closed with this client,
+    since its connections belong to this client's loop.
+    """
+
+    def __init__(self, judge: str | ServiceClient | None = None, api_key: str | None = None) -> None:
+        self._client = AsyncJudgeClient(judge, api_key)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def __enter__(self) -> "JudgeClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections and end the thread."""
+        with self._starting:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is None or thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(self._client.service.close(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    def judge(self, items: Iterable[Judgeable], **options: Unpack[JudgeOptions]) -> JudgeResponse:
+        """Judge up to 1024 answers in one request: `client.judge([("prompt", "response")], rubric="additive5")`.
+
+        Raises WrongPolicyVersion when the pinned version is not served, ServiceError on any other failure.
+        """
+        return self._wait(self._client.judge(items, **options))
+
+    def judge_many(
+        self,
+        items: Iterable[Judgeable],
+        *,
+        batch_size: int = BATCH_SIZE,
+        in_flight: int = IN_FLIGHT,
+        **options: Unpack[JudgeOptions],
+    ) -> Iterator[Judged]:
+        """Judge any number of answers, in their order; at most `batch_size * in_flight` of them are held at a time.
+
+        The iterable is read in the caller's thread, as far ahead as that. Raises as `judge` does.
+        """
+        waiting: deque[Future[list[Judged]]] = deque()
+        iterator, start = iter(items), 0
+        try:
+            while batch := list(itertools.islice(iterator, batch_size)):
+                waiting.append(self._submit(self._client.judge_batch(numbered(batch, start), start, options)))
+                start += len(batch)
+                if len(waiting) == in_flight:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def compare(self, pairs: Iterable[Comparable], **options: Unpack[PairwiseOptions]) -> list[PairVerdict]:
+        """Compare up to 1024 pairs of answers, each in both orders: `client.compare([("prompt", "a", "b")])`."""
+        return self._wait(self._client.compare(pairs, **options))
+
+    def meta(self, judgements: Iterable[MetaJudgeable], **options: Unpack[PairwiseOptions]) -> list[PairVerdict]:
+        """Compare up to 1024 pairs of judgments: `client.meta([("prompt", "answer", "judgment a", "judgment b")])`."""
+        return self._wait(self._client.meta(judgements, **options))
+
+    def rank(self, items: Iterable[Rankable], **options: Unpack[PairwiseOptions]) -> list[RankVerdict]:
+        """Order candidates, best first: `client.rank([("prompt", ["one", "another"])])`; any rubric that scores does.
+
+        Raises as `judge` does.
+        """
+        return self._wait(self._client.rank(items, **options))
+
+    def prompts(self, items: Sequence[JudgeItem], rubric: str = "additive5") -> JudgePrompts:
+        """The filled judge conversations of a batch, letter for letter as `judge` would send them to the model."""
+        return self._wait(self._client.prompts(items, rubric))
+
+    def submit_job(
+        self, items: Iterable[Judgeable], *, idempotency_key: str | None = None, **options: Unpack[JudgeOptions]
+    ) -> Job:
+        """Have up to 100,000 answers judged in the background; arguments and errors as AsyncJudgeClient's."""
+        return self._wait(self._client.submit_job(items, idempotency_key=idempotency_key, **options))
+
+    def jobs(self, limit: int = 20) -> list[Job]:
+        """This key's newest jobs, at most 100, the newest first."""
+        return self._wait(self._client.jobs(limit))
+
+    def job(self, job_id: str) -> Job:
+        """A job's state and progress. ServiceError with status 404 when there is none, here and in all that follow."""
+        return self._wait(self._client.job(job_id))
+
+    def wait_job(self, job_id: str, seconds: float) -> Job:
+        """The job when it has ended, by `state` well or not. TimeoutError when it goes on for longer than `seconds`."""
+        return self._wait(self._client.wait_job(job_id, seconds))
+
+    def job_results(self, job_id: str, offset: int = 0) -> Iterator[JobResult]:
+        """The results of a job that there are, in the order of the items from `offset` on, 256 held at a time.
+
+        While the job goes on they end before the first item without one: go on later from the last one's `index` + 1.
+        """
+        while found := self._wait(calls.results(self._client.service, job_id, offset)):
+            yield from found
+            offset = found[-1].index + 1
+
+    def cancel_job(self, job_id: str) -> Job:
+        """Cancel a job, which keeps its results so far; one that has ended stays as it is."""
+        return self._wait(self._client.cancel_job(job_id))
+
+    def rubrics(self) -> list[dict[str, Any]]:
+        """The judge's rubrics: id, name and title of each."""
+        return self._wait(self._client.rubrics())
+
+    def rubric(self, rubric: str) -> dict[str, Any]:
+        """A rubric as the judge describes it; ServiceError with status 404 when it has none of that name or id."""
+        return self._wait(self._client.rubric(rubric))
+
+    def _wait(self, work: Coroutine[Any, Any, Result]) -> Result:
+        future = self._submit(work)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C here must not leave the request running there
+            raise
+
+    def _submit(self, work: Coroutine[Any, Any, Result]) -> "Future[Result]":
+        with self._starting:
+            if self._loop is None:
+                # Started with the first request and not with the client: a client may be made before a fork.
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="judge-client", daemon=True)
+                self._thread.start()
+            elif self._thread is None or not self._thread.is_alive():
+                work.close()
+                raise RuntimeError("this JudgeClient was used before the process forked: make one in each process")
+            return asyncio.run_coroutine_threadsafe(work, self._loop)

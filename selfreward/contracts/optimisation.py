@@ -1,0 +1,31 @@
+"""How any training job optimises: steps, learning rate, batch, precision, adapters."""
+
+from pydantic import Field
+
+from selfreward.contracts.judging import Contract
+
+
+class Lora(Contract):
+    """Low-rank adapters instead of full weights; the published checkpoint is merged, so it loads as any other."""
+
+    rank: int = Field(default=16, ge=1, le=512)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class Optimisation(Contract):
+    """What all methods share. `learning_rate` decays by cosine to `min_lr_ratio` of itself (Yuan et al. 2024, 2.4)."""
+
+    epochs: float = Field(default=1.0, gt=0, le=100)
+    learning_rate: float = Field(gt=0, le=1)
+    min_lr_ratio: float = Field(default=0.1, ge=0, le=1)
+    warmup_ratio: float = Field(default=0.0, ge=0, le=1)
+    batch_size: int = Field(default=16, ge=1)
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_length: int = Field(default=1024, ge=8)
+    save_every: int = Field(default=50, ge=1)
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    lora: Lora | None = None

@@ -1,0 +1,107 @@
+"""What a run needs before it starts: memory of a training process, tokens, and time. The formulas are docs/planning.md.
+
+Estimates, and on the safe side: answers are as long as they may be, and every prompt gives as many pairs as it can.
+"""
+
+from typing import NamedTuple
+
+from selfreward.contracts.optimisation import Optimisation
+from selfreward.contracts.reinforcement import RlHyper
+from selfreward.contracts.training import DpoHyper
+from selfreward.estimate.memory import Memory, memory, trainable
+from selfreward.estimate.shape import Shape
+from selfreward.estimate.time import Assumptions, generating_hours, sampling_hours, training_hours
+from selfreward.loop.cost import Work, pairs_of_a_prompt, revision_work, round_work
+from selfreward.recipe.recipe import Recipe
+
+RUBRIC_TOKENS = 400
+"""Tokens of a rubric around what it judges; the shipped ones for language have 250 to 500."""
+
+
+class SeedSizes(NamedTuple):
+    """Rows of `data.ift`, and human-ranked answers in `data.eft` and `data.eft_eval`. The paper's unless known."""
+
+    ift: int = 3200
+    eft: int = 1630 * 3
+    eft_eval: int = 541 * 3
+
+
+class StagePlan(NamedTuple):
+    """One stage: what it trains, its memory, the tokens that it generates at most, and its time in hours."""
+
+    stage: str
+    trained: int
+    memory: Memory
+    rollout_tokens: int
+    judge_tokens: int
+    evaluation_tokens: int
+    generating: float
+    training: float
+
+
+def plan_run(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumptions) -> list[StagePlan]:
+    """Each trained stage of a run, M0 left out: it is taken as it is, as is M1 where the run starts from another's."""
+    made = [] if recipe.loop.start_from else _before_rounds(recipe, shape, seed, by)
+    work = round_work(recipe)
+    for number in range(2, recipe.loop.iterations + 2):
+        pairs = recipe.prompts.per_iteration * pairs_of_a_prompt(recipe)
+        pairs *= 1 + sum(recipe.loop.replay[: number - 2])
+        if recipe.method == "self_improving":
+            answers = recipe.prompts.per_iteration * recipe.rl.group
+            made.append(_stage(recipe, shape, f"M{number}", recipe.rl, answers, work, seed, by))
+        elif recipe.loop.train_on == "pairs":
+            made.append(_stage(recipe, shape, f"M{number}", recipe.dpo, pairs, work, seed, by))
+        else:
+            made.append(_stage(recipe, shape, f"M{number}", recipe.sft, seed.ift + pairs, work, seed, by))
+    return made
+
+
+def _before_rounds(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumptions) -> list[StagePlan]:
+    """The SFT baseline, where there is one, and M1."""
+    if recipe.method != "constitutional" and not recipe.loop.use_eft:
+        return [_stage(recipe, shape, "M1", recipe.baseline_sft, seed.ift, Work(), seed, by)]
+    baseline = _stage(recipe, shape, "SFT", recipe.baseline_sft, seed.ift, Work(), seed, by)
+    if recipe.method == "constitutional":
+        rows, work = recipe.prompts.per_iteration, revision_work(recipe)
+    else:
+        rows = seed.eft * recipe.eft.judgments
+        work = Work(texts=seed.eft, judged=rows * recipe.judging.max_tokens)
+    return [baseline, _stage(recipe, shape, "M1", recipe.sft, seed.ift + rows, work, seed, by)]
+
+
+def _stage(
+    recipe: Recipe,
+    shape: Shape,
+    stage: str,
+    hyper: Optimisation,
+    rows: float,
+    work: Work,
+    seed: SeedSizes,
+    by: Assumptions,
+) -> StagePlan:
+    sampling, judging, plan = recipe.sampling, recipe.judging, recipe.evaluation
+    judgments = min(plan.judged_prompts, plan.prompts) * plan.samples + seed.eft_eval
+    evaluated = plan.prompts * (plan.samples + 1) * sampling.max_tokens
+    evaluated += judgments * judging.votes * judging.max_tokens
+    length = by.prompt_tokens + sampling.max_tokens
+    # A prompt is read once for all its samples, a text once for all votes on it: the engine shares what is common.
+    asked, texts = work.prompts + 2 * plan.prompts, work.texts + judgments
+    read = asked * by.prompt_tokens + texts * (RUBRIC_TOKENS + length)
+    written = work.answered + work.judged + evaluated
+    world = recipe.trainer.world_size
+    by_trainer, training, own_length = 0, 0.0, length
+    if isinstance(hyper, RlHyper):
+        own_length = by.prompt_tokens + hyper.max_tokens
+        by_trainer = work.sampled * hyper.max_tokens
+        training = sampling_hours(shape, hyper, work.sampled, world, by)
+    row = min(hyper.max_length, own_length) * (2 if isinstance(hyper, DpoHyper) else 1)
+    return StagePlan(
+        stage=stage,
+        trained=trainable(shape, hyper),
+        memory=memory(shape, hyper, world, recipe.trainer.sharding),
+        rollout_tokens=work.answered + by_trainer,
+        judge_tokens=work.judged,
+        evaluation_tokens=evaluated,
+        generating=generating_hours(shape, read, written, length, by),
+        training=training + training_hours(shape, hyper, rows, row, world, by),
+    )

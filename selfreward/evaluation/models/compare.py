@@ -1,0 +1,148 @@
+"""What a run came to, so that runs can stand side by side: its last model, and that model against the run's M1."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from selfreward.contracts.judging import content_key
+from selfreward.evaluation.bootstrap import Bootstrap, Ratio, mean
+from selfreward.evaluation.models.answer_files import Duel
+from selfreward.evaluation.models.win_rate import win_rates
+from selfreward.evaluation.report.inputs import ModelData, ReportError, RunData
+from selfreward.evaluation.report.report import build_report
+
+BASELINE = "M1"
+_BEFORE_ROUNDS = ("M0", "SFT", BASELINE)
+
+Judge = Callable[[Sequence[Duel]], Sequence[float]]
+"""Preferences of a judge: 1 where `a` of the duel wins, 0 where `b` does, 0.5 for a tie, NaN where undecided."""
+
+
+def compared(data: RunData, bootstrap: Bootstrap, judge: Judge | None = None) -> dict[str, Any]:
+    """A run's entry in a comparison, as JSON-ready data; figures are `{value, low, high, n}`.
+
+    The win rates are the last model's against M1 on the same held-out prompts: by `judge`, who is shown the greedy
+    answers, else by the independent checker's scores of the sampled ones; null without either, and for M1 itself.
+    `gain` is what the last model solves more than M1, prompts resampled together.
+    `rounds` are the report's, with what each method records there.
+    `minutes` are those of the rounds alone, since runs may share what is before them. Raises ReportError.
+    """
+    report = build_report(data, bootstrap.resamples, bootstrap.seed)
+    models = {model.name: model for model in data.models}
+    if BASELINE not in models:
+        raise ReportError(f"run {data.run} has no evaluated {BASELINE}: nothing to compare its models with")
+    last = data.models[-1]
+    figures = {model["name"]: _figures(model) for model in report["models"]}
+    contest = None
+    if last.name != BASELINE:
+        contest = against(last, models[BASELINE], bootstrap, judge)
+    recipe = data.record.recipe
+    gains = [entry for entry in report["differences"] if (entry["a"], entry["b"]) == (last.name, BASELINE)]
+    return {
+        "run": data.run,
+        "method": recipe.get("method"),
+        "recipe": recipe.get("name"),
+        "seed": recipe.get("seed"),
+        "recipe_hash": data.record.recipe_hash,
+        "commit": report["provenance"]["commit"],
+        "model": last.name,
+        "models": figures,
+        "against_m1": contest,
+        "gain": gains[0]["solve_rate"] if gains else None,
+        "pair_yield": bootstrap.interval(pair_yield(data))._asdict(),
+        "rounds": report["iterations"],
+        "minutes": _minutes(data),
+        "alarms": [f"{alarm['stage']} {alarm['watchdog']}" for alarm in report.get("alarms", [])] + _hacking(report),
+    }
+
+
+def _hacking(report: dict[str, Any]) -> list[str]:
+    """Steps on which the own score rose and the independent one did not."""
+    points = (report["goodhart"] or {"points": []})["points"]
+    return [
+        f"{point['model']} own score up since {step['since']}, the independent one not"
+        for point in points
+        for step in point["steps"]
+        if step["alarm"]
+    ]
+
+
+def against(
+    model: ModelData, baseline: ModelData, bootstrap: Bootstrap, judge: Judge | None = None
+) -> dict[str, Any] | None:
+    """The contest of two models of one run, and `by` whom it was decided. None where nobody can decide."""
+    if judge is not None:
+        contest = held_out(model, baseline, "greedy")
+        return {"by": "judge", **win_rates(contest, judge(contest), bootstrap)}
+    if model.labels is None or baseline.labels is None:
+        return None
+    contest = held_out(model, baseline, "samples")
+    return {"by": "checker", **win_rates(contest, _checked(model, baseline), bootstrap)}
+
+
+def held_out(model: ModelData, baseline: ModelData, part: str) -> list[Duel]:
+    """The k-th answers of two models to each held-out prompt that both have answered."""
+    theirs = {rollout.prompt_id: rollout for rollout in getattr(baseline, part)}
+    shared = [rollout for rollout in getattr(model, part) if rollout.prompt_id in theirs]
+    return [
+        Duel(group, rollout.prompt, mine.text, other.text)
+        for group, rollout in enumerate(shared)
+        for mine, other in zip(rollout.responses, theirs[rollout.prompt_id].responses, strict=False)
+    ]
+
+
+def _checked(model: ModelData, baseline: ModelData) -> list[float]:
+    """For the duels of `held_out(..., "samples")`, whose answer the checker scores higher."""
+    if model.labels is None or baseline.labels is None:
+        raise ValueError("both models need labels")
+    theirs = baseline.labels.samples
+    return [
+        (np.sign(mine - other) + 1) / 2
+        for rollout in model.samples
+        if rollout.prompt_id in theirs
+        for mine, other in zip(model.labels.samples[rollout.prompt_id], theirs[rollout.prompt_id], strict=False)
+    ]
+
+
+def pair_yield(data: RunData) -> Ratio:
+    """Share of the prompts of all rounds that gave a pair of answers; no figure where a method makes no pairs."""
+    kept: list[float] = []
+    for entry in data.iterations:
+        with_pairs = {pair.prompt_id for pair in data.pairs[entry["stage"]] if pair.kind == "actor"}
+        if not with_pairs:
+            continue
+        asked = max(int(entry.get("prompts") or 0), len(with_pairs))
+        kept += [1.0] * len(with_pairs) + [0.0] * (asked - len(with_pairs))
+    return mean(kept)
+
+
+def _figures(model: dict[str, Any]) -> dict[str, Any]:
+    checker, fixed = model["checker"] or {}, model["judge_fixed"] or {}
+    return {
+        "solve_rate": checker.get("solve_rate"),
+        "solve_rate_greedy": checker.get("solve_rate_greedy"),
+        "judge_accuracy": fixed.get("pairwise_accuracy"),
+        "judge_accuracy_own_answers": (model["judge"] or {}).get("pairwise_accuracy"),
+        "own_score": model["own_score"],
+        "mean_length": model["mean_length"],
+    }
+
+
+def _minutes(data: RunData) -> float | None:
+    """Minutes of the run's rounds by its journal; None where there is no journal."""
+    journal = (data.record.model_extra or {}).get("journal")
+    if journal is None:
+        return None
+    return float(sum(entry["seconds"] for entry in journal if entry["stage"] not in _BEFORE_ROUNDS)) / 60
+
+
+def same_m1(runs: Sequence[RunData]) -> bool:
+    """Whether all runs have the very same M1, told by its held-out answers."""
+    found = set()
+    for data in runs:
+        answers = [
+            [r.prompt_id, [a.text for a in r.responses]] for m in data.models if m.name == BASELINE for r in m.samples
+        ]
+        found.add(content_key(answers))
+    return len(found) == 1

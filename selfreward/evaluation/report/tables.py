@@ -1,0 +1,255 @@
+"""The report's tables as text cells, in the shape of the paper's (Yuan et al. 2024, figure 3 and table 4).
+
+Markdown and HTML render the same tables.
+"""
+
+from typing import Any
+
+from selfreward.evaluation.report.cells import DASH, Table, number, percent
+
+
+def tables(report: dict[str, Any]) -> list[Table]:
+    """All tables of a report that have something in them."""
+    models = report["models"]
+    made = [
+        _answers(models),
+        _head_to_head(report["comparisons"]),
+        _changes(report["differences"]),
+        _judge(
+            models,
+            "judge",
+            "Judge on each model's own answers",
+            "Gold order: the independent checker's scores of sampled answers. Harder as the answers grow alike.",
+        )
+        if any(model["judge_on"] == "samples" for model in models)
+        else None,
+        _judge(
+            models,
+            "judge_fixed",
+            "Judge on the fixed ranked answers",
+            "Gold order: the human ranks of the held-out EFT answers, the same for every model.",
+        ),
+        _goodhart(report.get("goodhart")),
+        _votes(models),
+        _rounds(report["iterations"]),
+        _implicit(report["iterations"]),
+        _meta(report["iterations"]),
+        _rewards(report.get("rewards", [])),
+        _alarms(report.get("alarms", [])),
+    ]
+    return [table for table in made if table is not None]
+
+
+def _answers(models: list[dict[str, Any]]) -> Table:
+    if not any(model["checker"] for model in models):
+        rows = [
+            (model["name"], number(model["mean_length"], digits=1), number(model["mean_tokens"], digits=1))
+            for model in models
+        ]
+        note = "No independent labels were given: quality is known only through the judge."
+        return Table("Held-out answers", note, ("model", "characters", "tokens"), rows)
+    columns = ("model", "solved %", "solved, greedy %", "best of n %", "mean score", "characters")
+    rows_labelled = [
+        (
+            model["name"],
+            percent(checker.get("solve_rate")),
+            percent(checker.get("solve_rate_greedy")),
+            percent(checker.get("solve_rate_best_of_n")),
+            number(checker.get("mean_score")),
+            number(model["mean_length"], digits=1),
+        )
+        for model in models
+        for checker in [model["checker"] or {}]
+    ]
+    first = next(model for model in models if model["checker"])["checker"]["solve_rate"]
+    note = (
+        f"Scored by the independent checker on {first['n']:,} held-out prompts, sampled as the recipe samples. "
+        "Best of n: an oracle picks among the samples."
+    )
+    return Table("Held-out answers", note, columns, rows_labelled)
+
+
+def _head_to_head(comparisons: list[dict[str, Any]]) -> Table | None:
+    rows = [
+        (f"{c['a']} vs {c['b']}", *(percent(c[name]) for name in ("win", "tie", "lose", "win_minus_lose")))
+        for c in comparisons
+    ]
+    note = "The k-th answers of both models to each prompt, compared in both orders; a disagreement is a tie."
+    return Table("Head to head", note, ("", "win %", "tie %", "lose %", "win − lose"), rows) if rows else None
+
+
+_CHANGES = (
+    ("solve_rate", "solved, points", percent),
+    ("solve_rate_greedy", "greedy, points", percent),
+    ("judge_pairwise_accuracy", "judge, own answers", percent),
+    ("judge_fixed_pairwise_accuracy", "judge, fixed answers", percent),
+    ("mean_length", "characters", number),
+)
+
+
+def _changes(differences: list[dict[str, Any]]) -> Table | None:
+    shown = [column for column in _CHANGES if any(entry[column[0]] for entry in differences)]
+    rows = [(f"{entry['a']} − {entry['b']}", *(show(entry[name]) for name, _, show in shown)) for entry in differences]
+    note = "Prompts resampled together for both models: an interval that excludes 0 is a change that the data show."
+    return Table("Changes", note, ("", *(label for _, label, _ in shown)), rows) if rows else None
+
+
+_JUDGE_ROWS = (
+    ("pairwise_accuracy", "Pairwise accuracy %", percent),
+    ("pairwise_accuracy_ties_half", "… judge ties as half %", percent),
+    ("five_best", "5-best %", percent),
+    ("exact_match", "Exact match %", percent),
+    ("spearman", "Spearman correlation", number),
+    ("kendall_tau_b", "Kendall τ-b", number),
+)
+
+
+def _judge(models: list[dict[str, Any]], section: str, title: str, note: str) -> Table | None:
+    if not any(model[section] for model in models):
+        return None
+    rows = [(label, *(show((model[section] or {}).get(name)) for model in models)) for name, label, show in _JUDGE_ROWS]
+    return Table(title, note, ("", *(model["name"] for model in models)), rows)
+
+
+def _votes(models: list[dict[str, Any]]) -> Table:
+    rows = [
+        (
+            model["name"],
+            percent(model["parse_failure_rate"]),
+            percent(model["unscored_rate"]),
+            number(model["own_score"]),
+            percent(model["share_at_top"]),
+            DASH if model["own_votes_entropy_bits"] is None else f"{model['own_votes_entropy_bits']:.2f}",
+        )
+        for model in models
+    ]
+    columns = ("model", "votes not parsed %", "answers unscored %", "own mean score", "votes at 5 %", "entropy, bits")
+    note = "How each model judges. Its own score is no measure of quality; a drift towards 5 is a warning."
+    return Table("Votes", note, columns, rows)
+
+
+def _goodhart(panel: dict[str, Any] | None) -> Table | None:
+    if panel is None or len(panel["points"]) < 2:
+        return None
+    checked = panel["independent"] == "checker"
+    show = number if checked else percent
+    rows = [
+        (
+            f"{point['model']} − {step['since']}",
+            number(point["loop"]),
+            number(step["loop"]),
+            show(point["independent"]),
+            show(step["independent"]),
+            "ALARM" if step["alarm"] else DASH,
+        )
+        for point in panel["points"]
+        for step in point["steps"]
+    ]
+    measure = "the checker's mean of the same answers" if checked else "judge accuracy on the human-ranked answers"
+    columns = ("", "own score", "change", "independent", "change", "alarm")
+    note = (
+        f"Each model's mean score of its own answers, and an independent one: {measure}. Alarm: the own score is up "
+        "and the independent one is not (docs/evaluation.md)."
+    )
+    return Table("Loop score against independent score", note, columns, rows)
+
+
+def _rounds(iterations: list[dict[str, Any]]) -> Table | None:
+    columns = ["trains", "prompts", "pairs", "ties", "unscored", "yield %", "score gap", "length ratio"]
+    checked = any(entry["pairs_right"]["n"] for entry in iterations)
+    columns += ["right %", "wrong %", "minutes"] if checked else ["minutes"]
+    rows = [
+        (
+            entry["stage"],
+            *(DASH if entry[name] is None else f"{entry[name]:,}" for name in ("prompts", "pairs", "ties", "unscored")),
+            percent(entry["pair_yield"]),
+            number(entry["chosen_rejected_gap"]),
+            number(entry["length_ratio"]),
+            *([percent(entry["pairs_right"]), percent(entry["pairs_wrong"])] if checked else []),
+            f"{sum((entry['seconds'] or {}).values()) / 60:.1f}",
+        )
+        for entry in iterations
+    ]
+    note = "Preference pairs by the recipe's method. Gap and length ratio: chosen against rejected answers."
+    if checked:
+        note += " Right and wrong: the checker's view of the pairs afterwards; the rest are equal to it."
+    return Table("Rounds", note, columns, rows) if rows else None
+
+
+def _implicit(iterations: list[dict[str, Any]]) -> Table | None:
+    shown = [entry for entry in iterations if entry.get("consistency") is not None]
+    agreed = any(entry.get("agreement") is not None for entry in shown)
+    rows = [
+        (
+            entry["stage"],
+            f"{entry['consistency']:.3f}",
+            f"{entry['kendall_tau']:.3f}",
+            *([f"{100 * entry['agreement']:.1f}"] if agreed else []),
+        )
+        for entry in shown
+    ]
+    columns = ("trains", "consistency", "Kendall τ", *(["judge agrees %"] if agreed else []))
+    note = (
+        "How alike the round's policy and the model before it rank its answers by their own probabilities: the share "
+        "of answer pairs in one order (CREAM's C), and Kendall's τ."
+    )
+    if agreed:
+        note += " The judge agrees where it prefers the answer that these probabilities prefer."
+    return Table("Implicit rewards", note, columns, rows) if rows else None
+
+
+_META = ("no_verdict", "prefers_higher_score", "first_wins", "flips")
+
+
+def _meta(iterations: list[dict[str, Any]]) -> Table | None:
+    rows = [
+        (
+            entry["stage"],
+            f"{entry['meta']['prompts']:,}",
+            f"{entry['meta']['kept']:,}",
+            *(DASH if (share := entry["meta"][name]) is None else f"{100 * share:.1f}" for name in _META),
+        )
+        for entry in iterations
+        if entry.get("meta")
+    ]
+    columns = (
+        "trains",
+        "prompts",
+        "judge pairs",
+        "no verdict %",
+        "for the higher score %",
+        "for the first %",
+        "flips %",
+    )
+    note = (
+        "Judgments compared by the model that wrote them. Near 100 % for the higher score the meta-judge adds nothing "
+        "to the scores; far from 50 % for the first it prefers a position."
+    )
+    return Table("Meta-judge", note, columns, rows) if rows else None
+
+
+def _alarms(raised: list[dict[str, Any]]) -> Table | None:
+    rows = [
+        (alarm["stage"], alarm["watchdog"], f"{alarm['value']:.3g}", f"{alarm['threshold']:g}", alarm["action"])
+        for alarm in raised
+    ]
+    note = "Watchdogs that fired, by the model they fired at. What each means and what to do: docs/watchdogs.md."
+    return Table("Alarms", note, ("model", "watchdog", "value", "threshold", "action"), rows) if rows else None
+
+
+def _rewards(stages: list[dict[str, Any]]) -> Table | None:
+    figures = ("reward", "checker", "precision", "recall", "false_positive_rate")
+    rows = [
+        (
+            f"{stage['stage']}, {part} steps",
+            f"{stage[part]['n']:,}",
+            *(DASH if stage[part][name] is None else f"{100 * stage[part][name]:.1f}" for name in figures),
+        )
+        for stage in stages
+        for part in ("first", "last")
+    ]
+    alarms = [f" ALARM in {stage['stage']}: {alarm}." for stage in stages for alarm in stage["alarms"]]
+    note = "The answers that trained by reinforcement, in the first and the last quarter of the steps: the judge's "
+    note += "reward against the independent checker, which the training never sees." + "".join(alarms)
+    columns = ("model", "answers", "rewarded %", "right %", "precision %", "recall %", "false positives %")
+    return Table("Rewards", note, columns, rows) if rows else None

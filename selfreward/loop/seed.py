@@ -1,0 +1,211 @@
+"""Seed files: read and checked completely before any work starts.
+
+Every error names the recipe key, the file, the row, the field and the remedy.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from selfreward.contracts.judging import Contract, Message, as_messages
+from selfreward.loop import plan
+from selfreward.loop.constitution import Constitution, read_constitution
+from selfreward.recipe.recipe import Recipe, explain
+
+_SHOWN = 10
+Row = TypeVar("Row", bound="PromptRow")
+
+
+class SeedError(ValueError):
+    """Seed data that cannot be used."""
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is blank: write some text or remove the row")
+    return text
+
+
+def _ends_with_user(messages: list[Message]) -> list[Message]:
+    if messages[-1].role != "user":
+        raise ValueError(f"ends with a {messages[-1].role} turn: the last turn must be the user's")
+    return messages
+
+
+Text = Annotated[str, AfterValidator(_not_blank)]
+Prompt = Text | Annotated[list[Message], Field(min_length=1), AfterValidator(_ends_with_user)]
+
+
+class PromptRow(Contract):
+    """A prompt alone."""
+
+    prompt: Prompt
+
+
+class IftRow(PromptRow):
+    """A demonstration: a prompt and its best human answer."""
+
+    response: Text
+
+
+class RankedResponse(Contract):
+    """An answer and its human rank; 1 is the best, equal ranks are ties."""
+
+    text: Text
+    rank: float = Field(ge=1)
+
+
+class RankedRow(PromptRow):
+    """A prompt and its human-ranked answers."""
+
+    responses: list[RankedResponse] = Field(min_length=2)
+
+
+_SHAPES: dict[type[PromptRow], str] = {
+    PromptRow: '{"prompt": "..."}',
+    IftRow: '{"prompt": "...", "response": "..."}',
+    RankedRow: '{"prompt": "...", "responses": [{"text": "...", "rank": 1}, {"text": "...", "rank": 2}]}',
+}
+
+
+@dataclass(frozen=True)
+class SeedData:
+    """All seed rows of a recipe; files that it does not name are empty lists."""
+
+    ift: list[IftRow]
+    heldout: list[PromptRow]
+    eft: list[RankedRow] = field(default_factory=list)
+    eft_eval: list[RankedRow] = field(default_factory=list)
+    prompts: Sequence[PromptRow] = field(default_factory=list)
+    constitution: Constitution | None = None
+
+
+def read_seed_data(recipe: Recipe) -> SeedData:
+    """Read and check every seed file that `recipe` names. Raises SeedError."""
+    data = recipe.data
+    seed = SeedData(
+        ift=_read("data.ift", data.ift, IftRow),
+        heldout=_read("data.heldout", data.heldout, PromptRow),
+        eft=_read("data.eft", data.eft, RankedRow) if data.eft and recipe.loop.use_eft else [],
+        eft_eval=_read("data.eft_eval", data.eft_eval, RankedRow) if data.eft_eval else [],
+        prompts=_read("data.prompts", data.prompts, IftRow if recipe.method == "dno" else PromptRow)
+        if data.prompts and recipe.needs_prompts
+        else [],
+        constitution=_constitution(data.constitution),
+    )
+    _check_sizes(recipe, seed)
+    _check_held_out("data.heldout", seed.heldout, {"data.ift": seed.ift, "data.prompts": seed.prompts})
+    _check_held_out("data.eft_eval", seed.eft_eval, {"data.eft": seed.eft})
+    return seed
+
+
+def _constitution(path: str | None) -> Constitution | None:
+    try:
+        return read_constitution(path) if path else None
+    except ValueError as error:
+        raise SeedError(f"data.constitution: {error}") from error
+
+
+def _read(key: str, path: str, row_type: type[Row]) -> list[Row]:
+    file = Path(path)
+    if not file.is_file():
+        raise SeedError(f"{key}: file {path} does not exist (working directory {Path.cwd()}); give another path")
+    rows, problems = [], []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(row_type.model_validate(json.loads(line)))
+        except json.JSONDecodeError as error:
+            problems.append(f"row {number}: not valid JSON: {error}")
+        except ValidationError as error:
+            problems.append(f"row {number}:\n{explain(error)}")
+    if problems:
+        listed = "\n".join(problems[:_SHOWN])
+        more = f"\n... and {len(problems) - _SHOWN} more rows" if len(problems) > _SHOWN else ""
+        raise SeedError(f"{key}: file {path}: {listed}{more}\nrows look like {_SHAPES[row_type]}")
+    if not rows:
+        raise SeedError(f"{key}: file {path} has no rows; rows look like {_SHAPES[row_type]}")
+    return rows
+
+
+def _check_sizes(recipe: Recipe, seed: SeedData) -> None:
+    asked = recipe.evaluation.prompts
+    if asked > len(seed.heldout):
+        raise SeedError(
+            f"evaluation.prompts = {asked}, but data.heldout has {len(seed.heldout)} rows: "
+            f"set evaluation.prompts={len(seed.heldout)} or add rows"
+        )
+    if recipe.prompts.source == "self_instruct" and len(seed.ift) < 8:
+        raise SeedError(f"data.ift has {len(seed.ift)} rows: self-instruct needs at least 8 demonstrations")
+    needed = plan.slices(recipe) * recipe.prompts.per_iteration
+    if recipe.method == "spin" and recipe.prompts.per_iteration > len(seed.ift):
+        raise SeedError(
+            f"prompts.per_iteration = {recipe.prompts.per_iteration}, but data.ift has {len(seed.ift)} rows and "
+            f"method = 'spin' takes its prompts from there: set prompts.per_iteration={len(seed.ift)} or add rows"
+        )
+    if recipe.needs_prompts and needed > len(seed.prompts):
+        raise SeedError(
+            f"{prompts_in_keys(recipe)} = {needed}, but data.prompts has {len(seed.prompts)} rows: "
+            "lower prompts.per_iteration or add rows"
+        )
+
+
+def prompts_in_keys(recipe: Recipe) -> str:
+    """How the number of prompts that a run answers follows from its recipe's keys."""
+    more = "(loop.iterations + 1)" if plan.slices(recipe) > recipe.loop.iterations else "loop.iterations"
+    return f"{more} x prompts.per_iteration"
+
+
+def _check_held_out(key: str, rows: Sequence[PromptRow], others: dict[str, Sequence[PromptRow]]) -> None:
+    for other, seen in others.items():
+        known = {_identity(row): number for number, row in enumerate(seen, start=1)}
+        for number, row in enumerate(rows, start=1):
+            if _identity(row) in known:
+                raise SeedError(
+                    f"{key} row {number} has the prompt of {other} row {known[_identity(row)]}: "
+                    "held-out prompts must not be trained on; remove one of the two"
+                )
+
+
+def _identity(row: PromptRow) -> tuple[tuple[str, str], ...]:
+    return tuple((message.role, message.content.strip()) for message in as_messages(row.prompt))
+
+
+def snapshot(seed: SeedData) -> dict[str, Callable[[], Iterable[dict[str, object]]]]:
+    """Rows to keep with a run, by data name: the run never reads the user's files again.
+
+    `ift` is already in the trainer's SFT shape; the others carry a `prompt_id` (`heldout-00012`).
+    """
+
+    def prompts(name: str, rows: Sequence[PromptRow]) -> Callable[[], Iterable[dict[str, object]]]:
+        return lambda: (
+            {"prompt_id": f"{name}-{number:05d}", **row.model_dump(mode="json"), "prompt": messages(row.prompt)}
+            for number, row in enumerate(rows)
+        )
+
+    return {
+        "ift": lambda: (sft_row(as_messages(row.prompt), row.response) for row in seed.ift),
+        "heldout": prompts("heldout", seed.heldout),
+        "eft_ranked": prompts("eft", seed.eft),
+        "eft_eval": prompts("eft_eval", seed.eft_eval),
+        "prompts": prompts("prompts", seed.prompts),
+        "constitution": lambda: [seed.constitution.model_dump()] if seed.constitution else [],
+    }
+
+
+def messages(prompt: str | list[Message]) -> list[dict[str, object]]:
+    """A prompt as JSON chat turns."""
+    return [message.model_dump() for message in as_messages(prompt)]
+
+
+def sft_row(prompt: Sequence[Message], completion: str) -> dict[str, object]:
+    """A row of SFT data."""
+    return {
+        "prompt": [message.model_dump() for message in prompt],
+        "completion": [{"role": "assistant", "content": completion}],
+    }

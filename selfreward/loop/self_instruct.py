@@ -1,0 +1,87 @@
+"""New prompts by Self-Instruct (Wang et al. 2023) as Yuan et al. 2024 (2401.10020, 2.2) use it, as pure functions.
+
+Eight demonstrations (six of people, two of the model once there are any) ask a fixed model for more tasks; filters keep
+those that look like a task and are unlike all others.
+"""
+
+import random
+import re
+from collections.abc import Sequence
+
+from rapidfuzz.distance import LCSseq
+
+from selfreward.recipe.rounds import SelfInstruct
+
+_HUMAN, _MODEL = 6, 2
+_HEADER = "Come up with a series of tasks:"
+_NUMBER = re.compile(r"(?:^|\n)\s*\d+\s*[.)]\s*")
+# Words of tasks that a text model cannot do, as Self-Instruct filters them.
+_UNFIT = re.compile(r"\b(?:images?|graphs?|pictures?|files?|maps?|draw|plot|go to)\b", re.IGNORECASE)
+_WORD = re.compile(r"[a-z0-9]+")
+
+
+def demonstrations(human: Sequence[str], generated: Sequence[str], rng: random.Random) -> list[str]:
+    """Eight demonstrations in random order: two generated where there are that many, the rest from people."""
+    from_model = rng.sample(list(generated), min(_MODEL, len(generated)))
+    from_people = rng.sample(list(human), _HUMAN + _MODEL - len(from_model))
+    chosen = [*from_people, *from_model]
+    rng.shuffle(chosen)
+    return chosen
+
+
+def request_text(shown: Sequence[str]) -> str:
+    """The request: numbered demonstrations and the next number, for the model to go on."""
+    lines = [f"{number}. {' '.join(task.split())}" for number, task in enumerate(shown, start=1)]
+    return "\n".join([_HEADER, *lines, f"{len(shown) + 1}."])
+
+
+def parse_tasks(text: str, truncated: bool) -> list[str]:
+    """Tasks of a completion that goes on with a numbered list; the last one is dropped when it was cut off.
+
+    Text before the first number continues the request's own last number, unless it introduces a list (ends with ':').
+    """
+    head, *rest = _NUMBER.split(text)
+    parts = rest if head.rstrip().endswith(":") else [head, *rest]
+    tasks = [" ".join(part.split()) for part in parts if part.strip()]
+    return tasks[:-1] if truncated else tasks
+
+
+def well_formed(task: str, options: SelfInstruct) -> bool:
+    """Self-Instruct's filters on a single task: length, no unfit words, starts like a task."""
+    if not options.min_words <= len(task.split()) <= options.max_words:
+        return False
+    first = task[0]
+    starts_badly = not first.isascii() or not first.isalnum()
+    return not (starts_badly or task.startswith("Write a program") or _UNFIT.search(task))
+
+
+def words(task: str) -> list[str]:
+    """Tokens of ROUGE without a stemmer: lower-case runs of letters and digits."""
+    return _WORD.findall(task.lower())
+
+
+def rouge_l(a: Sequence[str], b: Sequence[str]) -> float:
+    """ROUGE-L F1 of two token sequences, 0..1."""
+    if not a or not b:
+        return 0.0
+    return 2 * LCSseq.similarity(a, b) / (len(a) + len(b))
+
+
+class Pool:
+    """Accepted tasks, and what a new one is compared with: people's prompts and the tasks accepted so far."""
+
+    def __init__(self, human: Sequence[str], accepted: Sequence[str], options: SelfInstruct) -> None:
+        self.options = options
+        self.accepted = list(accepted)
+        self._seen = [words(task) for task in [*human, *accepted]]
+
+    def offer(self, task: str) -> bool:
+        """Accept a task that is well formed and has ROUGE-L F1 of at most `rouge_max` with every other."""
+        tokens = words(task)
+        if not tokens or not well_formed(task, self.options):
+            return False
+        if any(rouge_l(tokens, other) > self.options.rouge_max for other in self._seen):
+            return False
+        self.accepted.append(task)
+        self._seen.append(tokens)
+        return True

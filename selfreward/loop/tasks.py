@@ -1,0 +1,254 @@
+"""One unit of the `rollouts` queue: a prompt to answer, to judge, or both, by one pinned policy version."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from selfreward.contracts.judging import Contract, Judgment, Message, Response, Rollout, content_key
+from selfreward.loop import plan
+from selfreward.loop.constitution import Constitution
+from selfreward.loop.methods.constitutional import Revision, choices, revisions
+from selfreward.loop.methods.meta_rewarding import widest
+from selfreward.recipe.recipe import Judging, Recipe, Sampling
+
+QUEUE = "rollouts"
+# vLLM takes any 64-bit seed; 31 bits fit every other engine too.
+_SEED_BITS = 31
+
+
+class Generate(Contract):
+    """How many answers to sample, and how. Temperature 0 is greedy."""
+
+    n: int = Field(ge=1, le=64)
+    temperature: float = Field(ge=0, le=2)
+    top_p: float = Field(gt=0, le=1)
+    max_tokens: int = Field(ge=1)
+
+
+class Compare(Contract):
+    """Compare different texts two by two, in both orders, with `votes` in each.
+
+    `judgments`: every two of the votes on the only answer, by a rubric of kind `meta`; `answers`: every two answers, by
+    each of `principles` and a rubric of kind `constitution`; `neighbours`: the first answer and the second, the third
+    and the fourth, ..., by a rubric of kind `pairwise`; `steps`: every two candidates of each step of a search, by such
+    a rubric. `annotator` as in `Judging`.
+    """
+
+    of: Literal["judgments", "answers", "neighbours", "steps"]
+    votes: int = Field(default=1, ge=1, le=64)
+
+    annotator: Literal["policy", "engine"] = "policy"
+    principles: list[str] = []
+    rubric: str
+    temperature: float = Field(ge=0, le=2)
+    top_p: float = Field(gt=0, le=1)
+    max_tokens: int = Field(ge=1)
+
+
+class Search(Contract):
+    """Find one answer step by step, as the recipe's `[process]` says."""
+
+    separator: str = Field(min_length=1)
+    max_steps: int = Field(ge=1)
+    backtracks: int = Field(default=0, ge=0)
+
+
+class Task(Contract):
+    """Sample answers (`generate`), take `responses` as given, or both, the given ones last; judge them if asked.
+
+    With `compare` the answers are compared, or the votes of the `judgments` that are given with the only one. With
+    `revise` the one answer that is sampled is criticised and written again, in as many rounds.
+    With `search` the answer is found step by step: `generate` samples the candidates of a step, `compare` says how they
+    are compared.
+    `part` names the set of results that the task belongs to (`rollouts`, `samples`, `greedy`, `eft`, `eft_eval`,
+    `meta`).
+    `policy` pins who answers, and who judges unless an outside annotator does. `seed` makes a second
+    run of the same task draw the same sample. With `answer_format` the judge sees the final answer alone
+    (`selfreward.loop.own_verdicts.final_answer`), and nothing of one that has not that format.
+    """
+
+    key: str
+    run: str
+    stage: str
+    part: str
+    prompt_id: str
+    prompt: list[Message] = Field(min_length=1)
+    policy: str
+    seed: int = Field(ge=0)
+    generate: Generate | None = None
+    responses: list[Response] = []
+    judgments: list[Judgment] = []
+    judge: Judging | None = None
+    answer_format: str | None = None
+    compare: Compare | None = None
+    revise: list[Revision] = []
+    search: Search | None = None
+
+    @model_validator(mode="after")
+    def _some_answers(self) -> Self:
+        if self.generate is None and not self.responses:
+            raise ValueError("give `generate`, `responses` or both: there is nothing to answer or to judge")
+        if self.revise and (self.generate is None or self.generate.n > 1 or self.responses):
+            raise ValueError("`revise` needs exactly one sampled answer: give `generate` with n=1 and no `responses`")
+        if self.search and (self.generate is None or self.compare is None or self.compare.of != "steps"):
+            raise ValueError("`search` samples and compares steps: give `generate`, and `compare` with of='steps'")
+        return self
+
+    def rollout(self, responses: list[Response], **found: Any) -> Rollout:
+        """What came of the task: the answers, and whatever else a rollout has of them."""
+        return Rollout(
+            key=self.key,
+            run=self.run,
+            stage=self.stage,
+            prompt_id=self.prompt_id,
+            prompt=self.prompt,
+            policy_version=self.policy,
+            responses=responses,
+            **found,
+        )
+
+
+class PromptItem(Contract):
+    """A prompt of a run's data with its id, and the answers to judge where they are given."""
+
+    prompt_id: str
+    prompt: list[Message]
+    responses: list[Response] = []
+
+
+def make_task(
+    run: str,
+    recipe: Recipe,
+    stage: str,
+    part: str,
+    item: PromptItem,
+    policy: str,
+    generate: Generate | None = None,
+    judge: Judging | None = None,
+) -> Task:
+    """A task whose key and seed follow from what it is, so that making it again makes the same one."""
+    rubric = judge.rubric if judge else None
+    own = recipe.method == "self_improving"
+    return Task(
+        key=content_key(run, stage, part, item.prompt_id, rubric, policy),
+        run=run,
+        stage=stage,
+        part=part,
+        prompt_id=item.prompt_id,
+        prompt=item.prompt,
+        policy=policy,
+        seed=seed_of(recipe.seed, stage, part, item.prompt_id),
+        generate=generate,
+        responses=item.responses,
+        judge=judge,
+        # People's answers, which `eft` and `eft_eval` judge, are shown as they are.
+        answer_format=recipe.verdicts.answer_format if own and generate and judge else None,
+    )
+
+
+def seed_of(*parts: object) -> int:
+    """A request seed of 31 bits that depends on `parts` alone."""
+    return int(content_key(*parts), 16) % (1 << _SEED_BITS)
+
+
+def sampled(sampling: Sampling, n: int) -> Generate:
+    """`n` answers as the recipe samples them."""
+    return Generate(n=n, temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens)
+
+
+def rollout_tasks(run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptItem], policy: str) -> list[Task]:
+    """N answers to each prompt, each judged with K votes as the recipe says, if the method judges at all.
+
+    Where the round's answers are the future model's, they are given and only judged. With method `scir` they are
+    compared two by two instead, unless its judge is the one that gives points.
+    """
+    generate = None if plan.present(recipe, stage) else sampled(recipe.sampling, recipe.sampling.n)
+    judge = recipe.judging if plan.judged(recipe) else None
+    tasks = [make_task(run, recipe, stage, "rollouts", item, policy, generate, judge) for item in prompts]
+    if not plan.compared(recipe):
+        return tasks
+    how = recipe.scir.model_dump(include={"rubric", "votes", "temperature", "top_p", "max_tokens"})
+    compare = Compare(of="neighbours", **how)
+    return [task.model_copy(update={"compare": compare}) for task in tasks]
+
+
+def revision_tasks(
+    run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptItem], constitution: Constitution, policy: str
+) -> list[Task]:
+    """One answer to each prompt, criticised and revised by principles drawn for it."""
+    generate = sampled(recipe.sampling, 1)
+    rounds = recipe.constitution.revisions
+    return [
+        make_task(run, recipe, stage, "rollouts", item, policy, generate).model_copy(
+            update={"revise": revisions(constitution, rounds, recipe.seed, item.prompt_id)}
+        )
+        for item in prompts
+    ]
+
+
+def choice_tasks(
+    run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptItem], constitution: Constitution, policy: str
+) -> list[Task]:
+    """N answers to each prompt, compared by principles drawn for it."""
+    rules = recipe.constitution
+    compare = Compare(
+        of="answers",
+        annotator=recipe.judging.annotator,
+        rubric=rules.rubric,
+        temperature=rules.temperature,
+        top_p=rules.top_p,
+        max_tokens=rules.max_tokens,
+    )
+    tasks = []
+    for task in rollout_tasks(run, recipe, stage, prompts, policy):
+        drawn = choices(constitution.principles, rules.principles, recipe.seed, task.prompt_id)
+        tasks.append(task.model_copy(update={"compare": compare.model_copy(update={"principles": drawn})}))
+    return tasks
+
+
+def meta_tasks(run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], policy: str) -> list[Task]:
+    """The judgments of one answer of each rollout, compared by the model that wrote them (Meta-Rewarding)."""
+    meta = recipe.meta
+    compare = Compare(
+        of="judgments", rubric=meta.rubric, temperature=meta.temperature, top_p=meta.top_p, max_tokens=meta.max_tokens
+    )
+    tasks = []
+    for rollout in rollouts:
+        place = widest(rollout, recipe.seed)
+        if place is not None:
+            given = [rollout.responses[place]]
+            item = PromptItem(prompt_id=rollout.prompt_id, prompt=rollout.prompt, responses=given)
+            task = make_task(run, recipe, stage, "meta", item, policy)
+            tasks.append(task.model_copy(update={"judgments": [rollout.judgments[place]], "compare": compare}))
+    return tasks
+
+
+def eft_tasks(run: str, recipe: Recipe, stage: str, ranked: Sequence[PromptItem], policy: str) -> list[Task]:
+    """The baseline's judgments of human-ranked answers, sampled as the EFT section says."""
+    eft = recipe.eft
+    judging = recipe.judging.model_copy(
+        update={"votes": eft.judgments, "temperature": eft.temperature, "top_p": eft.top_p}
+    )
+    return [make_task(run, recipe, stage, "eft", item, policy, judge=judging) for item in ranked]
+
+
+def evaluation_tasks(
+    run: str,
+    recipe: Recipe,
+    stage: str,
+    heldout: Sequence[PromptItem],
+    ranked: Sequence[PromptItem],
+    policy: str,
+) -> list[Task]:
+    """Sampled answers (the first `judged_prompts` self-judged), greedy answers, and judgments of human-ranked ones."""
+    evaluation, judging = recipe.evaluation, recipe.evaluation_judging
+    prompts = heldout[: evaluation.prompts]
+    samples = sampled(recipe.evaluation_sampling, evaluation.samples)
+    greedy = Generate(n=1, temperature=0.0, top_p=1.0, max_tokens=recipe.sampling.max_tokens)
+    judged = prompts[: evaluation.judged_prompts]
+    tasks = [make_task(run, recipe, stage, "samples", item, policy, samples, judging) for item in judged]
+    tasks += [make_task(run, recipe, stage, "samples", item, policy, samples) for item in prompts[len(judged) :]]
+    tasks += [make_task(run, recipe, stage, "greedy", item, policy, greedy) for item in prompts]
+    tasks += [make_task(run, recipe, stage, "eft_eval", item, policy, judge=judging) for item in ranked]
+    return tasks

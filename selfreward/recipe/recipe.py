@@ -1,0 +1,277 @@
+"""Recipes: one TOML file says everything about a run.
+
+Order of precedence, weakest first: defaults here, the TOML file, environment (`SELFREWARD_RECIPE__sampling__n=8`),
+dotted overrides (`sampling.n=8`). Unknown keys are refused with the path of the key.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from selfreward.contracts.implicit import Cream, Scir
+from selfreward.contracts.judging import Contract, content_key
+from selfreward.contracts.reinforcement import OwnVerdicts, RlHyper
+from selfreward.contracts.sharding import Sharding, check_sharding
+from selfreward.contracts.training import DpoHyper, SftHyper
+from selfreward.recipe.method_rules import check_method
+from selfreward.recipe.methods import ByConstitution, ByStep, MetaJudging
+from selfreward.recipe.rounds import Loop, Pairs, Prompts
+from selfreward.recipe.watchdogs import Watchdogs
+
+_ENV_PREFIX = "SELFREWARD_RECIPE__"
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message names each key, its value and the remedy."""
+
+
+class Data(Contract):
+    """Input files (JSON Lines), relative to the working directory or absolute.
+
+    `ift` rows `{"prompt", "response"}`; `eft` and `eft_eval` rows `{"prompt", "responses": [{"text", "rank"}]}`
+    with rank 1 the best; `prompts` and `heldout` rows `{"prompt"}`. With method `dno` the rows of `prompts` have a
+    teacher's `response` too. `constitution` is no such file but TOML (`selfreward/loop/constitution.py`), for method
+    `constitutional`.
+    """
+
+    ift: str
+    eft: str | None = None
+    eft_eval: str | None = None
+    prompts: str | None = None
+    heldout: str
+    constitution: str | None = None
+
+
+class Sampling(Contract):
+    """How the policy answers (Yuan et al. 2024, 2.2: N=4, T=0.7, p=0.9)."""
+
+    n: int = Field(default=4, ge=1, le=64)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1, le=32768)
+
+
+class Judging(Contract):
+    """How answers are judged (Yuan et al. 2024, 2.2: 3 votes at the sampling parameters).
+
+    `annotator`: `policy`, the version that wrote the answers, or `engine`, whatever model the judge's own engine serves
+    (`SELFREWARD_JUDGE_ENGINE_URL`), such as the outside annotator of DNO (2404.03715).
+    """
+
+    annotator: Literal["policy", "engine"] = "policy"
+    rubric: str = "additive5"
+    votes: int = Field(default=3, ge=1, le=64)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1, le=8192)
+
+
+class EftBuilding(Contract):
+    """How judge training data is made (Yuan et al. 2024, 3.1.1): the SFT baseline writes judgments of human-ranked
+    responses; those that agree with the human ranking are kept; the most common score is down-sampled.
+
+    `judgments`: votes per response. `cap_ratio`: the most common score may be at most this times the second most
+    common. `max_rows`: rows kept after that, 0 for all.
+    """
+
+    judgments: int = Field(default=4, ge=1, le=64)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    cap_ratio: float = Field(default=1.0, ge=1)
+    max_rows: int = Field(default=0, ge=0)
+
+
+class EvaluationPlan(Contract):
+    """What is sampled from each model for the report. `judged_prompts` of the held-out prompts are self-judged.
+
+    `temperature` and `top_p` of the sampled answers and `judging` are those of the rounds where they are left out. Set
+    them to compare methods whose rounds sample or judge in different ways.
+    """
+
+    prompts: int = Field(default=1000, ge=1)
+    samples: int = Field(default=4, ge=1, le=64)
+    judged_prompts: int = Field(default=256, ge=0)
+    bootstrap: int = Field(default=1000, ge=100)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    judging: Judging | None = None
+
+
+class Retention(Contract):
+    """What of a run is deleted as it goes on (docs/limits.md); by default nothing is.
+
+    `keep_checkpoints`: weights of that many newest models, beside those that are still needed. `keep_rollouts`: answers
+    and judgments of that many newest rounds. Manifests, pairs, evaluation and the report are always kept.
+    """
+
+    keep_checkpoints: int | None = Field(default=None, ge=1)
+    keep_rollouts: int | None = Field(default=None, ge=1)
+
+
+class Trainer(Contract):
+    """Training resources: processes, one for each GPU, and whether the model is split over them."""
+
+    world_size: int = Field(default=1, ge=1)
+    sharding: Sharding = "none"
+
+
+class Recipe(Contract):
+    """A whole run."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
+    method: Literal[
+        "self_rewarding",
+        "meta_rewarding",
+        "cream",
+        "scir",
+        "dno",
+        "spin",
+        "self_improving",
+        "constitutional",
+        "temporal",
+        "process",
+    ] = "self_rewarding"
+    """How a round's training data is made: `orchestrator/methods/`."""
+    seed: int = 0
+    model: str
+    """Base model: a checkpoint folder in Hugging Face layout."""
+    data: Data
+    sampling: Sampling = Sampling()
+    judging: Judging = Judging()
+    eft: EftBuilding = EftBuilding()
+    prompts: Prompts = Prompts()
+    pairs: Pairs = Pairs()
+    meta: MetaJudging = MetaJudging()
+    cream: Cream = Cream()
+    scir: Scir = Scir()
+    constitution: ByConstitution = ByConstitution()
+    process: ByStep = ByStep()
+    loop: Loop = Loop()
+    baseline_sft: SftHyper = SftHyper()
+    sft: SftHyper = SftHyper()
+    dpo: DpoHyper = DpoHyper()
+    rl: RlHyper = RlHyper()
+    verdicts: OwnVerdicts = OwnVerdicts()
+    trainer: Trainer = Trainer()
+    evaluation: EvaluationPlan = EvaluationPlan()
+    watchdogs: Watchdogs = Watchdogs()
+    retention: Retention = Retention()
+
+    @model_validator(mode="after")
+    def _data_for_what_is_asked(self) -> Self:
+        if self.loop.use_eft and not self.data.eft:
+            raise ValueError("data.eft is missing: give the human-ranked responses, or set loop.use_eft=false")
+        if self.loop.iterations and self.needs_prompts and not self.data.prompts:
+            raise ValueError("data.prompts is missing: give a file, or set prompts.source='self_instruct'")
+        if self.pairs.judge_pairs and not self.loop.use_eft:
+            raise ValueError(f"pairs.judge_pairs={self.pairs.judge_pairs} needs EFT data: set loop.use_eft=true")
+        going_back = [name for name, entry in self.watchdogs.by_name.items() if entry.action == "rollback"]
+        if going_back and not self.data.eft_eval:
+            raise ValueError(
+                f"watchdogs.{going_back[0]}.action='rollback' needs data.eft_eval: only people's ranks say which model "
+                "is best; give that file, or choose 'pause'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_what_the_method_uses(self) -> Self:
+        check_method(self)
+        return self
+
+    @model_validator(mode="after")
+    def _sharded_where_it_can_be(self) -> Self:
+        if self.trainer.sharding != "none":
+            if self.method == "self_improving":
+                raise ValueError(
+                    "trainer.sharding='fsdp' is for SFT and DPO: method='self_improving' answers while it trains; "
+                    "leave it out"
+                )
+            check_sharding((self.baseline_sft, self.sft, self.dpo), self.trainer.world_size)
+        return self
+
+    @property
+    def needs_prompts(self) -> bool:
+        """Whether the rounds take their prompts from `data.prompts`."""
+        return self.prompts.source == "file" and self.method != "spin"
+
+    @property
+    def evaluation_sampling(self) -> Sampling:
+        """How the report's sampled answers are sampled."""
+        given = {name: getattr(self.evaluation, name) for name in ("temperature", "top_p")}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return self.sampling.model_copy(update={**chosen, "n": self.evaluation.samples})
+
+    @property
+    def evaluation_judging(self) -> Judging:
+        """How a model's judgments for the report are made."""
+        return self.evaluation.judging or self.judging
+
+    @property
+    def hash(self) -> str:
+        """Identity of the resolved recipe."""
+        return content_key(self.model_dump(mode="json"))
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Recipe:
+    """Read, override and validate a recipe. Raises RecipeError naming file, key, value and remedy."""
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise RecipeError(f"recipe {path} does not exist; recipes/ holds the shipped ones") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"recipe {path} is not valid TOML: {error}") from error
+    environment = os.environ if environment is None else environment
+    from_environment = [
+        f"{name.removeprefix(_ENV_PREFIX).replace('__', '.')}={value}"
+        for name, value in sorted(environment.items())
+        if name.startswith(_ENV_PREFIX)
+    ]
+    for override in [*from_environment, *overrides]:
+        _apply(values, override)
+    return parse_recipe(values, source=str(path))
+
+
+def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
+    """Validate recipe values. Raises RecipeError naming each wrong key."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(f"recipe {source}:\n{explain(error)}") from error
+
+
+def explain(error: ValidationError, *, values: bool = True) -> str:
+    """One line for each problem: `key = value: what is wrong`. Without `values` where one may be a secret."""
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "(whole)"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key; check its spelling and section"
+        shown = "" if not values or problem["type"] in ("missing", "value_error") else f" = {problem['input']!r}"
+        lines.append(f"  {key}{shown}: {message}")
+    return "\n".join(lines)
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise RecipeError(f"override {override!r} is not of the form key=value, for example sampling.n=8")
+    *parents, leaf = key.split(".")
+    section = values
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise RecipeError(f"override {override!r}: {parent!r} is a value, not a section")
+    section[leaf] = _literal(text)
+
+
+def _literal(text: str) -> Any:
+    """A TOML literal where `text` is one (numbers, booleans, lists, quoted strings), else the bare string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,101 @@
+"""The recipe's `[prompts]`, `[pairs]` and `[loop]`: what a round is made of and what it starts from."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from selfreward.contracts.judging import Contract
+
+
+class SelfInstruct(Contract):
+    """New prompts from a fixed model (Yuan et al. 2024, 2.2): 8 demonstrations, 6 from IFT and 2 generated."""
+
+    temperature: float = Field(default=0.6, ge=0, le=2)
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1)
+    rouge_max: float = Field(default=0.7, gt=0, le=1)
+    min_words: int = Field(default=4, ge=1)
+    max_words: int = Field(default=150, ge=1)
+    max_requests: int = Field(default=20_000, ge=1)
+
+
+class Prompts(Contract):
+    """Where an iteration's prompts come from: `file` (a disjoint slice of `data.prompts` each) or `self_instruct`."""
+
+    source: Literal["file", "self_instruct"] = "file"
+    per_iteration: int = Field(default=1000, ge=1)
+    self_instruct: SelfInstruct = SelfInstruct()
+
+
+class Pairs(Contract):
+    """Pair selection. `margin`: smallest gap of mean scores kept, in rubric points (0: any gap above zero).
+
+    `min_chosen_score` and `max_rejected_score` drop prompts whose best answer is below the one, or whose worst is above
+    the other; left out, neither does. With method `dno` the first is what each chosen answer needs, the second what
+    each rejected one may have, and `own_margin` is the margin where the chosen answer is the model's own, not the
+    teacher's.
+
+    `length_control`: rho of Meta-Rewarding (2407.19594, section 2.1), against answers that grow. Of the answers whose
+    score is within this share of the prompt's score range of the best the shortest is chosen, of those as near the
+    worst the longest is rejected. The paper tunes it from 0, which takes the best and the worst, to 0.4; from 0.5 on
+    the two groups overlap. A list has a value for each round.
+
+    `judge_pairs`: judgments as preference pairs in each DPO round, as a share of the actor pairs. They come from EFT
+    building: a baseline judgment that agrees with the human ranking over one that does not, which keeps the judge role
+    alive while the actor role is trained (the role Meta-Rewarding's judge pairs play, 2407.19594 section 2.1).
+    """
+
+    margin: float = Field(default=0.0, ge=0)
+    min_chosen_score: float | None = None
+    max_rejected_score: float | None = None
+    own_margin: float | None = Field(default=None, ge=0)
+    length_control: float | list[float] = 0.0
+    judge_pairs: float = Field(default=0.0, ge=0, le=4)
+
+    @field_validator("length_control")
+    @classmethod
+    def _groups_apart(cls, value: float | list[float]) -> float | list[float]:
+        for rho in value if isinstance(value, list) else [value]:
+            if not 0 <= rho < 0.5:
+                raise ValueError(f"length_control={rho:g} is not from 0 to below 0.5: lower it, 0 switches it off")
+        return value
+
+    def rho(self, index: int) -> float:
+        """`length_control` in the round `index`, 0 for the first one."""
+        return self.length_control[index] if isinstance(self.length_control, list) else self.length_control
+
+
+class Loop(Contract):
+    """`iterations` rounds after M1. `init_from`: a round starts from the previous model (the paper) or from M1.
+
+    `train_on`: `pairs` by DPO, or `positives`, the ablation of Yuan et al. 2024: M0 is fine-tuned anew on the
+    seed data and the chosen answers of the round's pairs, and nothing is learned from the rejected ones. There
+    `pairs.min_chosen_score` is the score that an answer needs (the paper adds those with full marks).
+
+    `start_from`: another run of this orchestrator, whose M0, SFT and M1 this run takes over, with their evaluation and
+    what M1 was taught by, instead of making them again: so several runs compare that start from the same model.
+
+    `replay`: which share of the pairs of one, two, ... rounds before trains again with the new ones, against
+    forgetting: `[1.0]` in SPIN (2401.01335), `[0.3, 0.15]` in DNO (2404.03715).
+
+    `measure_consistency`: whatever the method, score each round's answers under the model, the one before it and M0,
+    and record how alike the first two rank them (CREAM, 2410.12735), and the judge. `cream` and `scir` do so anyway.
+    """
+
+    iterations: int = Field(default=2, ge=0, le=100)
+    init_from: Literal["previous", "anchor"] = "previous"
+    use_eft: bool = True
+    train_on: Literal["pairs", "positives"] = "pairs"
+    replay: list[Annotated[float, Field(gt=0, le=1)]] = []
+    start_from: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")
+    measure_consistency: bool = False
+
+    @model_validator(mode="after")
+    def _only_what_positives_use(self) -> Self:
+        if self.train_on == "positives" and self.init_from != "previous":
+            raise ValueError(
+                "loop.init_from is for DPO: leave it out with loop.train_on='positives', which starts from M0"
+            )
+        if self.train_on == "positives" and self.replay:
+            raise ValueError("loop.replay is for DPO: leave it out with loop.train_on='positives'")
+        return self

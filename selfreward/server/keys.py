@@ -1,0 +1,141 @@
+"""API keys of all services: who may call what, and at the judge how much at once.
+
+A keys file holds the SHA-256 of each key, never the key. A plain hash is enough because keys are made here from 256
+random bits: there is nothing to guess that a slow hash could protect, and it would cost every request its time.
+
+`selfreward keys new NAME` makes a key.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from selfreward.contracts.judging import Contract
+from selfreward.recipe.recipe import explain
+from selfreward.server.startup import StartRefused
+from selfreward.settings import Settings, key_of
+
+Scope = Literal["infer", "judge", "run", "admin"]
+"""`infer`: ask the generator; `judge`: ask the judge; `run`: start, steer and read runs; `admin`: change what is served
+and judged by, see the jobs of all."""
+SCOPES: tuple[Scope, ...] = ("infer", "judge", "run", "admin")
+_PREFIX = "srk_"
+_NAME = r"^[A-Za-z0-9_.-]{1,64}$"
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+class KeysError(StartRefused):
+    """A keys file that cannot be used; the message names file, field and remedy, and no value, which may be a key."""
+
+
+def bearer(headers: Mapping[str, str]) -> str | None:
+    """The key that a request carries as `Authorization: Bearer <key>`, or None."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else None
+
+
+def _is_hash(value: str) -> str:
+    if not _SHA256.fullmatch(value):
+        raise ValueError("give the SHA-256 of the key as 64 hex digits; `selfreward keys new NAME` prints an entry")
+    return value
+
+
+class Rate(Contract):
+    """A token bucket over items: `burst` at once, refilled by `items_per_second`."""
+
+    items_per_second: float = Field(gt=0)
+    burst: int = Field(ge=1)
+
+
+class Key(Contract):
+    """One caller. What is left out is not limited; the limits are the judge's."""
+
+    name: str = Field(pattern=_NAME)
+    sha256: Annotated[str, AfterValidator(_is_hash)]
+    scopes: list[Scope] = Field(default=["judge"], min_length=1)
+    rate: Rate | None = None
+    concurrency: int | None = Field(default=None, ge=1)
+    """Requests of this key that may be judged at once."""
+    job_items: int | None = Field(default=None, ge=1)
+    """Items that one job of this key may have."""
+
+
+class _KeysFile(Contract):
+    keys: list[Key] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        for field in ("name", "sha256"):
+            seen: set[str] = set()
+            for index, key in enumerate(self.keys):
+                value = getattr(key, field)
+                if value in seen:
+                    raise ValueError(f"keys.{index}.{field} = {value!r} stands there twice: remove one")
+                seen.add(value)
+        return self
+
+
+class Keyring:
+    """All keys that are accepted. Empty: everybody is let in, as `SELFREWARD_API_KEY` unset means."""
+
+    open_to_all = Key(name="anyone", sha256="0" * 64, scopes=list(SCOPES))
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        self._keys = [(bytes.fromhex(key.sha256), key) for key in keys]
+        self.names = [key.name for key in keys]
+
+    def find(self, headers: Mapping[str, str]) -> Key | None:
+        """The key that a request carries; None when it carries none that is known.
+
+        All keys are compared in full each time, so that the time tells nothing about any of them.
+        """
+        if not self._keys:
+            return self.open_to_all
+        given = bearer(headers)
+        digest = hashlib.sha256((given or "").encode()).digest()
+        found = [key for known, key in self._keys if hmac.compare_digest(digest, known)]
+        return found[0] if given and found else None
+
+
+def load_keyring(settings: Settings) -> Keyring:
+    """The keys of `SELFREWARD_KEYS`, and `SELFREWARD_API_KEY` with all scopes and no limits. Raises KeysError.
+
+    A `SELFREWARD_API_KEY` that the file lists is that key with the scopes of the file: it is what this service shows
+    to others, and gives nobody more than they are given there.
+    """
+    keys = load_keys(settings.keys) if settings.keys else []
+    shared = key_of(settings)
+    if shared and fingerprint(shared) not in {key.sha256 for key in keys}:
+        if any(key.name == "shared" for key in keys):
+            raise KeysError(f"{settings.keys}: the name 'shared' stands for SELFREWARD_API_KEY: choose another")
+        keys.append(Key(name="shared", sha256=fingerprint(shared), scopes=list(SCOPES)))
+    return Keyring(keys)
+
+
+def load_keys(path: Path) -> list[Key]:
+    """Read and check a keys file. Raises KeysError."""
+    try:
+        return _KeysFile.model_validate(tomllib.loads(path.read_text())).keys
+    except OSError as error:
+        raise KeysError(f"SELFREWARD_KEYS={str(path)!r} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise KeysError(f"SELFREWARD_KEYS: {path} is not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise KeysError(f"SELFREWARD_KEYS: {path}:\n{explain(error, values=False)}") from None
+
+
+def new_key() -> str:
+    """A key from 256 random bits."""
+    return _PREFIX + secrets.token_urlsafe(32)
+
+
+def fingerprint(key: str) -> str:
+    """What a keys file holds of a key: its SHA-256 in hex."""
+    return hashlib.sha256(key.encode()).hexdigest()

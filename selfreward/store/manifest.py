@@ -1,0 +1,131 @@
+"""The manifest of a published checkpoint: what the folder must hold, byte for byte, and where it came from."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import Field
+
+from selfreward.contracts.judging import Contract, Message
+
+MANIFEST_NAME = "manifest.json"
+REMOVED_NAME = "removed.json"
+"""Beside a manifest: the files that it lists have been deleted on purpose, and why."""
+_CHUNK = 1 << 20
+
+
+class FileEntry(Contract):
+    """Size in bytes and lower-case hex SHA-256 of one file."""
+
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Lineage(Contract):
+    """Where weights came from: run, stage, the parent checkpoint and the data that changed it."""
+
+    run: str = ""
+    stage: str
+    parent: str | None = None
+    parent_digest: str | None = None
+    datasets: list[str] = []
+    method: str = "base"
+    recipe_hash: str = ""
+    seed: int = 0
+
+
+class Canary(Contract):
+    """A greedy prompt and the first token ids that these weights answer with.
+
+    The serving engine must reproduce `token_ids` before it takes traffic: the only check that catches weights which
+    load without an error and are still wrong.
+    """
+
+    messages: list[Message]
+    token_ids: list[int] = Field(min_length=1)
+
+
+class WeightsManifest(Contract):
+    """Written last into a checkpoint folder; a folder without it does not exist."""
+
+    format: int = 1
+    files: dict[str, FileEntry]
+    lineage: Lineage
+    canary: Canary | None = None
+
+
+class InvalidArtifact(ValueError):
+    """A folder that is not what its manifest says. The message names the file, what was found and what to do."""
+
+
+def hash_file(path: Path) -> FileEntry:
+    """Size and SHA-256 of a file, read once in 1 MiB pieces."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return FileEntry(size=size, sha256=digest.hexdigest())
+
+
+def describe_files(folder: Path) -> dict[str, FileEntry]:
+    """Entries of every file below `folder` but the manifest, by POSIX path relative to it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): hash_file(path)
+        for path in files
+        if path.relative_to(folder).as_posix() != MANIFEST_NAME
+    }
+
+
+def manifest_bytes(manifest: WeightsManifest) -> bytes:
+    """Canonical JSON of a manifest; its SHA-256 is the checkpoint's digest."""
+    data = manifest.model_dump(mode="json")
+    return json.dumps(data, sort_keys=True, indent=1, ensure_ascii=True).encode()
+
+
+def read_manifest(folder: Path) -> tuple[WeightsManifest, str]:
+    """The manifest of a folder and its digest (hex SHA-256 of the manifest's bytes).
+
+    Raises InvalidArtifact when there is none or it cannot be read.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise InvalidArtifact(
+            f"{folder} has no {MANIFEST_NAME}: it was never completely published; publish it again"
+        ) from None
+    try:
+        manifest = WeightsManifest.model_validate_json(raw)
+    except ValueError as error:
+        raise InvalidArtifact(f"{path} is not a manifest: {error}") from error
+    return manifest, hashlib.sha256(raw).hexdigest()
+
+
+def removed_text(name: str, marker: bytes) -> str:
+    """What readers are told of an artifact whose files have been deleted; `marker` is the content of its marker."""
+    reason = json.loads(marker)["reason"]
+    return f"{name}: its weights were removed ({reason}), only the manifest is kept; use a model that has its weights"
+
+
+def verify_folder(folder: Path) -> tuple[WeightsManifest, str]:
+    """Check every file of a published folder against its manifest; returns the manifest and its digest.
+
+    Raises InvalidArtifact naming the first file that is missing, of another size or of another content.
+    """
+    manifest, digest = read_manifest(folder)
+    if (folder / REMOVED_NAME).exists():
+        raise InvalidArtifact(removed_text(str(folder), (folder / REMOVED_NAME).read_bytes()))
+    for name, entry in manifest.files.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise InvalidArtifact(f"{folder}: manifest names {name!r}, which leaves the folder; publish it again")
+        if not path.is_file():
+            raise InvalidArtifact(f"{folder}: {name} is missing; publish the checkpoint again")
+        found = path.stat().st_size
+        if found != entry.size:
+            raise InvalidArtifact(f"{folder}: {name} has {found} bytes, its manifest says {entry.size}; publish again")
+        if hash_file(path).sha256 != entry.sha256:
+            raise InvalidArtifact(f"{folder}: {name} does not match its SHA-256; publish the checkpoint again")
+    return manifest, digest

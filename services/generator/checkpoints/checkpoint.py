@@ -1,0 +1,134 @@
+"""What a checkpoint folder says about itself, as far as it decides whether an engine can take its weights over."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfreward.store.manifest import Canary, InvalidArtifact
+from services.generator.checkpoints.tensors import Tensor, read_header
+
+_INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+_ARCHITECTURE = (
+    "architectures",
+    "model_type",
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_act",
+    "rms_norm_eps",
+    "max_position_embeddings",
+    "sliding_window",
+    "tie_word_embeddings",
+    "quantization_config",
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder with weights under the label it is served as. `version` is None before any announcement."""
+
+    folder: Path
+    label: str
+    version: int | None = None
+    artifact: str = ""
+    digest: str = ""
+    canary: Canary | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`architecture`: config values that fix the model's shape; `tokenizer`: hash of vocabulary and chat template."""
+
+    tensors: Mapping[str, Tensor]
+    architecture: Mapping[str, Any]
+    tokenizer: str
+
+
+def read_facts(folder: Path) -> Facts:
+    """Read config, tokenizer and tensor headers of a folder. Raises InvalidArtifact naming what is wrong."""
+    config = read_json(folder / "config.json")
+    tensors = read_tensors(folder)
+    if config.get("tie_word_embeddings"):
+        # A tied head is the embedding under a second name, which some writers leave out.
+        tensors.pop("lm_head.weight", None)
+    return Facts(tensors, architecture(config), tokenizer_fingerprint(folder))
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object from a file; InvalidArtifact when it is missing or is not one."""
+    try:
+        data = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise InvalidArtifact(f"{file} is missing; publish the checkpoint again") from None
+    except ValueError as error:
+        raise InvalidArtifact(f"{file} is not JSON ({error}); publish the checkpoint again") from error
+    if not isinstance(data, dict):
+        raise InvalidArtifact(f"{file} is not a JSON object; publish the checkpoint again")
+    return data
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Tensors of all shards by name. Raises InvalidArtifact for a missing, broken or contradicting shard."""
+    if not (folder / _INDEX).exists():
+        if not (folder / _SINGLE).exists():
+            raise InvalidArtifact(f"{folder} has neither {_SINGLE} nor {_INDEX}; publish the checkpoint again")
+        return read_header(folder / _SINGLE)
+    weight_map = read_json(folder / _INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise InvalidArtifact(f"{folder / _INDEX} has no weight_map; publish the checkpoint again")
+    tensors: dict[str, Tensor] = {}
+    for shard in sorted({str(name) for name in weight_map.values()}):
+        file = folder / Path(shard).name
+        if not file.exists():
+            raise InvalidArtifact(f"{folder}: shard {shard} is missing; publish the checkpoint again")
+        tensors |= read_header(file)
+    if lost := sorted(set(weight_map) - set(tensors)):
+        raise InvalidArtifact(f"{folder}: no shard holds {_few(lost)}, which the index lists; publish again")
+    return tensors
+
+
+def architecture(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config values that decide how tensors are used; rotary settings in one form, old or new spelling."""
+    values = {name: config[name] for name in _ARCHITECTURE if config.get(name) is not None}
+    rope = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
+    if "rope_theta" in config:
+        rope.setdefault("rope_theta", config["rope_theta"])
+    if rope.get("rope_type", "default") == "default":
+        rope.pop("rope_type", None)
+    return values | {f"rope.{name}": value for name, value in rope.items()}
+
+
+def tokenizer_fingerprint(folder: Path) -> str:
+    """SHA-256 over vocabulary, rules and chat template.
+
+    Left out is what a trainer changes without changing the tokenizer: `truncation` and `padding` of tokenizer.json
+    and the bookkeeping of tokenizer_config.json.
+    """
+    digest = hashlib.sha256()
+    if (folder / "tokenizer.json").exists():
+        tokenizer = read_json(folder / "tokenizer.json")
+        kept = {name: value for name, value in tokenizer.items() if name not in ("truncation", "padding")}
+        digest.update(json.dumps(kept, sort_keys=True).encode())
+    else:
+        for name in ("tokenizer.model", "vocab.json", "merges.txt", "vocab.txt"):
+            if (folder / name).exists():
+                digest.update(name.encode() + (folder / name).read_bytes())
+    template = folder / "chat_template.jinja"
+    if template.exists():
+        digest.update(template.read_bytes())
+    elif (folder / "tokenizer_config.json").exists():
+        inline = read_json(folder / "tokenizer_config.json").get("chat_template")
+        digest.update((inline if isinstance(inline, str) else json.dumps(inline) if inline else "").encode())
+    return digest.hexdigest()
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,164 @@
+"""Carries a request through the gate to the engine and its answer back, whole or as a stream.
+
+A request that the engine cut off before it answered, because a swap aborted it or because the engine died, is sent
+again here, so that a client never sees either.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+
+import httpx
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from selfreward.client.generator import VERSION_HEADER
+from services.generator import metrics
+from services.generator.gateway.errors import ApiError
+from services.generator.gateway.requests import Prepared, prepare
+from services.generator.replica.gate import Gate, GateFull, GateTimeout, Ticket
+from services.generator.replica.replica import Replica
+
+CLIENT_CLOSED_REQUEST = 499
+# A request that kills the engine must not do so for ever.
+_MOST_ENGINES_LOST = 1
+# W3C trace context: the engine continues the caller's trace.
+_TRACE_HEADERS = ("traceparent", "tracestate")
+_log = logging.getLogger(__name__)
+
+
+class Proxy:
+    """`http` carries streams to the engine, and `transport` answers that are read whole."""
+
+    def __init__(
+        self, replica: Replica, gate: Gate, http: httpx.AsyncClient, transport: httpx.AsyncBaseTransport
+    ) -> None:
+        self._replica = replica
+        self._gate = gate
+        self._http = http
+        self._transport = transport
+        self._settings = replica.settings
+
+    async def answer(self, request: Request, route: str) -> Response:
+        """The engine's answer to an allow-listed route. Raises ApiError."""
+        prepared = prepare(route, await request.body(), self._settings.max_sequences)
+        trace = {name: value for name in _TRACE_HEADERS if (value := request.headers.get(name)) is not None}
+        work = asyncio.create_task(self._answer(route, prepared, trace))
+        gone = asyncio.create_task(_disconnected(request))
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        finally:
+            for task in (work, gone):
+                task.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+
+    async def _answer(self, route: str, prepared: Prepared, trace: dict[str, str]) -> Response:
+        for attempt in range(self._settings.retries + 1):
+            ticket = await self._admit(prepared)
+            kept = False
+            try:
+                reply = await self._send(route, prepared, ticket, trace)
+                if prepared.stream and reply.is_success:
+                    kept = True
+                    return _Stream(self._gate, ticket, reply)
+                content = await reply.aread()
+                if reply.status_code >= 500 and await self._replica.is_lost(ticket):
+                    raise httpx.RemoteProtocolError("the engine was lost")
+                if not (ticket.aborted and reply.is_success and _cut_short(content)):
+                    return _whole(reply, content, ticket)
+                cause = "abort"
+            except httpx.TransportError as error:
+                cause = "engine_lost" if await self._replica.is_lost(ticket) else "connection"
+                _log.warning(
+                    "engine cut off a request", extra={"cause": cause, "attempt": attempt, "reason": repr(error)}
+                )
+            finally:
+                if not kept:
+                    self._gate.release(ticket)
+            if cause == "engine_lost" and attempt >= _MOST_ENGINES_LOST:
+                break
+            metrics.REPEATED.labels(cause).inc()
+        raise ApiError(503, f"the engine cut this request off {attempt + 1} times ({cause}); try again", code=cause)
+
+    async def _admit(self, prepared: Prepared) -> Ticket:
+        try:
+            ticket = await self._gate.admit()
+        except GateFull as full:
+            raise ApiError(429, str(full), code="overloaded") from full
+        except GateTimeout as timeout:
+            raise ApiError(503, str(timeout), code="not_serving") from timeout
+        if prepared.pin not in (None, ticket.label):
+            self._gate.release(ticket)
+            message = (
+                f"this replica serves {ticket.label}, not {prepared.pin}: try another replica, or ask for 'policy'"
+            )
+            raise ApiError(409, message, "model", "wrong_policy_version")
+        return ticket
+
+    async def _send(self, route: str, prepared: Prepared, ticket: Ticket, trace: dict[str, str]) -> httpx.Response:
+        content = prepared.content(ticket.label)
+        headers = {"content-type": "application/json", "accept-encoding": "identity", **trace}
+        request = self._http.build_request("POST", f"{ticket.url}{route}", content=content, headers=headers)
+        if prepared.stream:
+            return await self._http.send(request, stream=True)
+        return await self._transport.handle_async_request(request)
+
+
+class _Stream(StreamingResponse):
+    """Passes a streamed answer on.
+
+    The engine is read as fast as it writes, whatever the client's pace, so that a slow client can hold up neither a
+    swap nor the engine. What waits in memory is bounded by the request's own length.
+    """
+
+    def __init__(self, gate: Gate, ticket: Ticket, reply: httpx.Response) -> None:
+        self._gate = gate
+        self._ticket = ticket
+        self._reply = reply
+        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._reader = asyncio.create_task(self._read())
+        headers = {VERSION_HEADER: ticket.label, "content-type": reply.headers["content-type"]}
+        super().__init__(self._pass_on(), headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer; when the client leaves, stop reading, which is how the engine learns of it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._reader.cancel()
+
+    async def _read(self) -> None:
+        try:
+            async for chunk in self._reply.aiter_raw():
+                self._chunks.put_nowait(chunk)
+        except httpx.TransportError as error:
+            message = {"message": f"the engine was lost while it answered: {error!r}", "type": "server_error"}
+            body = {"error": {**message, "param": None, "code": "engine_lost"}}
+            self._chunks.put_nowait(f"data: {json.dumps(body)}\n\n".encode())
+        finally:
+            self._gate.release(self._ticket)
+            self._chunks.put_nowait(None)
+            await self._reply.aclose()
+
+    async def _pass_on(self) -> AsyncIterator[bytes]:
+        while (chunk := await self._chunks.get()) is not None:
+            yield chunk
+
+
+def _whole(reply: httpx.Response, content: bytes, ticket: Ticket) -> Response:
+    headers = {VERSION_HEADER: ticket.label, "content-type": reply.headers.get("content-type", "application/json")}
+    return Response(content, status_code=reply.status_code, headers=headers)
+
+
+def _cut_short(content: bytes) -> bool:
+    return any(choice.get("finish_reason") == "abort" for choice in json.loads(content).get("choices", []))
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,98 @@
+"""Follows the announced version: each replica pulls, so one announcement reaches any number of them."""
+
+import asyncio
+import contextlib
+import logging
+
+from redis.exceptions import RedisError
+
+from selfreward.redis.announcements import Announced, announced, current
+from selfreward.redis.connection import RedisClient
+from selfreward.store.manifest import InvalidArtifact
+from services.generator import metrics
+from services.generator.engine.process import EngineFailed
+from services.generator.replica.refusals import EngineRestarting, WeightsRefused
+from services.generator.replica.replica import Replica
+
+_SWAPS_TRIED = 2
+_MOST_ENGINES_LOST = 4
+_MOST_BACKOFF = 30.0
+_log = logging.getLogger(__name__)
+
+
+class Follower:
+    """Polls the announcement and has the replica adopt what is new. A refused version is not tried again."""
+
+    def __init__(self, redis: RedisClient, replica: Replica, poll_seconds: float) -> None:
+        self.announced: Announced | None = None
+        self.stopping = asyncio.Event()
+        self._redis = redis
+        self._replica = replica
+        self._poll_seconds = poll_seconds
+        self._handled: Announced | None = None
+        self._failures = 0
+        self._engines_lost = 0
+
+    async def run(self) -> None:
+        """Run until `stopping` is set. Whatever fails is logged, counted and tried again with growing waits."""
+        while not self.stopping.is_set():
+            try:
+                await self.step()
+                self._failures = 0
+            except Exception as error:
+                self._failures += 1
+                self._replica.not_started(str(error))
+                metrics.FOLLOW_ERRORS.inc()
+                _log.exception("following the announced weights failed", extra={"failures": self._failures})
+            wait = min(_MOST_BACKOFF, self._poll_seconds * 2 ** min(self._failures, 10))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), wait)
+
+    async def step(self) -> None:
+        """Read the announcement once and act on a new one."""
+        try:
+            self.announced = await current(self._redis)
+        except RedisError:
+            await self._start_on_model()
+            raise
+        if self.announced is None:
+            await self._start_on_model()
+        elif self.announced != self._handled:
+            await self._follow(self.announced)
+
+    async def _follow(self, newest: Announced) -> None:
+        self._replica.target = newest.label
+        try:
+            # An engine that dies twice in a swap may have died of swapping, or have been killed: a new one can tell.
+            await self._replica.adopt(newest, fresh=self._engines_lost >= _SWAPS_TRIED)
+        except WeightsRefused:
+            if self._replica.serving is None:
+                await self._start_on_older(newest.version)
+        except EngineRestarting:
+            raise
+        except EngineFailed as error:
+            self._engines_lost += 1
+            if self._engines_lost < _MOST_ENGINES_LOST:
+                raise
+            # Weights that cost the engine each time they are tried would keep the service down for ever.
+            self._replica.refuse(newest, f"lost the engine {self._engines_lost} times, at last with: {error}")
+        self._engines_lost = 0
+        self._handled = newest
+
+    async def _start_on_older(self, version: int) -> None:
+        """A replica that starts while the newest weights are bad serves the newest good ones."""
+        for number in range(version - 1, -1, -1):
+            try:
+                await self._replica.adopt(await announced(self._redis, number))
+            except WeightsRefused:
+                continue
+            return
+        await self._start_on_model()
+
+    async def _start_on_model(self) -> None:
+        model = self._replica.settings.model
+        if model is not None and self._replica.serving is None:
+            try:
+                await self._replica.start_unannounced(model)
+            except InvalidArtifact as reason:
+                raise EngineFailed(f"SELFREWARD_MODEL={model}: {reason}") from reason

@@ -1,0 +1,261 @@
+"""One replica's state: its engine, the weights it serves, and the moves between them, one at a time."""
+
+import asyncio
+import logging
+import random
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import httpx
+
+from selfreward.redis.announcements import Announced
+from selfreward.store.artifacts import ArtifactStore
+from selfreward.store.manifest import MANIFEST_NAME, read_manifest
+from services.generator import metrics
+from services.generator.checkpoints.checkpoint import Checkpoint, Facts, read_facts
+from services.generator.checkpoints.validation import validate
+from services.generator.engine.control import EngineAdmin
+from services.generator.engine.process import EngineFailed, EngineProcess, Health
+from services.generator.replica.gate import Gate, Ticket
+from services.generator.replica.refusals import EngineRestarting, Refusal, WeightsRefused
+from services.generator.replica.swap import SwapRefused, begin, exchange, quiesce, start_folder
+from services.generator.settings import GeneratorSettings
+
+UNANNOUNCED = "policy@none"
+_MOST_BACKOFF = 30.0
+_log = logging.getLogger(__name__)
+
+
+class Replica:
+    """Owns the engine. `serving` is the last good checkpoint; `target` the label that was last asked for.
+
+    `http` is a `control_client`.
+    """
+
+    def __init__(self, settings: GeneratorSettings, store: ArtifactStore, gate: Gate, http: httpx.AsyncClient) -> None:
+        self.settings = settings
+        self.gate = gate
+        self.state: Literal["waiting", "starting", "serving", "swapping", "restarting"] = "waiting"
+        self.serving: Checkpoint | None = None
+        self.target: str | None = None
+        self.refused: dict[str, Refusal] = {}
+        self.engine: EngineProcess | None = None
+        self.max_model_len = 0
+        self.swaps = 0
+        self.last_swap: dict[str, float] = {}
+        self._store = store
+        self.http = http
+        self._facts: Facts | None = None
+        self._moving = asyncio.Lock()
+        self.lost = asyncio.Event()
+        self._endings: set[asyncio.Task[None]] = set()
+
+    def admin(self) -> EngineAdmin:
+        """Control calls to the present engine; EngineFailed when there is none."""
+        if self.engine is None:
+            raise EngineFailed("no engine has been started yet")
+        return EngineAdmin(self.http, self.engine.url, self.settings.engine_admin_seconds)
+
+    async def start_unannounced(self, folder: Path) -> None:
+        """Serve a plain checkpoint folder until something is announced. Raises InvalidArtifact or EngineFailed."""
+        async with self._moving:
+            facts = await asyncio.to_thread(read_facts, folder)
+            published = (folder / MANIFEST_NAME).exists()
+            canary = read_manifest(folder)[0].canary if published else None
+            await self._start(Checkpoint(folder=folder, label=UNANNOUNCED, canary=canary), facts)
+
+    async def adopt(self, announced: Announced, fresh: bool = False) -> None:
+        """Serve an announced version: start the engine on it, or swap it in, or have a `fresh` engine take over.
+
+        Raises WeightsRefused when it cannot be served (remembered in `refused`), EngineFailed when the engine was lost
+        on the way (it is being restarted on the last good weights), and the store's errors when the fetch failed.
+        """
+        label = announced.label
+        async with self._moving:
+            self.refused.pop(label, None)
+            if self.serving and (self.serving.label, self.serving.digest) == (label, announced.digest):
+                return
+            try:
+                folder = await asyncio.to_thread(self._store.fetch, announced.artifact)
+                new, facts = await asyncio.to_thread(validate, folder, label, self._facts, announced.digest)
+                new = replace(new, version=announced.version, artifact=announced.artifact)
+                if self.serving is None:
+                    await self._start(new, facts)
+                else:
+                    await (self._restart_on(new, facts) if fresh else self._swap(new))
+            except (ValueError, SwapRefused) as reason:
+                raise self.refuse(announced, str(reason)) from reason
+
+    def not_started(self, reason: str) -> None:
+        """Say at the gate why nothing is served yet."""
+        if self.serving is None:
+            self.state = "waiting"
+            self.gate.close(f"nothing could be served yet: {reason}")
+
+    def refuse(self, announced: Announced, reason: str) -> WeightsRefused:
+        """Remember and report why a version is not served."""
+        self.refused[announced.label] = Refusal(announced.digest, reason)
+        metrics.REFUSED.inc()
+        _log.error("weights refused", extra={"policy": announced.label, "reason": reason})
+        return WeightsRefused(f"{announced.label} refused: {reason}")
+
+    async def _swap(self, new: Checkpoint) -> None:
+        engine, old = self._present(), self.serving
+        if old is None:
+            raise RuntimeError("an engine runs that never served")
+        self.state = "swapping"
+        self.gate.close(f"swapping {old.label} for {new.label}")
+        started = time.monotonic()
+        try:
+            await engine.while_alive(quiesce(self.admin(), self.gate, self.settings))
+        except EngineFailed as failure:
+            self.lose("the engine failed before a swap")
+            raise EngineRestarting(f"{failure}; {new.label} was not tried yet") from failure
+        quiet = time.monotonic()
+        try:
+            await engine.while_alive(exchange(self.admin(), old, new, self.settings))
+        except SwapRefused:
+            self._serve(old)
+            raise
+        except EngineFailed:
+            self.lose("the engine failed during a swap")
+            raise
+        self.last_swap = {"drain": quiet - started, "load": time.monotonic() - quiet}
+        self.swaps += 1
+        for step, seconds in self.last_swap.items():
+            metrics.RELOAD_SECONDS.labels(step).observe(seconds)
+        self._serve(new)
+        if old.artifact:
+            await asyncio.to_thread(self._store.forget, old.artifact)
+        _log.info("weights swapped", extra={"policy": new.label, "seconds": self.last_swap})
+
+    def _present(self) -> EngineProcess:
+        """The engine, unless it is lost."""
+        if self.engine is None or self.lost.is_set():
+            raise EngineRestarting("the engine is being restarted; try again after that")
+        return self.engine
+
+    async def _restart_on(self, new: Checkpoint, facts: Facts) -> None:
+        """Have an engine that starts on `new` take over; requests that outlast the wait are repeated on it."""
+        engine = self._present()
+        self.gate.close(f"starting an engine on {new.label}")
+        await self.gate.drained(self.settings.swap_wait_seconds)
+        self.engine = None
+        await engine.stop()
+        metrics.RESTARTS.inc()
+        try:
+            await self._start(new, facts)
+        except EngineFailed:
+            self.lose(f"no engine starts on {new.label}")
+            raise
+
+    async def _start(self, checkpoint: Checkpoint, facts: Facts) -> None:
+        """Start the first engine, or another in the place of a lost one."""
+        self.state = "starting" if self.serving is None else "restarting"
+        engine = EngineProcess(self.settings, start_folder(self.settings, checkpoint), self.http)
+        admin = EngineAdmin(self.http, engine.url, self.settings.engine_admin_seconds)
+        try:
+            await engine.start()
+            await begin(admin, engine.folder, checkpoint, self.settings)
+            self.max_model_len = await admin.max_model_len()
+        except BaseException:
+            await engine.stop()
+            raise
+        self.engine, self._facts = engine, facts
+        task = asyncio.create_task(self._notice_end(engine))
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+        self._serve(checkpoint)
+        _log.info("engine serves", extra={"policy": checkpoint.label, "url": engine.url})
+
+    def _serve(self, checkpoint: Checkpoint) -> None:
+        metrics.VERSION.clear()
+        metrics.VERSION.labels(checkpoint.label, checkpoint.digest[:12]).set(1)
+        self.serving, self.state = checkpoint, "serving"
+        if self.engine is not None and not self.lost.is_set():
+            self.gate.open(checkpoint.label, self.engine.url)
+
+    async def _notice_end(self, engine: EngineProcess) -> None:
+        await engine.ended()
+        if engine is self.engine:
+            self.lose("the engine process ended")
+
+    def lose(self, reason: str) -> None:
+        """Close the gate and have the engine restarted."""
+        _log.error("engine lost", extra={"reason": reason})
+        self.gate.close(f"{reason}; restarting it")
+        self.state = "restarting"
+        self.lost.set()
+
+    async def is_lost(self, ticket: Ticket) -> bool:
+        """After a request failed: whether the engine that had it is gone, so that another try can help."""
+        engine = self.engine
+        if engine is None or engine.url != ticket.url or self.lost.is_set():
+            return True
+        return await self._health(engine) == "dead"
+
+    async def _health(self, engine: EngineProcess) -> Health:
+        health = await engine.health()
+        if health == "dead" and engine is self.engine and not self.lost.is_set():
+            self.lose("the engine is dead")
+        return health
+
+    async def heal(self) -> None:
+        """Run for ever: restart a lost engine on the last good weights, with growing waits between failures."""
+        while True:
+            await self.lost.wait()
+            async with self._moving:
+                await self._restart()
+
+    async def _restart(self) -> None:
+        good, facts = self.serving, self._facts
+        if good is None or facts is None:
+            raise RuntimeError("an engine was lost that never served")
+        self.gate.close("restarting the engine")
+        failures = 0
+        while True:
+            if self.engine is not None:
+                lost, self.engine = self.engine, None
+                await lost.stop()
+            try:
+                self.lost.clear()
+                metrics.RESTARTS.inc()
+                await self._start(good, facts)
+            except (EngineFailed, OSError) as error:
+                failures += 1
+                wait = min(_MOST_BACKOFF, 2.0**failures) * (0.5 + random.random() / 2)  # noqa: S311 - guards no secret
+                _log.error("engine did not restart", extra={"reason": str(error), "failures": failures, "wait": wait})
+                self.gate.close(f"the engine did not restart ({failures} times): {error}")
+                await asyncio.sleep(wait)
+            else:
+                return
+
+    async def stop(self) -> None:
+        """Stop the engine for good."""
+        self.gate.close("shutting down")
+        engine, self.engine = self.engine, None
+        for task in self._endings:
+            task.cancel()
+        if engine is not None:
+            await engine.stop()
+
+    async def unready(self) -> list[str]:
+        """Why this replica should get no traffic; empty when it should."""
+        if self.gate.reason is not None:
+            return [self.gate.reason]
+        engine = self.engine
+        health = await self._health(engine) if engine is not None else "dead"
+        if health != "ok":
+            return [f"the engine is {health}"]
+        reasons = []
+        try:
+            if await self.admin().is_paused():
+                reasons.append("the engine is paused")
+        except EngineFailed as error:
+            reasons.append(str(error))
+        label = self.serving.label if self.serving else "nothing"
+        if self.target not in (None, label) and self.target not in self.refused:
+            reasons.append(f"serves {label}, announced is {self.target}")
+        return reasons

@@ -1,0 +1,48 @@
+"""slime's remote reward model: `POST /compat/slime`, as `slime/rollout/rm_hub/__init__.py` sends and reads it.
+
+slime takes the JSON of the answer as the reward. By default that is the bare number. With slime's `--reward-key KEY`,
+add `?reward_key=KEY` to `--rm-url`: then the answer is an object that has the number under that key.
+"""
+
+from typing import Annotated
+
+from fastapi import FastAPI, Query, Request, Response
+from pydantic import Field, JsonValue, RootModel
+
+from selfreward.contracts.judging import Contract, JudgeItem, Message
+from services.judge.api.openrlhf import as_reference
+from services.judge.api.shared import Choice, answer, judge_request, scores
+from services.judge.service import JudgeService
+
+CONTRACT = "slime"
+
+
+class SlimeRequest(Contract):
+    """slime's body. A label that is not empty is the reference."""
+
+    prompt: str | list[Message]
+    response: str
+    label: JsonValue = None
+
+
+class SlimeChoice(Choice):
+    """Query parameters; `reward_key` asks for an object instead of the bare number."""
+
+    reward_key: str | None = Field(default=None, min_length=1, max_length=128)
+
+
+class SlimeReward(RootModel[float | dict[str, float]]):
+    """The reward: a number, or an object with it under `reward_key`."""
+
+
+def add_slime(app: FastAPI, service: JudgeService) -> None:
+    """`/compat/slime`."""
+
+    @app.post("/compat/slime", response_model=SlimeReward, tags=[CONTRACT])
+    async def slime(request: Request, body: SlimeRequest, choice: Annotated[SlimeChoice, Query()]) -> Response:
+        """Reward one response; the contract of slime's `--rm-type remote_rm`."""
+        item = JudgeItem(prompt=body.prompt, response=body.response, reference=as_reference(body.label))
+        judged = await service.judge(request, judge_request(service, choice, [item]), contract=CONTRACT)
+        (score,) = scores(judged.data, "response")
+        reward = SlimeReward(score if choice.reward_key is None else {choice.reward_key: score})
+        return answer(reward.model_dump(), judged)

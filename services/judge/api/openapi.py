@@ -1,0 +1,129 @@
+"""The OpenAPI document: what FastAPI derives from the routes, with every error answer and an example of each request.
+
+Errors are the same for all routes of a kind, so they are said here once and not at each route.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from services.judge.api.openapi_examples import EXAMPLES
+
+_OPEN = ("/healthz", "/readyz")
+_KEYED = ("/v1/judge", "/v1/jobs")
+_RETRY = {"Retry-After": {"description": "Seconds to wait before another try.", "schema": {"type": "string"}}}
+_ERRORS: dict[int, tuple[str, str, str]] = {
+    400: ("The body cannot be read.", "invalid_request_error", "There was an error parsing the body"),
+    401: (
+        "The API key is missing or wrong.",
+        "authentication_error",
+        "the API key is missing or wrong: send `Authorization: Bearer <key>`",
+    ),
+    404: (
+        "There is no such rubric, job or model.",
+        "not_found_error",
+        "rubric 'nosuch' is not known: use one of additive5@sha256:0123456789ab",
+    ),
+    409: (
+        "Another policy version is served than was asked for, or a request with this Idempotency-Key is worked on.",
+        "conflict_error",
+        "the request pins policy@3, and the engine does not serve one version for all items: try again",
+    ),
+    413: (
+        "The body is too large.",
+        "invalid_request_error",
+        "the body has more than 16777216 bytes: send fewer items in one request",
+    ),
+    422: (
+        "A field is wrong, or an item has no score and the contract cannot say so; the message names it.",
+        "invalid_request_error",
+        "items.0.response is missing: add it",
+    ),
+    429: (
+        "More is asked for than is taken on at a time.",
+        "rate_limit_error",
+        "8192 items are already waiting for the judging engine: try again, or run more replicas",
+    ),
+    499: ("The client went away; nobody sees this answer.", "client_closed_request", "the client went away"),
+    503: (
+        "The judging engine, or what else the route needs, does not answer.",
+        "service_unavailable",
+        "the judging engine answered none of the items: HTTP 500",
+    ),
+}
+_ERROR_SCHEMA = {
+    "title": "Error",
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string", "description": "The field, its value and the remedy."},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"], "description": "Dotted name of the field."},
+                "code": {"type": ["string", "null"], "description": "Stable; for programs."},
+            },
+        }
+    },
+}
+_KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same body gets the same answer again, marked `Idempotent-Replayed: true`.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+
+
+def add_openapi(app: FastAPI) -> None:
+    """Make `app` serve the complete document at `/openapi.json`."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _complete(get_openapi(title=app.title, version=app.version, routes=app.routes))
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _complete(document: dict[str, Any]) -> dict[str, Any]:
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas["Error"] = _ERROR_SCHEMA
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if path not in _OPEN:
+                operation["security"] = [{"key": []}]
+            for status in _statuses(path, method, bool(operation.get("parameters"))):
+                operation["responses"][str(status)] = _error(status)
+            if method == "post" and path in _KEYED:
+                operation.setdefault("parameters", []).append(_KEY_PARAMETER)
+            if path in EXAMPLES and method == "post":
+                operation["requestBody"]["content"]["application/json"]["example"] = EXAMPLES[path]
+    return document
+
+
+def _statuses(path: str, method: str, parameters: bool) -> list[int]:
+    """The error statuses of a route: a POST judges, a GET or DELETE finds something."""
+    if path in _OPEN:
+        return [503] if path == "/readyz" else []
+    if method in ("post", "put", "patch"):
+        return sorted(_ERRORS)
+    found = [404] if "{" in path else []
+    return [401, *found, *([422] if parameters else []), *([503] if path.startswith("/v1/jobs") else [])]
+
+
+def _error(status: int) -> dict[str, Any]:
+    description, kind, message = _ERRORS[status]
+    example = {"error": {"message": message, "type": kind, "param": None, "code": None}}
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}, "example": example}}
+    return {
+        "description": description,
+        "content": content,
+        **({"headers": _RETRY} if status in (409, 429, 503) else {}),
+    }

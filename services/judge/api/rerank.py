@@ -1,0 +1,101 @@
+"""The rerank contract of Cohere, Jina and vLLM: `POST /rerank`, `/v1/rerank`, `/v2/rerank`.
+
+As `litellm/types/rerank.py` sends it and `vllm/entrypoints/pooling/scoring/protocol.py` answers it. The query is the
+prompt and each document a response. `relevance_score` is the score's share of the rubric's scale, from 0 to 1.
+"""
+
+from typing import Annotated
+
+from fastapi import FastAPI, Query, Request, Response
+from pydantic import Field, JsonValue
+
+from selfreward.contracts.judging import Contract, JudgeItem, Usage
+from services.judge.api.shared import MOST_ITEMS, Choice, answer, check_echo, judge_request, normalised, scores
+from services.judge.checks import invalid_fields
+from services.judge.service import JudgeService
+
+CONTRACT = "rerank"
+Document = str | dict[str, JsonValue]
+
+
+class RerankRequest(Contract):
+    """Body of all three. `top_n` 0 or left out is all documents; `rank_fields` are the fields read of a document.
+
+    A document is a string or an object; of an object its `text` is judged, or its `rank_fields` as `name: value` lines.
+    `return_documents` left out is what the route's own tool does: yes, except on `/v2/rerank`. Nothing is ever cut, so
+    `max_chunks_per_doc`, `max_tokens_per_doc` and `priority` have no effect.
+    """
+
+    model: str | None = None
+    query: str
+    documents: list[Document] = Field(min_length=1, max_length=MOST_ITEMS)
+    top_n: int | None = Field(default=None, ge=0)
+    return_documents: bool | None = None
+    rank_fields: list[str] | None = None
+    max_chunks_per_doc: int | None = None
+    max_tokens_per_doc: int | None = None
+    priority: int | None = None
+
+
+class RerankResult(Contract):
+    """One document's place: its position in the request, its score, and the document itself where it was asked for."""
+
+    index: int
+    relevance_score: float
+    document: dict[str, JsonValue] | None = None
+
+
+class RerankResponse(Contract):
+    """Best document first; documents of equal score keep their order. `model` is the rubric's id."""
+
+    id: str
+    model: str
+    results: list[RerankResult]
+    usage: Usage
+
+
+def document_text(document: Document, rank_fields: list[str] | None, path: str) -> str:
+    """The text of a document that is judged. Raises Refused when a field that shall be read is missing."""
+    if isinstance(document, str):
+        return document
+    fields = rank_fields or ["text"]
+    for field in fields:
+        if field not in document:
+            raise invalid_fields([(path, f"{path} has no field {field!r}: add it, or name others in rank_fields")])
+    if rank_fields is None and isinstance(document["text"], str):
+        return document["text"]
+    return "\n".join(f"{field}: {document[field]}" for field in fields)
+
+
+def add_rerank(app: FastAPI, service: JudgeService) -> None:
+    """The three rerank routes."""
+
+    @app.post("/v2/rerank", response_model=RerankResponse, tags=[CONTRACT])
+    @app.post("/v1/rerank", response_model=RerankResponse, tags=[CONTRACT])
+    @app.post("/rerank", response_model=RerankResponse, tags=[CONTRACT])
+    async def rerank(request: Request, body: RerankRequest, choice: Annotated[Choice, Query()]) -> Response:
+        """Judge each document as a response to the query, and sort them; the contract of Cohere, Jina and vLLM."""
+        shown = request.url.path != "/v2/rerank" if body.return_documents is None else body.return_documents
+        items = []
+        for index, document in enumerate(body.documents):
+            path = f"documents.{index}"
+            check_echo(document, path)
+            items.append(JudgeItem(prompt=body.query, response=document_text(document, body.rank_fields, path)))
+        judged = await service.judge(request, judge_request(service, choice, items, body.model), contract=CONTRACT)
+        rubric = service.rubric(judged.rubric)
+        found = [normalised(score, rubric) for score in scores(judged.data, "documents")]
+        best = sorted(range(len(found)), key=lambda index: -found[index])[: body.top_n or None]
+        ranked = RerankResponse(
+            id=f"rerank-{request.state.request_id}",
+            model=judged.rubric,
+            results=[_result(index, found[index], body.documents[index] if shown else None) for index in best],
+            usage=judged.usage,
+        )
+        return answer(ranked.model_dump(exclude_unset=True), judged)
+
+
+def _result(index: int, score: float, document: Document | None) -> RerankResult:
+    if document is None:
+        return RerankResult(index=index, relevance_score=score)
+    shown: dict[str, JsonValue] = {"text": document} if isinstance(document, str) else document
+    return RerankResult(index=index, relevance_score=score, document=shown)

@@ -1,0 +1,149 @@
+"""Requests that are answered with an error, and the checks that the wire contracts cannot express."""
+
+from collections.abc import Sequence
+
+from starlette.responses import Response
+
+from selfreward.contracts.comparisons import MetaItem, PairItem, RankItem
+from selfreward.contracts.judging import Aggregation, JudgeItem
+from selfreward.redis.announcements import policy_number
+from services.judge.rubrics.kinds import KINDS, POINTWISE, Kind
+from services.judge.rubrics.rubric import Rubric
+from services.judge.serving.errors import error_response
+
+
+class Refused(Exception):
+    """A request that is answered with an error; carries the answer."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+def invalid_fields(problems: Sequence[tuple[str, str]]) -> Refused:
+    """422 for (field, what is wrong and what to do) of each problem."""
+    message = "\n".join(line for _, line in problems)
+    return Refused(error_response(422, message, "invalid_request_error", param=problems[0][0], code="invalid_request"))
+
+
+def conflict(field: str, message: str, code: str) -> Refused:
+    """409: what is there stands against it."""
+    return Refused(error_response(409, message, "conflict_error", param=field, code=code))
+
+
+def find_rubric(rubrics: dict[str, Rubric], wanted: str) -> Rubric:
+    """A rubric by name or id; Refused (404) when it is unknown or its text is no longer the one that the id names."""
+    rubric = rubrics.get(wanted.partition("@")[0])
+    if rubric is not None and wanted in (rubric.name, rubric.id):
+        return rubric
+    known = ", ".join(known.id for known in rubrics.values())
+    message = (
+        f"rubric {wanted!r} is not known: use one of {known}, or add a folder for it under SELFREWARD_JUDGE_RUBRICS"
+    )
+    raise Refused(error_response(404, message, "not_found_error", param="rubric", code="rubric_not_found"))
+
+
+def check_kind(rubric: Rubric, allowed: Sequence[Kind]) -> None:
+    """A rubric judges on the routes of its kind. Raises Refused (422) that names the right one."""
+    if rubric.spec.kind not in allowed:
+        route = KINDS[rubric.spec.kind].route
+        message = (
+            f"rubric = {rubric.name!r} is of kind {rubric.spec.kind!r}: send it to {route}, "
+            f"or name a rubric of kind {', '.join(allowed)}"
+        )
+        raise invalid_fields([("rubric", message)])
+
+
+def check_items(items: Sequence[JudgeItem], rubric: Rubric, max_items: int) -> None:
+    """The configured size, the kind of rubric, and what this rubric needs. Raises Refused (422)."""
+    check_kind(rubric, POINTWISE)
+    problems = shared_problems(items, rubric, max_items, ("prompt", "response"))
+    for index, item in enumerate(items):
+        path = f"items.{index}.criteria"
+        if rubric.spec.kind != "criteria" and item.criteria is not None:
+            message = (
+                f"{path} is for rubrics of kind 'criteria', not {rubric.name!r}: leave it out or change the rubric"
+            )
+            problems.append((path, message))
+        if rubric.spec.kind == "criteria" and not (item.criteria or rubric.spec.criteria):
+            problems.append((path, f"{path} is missing: rubric {rubric.name!r} has no criteria of its own"))
+    if problems:
+        raise invalid_fields(problems)
+
+
+def check_pairs(items: Sequence[PairItem | MetaItem | RankItem], rubric: Rubric, max_items: int) -> None:
+    """The same for items of a comparison, whose kind has been checked. Raises Refused (422)."""
+    problems = shared_problems(items, rubric, max_items, ("prompt", "response", "a", "b"))
+    for index, item in enumerate(items):
+        if isinstance(item, RankItem):
+            for place, candidate in enumerate(item.candidates):
+                path = f"items.{index}.candidates.{place}"
+                problems += [(path, f"{path} has no message: give at least one")] if candidate == [] else []
+        if not isinstance(item, PairItem):
+            continue
+        path = f"items.{index}.principle"
+        uses = "principle" in rubric.template.fields
+        if item.principle is not None and not uses:
+            message = f"{path} is for rubrics of kind 'constitution', not {rubric.name!r}: leave it out"
+            problems.append((path, message))
+        if uses and item.principle is None and not rubric.spec.principles:
+            problems.append((path, f"{path} is missing: rubric {rubric.name!r} has no principles of its own"))
+    if problems:
+        raise invalid_fields(problems)
+
+
+def shared_problems(
+    items: Sequence[JudgeItem | PairItem | MetaItem | RankItem], rubric: Rubric, max_items: int, texts: Sequence[str]
+) -> list[tuple[str, str]]:
+    """(field, what is wrong) for what is the same in all items: their number, ids, empty texts, references."""
+    problems = []
+    if len(items) > max_items:
+        problems.append(("items", f"items has {len(items)} entries, {max_items} are allowed: send several requests"))
+    for index, item in enumerate(items):
+        if item.id is not None and not item.id.isprintable():
+            path = f"items.{index}.id"
+            problems.append((path, f"{path} = {item.id!r} has unprintable characters: leave them out"))
+        for field in texts:
+            if getattr(item, field, None) == []:
+                problems.append((f"items.{index}.{field}", f"items.{index}.{field} has no message: give at least one"))
+        path, reference = f"items.{index}.reference", getattr(item, "reference", None)
+        if rubric.uses_reference and reference is None:
+            problems.append((path, f"{path} is missing: rubric {rubric.name!r} compares with a reference"))
+        if not rubric.uses_reference and reference is not None:
+            message = (
+                f"{path} = {reference!r:.60} would not be read: the template of rubric {rubric.name!r} has no "
+                "{reference}; leave it out, or name a rubric that compares with one"
+            )
+            problems.append((path, message))
+    return problems
+
+
+def check_criteria(rubric: Rubric) -> None:
+    """A ranking by criteria uses the rubric's own. Raises Refused (422)."""
+    if rubric.spec.kind == "criteria" and not rubric.spec.criteria:
+        raise invalid_fields([("rubric", f"rubric = {rubric.name!r} has no criteria of its own: use /v1/judge")])
+
+
+def check_aggregation(aggregation: Aggregation | None, rubric: Rubric) -> None:
+    """Expected scores need scores of one digit. Raises Refused (422)."""
+    if aggregation == "expected" and not rubric.spec.has_digit_scores:
+        message = (
+            f"aggregation = 'expected' reads the probabilities of single digits, and rubric {rubric.name!r} has no "
+            "scale of whole numbers within 0 to 9: use mean, median or majority"
+        )
+        raise invalid_fields([("aggregation", message)])
+
+
+def check_policy(policy: str | None) -> None:
+    """A pin must be `policy@N`. Raises Refused (422)."""
+    try:
+        if policy is not None:
+            policy_number(policy)
+    except ValueError as error:
+        raise invalid_fields([("policy", f"policy = {policy!r}: {error}, or leave it out for the newest")]) from error
+
+
+def overloaded(waiting: int) -> Refused:
+    """429: more work is waiting than is taken on."""
+    message = f"{waiting} items are already waiting for the judging engine: try again, or run more replicas"
+    return Refused(error_response(429, message, "rate_limit_error", code="overloaded", headers={"Retry-After": "1"}))

@@ -1,0 +1,149 @@
+"""What `rubric.toml` may say: the kind of judging, how its verdict is read, how it is sampled and aggregated."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from selfreward.contracts.judging import Aggregation, Contract, Criterion
+from services.judge.rubrics.kinds import KINDS, POINTWISE, Kind
+from services.judge.rubrics.neutralise import check_delimiter
+
+_NUMBER = "#"
+
+
+class Scale(Contract):
+    """Inclusive range of scores, in points."""
+
+    min: float = Field(default=0, allow_inf_nan=False)
+    max: float = Field(default=5, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if not self.min < self.max:
+            raise ValueError(f"min={self.min:g} is not below max={self.max:g}: swap or widen them")
+        return self
+
+
+class RubricSampling(Contract):
+    """How the judge samples when the request does not say (Yuan et al. 2024, 2.2: as the answers, T=0.7, p=0.9).
+
+    A truncated vote is sampled once more with twice `max_tokens`, at most `retry_max_tokens`; unset: it is not.
+    """
+
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1, le=8192)
+    retry_max_tokens: int | None = Field(default=None, ge=1, le=8192)
+
+    @model_validator(mode="after")
+    def _retry_is_larger(self) -> Self:
+        if self.retry_max_tokens is not None and self.retry_max_tokens <= self.max_tokens:
+            raise ValueError(
+                f"retry_max_tokens={self.retry_max_tokens} is not above max_tokens={self.max_tokens}: "
+                "raise it or leave it out"
+            )
+        return self
+
+
+class DebateSpec(Contract):
+    """Rounds of a debate, with one argument for each side in each, and the most tokens of an argument."""
+
+    rounds: int = Field(default=2, ge=1, le=4)
+    argument_tokens: int = Field(default=256, ge=1, le=2048)
+
+
+class RubricSpec(Contract):
+    """Content of `rubric.toml`.
+
+    `delimiters` are the marks in the template that no candidate text may forge. `verdict_label` and `scale` have the
+    kind's own defaults; in the label of explicit criteria, `#` stands for the criterion's number. `guided` makes the
+    engine write the verdict in its exact form (vLLM's structured outputs). `logprobs` asks for the probabilities of
+    the verdict's token in comparisons. `criteria_sum`: `explicit` is a yes or no for each criterion and their weighted
+    share, `implicit` is one score in view of all (Rubrics as Rewards, 2507.17746). `principles`: what a constitution
+    chooses by (Constitutional AI, 2212.08073). `debate`: what goes before the verdicts of kind `debate`.
+    """
+
+    title: str = Field(min_length=1)
+    kind: Kind = "points"
+    scale: Scale = Scale()
+    verdict_label: str = Field(default="Score:", min_length=1)
+    delimiters: list[str] = []
+    aggregation: Aggregation = "mean"
+    min_valid_votes: int = Field(default=2, ge=1, le=64)
+    guided: bool = False
+    logprobs: bool = False
+    criteria: list[Criterion] = Field(default=[], max_length=64)
+    criteria_sum: Literal["explicit", "implicit"] = "explicit"
+    principles: list[str] = Field(default=[], max_length=256)
+    debate: DebateSpec | None = None
+    sampling: RubricSampling = RubricSampling()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_kind(cls, values: Any) -> Any:
+        """A judgment in words has no points: its scale is 0 to 1."""
+        if not isinstance(values, dict):
+            return values
+        shape = next((shape for kind, shape in KINDS.items() if kind == values.get("kind")), None)
+        if shape is None or not shape.unit or _implicit(values):
+            return values
+        return {"verdict_label": shape.label, "scale": {"min": 0, "max": 1}, **values}
+
+    @field_validator("verdict_label", "delimiters")
+    @classmethod
+    def _can_be_neutralised(cls, value: str | list[str]) -> str | list[str]:
+        for delimiter in [value] if isinstance(value, str) else value:
+            check_delimiter(delimiter)
+        return value
+
+    @model_validator(mode="after")
+    def _fits_the_kind(self) -> Self:
+        problems = [
+            (self.criteria and self.kind != "criteria", f"criteria are for kind 'criteria', not {self.kind!r}"),
+            (self.principles and self.kind != "constitution", f"principles are for 'constitution', not {self.kind!r}"),
+            (self.debate and self.kind != "debate", f"debate is for kind 'debate', not {self.kind!r}: leave it out"),
+            (not self.debate and self.kind == "debate", "kind 'debate' needs its debate: add [debate] with rounds = 2"),
+            (self.logprobs and self.kind == "arena", "logprobs are for verdicts of two letters, not for 'arena'"),
+            (self.logprobs and self.kind in POINTWISE, "logprobs are for comparisons: use aggregation = 'expected'"),
+            (
+                self.aggregation != "mean" and self.kind not in POINTWISE,
+                f"aggregation={self.aggregation!r} is for scores, not for kind {self.kind!r}: leave it out",
+            ),
+            (
+                self.unit and (self.scale.min, self.scale.max) != (0, 1),
+                f"scale is 0 to 1 for kind {self.kind!r}: leave it out",
+            ),
+            (
+                self.numbered and self.verdict_label.count(_NUMBER) != 1,
+                f"verdict_label={self.verdict_label!r} needs one '#' where the criterion's number stands",
+            ),
+            (
+                self.aggregation == "expected" and not self.has_digit_scores,
+                "aggregation='expected' reads the probabilities of single digits: it needs kind 'points' and a scale "
+                f"of whole numbers within 0 to 9, not {self.kind!r} and {self.scale.min:g} to {self.scale.max:g}",
+            ),
+        ]
+        for wrong, message in problems:
+            if wrong:
+                raise ValueError(message)
+        return self
+
+    @property
+    def unit(self) -> bool:
+        """Whether scores are no points but lie between 0 and 1."""
+        return KINDS[self.kind].unit and not (self.kind == "criteria" and self.criteria_sum == "implicit")
+
+    @property
+    def numbered(self) -> bool:
+        """Whether there is a verdict for each criterion, by its number."""
+        return self.kind == "criteria" and self.criteria_sum == "explicit"
+
+    @property
+    def has_digit_scores(self) -> bool:
+        """Whether every whole score is one digit, and so one token of the judge."""
+        whole = float(self.scale.min).is_integer() and float(self.scale.max).is_integer()
+        return not self.unit and whole and self.scale.min >= 0 and self.scale.max <= 9
+
+
+def _implicit(values: dict[str, Any]) -> bool:
+    return values.get("kind") == "criteria" and values.get("criteria_sum") == "implicit"

@@ -1,0 +1,96 @@
+"""Rubrics that are put over HTTP: checked like a file, then kept as the folder that they could have been.
+
+A text once stored is never changed: each lies in a folder of its own below `.versions`, and the rubric's name is a
+link to the newest. Replacing the link is atomic, so a reader sees the old rubric or the new one, whole.
+"""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from services.judge.rubrics.rubric import SHIPPED, Rubric, RubricError, compile_rubric, load_rubric
+from services.judge.rubrics.spec import RubricSpec
+
+_NAME = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
+_VERSIONS = ".versions"
+
+
+class RubricTaken(RubricError):
+    """A name that is not to be replaced."""
+
+
+class RubricBody(RubricSpec):
+    """Body of `PUT /v1/rubrics/{name}`: what `rubric.toml` would say, and the texts of `template.txt` and, of kind
+    `debate`, `argue.txt`."""
+
+    template: str = Field(min_length=1, max_length=200_000)
+    argue: str | None = Field(default=None, min_length=1, max_length=200_000)
+
+
+def store_rubric(folder: Path, name: str, body: RubricBody) -> Rubric:
+    """Write a rubric below `folder`, in place of an earlier one that was put there.
+
+    Raises RubricError naming the field, RubricTaken for a shipped name and for a folder that somebody made by hand.
+    """
+    if not _NAME.fullmatch(name):
+        raise RubricError(f"name = {name!r}: use 1 to 64 of a-z, 0-9, - and _, a letter or digit first", "name")
+    if (SHIPPED / name).exists():
+        raise RubricTaken(f"name = {name!r} is a shipped rubric: choose another name", "name")
+    link = folder / name
+    if link.exists() and not link.is_symlink():
+        raise RubricTaken(f"name = {name!r} is a folder that was put there by hand: change its files instead", "name")
+    fields = body.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude={"template", "argue"})
+    try:
+        spec_file = "".join(f"{key} = {as_toml(value)}\n" for key, value in fields.items()).encode()
+    except UnicodeEncodeError as error:
+        raise RubricError(f"rubric {name}: a text is no valid Unicode ({error.reason}): leave it out") from error
+    compile_rubric(name, body, body.template, body.argue, digest="")
+    texts = {"template.txt": body.template, "argue.txt": body.argue}
+    files = {file: f"{text}\n".encode() for file, text in texts.items() if text is not None}
+    _publish(link, {"rubric.toml": spec_file, **files})
+    return load_rubric(link)
+
+
+def reread(folder: Path, name: str) -> Rubric | None:
+    """A rubric that has come, or changed, below `folder` since it was last read; None where there is none to use."""
+    if not _NAME.fullmatch(name) or not (folder / name).is_dir():
+        return None
+    try:
+        return load_rubric(folder / name)
+    except RubricError:
+        return None
+
+
+def as_toml(value: Any) -> str:
+    """A value as TOML on one line."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {as_toml(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(as_toml(inner) for inner in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    # A JSON string is a TOML one, but for DEL, which TOML wants escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f") if isinstance(value, str) else repr(value)
+
+
+def _publish(link: Path, files: dict[str, bytes]) -> None:
+    versions = link.parent / _VERSIONS
+    versions.mkdir(exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f"{link.name}-", dir=versions))
+    try:
+        made.chmod(0o755)
+        for file, content in files.items():
+            (made / file).write_bytes(content)
+        newest = versions / f"{made.name}.link"
+        newest.symlink_to(made.relative_to(link.parent))
+        # The link moves up one folder, and what it says is relative to where it will be.
+        os.replace(newest, link)
+    except OSError:
+        shutil.rmtree(made, ignore_errors=True)
+        raise

@@ -1,0 +1,72 @@
+"""Fill a judge prompt: one pass over the template, so that what is put in is never read as template again."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from selfreward.contracts.judging import Message
+from services.judge.rubrics.kinds import KINDS, KindShape
+from services.judge.rubrics.neutralise import compile_guard, neutralise
+
+_TAGGED = (("candidate", "candidates"), ("argument", "debate"))
+"""Tags that are not in the template's text but around what is put in for a placeholder."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """`parts` alternates literal text and placeholder names, literal first; all other braces are plain text."""
+
+    parts: tuple[str, ...]
+    guard: re.Pattern[str]
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """Placeholders that the template uses."""
+        return frozenset(self.parts[1::2])
+
+    def fill(self, prompt: str, response: str, reference: str | None = None) -> str:
+        """The judge prompt for one answer. A reference that is not used is left out."""
+        return self.fill_with({"prompt": prompt, "response": response, "reference": reference or ""})
+
+    def fill_with(
+        self, values: Mapping[str, str], candidates: Sequence[str] = (), transcript: str | None = None
+    ) -> str:
+        """The judge prompt with a text for each placeholder that it uses; every text is neutralised.
+
+        `candidates` stand in numbered tags, which no candidate can close or open. `transcript` stands for `{debate}`
+        as it is: whoever wrote it has neutralised what is in it.
+        """
+        filled = {name: neutralise(text, self.guard) for name, text in values.items() if name in self.fields}
+        if candidates:
+            harmless = [neutralise(text, self.guard) for text in candidates]
+            filled["candidates"] = "\n\n".join(
+                f"<candidate {number}>\n{text}\n</candidate>" for number, text in enumerate(harmless, 1)
+            )
+        if transcript is not None:
+            filled["debate"] = transcript
+        return "".join(filled[part] if index % 2 else part for index, part in enumerate(self.parts))
+
+
+def compile_template(
+    text: str, delimiters: Sequence[str], shape: KindShape = KINDS["points"], numbered: Sequence[str] = ()
+) -> Template:
+    """Split `text` at the placeholders of a kind. `numbered` are delimiters with `#` for any number.
+
+    ValueError when a placeholder that the kind requires is missing.
+    """
+    names = "|".join((*shape.required, *shape.optional))
+    parts = tuple(re.split(f"{{({names})}}", text))
+    for field in shape.required:
+        if field not in parts[1::2]:
+            raise ValueError(f"the template never uses {{{field}}}: write {{{field}}} where the {field} shall stand")
+    marks = [f"<{tag}>" for tag, field in _TAGGED if field in shape.required]
+    return Template(parts, compile_guard([*delimiters, *marks], numbered))
+
+
+def as_text(value: str | Sequence[Message]) -> str:
+    """A conversation as text: one message is its content; several are `Role: content` paragraphs."""
+    if isinstance(value, str):
+        return value
+    if len(value) == 1:
+        return value[0].content
+    return "\n\n".join(f"{message.role.capitalize()}: {message.content}" for message in value)

@@ -1,0 +1,181 @@
+"""`Idempotency-Key`: a request that is sent twice is worked on once, and its answer is given twice.
+
+The first request reserves its key in Redis and renews that while it is worked on; a judge that dies lets go of it in
+`_LEASE_SECONDS`. Successful answers are kept and replayed; after an error the key is free again, so that a retry
+really tries. Without Redis a request is answered as if it had no key: judging has no effect that twice would harm,
+and jobs, which have one, refuse by themselves.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from redis.exceptions import RedisError
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from selfreward.redis.connection import RedisClient
+from selfreward.redis.queue import PREFIX
+from services.judge.serving.errors import error_response
+
+PATHS = ("/v1/judge", "/v1/jobs")
+_LEASE_SECONDS = 30
+_REDIS_SECONDS = 3.0
+_MOST_CHARACTERS = 255
+_KEPT_HEADERS = ("content-type", "location", "x-selfreward-policy-version")
+_log = logging.getLogger(__name__)
+
+# A reservation is only renewed, answered or dropped by the request that made it.
+_IF_MINE = """
+local held = redis.call('GET', KEYS[1])
+if not held or cjson.decode(held).owner ~= ARGV[1] then return 0 end
+if ARGV[2] == 'renew' then return redis.call('EXPIRE', KEYS[1], ARGV[3]) end
+if ARGV[2] == 'drop' then return redis.call('DEL', KEYS[1]) end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+
+
+class Idempotency:
+    """ASGI middleware for POST on `PATHS`. `scope["state"]["idempotency"]` names the request for what it creates."""
+
+    def __init__(self, app: ASGIApp, redis: RedisClient, keep_seconds: int) -> None:
+        self.app = app
+        self.redis = redis
+        self.keep_seconds = keep_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        key = Headers(scope=scope).get("idempotency-key") if scope["type"] == "http" else None
+        if key is None or scope["method"] != "POST" or scope["path"] not in PATHS:
+            await self.app(scope, receive, send)
+        elif not 0 < len(key) <= _MOST_CHARACTERS or not key.isprintable():
+            await _refuse(422, f"Idempotency-Key = {key!r}: give 1 to {_MOST_CHARACTERS} printable characters")(
+                scope, receive, send
+            )
+        else:
+            await self._once(key, scope, receive, send)
+
+    async def _once(self, key: str, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await _read(receive)
+        except HTTPException as error:
+            await error_response(error.status_code, str(error.detail), "invalid_request_error")(scope, receive, send)
+            return
+        caller = Headers(scope=scope).get("authorization", "")
+        name = _digest(scope["path"], caller, key)
+        fingerprint = _digest(scope.get("query_string", b"").decode("latin-1"), body.hex())
+        slot, owner = f"{PREFIX}:judge-idempotency:{name}", secrets.token_hex(8)
+        replay = _replayer(body, receive)
+        try:
+            held = await self._reserve(slot, {"fingerprint": fingerprint, "owner": owner})
+        except (RedisError, OSError) as error:
+            _log.warning("Redis is away, Idempotency-Key is not honoured", extra={"error": str(error)})
+            await self.app(scope, replay, send)
+            return
+        if held is None:
+            scope.setdefault("state", {})["idempotency"] = _digest(name, fingerprint)[:32]
+            await self._first(slot, {"fingerprint": fingerprint, "owner": owner}, scope, replay, send)
+        else:
+            await _again(held, fingerprint, key)(scope, receive, send)
+
+    async def _reserve(self, slot: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
+        """None when the key is now ours, otherwise what is held under it."""
+        async with asyncio.timeout(_REDIS_SECONDS):
+            while not await self.redis.set(slot, json.dumps(record), nx=True, ex=_LEASE_SECONDS):
+                held = await self.redis.get(slot)
+                if held is not None:
+                    found: dict[str, Any] = json.loads(held)
+                    return found
+        return None
+
+    async def _first(self, slot: str, record: Mapping[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
+        sent: dict[str, Any] = {"status": 500, "body": b""}
+
+        async def remember(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                sent["status"], sent["headers"] = message["status"], Headers(raw=message["headers"])
+            sent["body"] += message.get("body", b"")
+            await send(message)
+
+        renewing = asyncio.create_task(self._renew(slot, record["owner"]))
+        try:
+            await self.app(scope, receive, remember)
+        finally:
+            renewing.cancel()
+            kept = 200 <= sent["status"] < 300
+            answer = (
+                {
+                    **record,
+                    "status": sent["status"],
+                    "headers": {name: sent["headers"][name] for name in _KEPT_HEADERS if name in sent["headers"]},
+                    "body": sent["body"].decode(),
+                }
+                if kept
+                else None
+            )
+            with suppress(RedisError, OSError):  # then the reservation ends by itself
+                async with asyncio.timeout(_REDIS_SECONDS):
+                    await self._mine(slot, record["owner"], json.dumps(answer) if answer else "drop", self.keep_seconds)
+
+    async def _renew(self, slot: str, owner: str) -> None:
+        while True:
+            await asyncio.sleep(_LEASE_SECONDS / 3)
+            with suppress(RedisError, OSError):
+                await self._mine(slot, owner, "renew", _LEASE_SECONDS)
+
+    async def _mine(self, slot: str, owner: str, change: str, seconds: int) -> None:
+        await self.redis.eval(_IF_MINE, 1, slot, owner, change, seconds)
+
+
+def _again(held: Mapping[str, Any], fingerprint: str, key: str) -> Response:
+    """The answer to a request whose key is held."""
+    if held["fingerprint"] != fingerprint:
+        return _refuse(
+            422, f"Idempotency-Key = {key!r} was used for another request: use a new key", "idempotency_key_reused"
+        )
+    if "status" not in held:
+        message = f"the request with Idempotency-Key = {key!r} is still worked on: try again"
+        again = {"Retry-After": "1"}
+        return error_response(
+            409, message, "conflict_error", param="Idempotency-Key", code="idempotency_key_in_use", headers=again
+        )
+    return Response(held["body"], held["status"], headers={**held["headers"], "Idempotent-Replayed": "true"})
+
+
+def _refuse(status: int, message: str, code: str = "invalid_request") -> Response:
+    return error_response(status, message, "invalid_request_error", param="Idempotency-Key", code=code)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+async def _read(receive: Receive) -> bytes:
+    parts, more = [], True
+    while more:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        more = message["type"] == "http.request" and message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _replayer(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body that was read already, and then what comes."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

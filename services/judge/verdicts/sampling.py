@@ -1,0 +1,83 @@
+"""How verdicts are sampled: the request's own figures, else the rubric's, and seeds that can be repeated."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from selfreward.contracts.comparisons import Comparison
+from selfreward.contracts.judging import JudgeRequest, content_key
+from services.judge.rubrics.spec import RubricSpec
+from services.judge.verdicts.logprobs import TOP, TOP_SIDES
+
+_FREE_TEXT = 2000
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Sampling of all verdicts of one request. `logprobs`: alternatives at each token, 0 for none."""
+
+    votes: int
+    temperature: float
+    top_p: float
+    max_tokens: int
+    retry_max_tokens: int | None
+    min_valid_votes: int
+    logprobs: int
+    policy: str | None
+
+    def body(self, seed: int | None, guide: str | None) -> dict[str, Any]:
+        """Fields of one engine request. `guide` is a pattern that the last line has to have."""
+        body: dict[str, Any] = {
+            "n": self.votes,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": self.max_tokens,
+        }
+        if seed is not None:
+            body["seed"] = seed
+        if self.logprobs:
+            body |= {"logprobs": True, "top_logprobs": self.logprobs}
+        if guide is not None:
+            # A paragraph of free text may come first; a token is at least a character, mostly several.
+            free = min(2 * self.max_tokens, _FREE_TEXT)
+            body["structured_outputs"] = {"regex": f"([^\\n]{{1,{free}}}\\n)?{guide}"}
+        return body
+
+
+def sampling_of(spec: RubricSpec, request: JudgeRequest | Comparison, *, expected: bool = False) -> Sampling:
+    """The request's sampling with the rubric's where it says nothing. `expected`: scores need probabilities."""
+    default = spec.sampling
+    retry = default.retry_max_tokens if request.retry_max_tokens is None else request.retry_max_tokens
+    return Sampling(
+        votes=request.votes,
+        temperature=default.temperature if request.temperature is None else request.temperature,
+        top_p=default.top_p if request.top_p is None else request.top_p,
+        max_tokens=default.max_tokens if request.max_tokens is None else request.max_tokens,
+        retry_max_tokens=retry,
+        min_valid_votes=spec.min_valid_votes if request.min_valid_votes is None else request.min_valid_votes,
+        logprobs=TOP if expected else TOP_SIDES if spec.logprobs else 0,
+        policy=request.policy,
+    )
+
+
+def item_seeds(seed: int | None, ids: Sequence[str | None]) -> list[int | None]:
+    """A 31-bit seed for each item, from the request's seed and the item's id (its position where it has none).
+
+    An item keeps its seed wherever it stands in a batch; items that share an id still get different ones. All None
+    without a request's seed.
+    """
+    if seed is None:
+        return [None] * len(ids)
+    seen: Counter[str | int] = Counter()
+    seeds: list[int | None] = []
+    for index, item_id in enumerate(ids):
+        name = index if item_id is None else item_id
+        seeds.append(another_seed(seed, name, seen[name]))
+        seen[name] += 1
+    return seeds
+
+
+def another_seed(seed: int, *names: object) -> int:
+    """A 31-bit seed that depends on `seed` and `names` alone."""
+    return int(content_key(seed, *names)[:8], 16) >> 1

@@ -1,0 +1,65 @@
+"""Group-relative policy optimisation (2402.03300, 4.1) and REINFORCE leave-one-out (2402.14740) by TRL's trainers.
+
+The loss is TRL's default, which departs from the paper in one thing: it is the mean over all tokens of a batch. Each
+answer's own mean, as in the paper, prefers short answers where they are right and long ones where they are wrong.
+
+TRL samples from the model in training by transformers' own `generate`. Importing this loads vLLM where it is installed,
+since TRL does: it takes seconds, so only jobs that need it do.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
+from trl.trainer.rloo_config import RLOOConfig
+from trl.trainer.rloo_trainer import RLOOTrainer
+
+from selfreward.contracts.reinforcement import RlHyper
+from selfreward.contracts.training import TrainJob
+from services.trainer.algorithms.rewards import Verdicts
+from services.trainer.training.arguments import lora_config, shared_arguments
+
+
+def grpo_trainer(
+    job: TrainJob,
+    hyper: RlHyper,
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[dict[str, Any]],
+    verdicts: Verdicts,
+    checkpoints: Path,
+) -> GRPOTrainer | RLOOTrainer:
+    """A trainer of `model` on the questions `rows`, rewarded by `verdicts`.
+
+    With `beta` above 0 TRL loads the reference from the folder that `model` was loaded from: the weights that training
+    starts from.
+    """
+
+    def own_verdict(
+        prompts: list[Any], completions: list[Any], prompt_id: list[str], trainer_state: Any, **_: Any
+    ) -> list[float]:
+        texts = [completion[0]["content"] for completion in completions]
+        return verdicts.rewards(prompts, texts, prompt_id, trainer_state.global_step + 1)
+
+    arguments = {
+        **shared_arguments(job, hyper, checkpoints),
+        "num_train_epochs": hyper.epochs,
+        "num_generations": hyper.group,
+        "max_completion_length": hyper.max_tokens,
+        "temperature": hyper.temperature,
+        "beta": hyper.beta,
+        "epsilon": hyper.clip,
+        "num_iterations": hyper.updates,
+        "logging_steps": 1,
+    }
+    # TRL shuffles questions itself, whole groups at a time.
+    del arguments["train_sampling_strategy"]
+    dataset = Dataset.from_list(list(rows))
+    common = {"reward_funcs": own_verdict, "train_dataset": dataset, "processing_class": tokenizer}
+    common["peft_config"] = lora_config(hyper.lora)
+    if hyper.algorithm == "rloo":
+        return RLOOTrainer(model=model, args=RLOOConfig(**arguments), **common)
+    return GRPOTrainer(model=model, args=GRPOConfig(**arguments), **common)

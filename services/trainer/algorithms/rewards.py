@@ -1,0 +1,122 @@
+"""The reward of an answer: the judge's verdict on its final answer (2505.08827), asked for while the policy trains.
+
+A verdict that cannot be read is 0, as the paper has it. A judge or an engine that fails says nothing about an answer:
+it is waited for, and after `patience_s` the attempt at the job fails and is taken up again from its last checkpoint.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from selfreward.client.http import RETRIED_STATUSES, ServiceError, WrongPolicyVersion
+from selfreward.client.judge import Judged
+from selfreward.client.judge_sync import JudgeClient
+from selfreward.contracts.judging import JudgeItem, Judgment, content_key
+from selfreward.contracts.reinforcement import JobVerdicts, Sample
+from selfreward.loop.own_verdicts import final_answer, reward
+from services.trainer.algorithms.samples import SampleLog
+
+_LONGEST_WAIT_S = 15.0
+Messages = Sequence[dict[str, Any]]
+
+
+class JudgeAway(RuntimeError):
+    """No verdicts for longer than the job's patience."""
+
+
+class Verdicts:
+    """Rewards by the judge of `rules`, each answer noted in `log`. The same text is judged once in a call.
+
+    `connect` makes a client; it is closed after each call, since minutes of training lie between two.
+    """
+
+    def __init__(
+        self, rules: JobVerdicts, seed: int, log: SampleLog, connect: Callable[[], JudgeClient] = JudgeClient
+    ) -> None:
+        self._rules = rules
+        self._seed = seed
+        self._log = log
+        self._connect = connect
+
+    def rewards(
+        self, prompts: Sequence[Messages], texts: Sequence[str], prompt_ids: Sequence[str], step: int
+    ) -> list[float]:
+        """1.0 or 0.0 for each of the `texts`, answers to `prompts`, which train step `step` (from 1).
+
+        Raises JudgeAway, and ServiceError where waiting is no help: an unknown rubric, a wrong key.
+        """
+        answers = [final_answer(text, self._rules.answer_format) for text in texts]
+        keys = [content_key(prompt_id, answer) for prompt_id, answer in zip(prompt_ids, answers, strict=True)]
+        items = {
+            key: JudgeItem.model_validate({"id": key, "prompt": prompt, "response": answer})
+            for key, prompt, answer in zip(keys, prompts, answers, strict=True)
+            if answer is not None
+        }
+        found = self._judge(items)
+        samples = []
+        for key, prompt, text, prompt_id, answer in zip(keys, prompts, texts, prompt_ids, answers, strict=True):
+            judged = found.get(key)
+            score = judged.judgment.score if judged else None
+            samples.append(
+                Sample(
+                    step=step,
+                    prompt_id=prompt_id,
+                    prompt=prompt[-1]["content"],
+                    text=text,
+                    answer=answer,
+                    score=score,
+                    reward=reward(score, self._rules.correct_from),
+                    judge_version=judged.judge_version if judged else None,
+                )
+            )
+        self._log.write(samples)
+        return [float(sample.reward) for sample in samples]
+
+    def _judge(self, items: dict[str, JudgeItem]) -> dict[str, Judged]:
+        found: dict[str, Judged] = {}
+        started, attempt = time.monotonic(), 0
+        while missing := [item for key, item in items.items() if key not in found]:
+            problem = self._ask(missing, found)
+            if problem is None:
+                continue
+            if time.monotonic() - started > self._rules.patience_s:
+                raise JudgeAway(
+                    f"{len(items) - len(found)} of {len(items)} answers have no verdict after "
+                    f"{self._rules.patience_s:g} s: {problem}"
+                )
+            time.sleep(random.uniform(0.1, min(2.0**attempt, _LONGEST_WAIT_S)))  # noqa: S311 - guards no secret
+            attempt += 1
+        return found
+
+    def _ask(self, items: Sequence[JudgeItem], found: dict[str, Judged]) -> str | None:
+        """Add verdicts to `found`; what kept the others away, or None when there are all."""
+        rules, problem = self._rules, None
+        try:
+            with self._connect() as client:
+                for judged in client.judge_many(
+                    items,
+                    rubric=rules.rubric,
+                    votes=rules.votes,
+                    temperature=rules.temperature,
+                    top_p=rules.top_p,
+                    max_tokens=rules.max_tokens,
+                    policy=rules.policy,
+                    seed=self._seed,
+                ):
+                    if _engine_failed(judged.judgment):
+                        problem = judged.judgment.failure_reason or "the engine failed"
+                    else:
+                        found[judged.judgment.id] = judged
+        except WrongPolicyVersion as error:
+            problem = str(error)
+        except ServiceError as error:
+            if error.status is not None and error.status not in RETRIED_STATUSES:
+                raise
+            problem = str(error)
+        return problem
+
+
+def _engine_failed(judgment: Judgment) -> bool:
+    """Whether the engine, and not the judge's words, is why there is no score."""
+    return judgment.score is None and any(vote.status == "error" for vote in judgment.votes)

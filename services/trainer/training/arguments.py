@@ -1,0 +1,100 @@
+"""TRL's arguments that SFT and DPO share, from a job's hyper-parameters."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+
+from selfreward.contracts.optimisation import Lora, Optimisation
+from selfreward.contracts.training import TrainJob
+from services.trainer.training.refusal import JobRefused
+
+
+def shared_arguments(job: TrainJob, hyper: Optimisation, checkpoints: Path) -> dict[str, Any]:
+    """Arguments of SFTConfig and DPOConfig.
+
+    TRL's own defaults turn bf16 and gradient checkpointing on; on a CPU these cost 17 and 2 times the time, so both are
+    what the job says.
+    """
+    micro, accumulation = batch_shape(hyper, job.world_size)
+    return {
+        "output_dir": str(checkpoints),
+        "num_train_epochs": 1,  # the dataset holds every epoch, in training order
+        "train_sampling_strategy": "sequential",
+        "learning_rate": hyper.learning_rate,
+        "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr_rate": hyper.min_lr_ratio},
+        "warmup_steps": warmup(hyper.warmup_ratio),
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": accumulation,
+        "weight_decay": hyper.weight_decay,
+        "max_grad_norm": hyper.max_grad_norm,
+        "save_strategy": "steps",
+        "save_steps": hyper.save_every,
+        "save_total_limit": 2,
+        "bf16": hyper.bf16,
+        "gradient_checkpointing": hyper.gradient_checkpointing,
+        "use_cpu": not torch.cuda.is_available(),
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "seed": job.seed,
+        "data_seed": job.seed,
+        "logging_steps": 10,
+        "logging_first_step": True,
+        **sharding_arguments(job, hyper),
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def sharding_arguments(job: TrainJob, hyper: Optimisation) -> dict[str, Any]:
+    """What splits the model over the processes, and nothing for a job that does not.
+
+    Each process writes its own part of a checkpoint. Activations are left to FSDP, which otherwise gathers every layer
+    once more for transformers' gradient checkpointing.
+    """
+    if job.sharding == "none":
+        return {}
+    config = {"version": 2, "activation_checkpointing": hyper.gradient_checkpointing}
+    return {
+        "fsdp": True,
+        "fsdp_config": {**config, "state_dict_type": "SHARDED_STATE_DICT"},
+        "gradient_checkpointing": False,
+    }
+
+
+def batch_shape(hyper: Optimisation, world_size: int) -> tuple[int, int]:
+    """Rows of one forward pass and how many such passes make a step, for each process."""
+    share, rest = divmod(hyper.batch_size, world_size)
+    if rest:
+        raise JobRefused(f"batch_size={hyper.batch_size} is not a multiple of world_size={world_size}")
+    micro = min(hyper.micro_batch_size or share, share)
+    if share % micro:
+        raise JobRefused(
+            f"micro_batch_size={micro} does not divide the {share} rows that each of world_size={world_size} processes "
+            f"takes of batch_size={hyper.batch_size}"
+        )
+    return micro, share // micro
+
+
+def warmup(ratio: float) -> float:
+    """TRL's `warmup_steps`, which takes values below 1 as a share of all steps."""
+    return min(ratio, 0.999999)
+
+
+def lora_config(lora: Lora | None) -> LoraConfig | None:
+    """Adapters on every linear layer but the output head, or None for full weights."""
+    if lora is None:
+        return None
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def weights_dtype(hyper: Optimisation, stored: torch.dtype) -> torch.dtype:
+    """Full training keeps float32 weights, since small steps vanish in bf16; LoRA's frozen base keeps its own dtype."""
+    return stored if hyper.lora is not None else torch.float32

@@ -1,0 +1,51 @@
+"""Progress reports and complete checkpoints, from inside TRL's training loop."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerState, TrainingArguments
+
+from services.trainer.worker.progress import Progress
+
+_COMPLETE = "complete"
+
+
+class Reporter(TrainerCallback):
+    """Writes progress, and marks each checkpoint once all of it is on disk. Silent on all ranks but the first."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Report how many steps there will be, and from which one training goes on."""
+        if state.is_world_process_zero:
+            self._progress.update(step=state.global_step, total_steps=state.max_steps)
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Report the step."""
+        if state.is_world_process_zero:
+            self._progress.step(state.global_step)
+
+    def on_log(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Report the newest metrics, which come as `logs`."""
+        if state.is_world_process_zero:
+            self._progress.measured(kwargs["logs"])
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Mark the checkpoint that has just been written as complete."""
+        if state.is_world_process_zero and args.output_dir is not None:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+
+
+def drop_incomplete(folder: Path) -> None:
+    """Delete checkpoints that were cut short: what a full disk left of one would keep it full."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        if not (checkpoint / _COMPLETE).exists():
+            shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint: one that a kill cut short is passed over."""
+    steps = {int(mark.parent.name.rpartition("-")[2]): mark.parent for mark in folder.glob(f"checkpoint-*/{_COMPLETE}")}
+    return steps[max(steps)] if steps else None

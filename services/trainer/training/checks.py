@@ -1,0 +1,103 @@
+"""What is checked before any work starts, because it would otherwise fail or spoil the run hours later."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, GenerationConfig
+
+from selfreward.contracts.judging import Message
+from selfreward.contracts.training import TrainJob
+from services.trainer.training.refusal import JobRefused
+
+
+def check_world_size(job: TrainJob) -> None:
+    """Refuse when the launcher started another number of processes than the job asks for (`WORLD_SIZE`).
+
+    Some launchers fall back to a single process without a word (`accelerate launch --cpu` does); the batch size would
+    silently be another.
+    """
+    found = int(os.environ.get("WORLD_SIZE", "1"))
+    if found != job.world_size:
+        raise JobRefused(
+            f"WORLD_SIZE={found} but the job asks for world_size={job.world_size}: start it with "
+            f"`torchrun --standalone --nproc-per-node {job.world_size} -m services.trainer.job SPEC`"
+        )
+
+
+def check_sharding(job: TrainJob) -> None:
+    """Refuse to split a model where there are no GPUs, as accelerate would hours of loading later."""
+    if job.sharding != "none" and not torch.cuda.is_available():
+        raise JobRefused(
+            f"sharding={job.sharding!r} needs GPUs and this machine has none: leave trainer.sharding out, or run the "
+            "trainer's GPU image"
+        )
+
+
+def check_weights_present(folder: Path) -> None:
+    """Refuse a checkpoint folder without configuration or safetensors weights."""
+    if not (folder / "config.json").is_file():
+        raise JobRefused(f"{folder} has no config.json: give a checkpoint folder in Hugging Face layout")
+    if not any(folder.glob("*.safetensors")):
+        raise JobRefused(f"{folder} has no *.safetensors: save the model with safe serialisation (no pickles are read)")
+
+
+def check_generation_config(folder: Path) -> GenerationConfig | None:
+    """The generation config, refused when it could not be saved again; None when the folder has none.
+
+    Sampling flags with `do_sample=false` load without complaint and make `save_pretrained` raise after training.
+    """
+    if not (folder / "generation_config.json").is_file():
+        return None
+    config = GenerationConfig.from_pretrained(folder)
+    try:
+        config.validate(strict=True)
+    except ValueError as error:
+        raise JobRefused(
+            f"{folder}/generation_config.json cannot be saved again: {error} "
+            "Set do_sample=true, or remove the sampling flags"
+        ) from error
+    return config
+
+
+def load_tokenizer(folder: Path, canary: list[Message]) -> Any:
+    """The tokenizer, refused when its chat template does not end an assistant turn with a token that stops generation.
+
+    A model trained with such a template never learns to stop: TRL adds no EOS to conversational data.
+    """
+    stops = check_generation_config(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if tokenizer.chat_template is None:
+        raise JobRefused(f"{folder} has no chat template: add chat_template.jinja to the tokenizer")
+    if tokenizer.eos_token_id is None:
+        raise JobRefused(f"{folder}: the tokenizer has no eos_token; set it to the token that ends a turn")
+    configured = stops.eos_token_id if stops is not None else None
+    stop_ids = {tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])}
+    ids = render(tokenizer, [*canary, Message(role="assistant", content="1")])
+    answer = ids[common_prefix(render(tokenizer, canary, answer_next=True), ids) :]
+    if not stop_ids & set(answer):
+        raise JobRefused(
+            f"{folder}: the chat template emits no stop token ({tokenizer.eos_token!r}) after the assistant's turn, so "
+            "the model would never learn to stop; make the template end an assistant message with eos_token"
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def render(tokenizer: Any, messages: list[Message], *, answer_next: bool = False) -> list[int]:
+    """Token ids of a conversation by the chat template; with `answer_next`, up to where the assistant begins."""
+    turns = [message.model_dump() for message in messages]
+    ids: list[int] = tokenizer.apply_chat_template(
+        turns, add_generation_prompt=answer_next, tokenize=True, return_dict=False
+    )
+    return ids
+
+
+def common_prefix(first: list[int], second: list[int]) -> int:
+    """Length of the common beginning of two lists."""
+    for index, (a, b) in enumerate(zip(first, second, strict=False)):
+        if a != b:
+            return index
+    return min(len(first), len(second))

@@ -1,0 +1,62 @@
+"""The progress file: how a training process tells the worker that started it how far it is.
+
+A file and not Redis, so that training goes on undisturbed while Redis is away and needs no address or secret of it.
+"""
+
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfreward.contracts.training import TrainStatus
+
+PROGRESS_NAME = "progress.json"
+
+
+class Progress:
+    """A `TrainStatus` kept in `path`, replaced whole at each change."""
+
+    def __init__(self, path: Path, job_id: str) -> None:
+        self._path = path
+        self._started = time.monotonic()
+        self._written = 0.0
+        self.status = TrainStatus(id=job_id, state="running")
+        self.write()
+
+    def update(self, **changes: Any) -> None:
+        """Change fields of the status and write it."""
+        self.status = self.status.model_copy(update=changes)
+        self.write()
+
+    def step(self, step: int) -> None:
+        """Note the step; written at most twice a second."""
+        self.status = self.status.model_copy(update={"step": step})
+        if time.monotonic() - self._written >= 0.5:
+            self.write()
+
+    def measured(self, metrics: Mapping[str, Any]) -> None:
+        """Merge the finite numbers of `metrics` into the status and write it."""
+        numbers = {
+            name: float(value)
+            for name, value in metrics.items()
+            if isinstance(value, int | float) and math.isfinite(value)
+        }
+        self.update(metrics={**self.status.metrics, **numbers})
+
+    def write(self) -> None:
+        """Write the status with the seconds since this attempt began."""
+        self._written = time.monotonic()
+        self.status = self.status.model_copy(update={"seconds": self._written - self._started})
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text(self.status.model_dump_json())
+        os.replace(temporary, self._path)
+
+
+def read_progress(path: Path) -> TrainStatus | None:
+    """The last written status, or None before the first."""
+    try:
+        return TrainStatus.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None

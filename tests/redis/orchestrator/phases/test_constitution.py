@@ -1,0 +1,154 @@
+"""Revisions and comparisons by a constitution on real Redis, the real worker and the real judge, and their audit."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orchestrator.audit.rounds import check_revised, check_round
+from orchestrator.phases import data as phases
+from orchestrator.phases.constitution import by_constitution
+from orchestrator.phases.phase_tasks import run_all
+from selfreward.contracts.judging import Message, PreferencePair
+from selfreward.loop import plan, train_jobs
+from selfreward.loop.constitution import Constitution, Principle
+from selfreward.loop.tasks import PromptItem
+from selfreward.recipe.recipe import Recipe
+from selfreward.store.artifacts import ArtifactStore
+from tests.support.orchestrator_bench import Bench, bench, working
+
+RECIPE = Recipe.model_validate(
+    {
+        "name": "r",
+        "method": "constitutional",
+        "model": "m",
+        "data": {"ift": "i", "prompts": "p", "heldout": "h", "constitution": "c"},
+        "sampling": {"n": 2},
+        "constitution": {"revisions": 2, "principles": 2, "clamp": [0.4, 0.6]},
+        "loop": {"use_eft": False},
+    }
+)
+CONSTITUTION = Constitution(
+    critique="{prompt} | {response} | find {principle}",
+    revision="{prompt} | {response} | {critique} | mend {principle}",
+    principles=[Principle(critique=f"c{n}", revision=f"r{n}", choice=f"choice {n}") for n in range(4)],
+)
+ROLLOUTS = "runs/one/rollouts/{}.jsonl"
+
+
+async def stage_of(b: Bench, stage: str) -> None:
+    """The phases `rollouts` (without its wait for the generator) and `pairs` of a stage on four prompts."""
+    b.engine.version = "policy@1"
+    # `answer 0` stands in option A in the first order shown and in option B in the second.
+    b.engine.winner = lambda asked: "(A)" if "answer 0" in asked.split("</option_a>")[0] else "(B)"
+    store = b.context.services.store
+    items = [PromptItem(prompt_id=f"p{n}", prompt=[Message(role="user", content=f"question {n}")]) for n in range(4)]
+    rows = [item.model_dump(mode="json", exclude={"responses"}) for item in items]
+    store.write_jsonl(plan.data("one", f"prompts-{stage}"), rows)
+    store.write_jsonl(plan.data("one", "constitution"), [CONSTITUTION.model_dump()])
+    state = b.context.state.model_copy(update={"recipe": RECIPE, "stage": stage, "phase": "rollouts"})
+    context = replace(b.context, state=state)
+    done = await asyncio.wait_for(run_all(context, await by_constitution(context, items, "policy@1")), 20)
+    store.write_jsonl(ROLLOUTS.format(stage), [row.model_dump(mode="json") for row in done])
+    await phases.pairs(replace(context, state=state.model_copy(update={"phase": "pairs"})))
+
+
+def audited(store: ArtifactStore, stage: str) -> list[str]:
+    check = check_revised if stage == "M1" else check_round
+    return [violation.detail for violation in check(store, "one", RECIPE, stage, "policy@1")]
+
+
+def test_an_answer_is_criticised_and_written_again_and_the_last_one_trains_m1(redis_url: str, store_root: str) -> None:
+    async def main() -> list[str]:
+        async with bench(redis_url, store_root) as b, working(b.worker):
+            await stage_of(b, "M1")
+            assert len({body["seed"] for body in b.engine.bodies}) == len(b.engine.bodies) == 4 * 5
+            return [body["messages"][-1]["content"] for body in b.engine.bodies]
+
+    asked = asyncio.run(main())
+    store = ArtifactStore(store_root)
+    assert audited(store, "M1") == []
+    critiques = [text for text in asked if "find c" in text]
+    assert len(critiques) == len([text for text in asked if "mend r" in text]) == 4 * 2
+    assert "question 0 | answer 0 | find" in " ".join(critiques)
+    rows = list(store.read_jsonl(plan.revisions("one")))
+    assert [row["prompt"][0]["content"] for row in rows] == [f"question {n}" for n in range(4)]
+    assert {row["completion"][0]["content"] for row in rows} == {"answer 0"}
+    counts = {"prompts": 4, "kept": 4, "blank": 0, "truncated": 0, "unchanged": 4}
+    assert store.read_json("runs/one/revisions.json") == counts
+    job = train_jobs.train_job("one", RECIPE, "M1", [Message(role="user", content="hello")])
+    assert (job.method, job.datasets) == ("sft", [plan.data("one", "ift"), plan.revisions("one")])
+    store.write_jsonl(plan.revisions("one"), rows[1:])
+    assert audited(store, "M1") == ["not the last revisions of the rollouts"]
+
+
+def test_answers_are_compared_by_drawn_principles_and_pairs_have_soft_labels(redis_url: str, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root) as b, working(b.worker):
+            await stage_of(b, "M2")
+            assert len(b.engine.bodies) == 4 * (1 + 2 * 2)
+
+    asyncio.run(main())
+    store = ArtifactStore(store_root)
+    assert audited(store, "M2") == []
+    pairs = [PreferencePair.model_validate(row) for row in store.read_jsonl(plan.pairs("one", "M2"))]
+    assert {(pair.chosen[0].content, pair.rejected[0].content, pair.weight) for pair in pairs} == {
+        ("answer 0", "answer 1", 0.6)
+    }
+    assert {(pair.score_chosen, pair.judge_version, pair.rubric.partition("@")[0]) for pair in pairs} == {
+        (1.0, "policy@1", "constitution")
+    }
+    summary = store.read_json("runs/one/iterations/M2.json")
+    assert (summary["prompts"], summary["kept"], summary["pairs"]) == (4, 4, 4)
+
+
+def _without_a_match(row: dict[str, Any]) -> None:
+    row["matches"].pop()
+
+
+def _by_another_principle(row: dict[str, Any]) -> None:
+    row["matches"][0]["principle"] = "what I like"
+
+
+def _other_winner(row: dict[str, Any]) -> None:
+    for match in row["matches"]:
+        match["outcome"] = -match["outcome"]
+
+
+def _other_judge(row: dict[str, Any]) -> None:
+    row["judge_version"] = "policy@0"
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (_without_a_match, "not every two answers once in each order by its principles: ['p0']"),
+        (_by_another_principle, "not every two answers once in each order by its principles: ['p0']"),
+        (_other_winner, "not those of the rollouts: ['p0', 'p0']"),
+        (_other_judge, "compared by ['policy@0'], policy@1 was to compare"),
+    ],
+)
+def test_the_auditor_finds_what_the_constitution_did_not_say(
+    redis_url: str, store_root: str, harm: Any, said: str
+) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root) as b, working(b.worker):
+            await stage_of(b, "M2")
+
+    asyncio.run(main())
+    store = ArtifactStore(store_root)
+    first, *others = store.read_jsonl(ROLLOUTS.format("M2"))
+    harm(first)
+    store.write_jsonl(ROLLOUTS.format("M2"), [first, *others])
+    found = audited(store, "M2")
+    assert any(said in violation for violation in found), found
+
+
+def test_the_plan_has_a_baseline_that_revises_and_a_slice_of_prompts_for_it() -> None:
+    assert plan.stages(RECIPE) == ["M0", "SFT", "M1", "M2", "M3"]
+    assert plan.phases(RECIPE, "M1")[:4] == ("prompts", "rollouts", "pairs", "train")
+    assert plan.phases(RECIPE, "M2")[:4] == ("prompts", "rollouts", "pairs", "watch_pairs")
+    assert [plan.slice_index(RECIPE, stage) for stage in ("M1", "M2", "M3")] == [0, 1, 2]
+    assert plan.slices(RECIPE) == 3
+    assert plan.parent(RECIPE, "M1") == "M0"

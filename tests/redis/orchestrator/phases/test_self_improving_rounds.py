@@ -1,0 +1,178 @@
+"""Rounds of method self_improving: their plan, their questions on real Redis, and what the auditor says of them."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from orchestrator.audit.questions import check_samples
+from orchestrator.audit.rounds import check_round
+from orchestrator.phases import data as phases
+from orchestrator.phases.ask_workers import run_tasks
+from orchestrator.phases.questions import judging_model
+from orchestrator.phases.retention import needed
+from orchestrator.runs.context import RunContext, RunFailed
+from orchestrator.runs.state import ModelRecord, RunState, now
+from selfreward.contracts.judging import Message
+from selfreward.contracts.reinforcement import Sample
+from selfreward.loop import plan, train_jobs
+from selfreward.loop.tasks import PromptItem, rollout_tasks
+from selfreward.recipe.recipe import Recipe, RecipeError, parse_recipe
+from selfreward.store.artifacts import ArtifactStore
+from tests.support.orchestrator_bench import bench, working
+from tests.unit.selfreward.loop.methods.test_self_improving import probe
+
+CANARY = [Message(role="user", content="hello")]
+RULES = {"answer_format": "[-+*=;0-9 ]+", "correct_from": 5}
+
+
+def values(**sections: Any) -> dict[str, Any]:
+    data = {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}
+    small = {"rl": {"batch_size": 8, "group": 8}, "sampling": {"n": 2}, "judging": {"votes": 1}, "verdicts": RULES}
+    return {"name": "r", "model": "m", "method": "self_improving", "data": data, **small, **sections}
+
+
+def recipe(**sections: Any) -> Recipe:
+    return Recipe.model_validate(values(**sections))
+
+
+def enter(context: RunContext, asked: Recipe, stage: str = "M2", **fields: Any) -> None:
+    context.state = RunState(
+        run="one", recipe=asked, recipe_hash=asked.hash, created_at=now(), stage=stage, phase="rollouts", **fields
+    )
+
+
+def test_the_policy_writes_its_questions_in_every_round_and_not_the_base_model() -> None:
+    writing = recipe(prompts={"source": "self_instruct"})
+    assert plan.phases(writing, "M0") == ("train", "publish")
+    for stage in ("M2", "M3"):
+        assert plan.phases(writing, stage)[:5] == ("prompts", "rollouts", "pairs", "watch_pairs", "train")
+
+
+def test_the_job_of_a_round_trains_on_its_questions_and_pins_its_judge() -> None:
+    job = train_jobs.train_job("x", recipe(judging={"votes": 5, "rubric": "countdown"}), "M3", CANARY, "policy@4")
+    assert (job.method, job.init_from, job.datasets) == ("rl", "runs/x/weights/M2", ["runs/x/data/questions-M3.jsonl"])
+    assert job.verdicts is not None
+    assert (job.verdicts.policy, job.verdicts.votes, job.verdicts.rubric) == ("policy@4", 5, "countdown")
+    assert (job.verdicts.correct_from, job.verdicts.samples) == (5, "runs/x/samples/M3.jsonl")
+
+
+@pytest.mark.parametrize(("judge", "stage", "name"), [("anchor", "M3", "M1"), ("previous", "M3", "M2")])
+def test_the_judge_is_frozen_or_the_model_that_the_round_starts_from(judge: str, stage: str, name: str) -> None:
+    asked = recipe(verdicts={**RULES, "judge": judge}, retention={"keep_checkpoints": 1})
+    assert plan.judge_of(asked, stage) == name
+    models = ["M0", "SFT", "M1", "M2"]
+    assert ("M1" in needed(asked, models, models)) == (judge == "anchor")
+
+
+def test_the_judging_model_is_one_of_the_run(redis_url: str, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root) as b:
+            first, newest = (
+                ModelRecord(name=name, policy_version=f"policy@{n}", artifact="a", digest="d")
+                for n, name in enumerate(("M1", "M2"))
+            )
+            enter(b.context, recipe(), "M3", models=[first, newest])
+            assert judging_model(b.context) == first
+            enter(b.context, recipe(), "M3", models=[newest])
+            with pytest.raises(RunFailed, match="has no model M1 to judge M3"):
+                judging_model(b.context)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"pairs": {"margin": 1}}, "trains on no pairs: leave out `pairs`, `dpo` and loop.replay"),
+        ({"judging": {"annotator": "engine"}, "loop": {"use_eft": False}}, r"judging\.annotator='engine': method"),
+        ({"method": "self_rewarding"}, "the sections `rl` and `verdicts` are for method='self_improving'"),
+        ({"loop": {"measure_consistency": True}}, r"loop\.measure_consistency is for methods that train on pairs"),
+        ({"rl": {"batch_size": 12, "group": 8}}, "batch_size=12 is not a multiple of group=8"),
+        ({"rl": {"ppo": {"gae_lambda": 0.5}}}, "the section `ppo` is for algorithm='ppo'"),
+        ({"verdicts": {"answer_format": "("}}, r"'\(' is not a regular expression"),
+        ({"verdicts": {"min_pass_rate": 0.5, "max_pass_rate": 0.5}}, r"min_pass_rate=0\.5 leaves nothing below"),
+    ],
+)
+def test_a_recipe_that_would_not_be_followed_is_refused(sections: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe(values(**sections), "r.toml")
+
+
+def test_the_judge_reads_final_answers_alone(redis_url: str, store_root: str) -> None:
+    asked = recipe(verdicts={"answer_format": r"answer (?P<answer>\d)"})
+    item = PromptItem(prompt_id="p0", prompt=[Message(role="user", content="question")])
+    (task,) = rollout_tasks("one", asked, "M2", [item], "policy@3")
+
+    async def main() -> list[str]:
+        async with bench(redis_url, store_root) as b, working(b.worker):
+            enter(b.context, asked)
+            await asyncio.wait_for(run_tasks(b.context, [task]), 20)
+            return [body["messages"][-1]["content"] for body in b.engine.bodies if "Score" in str(body["messages"])]
+
+    judged = asyncio.run(main())
+    assert len(judged) == 2
+    assert not any("answer 0" in prompt or "answer 1" in prompt for prompt in judged)
+
+
+PROBES = [
+    probe("p0", "Use 1 2 to make 3 .", [5, 0]),
+    probe("p1", "Use 4 5 to make 9 .", [5, 5]),
+    probe("p2", "Use 5 5 to make 9 .", [0, 5]),
+]
+
+
+def chosen(redis_url: str, store_root: str, asked: Recipe) -> ArtifactStore:
+    """The phase `pairs` on PROBES; the third question is held out."""
+    store = ArtifactStore(store_root)
+    store.write_jsonl(plan.data("one", "heldout"), [{"prompt": [{"role": "user", "content": "Use 5 5 to make 9 ."}]}])
+    store.write_jsonl(plan.data("one", "prompts-M2"), [{"prompt_id": row.prompt_id} for row in PROBES])
+    store.write_jsonl("runs/one/rollouts/M2.jsonl", [row.model_dump(mode="json") for row in PROBES])
+
+    async def main() -> None:
+        async with bench(redis_url, store_root) as b:
+            enter(b.context, asked)
+            await phases.pairs(b.context)
+
+    asyncio.run(main())
+    return store
+
+
+def test_a_round_keeps_the_questions_that_are_neither_easy_nor_held_out(redis_url: str, store_root: str) -> None:
+    asked = recipe()
+    store = chosen(redis_url, store_root, asked)
+    name = plan.questions("one", "M2")
+    (row,) = store.read_jsonl(name)
+    assert (row["prompt_id"], row["pass_rate"]) == ("p0", 0.5)
+    summary = store.read_json("runs/one/iterations/M2.json")
+    assert [summary[key] for key in ("prompts", "questions", "kept", "ties", "filtered", "pairs")] == [3, 1, 1, 1, 1, 0]
+    assert list(check_round(store, "one", asked, "M2", "policy@1")) == []
+    store.write_jsonl(name, [{**row, "prompt_id": "p1"}])
+    assert [found.kind for found in check_round(store, "one", asked, "M2", "policy@1")] == ["questions"]
+
+
+def test_too_few_questions_fail_the_round_with_the_remedy(redis_url: str, store_root: str) -> None:
+    asked = recipe(rl={"batch_size": 16, "group": 8})
+    with pytest.raises(
+        RunFailed, match=r"1 of 3 questions can train, and one batch takes 2: .* raise prompts\.per_iter"
+    ):
+        chosen(redis_url, store_root, asked)
+
+
+def test_the_auditor_finds_rewards_of_another_judge_or_of_none(redis_url: str, store_root: str) -> None:
+    asked = recipe()
+    store = chosen(redis_url, store_root, asked)
+    text = "1 + 2 = 3"
+    good = Sample(
+        step=1, prompt_id="p0", prompt="q", text=text, answer=text, score=5, reward=1, judge_version="policy@1"
+    )
+
+    def audited(**changes: Any) -> list[str]:
+        store.write_jsonl(plan.samples("one", "M2"), [good.model_copy(update=changes).model_dump(mode="json")])
+        return [found.kind for found in check_samples(store, "one", asked, "M2", "policy@1")]
+
+    assert audited() == []
+    assert audited(judge_version="policy@2") == ["policy"]
+    assert audited(reward=0) == ["samples"]
+    assert audited(answer="another") == ["samples"]
+    assert audited(prompt_id="p1") == ["samples"]

@@ -1,0 +1,249 @@
+"""Alarms that warn, pause, stop and roll back, on a real Redis and real artifacts. The generator is a stand-in.
+
+Everything before the watch phase is in the journal, as a run that came that far has it.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from orchestrator import machine
+from orchestrator.machine import advance
+from orchestrator.phases import watching as watch
+from orchestrator.runs import events
+from orchestrator.runs.context import RunContext, Services
+from orchestrator.runs.lease import acquire
+from orchestrator.runs.state import (
+    ModelRecord,
+    RunState,
+    Transition,
+    acknowledge,
+    ask_to_run,
+    ask_to_stop,
+    create,
+    load,
+    now,
+    public,
+    stopped_runs,
+)
+from orchestrator.settings import OrchestratorSettings
+from selfreward.client.generator import GeneratorClient
+from selfreward.client.http import ServiceClient
+from selfreward.loop import plan
+from selfreward.recipe.recipe import Recipe
+from selfreward.redis.announcements import announce, announced, current
+from selfreward.redis.connection import RedisClient, connect
+from selfreward.store.artifacts import ArtifactStore
+from tests.support.listening import listening
+from tests.unit.selfreward.loop.test_watchdogs import rollout
+
+Check = Callable[[RunContext], Awaitable[None]]
+DATA = {"ift": "i", "eft": "e", "eft_eval": "v", "prompts": "p", "heldout": "h"}
+GOOD, BAD = [(5,), (1,)], [(1,), (5,)]
+"""Votes on a good and on a bad answer: in the humans' order, and against it."""
+
+
+def recipe(retention: dict[str, int] | None = None, **watchdogs: Any) -> Recipe:
+    values = {"name": "r", "model": "m", "data": DATA, "loop": {"iterations": 1}, "watchdogs": watchdogs}
+    return Recipe.model_validate({**values, "retention": retention or {}})
+
+
+def artifacts(store: ArtifactStore) -> None:
+    """M1 judges as people do; M2, the last model, judges the other way round. Nothing else is wrong."""
+    responses = [{"text": "good", "rank": 1}, {"text": "bad", "rank": 2}]
+    store.write_jsonl(plan.data("one", "eft_eval"), [{"prompt_id": "e", "prompt": [], "responses": responses}])
+    for model, votes in (("M1", GOOD), ("M2", BAD)):
+        store.write_jsonl(f"runs/one/evaluation/{model}/samples.jsonl", [rollout("h", *GOOD).model_dump(mode="json")])
+        store.write_jsonl(f"runs/one/evaluation/{model}/eft_eval.jsonl", [rollout("e", *votes).model_dump(mode="json")])
+
+
+def generator(redis_url: str) -> FastAPI:
+    """Serves whatever is announced, at once."""
+    app = FastAPI()
+
+    @app.get("/admin/weights")
+    async def weights() -> dict[str, Any]:
+        async with connect(redis_url) as redis:
+            record = await current(redis)
+        shown = {"label": record.label, "artifact": record.artifact} if record else {"label": None, "artifact": None}
+        return {**shown, "state": "serving", "refused": []}
+
+    return app
+
+
+async def at_the_last_watch(redis: RedisClient, asked: Recipe) -> RunState:
+    """A run of which only the watch after M2's evaluation and what follows is left, with M0 to M2 announced."""
+    models = []
+    for name in plan.stages(asked):
+        made = await announce(redis, f"runs/one/weights/{name}", "d")
+        models.append(ModelRecord(name=name, policy_version=made.label, artifact=made.artifact, digest="d"))
+    places = [(stage, phase) for stage in plan.stages(asked) for phase in plan.phases(asked, stage)]
+    places = places[: places.index(("M2", "watch_model"))]
+    done = [Transition(stage=stage, phase=phase, seconds=0, finished_at=now()) for stage, phase in places]
+    state = RunState(
+        run="one", recipe=asked, recipe_hash=asked.hash, created_at=now(), models=models, journal=done, state="running"
+    )
+    await create(redis, state)
+    return state
+
+
+def on_run(redis_url: str, store_root: str, asked: Recipe, check: Check, **options: Any) -> None:
+    """Have `check` look at the run; `options` are settings of the orchestrator."""
+
+    async def main(url: str) -> None:
+        async with connect(redis_url) as redis, ServiceClient(url) as service:
+            store = ArtifactStore(store_root)
+            artifacts(store)
+            chosen = {"redis_url": redis_url, "generator_url": url, "poll_s": 0.02, "reload_timeout_s": 5, **options}
+            settings = OrchestratorSettings.model_validate(chosen)
+            services = Services(settings, redis, store, GeneratorClient(service), service)
+            lease = await acquire(redis, "a", 60)
+            assert lease is not None
+            await check(RunContext(services, lease, await at_the_last_watch(redis, asked)))
+
+    with listening(generator(redis_url)) as url:
+        asyncio.run(main(url))
+
+
+async def ended(context: RunContext) -> RunState:
+    """The stored record once the run has been advanced to its end, as the leader does from the record alone."""
+    state = await load(context.services.redis, "one")
+    assert state is not None
+    await advance(RunContext(context.services, context.lease, state))
+    state = await load(context.services.redis, "one")
+    assert state is not None
+    return state
+
+
+async def resumed(context: RunContext, state: RunState) -> RunState:
+    """What `POST /v1/runs/one/resume` does, and then the leader."""
+    await acknowledge(context.services.redis, "one", state.halted_by)
+    await ask_to_run(context.services.redis, "one")
+    return await ended(context)
+
+
+async def messages(context: RunContext) -> list[dict[str, Any]]:
+    texts = [text async for text in events.follow(context.services.redis, "one", wait_ms=50)]
+    return [json.loads(text.split("data: ")[1]) for text in texts if text.startswith("id:")]
+
+
+async def served(redis: RedisClient) -> str:
+    record = await current(redis)
+    assert record is not None
+    return (await announced(redis, record.version)).artifact
+
+
+def test_a_warning_is_told_once_and_the_run_goes_on(redis_url: str, store_root: str) -> None:
+    async def check(context: RunContext) -> None:
+        state = await ended(context)
+        assert state.state == "done"
+        assert [(alarm.stage, alarm.watchdog, alarm.value) for alarm in state.alarms] == [("M2", "judge_drift", 1.0)]
+        told = [event for event in await messages(context) if "watchdog judge_drift in M2" in event["message"]]
+        assert len(told) == 1
+        record = context.services.store.read_json("runs/one/run.json")
+        assert record["alarms"][0]["threshold"] == 0.05
+
+    on_run(redis_url, store_root, recipe(), check)
+
+
+@pytest.mark.parametrize(("action", "expected"), [("pause", "paused"), ("stop", "stopped")])
+def test_a_halted_run_says_why_and_goes_on_past_that_alarm_only_when_resumed(
+    redis_url: str, store_root: str, action: str, expected: str
+) -> None:
+    async def check(context: RunContext) -> None:
+        redis = context.services.redis
+        state = await ended(context)
+        assert state.state == expected
+        assert state.message.startswith(f"{expected} by watchdog judge_drift in M2: pairwise accuracy")
+        assert "`selfreward resume one`" in state.message
+        assert not state.finished("M2", "watch_model")
+        assert public(state, await stopped_runs(redis))["state"] == expected
+        assert (await messages(context))[-1]["state"] == expected
+        after = await resumed(context, state)
+        assert (after.state, after.halted_by) == ("done", [])
+        assert len(after.alarms) == 1
+        assert after.finished("M2", "watch_model")
+
+    on_run(redis_url, store_root, recipe(judge_drift={"action": action}), check)
+
+
+def test_an_alarm_that_nobody_acknowledged_ends_the_run_again(redis_url: str, store_root: str) -> None:
+    async def check(context: RunContext) -> None:
+        state = await ended(context)
+        await acknowledge(context.services.redis, "one", ["M1/watch_model/judge_drift"])
+        await ask_to_run(context.services.redis, "one")
+        assert (await ended(context)).state == state.state == "paused"
+
+    on_run(redis_url, store_root, recipe(judge_drift={"action": "pause"}), check)
+
+
+def test_a_rollback_serves_the_best_judge_of_human_ranks_and_keeps_the_lineage(redis_url: str, store_root: str) -> None:
+    async def check(context: RunContext) -> None:
+        redis = context.services.redis
+        assert await served(redis) == "runs/one/weights/M2"
+        state = await ended(context)
+        assert state.state == "rolled_back"
+        assert state.message.startswith("rolled back to M1 (policy@2), the best judge")
+        assert await served(redis) == "runs/one/weights/M1"
+        assert [model.name for model in state.models] == ["M0", "SFT", "M1", "M2"]
+        assert (await resumed(context, state)).state == "done"
+
+    on_run(redis_url, store_root, recipe(judge_drift={"action": "rollback"}), check)
+
+
+class Crash(BaseException):
+    """The process ends here: nothing of ours catches it."""
+
+
+@pytest.mark.parametrize("place", ["serve", "ask_to_stop"])
+def test_a_crash_between_decision_and_effect_ends_in_the_same_place(
+    redis_url: str, store_root: str, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Before the best model is served, or when the end is on record and nothing keeps the leader from the run."""
+    module = watch if place == "serve" else machine
+
+    async def crash(*_: object) -> None:
+        raise Crash
+
+    async def check(context: RunContext) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, place, crash)
+            with pytest.raises(Crash):
+                await ended(context)
+        assert await stopped_runs(context.services.redis) == set()
+        state = await ended(context)
+        assert state.state == "rolled_back"
+        assert await served(context.services.redis) == "runs/one/weights/M1"
+        assert len(state.alarms) == 1
+        assert sum("watchdog" in event["message"] and "state" not in event for event in await messages(context)) == 1
+
+    on_run(redis_url, store_root, recipe(judge_drift={"action": "rollback"}), check)
+
+
+def test_ties_of_a_round_are_watched_before_it_is_trained(redis_url: str, store_root: str) -> None:
+    async def check(context: RunContext) -> None:
+        store = context.services.store
+        store.write_jsonl("runs/one/rollouts/M2.jsonl", [rollout("p", *GOOD).model_dump(mode="json")])
+        store.write_json("runs/one/iterations/M2.json", {"kept": 1, "ties": 3, "below_margin": 0, "filtered": 0})
+        cut = [entry.phase for entry in context.state.journal if entry.stage == "M2"].index("watch_pairs")
+        before = len([entry for entry in context.state.journal if entry.stage != "M2"]) + cut
+        await context.update(journal=context.state.journal[:before], models=context.state.models[:-1])
+        state = await ended(context)
+        assert (state.state, state.phase) == ("stopped", "watch_pairs")
+        assert "75% of the prompts give no pair" in state.message
+
+    on_run(redis_url, store_root, recipe(ties={"action": "stop"}), check)
+
+
+def test_a_person_who_stops_the_run_has_acknowledged_nothing(redis_url: str, store_root: str) -> None:
+    async def check(context: RunContext) -> None:
+        await ask_to_stop(context.services.redis, "one")
+        state = await ended(context)
+        assert (state.state, state.halted_by) == ("stopped", [])
+        assert (await resumed(context, state)).state == "paused"
+
+    on_run(redis_url, store_root, recipe(judge_drift={"action": "pause"}), check)

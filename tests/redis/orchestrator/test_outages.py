@@ -1,0 +1,137 @@
+"""A phase while its Redis is killed or full: it pauses and goes on, and no prompt is answered twice."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+from redis.asyncio import Redis
+
+from orchestrator.machine import advance
+from orchestrator.phases.ask_workers import run_tasks
+from orchestrator.runs.results import Results
+from orchestrator.runs.state import Transition, now
+from selfreward.contracts.judging import Rollout
+from selfreward.loop import plan
+from selfreward.processes.ports import free_port
+from selfreward.processes.redis import start_redis
+from selfreward.server.background import end, for_ever
+from tests.support.orchestrator_bench import Bench, bench, working
+
+
+class Server:
+    """A Redis that the test may hurt."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.process: Popen[bytes] = start_redis(folder, self.port)
+
+    def restart(self) -> None:
+        """Start it on what it wrote before it was killed."""
+        self.process = start_redis(self.folder, self.port)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self.process.kill()
+        self.process.wait(timeout=10)
+
+    async def limit(self, memory: int) -> None:
+        """Set `maxmemory` in bytes; 1 makes it full at once, 0 takes the limit away."""
+        async with Redis.from_url(self.url) as redis:
+            await redis.config_set("maxmemory", memory)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "redis")
+    yield server
+    server.kill()
+
+
+async def finished(b: Bench, count: int) -> list[Rollout]:
+    """The rollouts of a phase that is begun anew whenever it ends with an error, as the lease holder does."""
+    done: list[Rollout] = []
+    ended = asyncio.Event()
+
+    async def phase() -> None:
+        done[:], failed = await run_tasks(b.context, b.tasks(count))
+        assert failed == {}
+        ended.set()
+        await asyncio.Event().wait()
+
+    loop = asyncio.create_task(for_ever("phase", phase))
+    try:
+        await asyncio.wait_for(ended.wait(), 60)
+    finally:
+        await end([loop])
+    return done
+
+
+async def begun(b: Bench) -> None:
+    async with asyncio.timeout(20):
+        while await Results(b.worker.redis, "one", "M2", "rollouts").count() < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def test_a_phase_outlives_a_redis_that_is_killed_and_comes_back(server: Server, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(server.url, store_root, worker_concurrency=8) as b, working(b.worker):
+            phase = asyncio.create_task(finished(b, 80))
+            await begun(b)
+            server.kill()
+            await asyncio.sleep(1)
+            server.restart()
+            assert [rollout.prompt_id for rollout in await phase] == [f"p{n}" for n in range(80)]
+            assert len(b.engine.bodies) == 80 * (1 + 4), "what was in hand is kept, not done again"
+
+    asyncio.run(main())
+
+
+def test_a_phase_outlives_a_full_redis_and_keeps_what_it_sampled(server: Server, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(server.url, store_root, worker_concurrency=8, claim_after_s=0.5) as b, working(b.worker):
+            phase = asyncio.create_task(finished(b, 80))
+            await begun(b)
+            await server.limit(1)
+            await asyncio.sleep(3)
+            held = await Results(b.worker.redis, "one", "M2", "rollouts").count()
+            await asyncio.sleep(0.5)
+            assert await Results(b.worker.redis, "one", "M2", "rollouts").count() == held < 80
+            await server.limit(0)
+            assert [rollout.prompt_id for rollout in await phase] == [f"p{n}" for n in range(80)]
+            assert len(b.engine.bodies) == 80 * (1 + 4)
+            assert await b.queue.dead() == []
+
+    asyncio.run(main())
+
+
+def test_a_phase_outlives_the_loss_of_its_queue(server: Server, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(server.url, store_root, worker_concurrency=4) as b, working(b.worker):
+            phase = asyncio.create_task(finished(b, 60))
+            await begun(b)
+            await b.worker.redis.delete(b.queue.stream, f"{b.queue.stream}:known")
+            assert len(await phase) == 60
+
+    asyncio.run(main())
+
+
+def test_results_are_dropped_though_the_leader_died_before_it_did_so(redis_url: str, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root) as b:
+            recipe, redis = b.context.recipe, b.worker.redis
+            journal = [
+                Transition(stage=stage, phase=phase, seconds=1, finished_at=now())
+                for stage in plan.stages(recipe)
+                for phase in plan.phases(recipe, stage)
+            ]
+            for entry in journal:
+                await redis.hset(Results(redis, "one", entry.stage, entry.phase).key, "a", "left behind")
+            b.context.state = b.context.state.model_copy(update={"journal": journal, "state": "running"})
+            await advance(b.context)
+            assert b.context.state.state == "done"
+            assert await redis.keys("selfreward:run:one:results:*") == []
+
+    asyncio.run(main())

@@ -1,0 +1,217 @@
+"""A disk that is really full: publishing, a run and a trainer on a small file system of the test's own."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY
+from safetensors.numpy import save_file
+
+from orchestrator.runs.context import RunContext
+from orchestrator.runs.state import RunState, ask_to_stop, load, public, stopped_runs
+from selfreward.contracts.training import TrainStatus
+from selfreward.redis.connection import connect
+from selfreward.redis.queue import WorkQueue
+from selfreward.server.background import end
+from selfreward.server.disk import free_bytes, is_full, shortage
+from selfreward.store.artifacts import ArtifactStore
+from selfreward.store.manifest import Lineage, WeightsManifest
+from services.trainer.settings import TrainerSettings
+from services.trainer.worker import worker as worker_module
+from services.trainer.worker.worker import QUEUE, Worker
+from tests.redis.orchestrator.phases.test_watching import ended, messages, on_run, recipe
+from tests.redis.services.trainer.worker.test_outages import train_job
+
+_SIZE = 4 << 20
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a file system needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE}", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)  # noqa: S607
+
+
+def fill(disk: Path) -> Path:
+    """Take all the room there is; deleting the file gives it back."""
+    filler = disk / "filler"
+    filler.touch()
+    while free := free_bytes(disk):
+        with filler.open("ab") as stream:
+            stream.write(b"x" * free)
+    return filler
+
+
+def publish(store: ArtifactStore, size: int) -> None:
+    def write(folder: Path) -> None:
+        save_file({"w": np.zeros(size, dtype=np.uint8)}, folder / "model.safetensors")
+
+    store.publish("runs/a/weights/M1", write, lambda _: WeightsManifest(files={}, lineage=Lineage(stage="M1")))
+
+
+def test_a_publish_on_a_full_disk_leaves_nothing_and_works_once_there_is_room(disk: Path) -> None:
+    """The writer of the weights is not Python, and its error is no OSError of Python's making."""
+    store = ArtifactStore(str(disk))
+    with pytest.raises(Exception, match="No space left on device") as error:
+        publish(store, 2 * _SIZE)
+    assert is_full(error.value)
+    assert not store.exists("runs/a/weights/M1")
+    assert list((disk / "runs/a/weights").iterdir()) == []
+    publish(store, _SIZE // 2)
+    assert store.exists("runs/a/weights/M1")
+
+
+def test_a_file_that_does_not_fit_leaves_the_old_one(disk: Path) -> None:
+    store = ArtifactStore(str(disk))
+    store.write_bytes("a.json", b"old")
+    with pytest.raises(OSError, match="No space left on device") as error:
+        store.write_bytes("a.json", b"x" * (2 * _SIZE))
+    assert is_full(error.value)
+    assert store.read_bytes("a.json") == b"old"
+    assert [path.name for path in disk.iterdir()] == ["a.json"]
+
+
+def test_the_shortage_names_place_and_remedy(disk: Path) -> None:
+    assert shortage([disk / "not" / "made"], 4) is None
+    assert shortage([disk], 5) == (
+        f"disk: 4 MiB free below 5 at {disk}; free some or lower min_free_disk (SELFREWARD_MIN_FREE_DISK)"
+    )
+
+
+async def shown(context: RunContext, wanted: str) -> RunState:
+    """The record, once the run is shown in this state."""
+    redis = context.services.redis
+    async with asyncio.timeout(10):
+        while True:
+            state = await load(redis, "one")
+            assert state is not None
+            if public(state, await stopped_runs(redis))["state"] == wanted:
+                return state
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("least", "said"),
+    [(1, "disk: 0 MiB free below 1 at "), (0, "disk: [Errno 28] No space left on device")],
+    ids=["before a phase", "within a phase"],
+)
+def test_a_run_pauses_on_a_full_disk_and_goes_on_by_itself(redis_url: str, disk: Path, least: int, said: str) -> None:
+    async def check(context: RunContext) -> None:
+        filler = fill(disk)
+        running = asyncio.create_task(ended(context))
+        paused = await shown(context, "paused")
+        assert REGISTRY.get_sample_value("selfreward_orchestrator_blocked") == 1
+        assert public(paused, set())["message"].startswith(said)
+        assert not running.done()
+        filler.unlink()
+        state = await asyncio.wait_for(running, 10)
+        assert (state.state, state.blocked) == ("done", "")
+        assert REGISTRY.get_sample_value("selfreward_orchestrator_blocked") == 0
+        assert context.services.store.read_json("runs/one/run.json")["journal"]
+        told = [event for event in await messages(context) if event["message"].startswith(f"paused: {said}")]
+        assert told
+        assert not any("state" in event for event in told)
+        assert any(event["message"] == "the run goes on" for event in await messages(context))
+
+    on_run(redis_url, str(disk), recipe(), check, min_free_disk=least)
+
+
+def test_a_run_pauses_while_less_is_free_than_the_setting_asks_for(redis_url: str, store_root: str) -> None:
+    async def check(context: RunContext) -> None:
+        running = asyncio.create_task(ended(context))
+        paused = await shown(context, "paused")
+        assert f"free below {1 << 40} at {store_root}; free some or lower min_free_disk" in paused.blocked
+        context.services.settings.min_free_disk = 0
+        assert (await asyncio.wait_for(running, 10)).state == "done"
+
+    on_run(redis_url, store_root, recipe(), check, min_free_disk=1 << 40)
+
+
+def test_a_run_that_waits_for_room_can_be_stopped(redis_url: str, disk: Path) -> None:
+    async def check(context: RunContext) -> None:
+        fill(disk)
+        running = asyncio.create_task(ended(context))
+        await shown(context, "paused")
+        await ask_to_stop(context.services.redis, "one")
+        state = await asyncio.wait_for(running, 10)
+        assert (state.state, state.blocked) == ("stopped", "")
+
+    on_run(redis_url, str(disk), recipe(), check, min_free_disk=1)
+
+
+CHILD = """
+import json, os, pathlib, sys
+folder = pathlib.Path(sys.argv[1]).parent
+try:
+    (folder / "checkpoint").write_bytes(b"x" * (3 << 20))
+except OSError:
+    (folder / "checkpoint").unlink()
+    sys.exit(os.EX_IOERR)
+done = {"id": "a", "state": "done", "digest": "d"}
+(folder / "progress.tmp").write_text(json.dumps(done))
+(folder / "progress.tmp").rename(folder / "progress.json")
+"""
+
+
+def test_a_job_that_finds_the_disk_full_goes_on_in_the_same_attempt(
+    redis_url: str, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child writes 3 MiB in the place of a training process, which writes checkpoints."""
+
+    async def main() -> None:
+        async with connect(redis_url) as redis:
+            settings = TrainerSettings(
+                work_dir=disk / "work", min_free_disk=1, poll_seconds=0.02, consumer="one", max_attempts=1
+            )
+            worker, queue, job = Worker(redis, ArtifactStore(str(disk)), settings), WorkQueue(redis, QUEUE), train_job()
+            filler = disk / "filler"
+            filler.write_bytes(b"x" * (2 << 20))
+            await queue.put(job.id, job.model_dump(mode="json"))
+            working = asyncio.create_task(worker.run())
+            status = await became(worker, job.id, "waiting")
+            assert str(status.error).startswith("disk: a found no space left at ")
+            filler.unlink()
+            assert (await became(worker, job.id, "done")).digest == "d"
+            await end([working])
+
+    monkeypatch.setattr(worker_module, "job_command", lambda _, spec: [sys.executable, "-c", CHILD, str(spec)])
+    asyncio.run(main())
+
+
+async def became(worker: Worker, job_id: str, state: str) -> TrainStatus:
+    """The status of a job once it has this state."""
+    async with asyncio.timeout(60):
+        while (status := await worker.status(job_id)) is None or status.state != state:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return status
+
+
+def test_a_training_job_waits_for_room_in_the_hand_of_its_worker(redis_url: str, disk: Path) -> None:
+    async def main() -> None:
+        async with connect(redis_url) as redis:
+            settings = TrainerSettings(work_dir=disk / "work", min_free_disk=5, poll_seconds=0.02, consumer="one")
+            store = ArtifactStore(str(disk / "store"))
+            worker, queue, job = Worker(redis, store, settings), WorkQueue(redis, QUEUE), train_job()
+            await queue.put(job.id, job.model_dump(mode="json"))
+            working = asyncio.create_task(worker.run())
+            status = await became(worker, job.id, "waiting")
+            assert str(status.error).startswith(f"disk: 4 MiB free below 5 at {disk / 'work'}; free some or lower")
+            assert not (disk / "work").exists()
+            await end([working])
+            assert [work.deliveries for work in await queue.take("one", count=5)] == []
+            assert await queue.length() == 1
+
+    asyncio.run(main())

@@ -1,0 +1,107 @@
+"""A job outlives its judge: real processes and a real Redis, and a SIGKILL in the middle of the work."""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from starlette.responses import Response
+
+from selfreward.processes.ports import free_port
+from tests.support.judge_engine import Engine, completion
+from tests.support.listening import listening
+
+ITEMS = 320
+STORED = 96
+"""Items whose three chunks are judged before the kill; the next ones are in hand then."""
+
+
+@contextmanager
+def judge_process(engine: str, redis: str, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    """A judge of its own process, once it answers, and a client of it."""
+    port = free_port()
+    settings = {
+        "SELFREWARD_PORT": str(port),
+        "SELFREWARD_GENERATOR_URL": engine,
+        "SELFREWARD_REDIS_URL": redis,
+        "SELFREWARD_JUDGE_JOB_CLAIM_SECONDS": "1",
+        "SELFREWARD_JUDGE_DRAIN_NOTICE": "0",
+    }
+    with log.open("wb") as errors:
+        process = subprocess.Popen([sys.executable, "-m", "services.judge"], env=os.environ | settings, stderr=errors)
+    with process, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+        try:
+            deadline = time.monotonic() + 60
+            while not answers(client):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            yield process, client
+        finally:
+            process.terminate()
+
+
+def answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/healthz").is_success
+    except httpx.TransportError:
+        return False
+
+
+def wait_for(client: httpx.Client, location: str, judged: int) -> dict[str, Any]:
+    deadline = time.monotonic() + 60
+    while True:
+        job: dict[str, Any] = client.get(location).json()
+        if job["judged"] >= judged:
+            return job
+        assert time.monotonic() < deadline, job
+        time.sleep(0.02)
+
+
+def test_a_job_survives_the_sigkill_of_its_judge(redis_url: str, tmp_path: Path) -> None:
+    held, killed = threading.Event(), threading.Event()
+
+    def asked_about(sent: dict[str, Any]) -> int:
+        (found,) = re.findall(r"answer (\d+)", sent["messages"][0]["content"])
+        return int(found)
+
+    async def reply(sent: dict[str, Any]) -> Response:
+        index = asked_about(sent)
+        while index >= STORED and index % 5 == 0 and not killed.is_set():
+            held.set()
+            await asyncio.sleep(0.01)  # so that no chunk after the third one ends before the kill
+        return completion(*[f"Score: {index % 6}"] * sent["n"])
+
+    engine = Engine(reply)
+    items = [{"prompt": "p", "response": f"answer {index}"} for index in range(ITEMS)]
+    with listening(engine.app) as engine_url:
+        with judge_process(engine_url, redis_url, tmp_path / "first.log") as (process, client):
+            taken = client.post("/v1/jobs", json={"rubric": "countdown", "items": items})
+            location = taken.headers["location"]
+            before = wait_for(client, location, STORED)
+            assert held.wait(timeout=60)
+            process.kill()
+            process.wait(timeout=10)
+        killed.set()
+        with judge_process(engine_url, redis_url, tmp_path / "second.log") as (_, client):
+            job = wait_for(client, location, ITEMS)
+            answer = client.get(job["results"])
+
+    assert (before["state"], before["judged"]) == ("running", STORED)
+    assert (job["state"], job["judged"], job["unscored"]) == ("done", ITEMS, 0)
+    results = [json.loads(line) for line in answer.text.splitlines()]
+    assert [(result["index"], result["id"]) for result in results] == [(i, str(i)) for i in range(ITEMS)]
+    assert [result["score"] for result in results] == [index % 6 for index in range(ITEMS)]
+    asked = Counter(asked_about(sent) for sent in engine.bodies)
+    assert {asked[index] for index in range(STORED)} == {1}, "what has a result is not judged again"
+    assert 2 in asked.values(), "the kill came while items were in hand, and they were taken over"

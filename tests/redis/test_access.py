@@ -1,0 +1,162 @@
+"""Nobody without a key: every route of every service under every scope, and no key in any log or answer."""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+from starlette.routing import Route
+
+from orchestrator.app import create_app as create_orchestrator
+from orchestrator.settings import OrchestratorSettings
+from selfreward.server.keys import SCOPES, new_key
+from selfreward.server.logging import JsonFormatter
+from services.generator.app import create_app as create_generator
+from services.generator.settings import GeneratorSettings
+from services.judge.app import create_app as create_judge
+from services.judge.settings import JudgeSettings
+from services.trainer.app import create_app as create_trainer
+from services.trainer.settings import TrainerSettings
+from tests.unit.services.judge.serving.test_keys import bearer, keys_file
+
+SERVICES = ("generator", "judge", "orchestrator")
+OPEN, ANY_KEY = "open", "any key"
+USE = {"generator": "infer", "judge": "judge", "orchestrator": "run"}
+SPECIAL = {
+    **{(name, "GET", path): OPEN for name in SERVICES for path in ("/healthz", "/readyz")},
+    **{(name, "GET", path): ANY_KEY for name in ("generator", "judge") for path in ("/metrics", "/openapi.json")},
+    ("orchestrator", "GET", "/metrics"): OPEN,
+    ("generator", "POST", "/admin/weights"): "admin",
+    ("judge", "PUT", "/v1/rubrics/x"): "admin",
+}
+"""What docs/access.md says, but for the routes that need the service's own scope."""
+
+
+def application(name: str, redis_url: str, folder: Path, **settings: object) -> FastAPI:
+    values = {"redis_url": redis_url, "artifacts": str(folder / "artifacts"), "work_dir": folder, **settings}
+    nothing = {"generator_url": "http://127.0.0.1:9", "judge_url": "http://127.0.0.1:9", "judge_engine_attempts": 1}
+    if name == "generator":
+        return create_generator(GeneratorSettings.model_validate({**values, "queue_seconds": 0.05}))
+    if name == "judge":
+        return create_judge(JudgeSettings.model_validate({**values, **nothing}))
+    if name == "trainer":
+        return create_trainer(TrainerSettings.model_validate(values))
+    return create_orchestrator(OrchestratorSettings.model_validate({**values, **nothing}))
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://service") as http,
+    ):
+        yield http
+
+
+def calls(app: FastAPI) -> Iterator[tuple[str, str]]:
+    """Method and path of every route, `x` in the place of parameters."""
+    for route in app.routes:
+        assert isinstance(route, Route), f"{route} is not looked at by this test"
+        for method in sorted((route.methods or set()) - {"HEAD"}):
+            yield method, re.sub(r"{\w+}", "x", route.path)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_route_asks_for_its_scope(name: str, redis_url: str, tmp_path: Path) -> None:
+    keys = keys_file(tmp_path, **{scope: f'scopes = ["{scope}"]' for scope in SCOPES})
+    app = application(name, redis_url, tmp_path, keys=keys)
+
+    async def scenario() -> None:
+        async with serving(app) as http:
+            for method, path in [*calls(app), ("POST", "/no/such/route")]:
+                needed = SPECIAL.get((name, method, path), USE[name])
+                body: dict[str, str] | None = {} if method in ("POST", "PUT") else None
+                for headers in ({}, bearer("unknown"), {"Authorization": "Basic admin"}, {"X-Api-Key": "admin"}):
+                    reply = await http.request(method, path, json=body, headers=headers)
+                    assert (reply.status_code == 401) == (needed != OPEN), (method, path, headers)
+                    assert reply.status_code != 401 or reply.headers["www-authenticate"] == "Bearer"
+                for scope in SCOPES:
+                    reply = await http.request(method, path, json=body, headers=bearer(scope))
+                    allowed = needed in (OPEN, ANY_KEY, scope)
+                    assert (reply.status_code != 403) == allowed, (method, path, scope, reply.text)
+                    assert reply.status_code not in (401, 500), (method, path, scope, reply.text)
+                    if not allowed:
+                        message = reply.json()["error"]["message"]
+                        assert f"key {scope!r} lacks the scope {needed!r}: use a key that has it" in message
+
+    asyncio.run(scenario())
+
+
+def test_the_trainer_shows_health_and_metrics_and_nothing_else(redis_url: str, tmp_path: Path) -> None:
+    app = application("trainer", redis_url, tmp_path)
+
+    assert list(calls(app)) == [("GET", "/healthz"), ("GET", "/metrics")]
+
+
+def test_a_key_is_revoked_everywhere_without_a_restart(redis_url: str, tmp_path: Path) -> None:
+    keys = keys_file(tmp_path, old='scopes = ["infer", "judge", "run"]', new='scopes = ["infer", "judge", "run"]')
+    read = {"generator": "/v1/models", "judge": "/v1/rubrics", "orchestrator": "/v1/runs"}
+
+    async def statuses(http: httpx.AsyncClient, path: str) -> list[int]:
+        return [(await http.get(path, headers=bearer(key))).status_code for key in ("old", "new")]
+
+    async def scenario() -> None:
+        async with (
+            serving(application("generator", redis_url, tmp_path, keys=keys)) as generator,
+            serving(application("judge", redis_url, tmp_path, keys=keys)) as judge,
+            serving(application("orchestrator", redis_url, tmp_path, keys=keys)) as orchestrator,
+        ):
+            clients = {"generator": generator, "judge": judge, "orchestrator": orchestrator}
+            for name, http in clients.items():
+                assert await statuses(http, read[name]) == [200, 200], name
+            keys_file(tmp_path, new='scopes = ["infer", "judge", "run"]')
+            await asyncio.sleep(1.1)  # the file is looked at once a second
+            for name, http in clients.items():
+                assert await statuses(http, read[name]) == [401, 200], name
+
+    asyncio.run(scenario())
+
+
+def test_no_log_and_no_answer_has_a_key(redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    ours, listed, wrong = new_key(), new_key(), new_key()
+    keys = keys_file(tmp_path, **{listed: 'scopes = ["judge"]'})
+    keys.write_text(keys.read_text().replace(f'name = "{listed}"', 'name = "listed"'))
+    answers = []
+
+    async def scenario() -> None:
+        for name in SERVICES:
+            app = application(name, redis_url, tmp_path, keys=keys, api_key=SecretStr(ours))
+            async with serving(app) as http:
+                for method, path in calls(app):
+                    for key in (ours, listed, wrong):
+                        body = {"rubric": "countdown", "model": "policy", "recipe": {}, "items": [{}]}
+                        reply = await http.request(
+                            method, path, json=None if method == "GET" else body, headers=bearer(key)
+                        )
+                        answers.append(f"{reply.headers}{reply.text}")
+
+    asyncio.run(scenario())
+    logs = [JsonFormatter().format(record) for record in caplog.records]
+    assert len(answers) > 100
+    assert any("missing_scope" in answer for answer in answers)
+    for text in [*answers, *logs]:
+        for key in (ours, listed, wrong):
+            assert key not in text
+
+
+def test_settings_never_show_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = new_key()
+    monkeypatch.setenv("SELFREWARD_API_KEY", key)
+
+    settings = JudgeSettings(judge_engine_key=SecretStr(key))
+
+    assert settings.api_key == SecretStr(key)
+    assert key not in f"{settings!r} {settings} {settings.model_dump_json()} {settings.model_dump()}"

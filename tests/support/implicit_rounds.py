@@ -1,0 +1,37 @@
+"""Rollouts and log-probabilities with known implicit rewards, which the tests of these methods share."""
+
+from collections.abc import Sequence
+
+from selfreward.contracts.implicit import ResponseLogprobs
+from selfreward.contracts.judging import Match, Message, Response, Rollout
+from selfreward.loop import plan
+from selfreward.loop.methods.implicit import Scorers
+
+BY: Scorers = plan.scorers("one", "M3")
+"""M2 scores, M1 did before, M0 is the reference."""
+TOKENS = 10
+
+
+def rollout(texts: Sequence[str], name: str = "p0", stage: str = "M3", matches: Sequence[Match] = ()) -> Rollout:
+    return Rollout(
+        key=name,
+        run="one",
+        stage=stage,
+        prompt_id=name,
+        prompt=[Message(role="user", content="question")],
+        policy_version="policy@3",
+        responses=[Response(text=text) for text in texts],
+        matches=list(matches),
+    )
+
+
+def rows(
+    now: Sequence[float], before: Sequence[float], name: str = "p0", by: Scorers = BY
+) -> dict[tuple[str, int], ResponseLogprobs]:
+    """Log-probabilities by which M_t gives the rewards `now` and M_{t-1} gives `before`."""
+    found = {}
+    for index, (ours, theirs) in enumerate(zip(now, before, strict=True)):
+        base = -20.0 - index
+        logprobs = {by.policy: base + ours, by.previous: base + theirs, by.reference: base}
+        found[name, index] = ResponseLogprobs(prompt_id=name, index=index, tokens=TOKENS, logprobs=logprobs)
+    return found

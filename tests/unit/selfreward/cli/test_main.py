@@ -1,0 +1,116 @@
+"""The command line: what it prints, and errors that a user can act on."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from selfreward.cli import main as cli
+from selfreward.client.http import ServiceError
+from selfreward.client.orchestrator import OrchestratorClient
+from selfreward.progress import RunProgress
+
+RECIPE = "recipes/countdown.toml"
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "selfreward.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+
+
+def test_dry_run_prints_the_resolved_recipe_and_needs_no_service(tmp_path: Path) -> None:
+    (tmp_path / "ift.jsonl").write_text("")
+    arguments = ["run", RECIPE, "sampling.n=8", "--model", "my/model", "--seed-data", str(tmp_path), "--dry-run"]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.output
+    resolved = json.loads(result.output)
+    assert (resolved["sampling"]["n"], resolved["model"]) == (8, "my/model")
+    assert resolved["data"]["ift"] == str(tmp_path / "ift.jsonl")
+    assert resolved["dpo"]["beta"] == 0.1
+
+
+@pytest.mark.parametrize("path", sorted(Path("recipes").glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_recipes_run_dry(path: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["run", str(path), "--dry-run"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["name"] == path.stem
+
+
+def test_a_wrong_recipe_key_ends_with_its_name_and_no_traceback() -> None:
+    done = command("run", RECIPE, "sampling.temprature=1", "--dry-run")
+    assert done.returncode == 2
+    assert "sampling.temprature = 1: unknown key" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_an_orchestrator_the_remedy_is_named() -> None:
+    done = command("status", SELFREWARD_ORCHESTRATOR_URL="http://127.0.0.1:9")
+    assert done.returncode == 2
+    assert "start one with `make up`" in done.stderr
+
+
+def test_a_setting_that_is_no_address_is_named() -> None:
+    done = command("status", SELFREWARD_ORCHESTRATOR_URL="127.0.0.1:8002")
+    assert done.returncode == 2
+    assert done.stderr.startswith("SELFREWARD_ORCHESTRATOR_URL: Value error, is no address that begins with http://")
+    assert "Traceback" not in done.stderr
+
+
+def test_an_export_into_an_unknown_form_is_refused_before_anything_is_asked_for() -> None:
+    done = command("export", "one", "--out", "pairs.csv", SELFREWARD_ORCHESTRATOR_URL="http://127.0.0.1:9")
+    assert done.returncode == 2
+    assert "choose .jsonl or .parquet" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["run", "status", "watch", "stop", "resume", "export", "up", "judge", "dead"])
+def test_every_command_explains_itself(name: str) -> None:
+    result = CliRunner().invoke(cli.app, [name, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_events_continue_after_a_cut_connection() -> None:
+    asked: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers["last-event-id"])
+        if len(asked) == 1:
+            body = 'id: 1-0\ndata: {"stage": "M1", "phase": "train", "done": 1, "total": 2}\n\n'
+        else:
+            body = ': keep-alive\n\nid: 2-0\ndata: {"state": "done", "message": ""}\n\n'
+        return httpx.Response(200, text=body, headers={"content-type": "text/event-stream"})
+
+    client = OrchestratorClient("http://x", transport=httpx.MockTransport(handler))
+    events = list(client.events("r"))
+    assert asked == ["0", "1-0"]
+    assert [event.get("state") for event in events] == [None, "done"]
+
+
+def test_a_service_error_carries_the_services_own_words() -> None:
+    def handler(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(422, json={"detail": "data.ift row 3: response is missing"})
+
+    client = OrchestratorClient("http://x", transport=httpx.MockTransport(handler))
+    with pytest.raises(ServiceError, match=r"HTTP 422: data\.ift row 3: response is missing"):
+        client.runs()
+
+
+def test_progress_without_a_terminal_is_one_line_for_each_finished_phase() -> None:
+    out = io.StringIO()
+    with RunProgress(Console(file=out, width=100)) as progress:
+        for done in (0, 1, 2, 2):
+            progress.show({"stage": "M1", "phase": "train", "done": done, "total": 2, "metrics": {"loss": 0.5}})
+        progress.show({"stage": "M1", "phase": "", "message": "a note"})
+    assert out.getvalue().splitlines() == ["M1 train: 2/2 loss 0.5", "a note"]

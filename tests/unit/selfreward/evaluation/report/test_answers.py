@@ -1,0 +1,82 @@
+"""Answer figures and head-to-head comparisons."""
+
+import pytest
+
+from selfreward.contracts.judging import Judgment, Message, Response, Rollout, Vote
+from selfreward.evaluation.report import answers
+from selfreward.evaluation.report.comparisons import Answer, by_score, contest, verdict
+
+
+def _rollout(texts: list[str], votes: list[list[float | None]]) -> Rollout:
+    judgments = []
+    for index, scores in enumerate(votes):
+        valid = [score for score in scores if score is not None]
+        judgments.append(
+            Judgment(
+                id=str(index),
+                index=index,
+                score=sum(valid) / len(valid) if valid else None,
+                status="ok" if len(valid) == len(scores) else "partial" if valid else "unscored",
+                votes=[Vote(score=s, status="ok" if s is not None else "unparsed") for s in scores],
+                valid_votes=len(valid),
+            )
+        )
+    return Rollout(
+        key="k",
+        run="r",
+        stage="M1",
+        prompt_id="p",
+        prompt=[Message(role="user", content="?")],
+        policy_version="policy@1",
+        responses=[Response(text=text, tokens=2 * len(text)) for text in texts],
+        judgments=judgments,
+    )
+
+
+def test_lengths_are_means_over_answers() -> None:
+    rollouts = [_rollout(["ab", "abcd"], []), _rollout(["abcdef"], [])]
+    assert answers.characters(rollouts).value == pytest.approx(4.0)
+    assert answers.tokens(rollouts).value == pytest.approx(8.0)
+
+
+def test_votes_that_are_no_number_are_counted() -> None:
+    rollouts = [_rollout(["a", "b"], [[5, None, 4], [None, None, None]]), _rollout(["c"], [[3, 3, 3]])]
+    assert answers.parse_failures(rollouts).value == pytest.approx(4 / 9)
+    assert answers.unscored(rollouts).value == pytest.approx(1 / 3)
+    assert answers.own_scores(rollouts).value == pytest.approx((4.5 + 3) / 2)
+    assert answers.share_at_top(rollouts, 5).value == pytest.approx(1 / 5)
+
+
+def test_best_of_n_is_a_share_of_prompts() -> None:
+    assert answers.any_of([[True, False], [False, False], []]).value == 0.5
+
+
+def test_histogram_and_entropy() -> None:
+    assert answers.histogram([0, 4.5, 4.4, 5, 2.5]) == [1, 0, 0, 1, 1, 2]
+    assert answers.entropy([0, 0, 7, 0, 0, 0]) == 0.0
+    assert answers.entropy([2, 2, 2, 2, 2, 2]) == pytest.approx(2.585, abs=1e-3)
+
+
+def test_a_comparator_that_prefers_a_position_only_ties() -> None:
+    first, second = Answer("x"), Answer("y")
+    assert verdict(lambda _p, _a, _b: 1, "p", first, second) == 0
+    assert verdict(lambda _p, _a, _b: -1, "p", first, second) == 0
+
+
+def test_a_verdict_needs_both_orders() -> None:
+    def prefers_long_when_first(_: str, a: Answer, b: Answer) -> int:
+        return 1 if len(a.text) > len(b.text) else 0
+
+    assert verdict(prefers_long_when_first, "p", Answer("long"), Answer("s")) == 0
+    assert verdict(by_score, "p", Answer("x", 1), Answer("y", 4)) == -1
+    assert verdict(by_score, "p", Answer("x", 4), Answer("y", 1)) == 1
+    assert verdict(by_score, "p", Answer("x", None), Answer("y", 1)) == 0
+
+
+def test_contest_counts_per_prompt() -> None:
+    a = [[Answer("", 5), Answer("", 1)], [Answer("", 2)]]
+    b = [[Answer("", 0), Answer("", 1)], [Answer("", 3), Answer("", 0)]]
+    result = contest(by_score, ["p", "q"], a, b)
+    shares = [figure.value for figure in result]
+    assert shares == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
+    assert result.win.numerator.tolist() == [1, 0]

@@ -1,0 +1,100 @@
+"""Process-based self-rewarding: which steps are compared, who wins, and which pairs come of it."""
+
+from typing import Literal
+
+import pytest
+
+from selfreward.contracts.judging import Match, Message, Rollout, Step
+from selfreward.loop.methods.process import (
+    after,
+    answer,
+    build_pairs,
+    choose,
+    monitors,
+    offered,
+    over,
+    usable,
+    went_back,
+    wins,
+)
+from tests.support.steps import MORE, beats, first_shown, said
+
+
+def rollout(*steps: Step) -> Rollout:
+    return Rollout(
+        key="k",
+        run="r",
+        stage="M2",
+        prompt_id="p0",
+        prompt=[Message(role="user", content="question 0")],
+        policy_version="policy@3",
+        responses=said("unused"),
+        steps=list(steps),
+        judge_version="policy@3",
+        rubric="pairwise@sha256:0123456789ab",
+    )
+
+
+def test_each_whole_text_is_compared_once() -> None:
+    candidates = [*said("a ;", "b", "a ;", " ;", "", "b"), *said("cut off", finish="length"), *said("c ;")]
+    assert usable(candidates, MORE) == [0, 1, 7]
+    assert offered(candidates, MORE) == [(0, 1), (0, 7), (1, 7)]
+
+
+def test_the_score_of_a_candidate_is_how_many_it_beats() -> None:
+    # b beats a and c; a beats c; of d and the others the judge says whatever stands first, which is no win.
+    candidates = said("a ;", "b ;", "c ;", "d")
+    matches = [*beats(1, 0), *beats(1, 2), *beats(0, 2), *(m for other in range(3) for m in first_shown(other, 3))]
+    assert wins(candidates, matches, MORE) == {0: 1, 1: 2, 2: 0, 3: 0}
+    found = choose(candidates, matches, MORE)
+    assert found is not None
+    assert (found.best, found.worst, found.best_wins, found.worst_wins) == (1, 2, 2, 0)
+
+
+def test_one_order_alone_decides_nothing() -> None:
+    unread = Match(first=1, second=0, outcome=0, status="unparsed")
+    assert wins(said("a ;", "b ;"), [Match(first=0, second=1, outcome=1), unread], MORE) == {0: 0, 1: 0}
+
+
+def test_pairs_are_single_steps_after_the_chosen_ones() -> None:
+    first = Step(candidates=said("a ;", "b ;"), matches=beats(1, 0), chosen=1)
+    tied = Step(candidates=said(" c ;", " d ;"), matches=first_shown(0, 1), chosen=0)
+    last = Step(candidates=said(" e", " f ;", " e"), matches=beats(0, 1), chosen=0)
+    pairs, counts = build_pairs([rollout(first, tied, last)], MORE)
+    assert [[message.content for message in pair.prompt] for pair in pairs] == [
+        ["question 0"],
+        ["question 0", "b ; c ;"],
+    ]
+    assert [message.role for message in pairs[1].prompt] == ["user", "assistant"]
+    assert [(pair.chosen[0].content, pair.rejected[0].content) for pair in pairs] == [("b ;", "a ;"), (" e", " f ;")]
+    assert [(pair.score_chosen, pair.score_rejected, pair.separator) for pair in pairs] == [(1, 0, MORE)] * 2
+    assert counts["kept"] == 1
+    found = monitors([rollout(first, tied, last)], MORE)
+    assert found["mean_steps"] == 3
+    assert found["paired_steps"] == pytest.approx(2 / 3)
+    assert found["invalid_vote_rate"] == 0
+
+
+@pytest.mark.parametrize(("status", "outcome"), [("ok", "tie"), ("unparsed", "unscored")])
+def test_a_search_without_a_winner_says_why(status: Literal["ok", "unparsed"], outcome: str) -> None:
+    matches = [Match(first=a, second=b, outcome=0, status=status) for a, b in ((0, 1), (1, 0))]
+    alone = Step(candidates=said(" c", " c"), chosen=0)
+    pairs, counts = build_pairs([rollout(Step(candidates=said("a ;", "b ;"), matches=matches, chosen=0), alone)], MORE)
+    assert pairs == []
+    assert {name for name, count in counts.items() if count} == {outcome}
+
+
+def test_before_the_first_step_there_is_none_to_drop() -> None:
+    alone, tied = said("a ;", "a ;"), said("b ;", "c ;")
+    steps = after([], alone, [], MORE, backtracks=2)
+    steps = after(steps, tied, first_shown(0, 1), MORE, backtracks=2)
+    assert ([step.dropped for step in steps], went_back(steps), answer(steps)) == ([True, True], 2, "")
+    assert not over(steps, MORE, max_steps=1)
+    steps = after(steps, tied, first_shown(0, 1), MORE, backtracks=2)
+    assert (steps[-1].dropped, answer(steps), over(steps, MORE, max_steps=1)) == (False, "b ;", True)
+
+
+def test_a_search_ends_where_no_candidate_can_be_used_though_it_could_go_back() -> None:
+    steps = after(after([], said("a ;", "b ;"), beats(0, 1), MORE, 9), said("", " ;"), [], MORE, 9)
+    assert [(step.chosen, step.dropped) for step in steps] == [(0, False), (None, False)]
+    assert over(steps, MORE, max_steps=9)

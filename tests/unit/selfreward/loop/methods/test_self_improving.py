@@ -1,0 +1,79 @@
+"""Which questions train: those that the policy answers rightly at times, by its own verdict."""
+
+from collections.abc import Sequence
+
+from selfreward.contracts.judging import Judgment, Message, Rollout, Vote
+from selfreward.contracts.reinforcement import OwnVerdicts
+from selfreward.loop.methods.self_improving import identity, new_questions, pass_rate, select_questions
+from tests.unit.selfreward.loop.test_pairing import rollout
+
+RULES = OwnVerdicts(answer_format=r"[-+*=;0-9 ]+", correct_from=5)
+
+
+def probe(name: str, question: str, scores: Sequence[float | None]) -> Rollout:
+    """A group of distinct well-formed answers with these scores, one vote each."""
+    made = rollout([(f"{number} + 1 = 2", [score]) for number, score in enumerate(scores)], name)
+    return made.model_copy(update={"prompt": [Message(role="user", content=question)]})
+
+
+def asked(text: str) -> list[Message]:
+    return [Message(role="user", content=text)]
+
+
+def test_the_pass_rate_counts_unreadable_verdicts_and_wrong_formats_as_wrong() -> None:
+    assert pass_rate(probe("p", "q", [5, 4, None, 5]), RULES) == 0.5
+    gated = rollout([("1 + 1 = 2", [5]), ("trust me", [5])])
+    assert pass_rate(gated, RULES) == 0.5
+
+
+def test_an_answer_that_the_engine_failed_to_judge_says_nothing() -> None:
+    failed = Judgment(id="1", index=1, status="unscored", votes=[Vote(status="error")], valid_votes=0)
+    made = probe("p", "q", [5, 5])
+    half = made.model_copy(update={"judgments": [made.judgments[0], failed]})
+    assert pass_rate(half, RULES) == 1.0
+    none = made.model_copy(update={"judgments": [failed, failed]})
+    assert pass_rate(none, RULES) is None
+    assert select_questions([none], RULES, [])[1]["unscored"] == 1
+
+
+def test_only_questions_that_are_sometimes_right_train() -> None:
+    rollouts = [
+        probe("easy", "Use 1 2", [5, 5]),
+        probe("hard", "Use 3 4", [0, None]),
+        probe("good", "Use 5 6", [5, 0]),
+        probe("also", "Use 7 8", [0, 5]),
+    ]
+    kept, counts = select_questions(rollouts, RULES, [])
+    assert [(question.prompt_id, question.pass_rate) for question in kept] == [("good", 0.5), ("also", 0.5)]
+    assert counts == {"kept": 2, "tie": 2, "unscored": 0, "below_margin": 0, "filtered": 0}
+
+
+def test_the_bounds_of_the_recipe_are_exclusive() -> None:
+    rules = RULES.model_copy(update={"min_pass_rate": 0.25, "max_pass_rate": 0.75})
+    rollouts = [probe(f"p{right}", f"Use {right}", [5.0] * right + [0.0] * (4 - right)) for right in range(5)]
+    kept, counts = select_questions(rollouts, rules, [])
+    assert [question.prompt_id for question in kept] == ["p2"]
+    assert (counts["tie"], counts["filtered"]) == (2, 2)
+
+
+def test_a_question_trains_once_and_never_when_it_is_held_out() -> None:
+    rollouts = [
+        probe("first", "Use 1 2 3 to make 6 .", [5, 0]),
+        probe("again", "Use 3 2 1 to make 6 .", [5, 0]),
+        probe("held", "use 9 2 1 to make 8 .", [5, 0]),
+        probe("other", "Use 1 2 3 to make 5 .", [5, 0]),
+    ]
+    kept, counts = select_questions(rollouts, RULES, [asked("Use 1 2 9 to make 8 .")])
+    assert [question.prompt_id for question in kept] == ["first", "other"]
+    assert counts["filtered"] == 2
+
+
+def test_identity_keeps_operators_and_counts() -> None:
+    assert identity(asked("3 - 2")) != identity(asked("3 + 2"))
+    assert identity(asked("Use 2 2 3")) != identity(asked("Use 2 3"))
+
+
+def test_written_questions_have_ids_of_their_stage() -> None:
+    rows = new_questions(["Use 1", "Use 2"], "M3")
+    assert [row["prompt_id"] for row in rows] == ["m3-00000", "m3-00001"]
+    assert rows[1]["prompt"] == [{"role": "user", "content": "Use 2"}]

@@ -1,0 +1,122 @@
+"""The plan of a run follows from its recipe alone."""
+
+from typing import Any
+
+import pytest
+
+from selfreward.contracts.judging import Message, Response
+from selfreward.loop import plan, train_jobs
+from selfreward.loop.tasks import PromptItem, evaluation_tasks, rollout_tasks
+from selfreward.recipe.recipe import Recipe
+
+CANARY = [Message(role="user", content="hello")]
+
+
+def recipe(**sections: Any) -> Recipe:
+    data = {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}
+    return Recipe.model_validate({"name": "r", "model": "folder", "data": data, **sections})
+
+
+def test_stages_with_and_without_eft() -> None:
+    assert plan.stages(recipe()) == ["M0", "SFT", "M1", "M2", "M3"]
+    assert plan.stages(recipe(loop={"use_eft": False, "iterations": 1})) == ["M0", "M1", "M2"]
+    assert plan.stages(recipe(loop={"iterations": 0})) == ["M0", "SFT", "M1"]
+
+
+def test_phases_of_each_kind_of_stage() -> None:
+    plain = recipe()
+    assert plan.phases(plain, "M0") == ("train", "publish")
+    assert plan.phases(plain, "SFT") == ("train", "publish", "reload", "evaluate")
+    served = ("train", "publish", "reload", "evaluate", "watch_model")
+    assert plan.phases(plain, "M1") == ("rollouts", "pairs", *served)
+    assert plan.phases(plain, "M2") == ("prompts", "rollouts", "pairs", "watch_pairs", *served)
+    assert "prompts" in plan.phases(recipe(prompts={"source": "self_instruct"}), "M0")
+    assert plan.phases(recipe(loop={"use_eft": False}), "M1") == served
+
+
+def test_a_run_that_starts_from_another_takes_over_all_stages_up_to_m1() -> None:
+    started = recipe(loop={"start_from": "other"})
+    assert [plan.phases(started, stage) for stage in ("M0", "SFT", "M1")] == [("adopt",)] * 3
+    assert plan.phases(started, "M2") == plan.phases(recipe(), "M2")
+    own_prompts = recipe(loop={"start_from": "other"}, prompts={"source": "self_instruct"})
+    assert plan.phases(own_prompts, "M0") == ("adopt", "prompts")
+    assert train_jobs.train_job("x", started, "M2", CANARY).init_from == "runs/x/weights/M1"
+    assert plan.adopted(started, "M1")
+    assert not plan.adopted(started, "M2")
+
+
+@pytest.mark.parametrize(
+    ("stage", "method", "init_from", "datasets"),
+    [
+        ("M0", "publish", "folder", []),
+        ("SFT", "sft", "runs/x/weights/M0", ["runs/x/data/ift.jsonl"]),
+        ("M1", "sft", "runs/x/weights/M0", ["runs/x/data/ift.jsonl", "runs/x/data/eft.jsonl"]),
+        ("M2", "dpo", "runs/x/weights/M1", ["runs/x/pairs/M2.jsonl"]),
+        ("M3", "dpo", "runs/x/weights/M2", ["runs/x/pairs/M3.jsonl"]),
+    ],
+)
+def test_training_jobs(stage: str, method: str, init_from: str, datasets: list[str]) -> None:
+    job = train_jobs.train_job("x", recipe(), stage, CANARY)
+    assert (job.method, job.init_from, job.datasets) == (method, init_from, datasets)
+    assert job.output == f"runs/x/weights/{stage}"
+    assert job.id == f"x-{stage.lower()}"
+
+
+def test_anchor_starts_every_round_from_m1() -> None:
+    anchored = recipe(loop={"init_from": "anchor"})
+    assert train_jobs.train_job("x", anchored, "M3", CANARY).init_from == "runs/x/weights/M1"
+
+
+@pytest.mark.parametrize("use_eft", [True, False])
+def test_rounds_on_positives_alone_fine_tune_the_base_on_seed_data_and_chosen_answers(use_eft: bool) -> None:
+    job = train_jobs.train_job("x", recipe(loop={"train_on": "positives", "use_eft": use_eft}), "M3", CANARY)
+    seed = ["runs/x/data/ift.jsonl", "runs/x/data/eft.jsonl"] if use_eft else ["runs/x/data/ift.jsonl"]
+    assert (job.method, job.init_from) == ("sft", "runs/x/weights/M0")
+    assert job.datasets == [*seed, "runs/x/data/positives-M3.jsonl"]
+
+
+SPIN = {"method": "spin", "loop": {"use_eft": False, "iterations": 3, "replay": [1.0]}, "sampling": {"n": 1}}
+
+
+def test_spin_samples_beside_the_demonstration_and_has_nothing_judged_or_watched() -> None:
+    asked = recipe(**SPIN)
+    assert "watch_pairs" not in plan.phases(asked, "M2")
+    item = PromptItem(prompt_id="ift-00001", prompt=CANARY, responses=[Response(text="demonstration")])
+    (task,) = rollout_tasks("x", asked, "M2", [item], "policy@2")
+    assert (task.judge, [response.text for response in task.responses]) == (None, ["demonstration"])
+    assert task.generate is not None
+    assert task.generate.n == 1
+    assert plan.answers(asked, "M2") == 2
+
+
+def test_replay_adds_earlier_rounds_as_far_as_there_are_any() -> None:
+    asked = recipe(loop={"iterations": 4, "replay": [0.3, 0.15]})
+    assert plan.replays(asked, "M2") == []
+    assert plan.replays(asked, "M3") == [("M2", 0.3)]
+    assert plan.replays(asked, "M5") == [("M4", 0.3), ("M3", 0.15)]
+    assert train_jobs.train_job("x", asked, "M2", CANARY).datasets == ["runs/x/pairs/M2.jsonl"]
+    assert train_jobs.train_job("x", asked, "M4", CANARY).datasets == [
+        "runs/x/pairs/M4.jsonl",
+        "runs/x/data/replay-M4.jsonl",
+    ]
+
+
+def test_tasks_are_the_same_when_made_again_and_differ_between_stages_versions_and_seeds() -> None:
+    items = [PromptItem(prompt_id=f"p{n}", prompt=CANARY) for n in range(3)]
+    first = rollout_tasks("x", recipe(), "M2", items, "policy@2")
+    assert rollout_tasks("x", recipe(), "M2", items, "policy@2") == first
+    assert len({task.key for task in first} | {task.seed for task in first}) == 6
+    later = rollout_tasks("x", recipe(), "M3", items, "policy@3")
+    assert not {task.key for task in first} & {task.key for task in later}
+    assert [task.seed for task in rollout_tasks("x", recipe(seed=1), "M2", items, "policy@2")] != [
+        task.seed for task in first
+    ]
+
+
+def test_evaluation_samples_all_prompts_and_judges_the_first_ones() -> None:
+    items = [PromptItem(prompt_id=f"h{n}", prompt=CANARY) for n in range(5)]
+    asked = recipe(evaluation={"prompts": 4, "judged_prompts": 2})
+    tasks = evaluation_tasks("x", asked, "M1", items, [], "policy@1")
+    assert [task.judge is not None for task in tasks if task.part == "samples"] == [True, True, False, False]
+    greedy = [task for task in tasks if task.part == "greedy"]
+    assert [(task.generate.n, task.generate.temperature) for task in greedy if task.generate] == [(1, 0.0)] * 4

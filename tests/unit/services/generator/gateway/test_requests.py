@@ -1,0 +1,99 @@
+"""What the gateway itself checks in a body, and what it sends on."""
+
+import json
+from typing import Any
+
+import pytest
+
+from services.generator.gateway.errors import ApiError
+from services.generator.gateway.requests import pinned, prepare
+
+CHAT = "/v1/chat/completions"
+
+
+def prepared(route: str = CHAT, /, **body: Any) -> Any:
+    return prepare(route, json.dumps({"model": "policy", **body}).encode(), max_sequences=8)
+
+
+def test_model_names() -> None:
+    assert pinned("policy") is None
+    assert pinned("policy@latest") is None
+    assert pinned("policy@7") == "policy@7"
+    assert pinned("policy@none") == "policy@none"
+    for name in ("gpt-4", "policy@", "policy@x", "policy@-1", "Policy", 7, ["policy"]):
+        with pytest.raises(ApiError, match="does not exist") as error:
+            pinned(name)
+        assert error.value.status == 404
+
+
+def test_model_may_be_left_out_only_where_nothing_is_generated() -> None:
+    assert prepare("/tokenize", b'{"prompt": "a"}', 8).pin is None
+    with pytest.raises(ApiError, match="model is missing"):
+        prepare(CHAT, b"{}", 8)
+
+
+def test_the_engine_gets_its_own_model_name_and_a_salt_of_the_version() -> None:
+    sent = json.loads(prepared(model="policy@3", temperature=0.5).content("policy@3"))
+    assert sent == {"model": "policy", "temperature": 0.5, "cache_salt": "policy-3"}
+    assert json.loads(prepared(cache_salt="mine").content("policy@3"))["cache_salt"] == "mine"
+    assert "cache_salt" not in json.loads(prepared("/tokenize", prompt="a").content("policy@3"))
+
+
+@pytest.mark.parametrize("name", ["chat_template", "prompt_embeds", "request_id", "kv_transfer_params", "vllm_xargs"])
+def test_dangerous_fields(name: str) -> None:
+    with pytest.raises(ApiError, match="is not accepted here") as error:
+        prepared(**{name: {"a": "b"}})
+    assert error.value.param == name
+    # Clients that send every field they know send these as null.
+    assert name not in prepared(**{name: None}).body
+
+
+@pytest.mark.parametrize(
+    ("body", "allowed"),
+    [
+        ({"n": 8}, True),
+        ({"n": 9}, False),
+        ({"n": None}, True),
+        ({"n": True}, False),
+        ({"n": 2.0}, False),
+        ({"prompt": ["a"] * 4, "n": 2}, True),
+        ({"prompt": ["a"] * 5, "n": 2}, False),
+        ({"prompt": [1] * 50}, True),
+        ({"prompt": [[1], [2]], "n": 4}, True),
+    ],
+)
+def test_sequences_of_one_request_are_bounded(body: dict[str, Any], allowed: bool) -> None:
+    if allowed:
+        prepared("/v1/completions", **body)
+    else:
+        with pytest.raises(ApiError) as error:
+            prepared("/v1/completions", **body)
+        assert error.value.param == "n"
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        {"structured_outputs": {"json": {"type": "array", "minItems": 10**9}}},
+        {"structured_outputs": {"json": json.dumps({"type": "array", "minItems": 1e9})}},
+        {"structured_outputs": {"json": '{"min\\u0049tems": 1000000000}'}},
+        {"structured_outputs": {"json": {"properties": {"a": {"items": [{"maxLength": 10_001}]}}}}},
+        {"structured_outputs": {"regex": "a{2,1000000}"}},
+        {"structured_outputs": {"grammar": 'root ::= "a"{1000000}'}},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"pattern": "a{99999}"}}}},
+        {"tools": [{"function": {"parameters": {"minProperties": float("inf")}}}]},
+        {"structured_outputs": {"json": "{"}},
+        {"structured_outputs": {"regex": "a" * 20_000}},
+        {"structured_outputs": {"json": json.loads("[" * 100 + "]" * 100)}},
+    ],
+)
+def test_grammars_that_could_end_the_engine(grammar: dict[str, Any]) -> None:
+    with pytest.raises(ApiError) as error:
+        prepared(**grammar)
+    assert (error.value.status, error.value.param) == (400, next(iter(grammar)))
+
+
+def test_ordinary_grammars_pass() -> None:
+    schema = {"type": "object", "properties": {"minItems": {"type": "string", "maxLength": 200, "pattern": "a{1,80}"}}}
+    prepared(structured_outputs={"json": schema})
+    prepared(structured_outputs={"regex": r"Score: [0-5]\{\}{3}"})

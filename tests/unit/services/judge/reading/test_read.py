@@ -1,0 +1,166 @@
+"""What the judge writes, and what it must be read as."""
+
+import time
+
+import pytest
+
+from services.judge.reading.read import compile_verdict, parse_vote
+
+FIVE = compile_verdict("Score:", 0, 5)
+
+SCORES = [
+    ("Score: 4", 4),
+    ("Score: 4\n", 4),
+    ("Score:4", 4),
+    ("Score : 4", 4),
+    ("score: 4", 4),
+    ("SCORE: 4", 4),
+    ("Score:\n4", 4),
+    ("Score: 4.5", 4.5),
+    ("Score: 4.75.", 4.75),
+    ("Score: 4.", 4),
+    ("Score: 0", 0),
+    ("Score: 5", 5),
+    ("Score: +3", 3),
+    ("Score: 4/5", 4),
+    ("Score: 4 / 5", 4),
+    ("Score: 4.5/5.", 4.5),
+    ("Score: 4/5.0", 4),
+    ("Score: 4 out of 5", 4),
+    ("Score: 4 points", 4),
+    ("**Score:** 4", 4),
+    ("**Score: 4**", 4),
+    ("Score: **4**", 4),
+    ("**Score**: 4", 4),
+    ("__Score:__ 3", 3),
+    ("_Score: 3_", 3),
+    ("Score: **4**/5", 4),
+    ("Score: **4/5**", 4),
+    ("### Score: 2", 2),
+    ("`Score: 2`", 2),
+    ('"Score: 2"', 2),
+    ('Score: "2"', 2),
+    ("'Score: 2'", 2),
+    ("Score: <3>", 3),
+    ("Score: [3]", 3),
+    ("Score: (3)", 3),
+    ("Score: $3$", 3),
+    ("Score：4", 4),
+    ("Total Score: 4", 4),
+    ("Score: 4 - a good answer", 4),
+    ("Score: 4\n- 5 items were listed", 4),
+    ("Score: 4, because all is right", 4),
+    ("Score: 2\nOn reflection it deserves more.\nScore: 3", 3),
+    ("It would be Score: 5 if it were shorter. Score: 1", 1),
+    ("Score: 4\nScore: n/a", 4),
+    ("format yes numbers yes all yes steps no target yes Score: 4", 4),
+]
+
+NOT_SCORES = [
+    ("", "unparsed"),
+    ("A fine answer.", "unparsed"),
+    ("4", "unparsed"),
+    ("Score:", "unparsed"),
+    ("Score: four", "unparsed"),
+    ("Score: .5", "unparsed"),
+    ("Score: 1e-1", "unparsed"),
+    ("Score: 4e1", "unparsed"),
+    ("Score: 4\nScore: 1e-1", "unparsed"),
+    ("Score: 0x5", "unparsed"),
+    ("Score: 4-5", "unparsed"),
+    ("Score: 4 – 5", "unparsed"),
+    ("Score: 4 to 5", "unparsed"),
+    ("Score: 3 or 4", "unparsed"),
+    ("Score: 4,5", "unparsed"),
+    ("Score: 3.7.1", "unparsed"),
+    ("Score: 4%", "unparsed"),
+    ("Score: 4½", "unparsed"),
+    ("Score: 5th", "unparsed"),
+    ("Score: 4/5/2024", "unparsed"),
+    ("Score: 4/five", "unparsed"),
+    ("Score: ٤", "unparsed"),
+    ("Score: NaN", "unparsed"),
+    ("Underscore: 4", "unparsed"),
+    ("Reward: 4", "unparsed"),
+    ("Score: 10", "out_of_range"),
+    ("Score: 6", "out_of_range"),
+    ("Score: 5.01", "out_of_range"),
+    ("Score: -1", "out_of_range"),
+    ("Score: 100", "out_of_range"),
+    ("Score: 10/10", "out_of_range"),
+    ("Score: 4/10", "out_of_range"),
+    ("Score: 8 out of 10", "out_of_range"),
+    ("I'm sorry, but I can't grade this.", "refused"),
+    ("I cannot evaluate this response.", "refused"),
+    ("I won’t rate that.", "refused"),
+    ("As an AI language model, I do not rate people.", "refused"),
+    ("Sorry, this is against my guidelines", "refused"),
+]
+
+
+@pytest.mark.parametrize(("text", "score"), SCORES)
+def test_reads_the_score(text: str, score: float) -> None:
+    vote = parse_vote(text, "stop", FIVE)
+
+    assert (vote.status, vote.score, vote.text, vote.finish_reason) == ("ok", score, text, "stop")
+
+
+@pytest.mark.parametrize(("text", "status"), NOT_SCORES)
+def test_never_makes_up_a_score(text: str, status: str) -> None:
+    vote = parse_vote(text, "stop", FIVE)
+
+    assert (vote.status, vote.score, vote.text) == (status, None, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "finish_reason", "status", "score"),
+    [
+        ("Score: 1", "length", "truncated", None),  # the next token might have been a 0 or .5
+        ("The answer is", "length", "truncated", None),
+        ("Score: 4 Use 3 4 5", "length", "truncated", None),
+        ("Score: 4\nUse 3 4 5", "length", "ok", 4),
+        ("Score: 10\nUse 3 4 5", "length", "out_of_range", None),
+        ("Score: 4\nand more\nScore: 3", "length", "truncated", None),
+        ("I'm sorry, but", "length", "truncated", None),
+        ("Score: 4", "abort", "error", None),
+        ("Score: 4", "error", "error", None),
+        ("Score: 4", "content_filter", "refused", None),
+        ("Score: 4", None, "ok", 4),
+    ],
+)
+def test_how_the_text_ended_matters(text: str, finish_reason: str | None, status: str, score: float | None) -> None:
+    vote = parse_vote(text, finish_reason, FIVE)
+
+    assert (vote.status, vote.score, vote.finish_reason) == (status, score, finish_reason)
+
+
+def test_a_refusal_field_is_a_refusal_and_its_text_is_kept() -> None:
+    vote = parse_vote("", "stop", FIVE, refusal="I will not grade that.")
+
+    assert (vote.status, vote.text) == ("refused", "I will not grade that.")
+
+
+def test_other_labels_and_scales() -> None:
+    ten = compile_verdict("Final grade:", 1, 10)
+
+    assert parse_vote("Score: 3\n**Final grade:** 10/10", "stop", ten).score == 10
+    assert parse_vote("final  Grade : 7", "stop", ten).score == 7
+    assert parse_vote("Final grade: 0", "stop", ten).status == "out_of_range"
+    assert parse_vote("Score: 3", "stop", ten).status == "unparsed"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Score: " * 50_000,
+        "Score:" + " " * 300_000,
+        "Score: " + "9" * 300_000,
+        "Score: 4" + " " * 300_000 + "x",
+        "*" * 300_000,
+    ],
+)
+def test_hostile_text_is_read_in_linear_time(text: str) -> None:
+    started = time.perf_counter()
+    parse_vote(text, "stop", FIVE)
+
+    assert time.perf_counter() - started < 2
