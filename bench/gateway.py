@@ -17,8 +17,7 @@ from typing import Any
 
 import httpx
 
-from selfreward.processes.child import start_child, stop_child
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port, start_child, stop_child
 from selfreward.processes.redis import start_redis
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -23,8 +23,7 @@ from typing import Any
 import aiohttp
 
 from bench.gateway import MODEL, ROOT, drop_settings, engine_url
-from selfreward.processes.child import log_tail, start_child, stop_child
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port, log_tail, start_child, stop_child
 from selfreward.processes.redis import start_redis
 from services.judge.verdicts.sampling import item_seeds
 

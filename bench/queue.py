@@ -25,8 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.gateway import ROOT
-from selfreward.processes.child import stop_child
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port, stop_child
 from selfreward.processes.redis import start_redis
 from selfreward.redis.connection import RedisClient, connect
 from selfreward.redis.queue import Item, WorkQueue

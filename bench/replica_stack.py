@@ -11,8 +11,7 @@ import psutil
 from bench.balancer import balanced
 from bench.judge import until_ready
 from bench.scaling import Cpu, Engine, Replicas
-from selfreward.processes.child import start_child, stop_child
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port, start_child, stop_child
 
 _READY_S = 120.0
 

@@ -35,12 +35,12 @@ from bench.replica_tables import RESULT, tables
 from bench.scaling import Cpu, Engine, Replicas, Work, engine_rate, least, limits
 from bench.stand_in import POLICY, PROMPT_TOKENS, lengths
 from orchestrator.runs.results import Results
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
+from selfreward.loop.load import load_recipe
 from selfreward.loop.tasks import QUEUE, PromptItem, rollout_tasks
-from selfreward.processes.child import stop_child
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port, stop_child
 from selfreward.processes.redis import start_redis
-from selfreward.recipe.recipe import Recipe, load_recipe
+from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import RedisClient, connect
 from selfreward.redis.queue import WorkQueue
 

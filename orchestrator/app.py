@@ -18,7 +18,7 @@ from orchestrator.leader import Leader
 from orchestrator.phases.disk import NoRoom
 from orchestrator.runs import events
 from orchestrator.runs.context import Services
-from orchestrator.runs.state import RunState, acknowledge, ask_to_run, ask_to_stop, load, load_all, public, stopped_runs
+from orchestrator.runs.state import acknowledge, ask_to_run, ask_to_stop, load, load_all, public, stopped_runs
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.submission.quotas import RETRY_AFTER_S, TooManyRuns
 from orchestrator.submission.submission import RunExists, check_place, submit
@@ -27,18 +27,18 @@ from selfreward.client.aiohttp_transport import AiohttpTransport
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient, ServiceError
 from selfreward.client.judge import AsyncJudgeClient
-from selfreward.contracts.judging import Contract
-from selfreward.files.export import Layout
-from selfreward.loop.export import export_pairs
+from selfreward.contracts.base import Contract, explain
+from selfreward.loop.export import Layout, export_pairs
+from selfreward.loop.load import parse_recipe
+from selfreward.loop.record import RunState
 from selfreward.loop.seed import SeedError
 from selfreward.loop.tasks import QUEUE
-from selfreward.recipe.recipe import RecipeError, explain, parse_recipe
+from selfreward.recipe.recipe import RecipeError
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
-from selfreward.server.auth import denial
 from selfreward.server.background import end, for_ever
 from selfreward.server.disk import is_full
-from selfreward.server.live_keys import LiveKeyring
+from selfreward.server.keys import LiveKeyring, denial
 from selfreward.server.logging import metrics_page
 from selfreward.server.middleware import BodyLimit
 from selfreward.settings import key_of

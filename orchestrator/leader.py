@@ -11,7 +11,8 @@ from orchestrator import metrics
 from orchestrator.machine import advance, tell
 from orchestrator.runs.context import RunContext, Services
 from orchestrator.runs.lease import Lease, acquire
-from orchestrator.runs.state import RunState, load_all, stopped_runs
+from orchestrator.runs.state import load_all, stopped_runs
+from selfreward.loop.record import RunState
 from selfreward.redis.connection import connect
 from selfreward.server.background import end
 

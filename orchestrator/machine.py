@@ -19,11 +19,13 @@ from orchestrator.phases import meta as meta_phase
 from orchestrator.phases import watching as watch
 from orchestrator.phases.disk import with_room
 from orchestrator.runs import events
-from orchestrator.runs.context import RunContext, RunFailed, RunStopped
+from orchestrator.runs.context import RunContext
+from orchestrator.runs.errors import RunFailed, RunStopped
 from orchestrator.runs.lease import LeaseLost
-from orchestrator.runs.state import Transition, ask_to_stop, now, seconds_since
+from orchestrator.runs.state import ask_to_stop
 from selfreward.client.http import ServiceError
 from selfreward.loop import plan
+from selfreward.loop.record import Transition, now, seconds_since
 from selfreward.server.disk import is_full
 from selfreward.store.artifacts import ArtifactStore
 

@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from selfreward import JudgeClient
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port
 from selfreward.processes.redis import bundled_redis, start_redis
 from tests.support.judge_engine import Engine, by_length
 from tests.support.listening import listening_judge

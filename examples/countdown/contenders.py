@@ -11,7 +11,8 @@ from pathlib import Path
 from examples.countdown.demo import MODEL, RECIPE, ROOT
 from examples.countdown.roles import blind_ranks, build_roles
 from examples.countdown.seed_data import write_rows, write_seed_data
-from selfreward.recipe.recipe import Recipe, load_recipe
+from selfreward.loop.load import load_recipe
+from selfreward.recipe.recipe import Recipe
 
 RECIPES = RECIPE.parent
 EVERY_ROLE = "ift_every_role.jsonl"

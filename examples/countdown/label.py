@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Iterable
 
 from examples.countdown.checker import SEPARATOR, score, solved
-from selfreward.contracts.judging import PreferencePair, Rollout
+from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.store.artifacts import ArtifactStore
 
 SETS = ("samples", "greedy")

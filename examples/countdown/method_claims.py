@@ -12,15 +12,16 @@ from tempfile import TemporaryDirectory
 from examples.countdown.claims import Claim, difference, said
 from examples.countdown.methods_table import Entry
 from examples.countdown.padding import padded
-from selfreward.contracts.implicit import Cream, ResponseLogprobs
-from selfreward.contracts.judging import Message, PreferencePair, Rollout
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import PreferencePair, ResponseLogprobs, Rollout
 from selfreward.contracts.training import TrainJob
 from selfreward.evaluation.bootstrap import Bootstrap, Interval, mean
 from selfreward.evaluation.report.inputs import RunData, load_run
 from selfreward.evaluation.report.report import build_report
-from selfreward.loop import plan
+from selfreward.loop import paths, plan
 from selfreward.loop.methods import cream, self_rewarding, temporal
 from selfreward.loop.methods.implicit import Scorers, by_place, consistencies, reward
+from selfreward.recipe.methods import Cream
 from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
 from services.trainer.algorithms.logprobs import score
@@ -137,7 +138,7 @@ def _disagreed_weigh_less(store: ArtifactStore, run: str) -> Claim:
 
 def _weights(store: ArtifactStore, run: str, stage: str) -> Iterator[tuple[bool, float]]:
     """Of each pair of a round: whether M_{t-1} prefers the chosen answer too, and the soft label."""
-    rows = by_place(map(ResponseLogprobs.model_validate, store.read_jsonl(plan.logprobs(run, stage))))
+    rows = by_place(map(ResponseLogprobs.model_validate, store.read_jsonl(paths.logprobs(run, stage))))
     rollouts, scorers = _rollouts(store, f"runs/{run}/rollouts/{stage}.jsonl"), plan.scorers(run, stage)
     pairs, _ = cream.build_pairs(rollouts, rows, scorers, Cream(soft_labels="dynamic"))
     by_id = {rollout.prompt_id: rollout for rollout in rollouts}
@@ -162,7 +163,7 @@ def _more_consistent(store: ArtifactStore, seed: int) -> Claim:
 
 def _consistency(store: ArtifactStore, run: str, m1: str) -> dict[str, float]:
     last, before = (model.name for model in reversed(load_run(store, run).models[-2:]))
-    by = Scorers(*(plan.weights(run, name) for name in (last, before, "M0")))
+    by = Scorers(*(paths.weights(run, name) for name in (last, before, "M0")))
     answered = f"runs/{m1}/evaluation/M1/samples.jsonl"
     job = TrainJob(
         id=f"{run}-consistency",

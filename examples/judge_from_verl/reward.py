@@ -1,13 +1,13 @@
 """verl's custom reward: `custom_reward_function.path=examples/judge_from_verl/reward.py` (the name is `compute_score`).
 
 The prompt is read from `extra_info["prompt"]`: put it there when you prepare the data. An answer without a score raises
-`selfreward.integrations.trl.Unscored`: verl knows no missing reward, and a made-up one would be learned from.
+`selfreward.integrations.verl.Unscored`: verl knows no missing reward, and a made-up one would be learned from.
 """
 
 from typing import Any
 
 from selfreward import JudgeClient
-from selfreward.integrations.trl import verl_score
+from selfreward.integrations.verl import verl_score
 
 client = JudgeClient()  # SELFREWARD_JUDGE_URL and SELFREWARD_API_KEY
 _score = verl_score(client, prompt_key="prompt", rubric="countdown", votes=5)

@@ -16,7 +16,7 @@ from typing import Any
 from orchestrator.audit.audit_violation import Violation
 from orchestrator.audit.questions import check_samples
 from orchestrator.audit.rounds import check_evaluation, check_ranked, check_revised, check_round
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
 from selfreward.loop import plan, train_jobs
 from selfreward.recipe.recipe import Recipe
 from selfreward.settings import Settings

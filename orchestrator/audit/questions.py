@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.audit.audit_violation import Violation
 from orchestrator.phases.questions import prompt_of
-from selfreward.contracts.judging import Rollout
 from selfreward.contracts.reinforcement import Question, Sample
-from selfreward.loop import plan
+from selfreward.contracts.rollouts import Rollout
+from selfreward.loop import paths
 from selfreward.loop.methods.self_improving import select_questions
 from selfreward.loop.own_verdicts import final_answer, reward
 from selfreward.recipe.recipe import Recipe
@@ -17,15 +17,15 @@ def check_questions(
     store: ArtifactStore, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout]
 ) -> Iterator[Violation]:
     """The questions that train a stage are those that its probes give."""
-    heldout = [prompt_of(row) for row in store.read_jsonl(plan.data(run, "heldout"))]
+    heldout = [prompt_of(row) for row in store.read_jsonl(paths.data(run, "heldout"))]
     wanted, _ = select_questions(rollouts, recipe.verdicts, heldout)
     if _questions(store, run, stage) != wanted:
-        yield Violation("questions", plan.questions(run, stage), "not those that the rollouts give")
+        yield Violation("questions", paths.questions(run, stage), "not those that the rollouts give")
 
 
 def check_samples(store: ArtifactStore, run: str, recipe: Recipe, stage: str, judge: str | None) -> Iterator[Violation]:
     """The answers that trained a stage answer its questions, and `judge` alone rewarded them."""
-    name, rules = plan.samples(run, stage), recipe.verdicts
+    name, rules = paths.samples(run, stage), recipe.verdicts
     samples = [Sample.model_validate(row) for row in store.read_jsonl(name)]
     strange = {sample.prompt_id for sample in samples} - {q.prompt_id for q in _questions(store, run, stage)}
     if strange or not samples:
@@ -41,4 +41,4 @@ def check_samples(store: ArtifactStore, run: str, recipe: Recipe, stage: str, ju
 
 
 def _questions(store: ArtifactStore, run: str, stage: str) -> list[Question]:
-    return [Question.model_validate(row) for row in store.read_jsonl(plan.questions(run, stage))]
+    return [Question.model_validate(row) for row in store.read_jsonl(paths.questions(run, stage))]

@@ -9,27 +9,26 @@ from typing import Any
 from orchestrator.audit.audit_violation import Violation
 from orchestrator.audit.questions import check_questions
 from orchestrator.audit.steps import check_steps
-from selfreward.contracts.implicit import ResponseLogprobs
-from selfreward.contracts.judging import PreferencePair, Rollout
-from selfreward.loop import plan
+from selfreward.contracts.rollouts import PreferencePair, ResponseLogprobs, Rollout
+from selfreward.loop import paths, plan
 from selfreward.loop.constitution import Constitution
 from selfreward.loop.methods import scir
 from selfreward.loop.methods.constitutional import choices, offered, revised_rows
 from selfreward.loop.methods.meta_rewarding import distinct, make_pair, preferences
 from selfreward.loop.methods.registry import build_pairs
 from selfreward.loop.methods.self_rewarding import positives
-from selfreward.loop.replay import replay
 from selfreward.loop.tasks import meta_tasks
+from selfreward.loop.train_jobs import replay
 from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
 
 
 def check_round(store: ArtifactStore, run: str, recipe: Recipe, stage: str, version: str | None) -> Iterator[Violation]:
     """The rollouts and pairs of a DPO round: `version` is the policy that must have answered and judged."""
-    asked = _ids(_rows(store, plan.data(run, f"prompts-{stage}")))
+    asked = _ids(_rows(store, paths.data(run, f"prompts-{stage}")))
     name = f"runs/{run}/rollouts/{stage}.jsonl"
     rollouts = [Rollout.model_validate(row) for row in _rows(store, name)]
-    failed = _ids(_rows(store, plan.failures(run, stage, "rollouts")))
+    failed = _ids(_rows(store, paths.failures(run, stage, "rollouts")))
     yield from _accounted(name, asked, [rollout.prompt_id for rollout in rollouts], failed)
     yield from _answered(name, rollouts, version, plan.answers(recipe, stage))
     if plan.judged(recipe):
@@ -55,10 +54,10 @@ def check_round(store: ArtifactStore, run: str, recipe: Recipe, stage: str, vers
 def _paired(
     store: ArtifactStore, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout]
 ) -> Iterator[Violation]:
-    stored = [PreferencePair.model_validate(row) for row in _rows(store, plan.pairs(run, stage))]
-    rows = [ResponseLogprobs.model_validate(row) for row in _rows(store, plan.logprobs(run, stage))]
+    stored = [PreferencePair.model_validate(row) for row in _rows(store, paths.pairs(run, stage))]
+    rows = [ResponseLogprobs.model_validate(row) for row in _rows(store, paths.logprobs(run, stage))]
     if plan.scored(recipe):
-        yield from _scored(plan.logprobs(run, stage), rollouts, rows, set(astuple(plan.scorers(run, stage))))
+        yield from _scored(paths.logprobs(run, stage), rollouts, rows, set(astuple(plan.scorers(run, stage))))
     present = plan.present(recipe, stage)
     if present is None:
         own, _ = build_pairs(recipe, rollouts, logprobs=rows)
@@ -68,25 +67,25 @@ def _paired(
     actor = [pair for pair in stored if pair.kind == "actor"]
     if actor != own:
         odd = [pair.prompt_id for pair in actor if pair not in own] + [p.prompt_id for p in own if p not in actor]
-        yield Violation("pairs", plan.pairs(run, stage), f"not those of the rollouts: {odd[:3] or 'another order'}")
-    if recipe.loop.train_on == "positives" and _rows(store, plan.positives(run, stage)) != positives(actor):
-        yield Violation("pairs", plan.positives(run, stage), "not the chosen answers of the pairs")
+        yield Violation("pairs", paths.pairs(run, stage), f"not those of the rollouts: {odd[:3] or 'another order'}")
+    if recipe.loop.train_on == "positives" and _rows(store, paths.positives(run, stage)) != positives(actor):
+        yield Violation("pairs", paths.positives(run, stage), "not the chosen answers of the pairs")
     if plan.replays(recipe, stage):
-        again = [PreferencePair.model_validate(row) for row in _rows(store, plan.replay(run, stage))]
-        earlier = {old: _rows(store, plan.pairs(run, old)) for old, _ in plan.replays(recipe, stage)}
+        again = [PreferencePair.model_validate(row) for row in _rows(store, paths.replay(run, stage))]
+        earlier = {old: _rows(store, paths.pairs(run, old)) for old, _ in plan.replays(recipe, stage)}
         if again != replay(recipe, stage, earlier):
-            yield Violation("pairs", plan.replay(run, stage), "not drawn of the earlier rounds' pairs")
-    known = [PreferencePair.model_validate(row) for row in _rows(store, plan.data(run, "judge_pairs"))]
+            yield Violation("pairs", paths.replay(run, stage), "not drawn of the earlier rounds' pairs")
+    known = [PreferencePair.model_validate(row) for row in _rows(store, paths.data(run, "judge_pairs"))]
     others = [pair for pair in stored if pair.kind == "judge" and pair not in known]
     if plan.meta_judged(recipe, stage):
-        judged = [Rollout.model_validate(row) for row in _rows(store, plan.meta(run, stage))]
+        judged = [Rollout.model_validate(row) for row in _rows(store, paths.meta(run, stage))]
         found, _ = preferences(judged, recipe.meta, len(actor), recipe.seed)
         # The judge's own prompt is known to the judge alone.
         if [_unprompted(pair) for pair in others] != [_unprompted(make_pair(p, [], "")) for p in found]:
-            yield Violation("pairs", plan.pairs(run, stage), "judge pairs are not those of the meta-judge")
+            yield Violation("pairs", paths.pairs(run, stage), "judge pairs are not those of the meta-judge")
     elif others:
         strange = [pair.prompt_id for pair in others]
-        yield Violation("pairs", plan.pairs(run, stage), f"judge pairs of nowhere: {strange[:3]}")
+        yield Violation("pairs", paths.pairs(run, stage), f"judge pairs of nowhere: {strange[:3]}")
 
 
 def _unprompted(pair: PreferencePair) -> PreferencePair:
@@ -98,9 +97,9 @@ def _meta_judged(
 ) -> Iterator[Violation]:
     """The judgments that were compared are the round's own, each asked for once, by the model that wrote them."""
     asked = meta_tasks(run, recipe, stage, rollouts, version or "")
-    name = plan.meta(run, stage)
+    name = paths.meta(run, stage)
     found = [Rollout.model_validate(row) for row in _rows(store, name)]
-    failed = _ids(_rows(store, plan.failures(run, stage, "meta")))
+    failed = _ids(_rows(store, paths.failures(run, stage, "meta")))
     yield from _accounted(name, [task.prompt_id for task in asked], [rollout.prompt_id for rollout in found], failed)
     yield from _answered(name, found, version, 1)
     own = {task.prompt_id: (task.responses, task.judgments) for task in asked}
@@ -121,7 +120,7 @@ def _compared(
     wrong = sorted({str(rollout.judge_version) for rollout in rollouts} - {version})
     if wrong and recipe.judging.annotator == "policy":
         yield Violation("policy", name, f"compared by {wrong}, {version} was to compare")
-    (kept,) = _rows(store, plan.data(run, "constitution"))
+    (kept,) = _rows(store, paths.data(run, "constitution"))
     principles, rules = Constitution.model_validate(kept).principles, recipe.constitution
     odd = []
     for rollout in rollouts:
@@ -140,22 +139,22 @@ def check_revised(
     """The revised answers that train M1."""
     name = f"runs/{run}/rollouts/{stage}.jsonl"
     rollouts = [Rollout.model_validate(row) for row in _rows(store, name)]
-    failed = _ids(_rows(store, plan.failures(run, stage, "rollouts")))
-    asked = _ids(_rows(store, plan.data(run, f"prompts-{stage}")))
+    failed = _ids(_rows(store, paths.failures(run, stage, "rollouts")))
+    asked = _ids(_rows(store, paths.data(run, f"prompts-{stage}")))
     yield from _accounted(name, asked, [rollout.prompt_id for rollout in rollouts], failed)
     yield from _answered(name, rollouts, version, 1 + 2 * recipe.constitution.revisions)
-    if _rows(store, plan.revisions(run)) != revised_rows(rollouts)[0]:
-        yield Violation("pairs", plan.revisions(run), "not the last revisions of the rollouts")
+    if _rows(store, paths.revisions(run)) != revised_rows(rollouts)[0]:
+        yield Violation("pairs", paths.revisions(run), "not the last revisions of the rollouts")
 
 
 def check_ranked(
     store: ArtifactStore, run: str, recipe: Recipe, stage: str, version: str | None
 ) -> Iterator[Violation]:
     """The judgments of human-ranked answers that teach M1 to judge."""
-    ranked = _rows(store, plan.data(run, "eft_ranked"))
+    ranked = _rows(store, paths.data(run, "eft_ranked"))
     name = f"runs/{run}/rollouts/{stage}.jsonl"
     rollouts = [Rollout.model_validate(row) for row in _rows(store, name)]
-    failed = _ids(_rows(store, plan.failures(run, stage, "rollouts")))
+    failed = _ids(_rows(store, paths.failures(run, stage, "rollouts")))
     yield from _accounted(name, _ids(ranked), [rollout.prompt_id for rollout in rollouts], failed)
     yield from _voted(name, rollouts, version, recipe.eft.judgments)
 
@@ -165,9 +164,9 @@ def check_evaluation(
 ) -> Iterator[Violation]:
     """Sampled and greedy answers to held-out prompts, and judgments of the human-ranked ones, by one policy version."""
     plans = recipe.evaluation
-    heldout = _ids(_rows(store, plan.data(run, "heldout")))[: plans.prompts]
-    ranked = _ids(_rows(store, plan.data(run, "eft_eval")))
-    failed = _rows(store, plan.failures(run, stage, "evaluate"))
+    heldout = _ids(_rows(store, paths.data(run, "heldout")))[: plans.prompts]
+    ranked = _ids(_rows(store, paths.data(run, "eft_eval")))
+    failed = _rows(store, paths.failures(run, stage, "evaluate"))
     for part, asked, answers in (("samples", heldout, plans.samples), ("greedy", heldout, 1), ("eft_eval", ranked, 0)):
         name = f"runs/{run}/evaluation/{stage}/{part}.jsonl"
         rollouts = [Rollout.model_validate(row) for row in _rows(store, name)]

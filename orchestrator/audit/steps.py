@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.audit.audit_violation import Violation
 from orchestrator.worker.search import found_answer
-from selfreward.contracts.judging import Rollout, Step
+from selfreward.contracts.rollouts import Rollout, Step
 from selfreward.loop.methods.process import after, offered, over
 from selfreward.recipe.recipe import Recipe
 

@@ -14,7 +14,7 @@ from kubernetes.config import ConfigException, load_incluster_config
 from urllib3.exceptions import HTTPError
 
 from orchestrator.cluster.templates import CronJobTemplate, JobTemplate, RuntimeTemplate
-from orchestrator.runs.context import RunFailed
+from orchestrator.runs.errors import RunFailed
 from orchestrator.settings import OrchestratorSettings
 from selfreward.contracts.training import TrainJob
 from selfreward.server.startup import StartRefused

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from kubernetes import client
 
-from orchestrator.runs.context import RunFailed
+from orchestrator.runs.errors import RunFailed
 from selfreward.contracts.training import TrainJob
 
 VARIABLE = "SELFREWARD_TRAIN_JOB"

@@ -14,7 +14,7 @@ from typing import Any
 from orchestrator.phases.data import EVALUATION_SETS
 from orchestrator.phases.serving import announce_model
 from orchestrator.runs.context import RunContext
-from selfreward.loop import plan
+from selfreward.loop import paths, plan
 from selfreward.loop.seed import SeedData, snapshot
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.store.artifacts import ArtifactStore
@@ -30,7 +30,7 @@ async def adopt(context: RunContext) -> None:
         if store.exists(f"runs/{source}/{name}"):
             content = await asyncio.to_thread(store.read_bytes, f"runs/{source}/{name}")
             await asyncio.to_thread(store.write_bytes, f"runs/{run}/{name}", content, context.lease.check_clock)
-    announced = await announce_model(context, stage, plan.weights(run, stage), digest)
+    announced = await announce_model(context, stage, paths.weights(run, stage), digest)
     others = [model for model in context.state.models if model.name != stage]
     await context.update(models=[*others, announced])
     await context.progress(1, 1, f"{announced.policy_version} from {source}")
@@ -38,7 +38,7 @@ async def adopt(context: RunContext) -> None:
 
 def copy_model(store: ArtifactStore, source: str, run: str, stage: str) -> str:
     """Publish a copy of another run's checkpoint; returns its digest, which is the other one's too."""
-    folder = store.fetch(plan.weights(source, stage))
+    folder = store.fetch(paths.weights(source, stage))
     manifest, _ = verify_folder(folder)
 
     def fill(target: Path) -> None:
@@ -49,7 +49,7 @@ def copy_model(store: ArtifactStore, source: str, run: str, stage: str) -> str:
     def describe(_: Path) -> WeightsManifest:
         return manifest
 
-    return store.publish(plan.weights(run, stage), fill, describe)[1]
+    return store.publish(paths.weights(run, stage), fill, describe)[1]
 
 
 def files_of(stage: str) -> list[str]:
@@ -85,7 +85,7 @@ def check_start(store: ArtifactStore, recipe: Recipe, seed: SeedData) -> None:
     for stage in (stage for stage in plan.stages(recipe) if plan.adopted(recipe, stage)):
         if stage not in models:
             raise RecipeError(f"{key}: that run has no {stage}; set loop.use_eft=false as it does, or give another run")
-        if models[stage].get("removed") or not store.exists(f"{plan.weights(source, stage)}/{MANIFEST_NAME}"):
+        if models[stage].get("removed") or not store.exists(f"{paths.weights(source, stage)}/{MANIFEST_NAME}"):
             raise RecipeError(f"{key}: the weights of its {stage} were removed; give a run that has kept them")
     theirs, own = (evaluated(other) for other in (Recipe.model_validate(record["recipe"]), recipe))
     for name, value in own.items():
@@ -93,7 +93,7 @@ def check_start(store: ArtifactStore, recipe: Recipe, seed: SeedData) -> None:
             raise RecipeError(f"{key}: its {name} is {theirs[name]!r}, this recipe's {value!r}: make them equal")
     rows = snapshot(seed)
     for name in ("heldout", "eft_eval"):
-        kept = [json.dumps(row, sort_keys=True) for row in store.read_jsonl(plan.data(source, name))]
+        kept = [json.dumps(row, sort_keys=True) for row in store.read_jsonl(paths.data(source, name))]
         if kept != [json.dumps(row, sort_keys=True) for row in rows[name]()]:
             raise RecipeError(f"{key}: data.{name} has other rows than that run's; give the same file")
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from orchestrator.runs.context import RunContext, RunFailed
-from selfreward.contracts.judging import Rollout
-from selfreward.loop import plan
+from orchestrator.runs.context import RunContext
+from orchestrator.runs.errors import RunFailed
+from selfreward.contracts.rollouts import Rollout
+from selfreward.loop import paths, plan
 from selfreward.loop.constitution import Constitution
 from selfreward.loop.methods.constitutional import revised_rows
 from selfreward.loop.tasks import PromptItem, Task, choice_tasks, revision_tasks
@@ -13,7 +14,7 @@ from selfreward.loop.tasks import PromptItem, Task, choice_tasks, revision_tasks
 async def by_constitution(context: RunContext, prompts: Sequence[PromptItem], policy: str) -> list[Task]:
     """The stage's tasks, by the constitution that the run keeps."""
     run, recipe, stage = context.run, context.recipe, context.state.stage
-    (kept,) = await context.read_rows(plan.data(run, "constitution"))
+    (kept,) = await context.read_rows(paths.data(run, "constitution"))
     make = revision_tasks if plan.kind(recipe, stage) == "revised" else choice_tasks
     return make(run, recipe, stage, prompts, Constitution.model_validate(kept), policy)
 
@@ -25,6 +26,6 @@ async def keep_revisions(context: RunContext, done: Sequence[Rollout]) -> None:
         raise RunFailed(
             f"no revised answer can be trained on: {counts}; if most are truncated, raise sampling.max_tokens"
         )
-    await context.write_rows(plan.revisions(context.run), rows)
+    await context.write_rows(paths.revisions(context.run), rows)
     await context.write_json(f"runs/{context.run}/revisions.json", {"prompts": len(done), **counts})
     await context.progress(len(done), len(done), metrics={name: float(count) for name, count in counts.items()})

@@ -4,31 +4,32 @@ import random
 from typing import Any
 
 from orchestrator import metrics
+from orchestrator.phases.ask_workers import items_of, made, present, run_all
 from orchestrator.phases.constitution import by_constitution, keep_revisions
 from orchestrator.phases.judge_data import filled_prompts, judge_pairs, sft_rows
 from orchestrator.phases.meta import meta_pairs
-from orchestrator.phases.phase_tasks import items_of, made, present, run_all
 from orchestrator.phases.prompts import write_prompts
 from orchestrator.phases.questions import choose, propose
 from orchestrator.phases.serving import announce_model, serve
 from orchestrator.phases.training import follow
 from orchestrator.phases.training import train as follow_training
-from orchestrator.runs.context import RunContext, RunFailed
+from orchestrator.runs.context import RunContext
+from orchestrator.runs.errors import RunFailed
 from orchestrator.runs.results import Results
-from orchestrator.runs.state import ModelRecord
 from orchestrator.worker.search import search_tasks
-from selfreward.contracts.implicit import ResponseLogprobs
-from selfreward.contracts.judging import Message, PreferencePair, Rollout, content_key
-from selfreward.loop import plan, train_jobs
+from selfreward.contracts.base import Message, content_key
+from selfreward.contracts.rollouts import PreferencePair, ResponseLogprobs, Rollout
+from selfreward.loop import paths, plan, train_jobs
 from selfreward.loop.eft import select
 from selfreward.loop.methods.dno import taught_prompts
 from selfreward.loop.methods.registry import build_pairs, monitors
 from selfreward.loop.methods.self_rewarding import positives
 from selfreward.loop.methods.spin import demonstrated_prompts
 from selfreward.loop.methods.temporal import anchored_prompts
-from selfreward.loop.replay import replay
+from selfreward.loop.record import ModelRecord
 from selfreward.loop.summary import summarise
 from selfreward.loop.tasks import eft_tasks, evaluation_tasks, rollout_tasks
+from selfreward.loop.train_jobs import replay
 
 EVALUATION_SETS = ("samples", "greedy", "eft_eval")
 
@@ -40,26 +41,26 @@ async def prompts(context: RunContext) -> None:
     if plan.kind(recipe, stage) == "base":
         model = present(context)
         await serve(context, model)
-        human = [row["prompt"][-1]["content"] for row in await context.read_rows(plan.data(run, "ift"))]
+        human = [row["prompt"][-1]["content"] for row in await context.read_rows(paths.data(run, "ift"))]
         written = await write_prompts(context, model, human, size * plan.slices(recipe))
         rows = [
             {"prompt_id": f"prompts-{number:05d}", "prompt": [{"role": "user", "content": text}]}
             for number, text in enumerate(written)
         ]
-        await context.write_rows(plan.data(run, "prompts"), rows)
+        await context.write_rows(paths.data(run, "prompts"), rows)
         return
     if recipe.method == "self_improving" and recipe.prompts.source == "self_instruct":
         rows = await propose(context, present(context))
     elif recipe.method == "spin":
-        rows = demonstrated_prompts(await context.read_rows(plan.data(run, "ift")), size, recipe.seed)
+        rows = demonstrated_prompts(await context.read_rows(paths.data(run, "ift")), size, recipe.seed)
     else:
         start = plan.slice_index(recipe, stage) * size
-        rows = (await context.read_rows(plan.data(run, "prompts")))[start : start + size]
+        rows = (await context.read_rows(paths.data(run, "prompts")))[start : start + size]
         if recipe.method == "dno":
             rows = taught_prompts(rows)
         elif recipe.method == "temporal":
-            rows = anchored_prompts(rows, await context.read_rows(plan.data(run, "past")))
-    await context.write_rows(plan.data(run, f"prompts-{stage}"), rows)
+            rows = anchored_prompts(rows, await context.read_rows(paths.data(run, "past")))
+    await context.write_rows(paths.data(run, f"prompts-{stage}"), rows)
     await context.progress(len(rows), len(rows))
 
 
@@ -73,10 +74,10 @@ async def rollouts(context: RunContext) -> None:
     model = made(context, plan.actor(recipe, stage))
     await serve(context, model)
     if plan.kind(recipe, stage) == "eft":
-        ranked = items_of(await context.read_rows(plan.data(run, "eft_ranked")))
+        ranked = items_of(await context.read_rows(paths.data(run, "eft_ranked")))
         tasks = eft_tasks(run, recipe, stage, ranked, model.policy_version)
     else:
-        items = items_of(await context.read_rows(plan.data(run, f"prompts-{stage}")))
+        items = items_of(await context.read_rows(paths.data(run, f"prompts-{stage}")))
         if recipe.method == "constitutional":
             tasks = await by_constitution(context, items, model.policy_version)
         elif recipe.method == "process":
@@ -109,7 +110,7 @@ async def pairs(context: RunContext) -> None:
     if recipe.method == "self_improving":
         await choose(context, done)
         return
-    rows = [ResponseLogprobs.model_validate(row) for row in await context.read_rows(plan.logprobs(run, stage))]
+    rows = [ResponseLogprobs.model_validate(row) for row in await context.read_rows(paths.logprobs(run, stage))]
     first_answered = plan.present(recipe, stage)
     if first_answered is None:
         actor, counts = build_pairs(recipe, done, logprobs=rows)
@@ -121,14 +122,14 @@ async def pairs(context: RunContext) -> None:
     judged = await _judge_pairs(context, round(recipe.pairs.judge_pairs * len(actor)))
     judged_again, meta_monitors = await meta_pairs(context, len(actor))
     trained = [*actor, *judged, *judged_again]
-    await context.write_rows(plan.pairs(run, stage), (pair.model_dump(mode="json") for pair in trained))
+    await context.write_rows(paths.pairs(run, stage), (pair.model_dump(mode="json") for pair in trained))
     if plan.replays(recipe, stage):
-        earlier = {old: await context.read_rows(plan.pairs(run, old)) for old, _ in plan.replays(recipe, stage)}
+        earlier = {old: await context.read_rows(paths.pairs(run, old)) for old, _ in plan.replays(recipe, stage)}
         again = replay(recipe, stage, earlier)
-        await context.write_rows(plan.replay(run, stage), (pair.model_dump(mode="json") for pair in again))
+        await context.write_rows(paths.replay(run, stage), (pair.model_dump(mode="json") for pair in again))
     if recipe.loop.train_on == "positives":
-        await context.write_rows(plan.positives(run, stage), positives(actor))
-    asked = len(await context.read_rows(plan.data(run, f"prompts-{stage}")))
+        await context.write_rows(paths.positives(run, stage), positives(actor))
+    asked = len(await context.read_rows(paths.data(run, f"prompts-{stage}")))
     summary = summarise(stage, done, trained, counts, failed=asked - len(done), sampled=recipe.sampling.n)
     summary |= monitors(recipe, done, rows)
     if meta_monitors is not None:
@@ -149,7 +150,7 @@ async def train(context: RunContext) -> None:
     status = await follow_training(context, await _canary(context))
     if status.digest is None:
         raise RunFailed(f"training {status.id} is done but reports no digest: look at the trainer's log")
-    artifact = plan.weights(context.run, context.state.stage)
+    artifact = paths.weights(context.run, context.state.stage)
     trained = ModelRecord(name=context.state.stage, policy_version="", artifact=artifact, digest=status.digest)
     await context.update(models=[*_others(context), trained])
 
@@ -176,8 +177,8 @@ async def evaluate(context: RunContext) -> None:
     run, stage = context.run, context.state.stage
     model = present(context)
     await serve(context, model)
-    heldout = items_of(await context.read_rows(plan.data(run, "heldout")))
-    ranked = items_of(await context.read_rows(plan.data(run, "eft_eval")))
+    heldout = items_of(await context.read_rows(paths.data(run, "heldout")))
+    ranked = items_of(await context.read_rows(paths.data(run, "eft_eval")))
     tasks = evaluation_tasks(run, context.recipe, stage, heldout, ranked, model.policy_version)
     done = await run_all(context, tasks)
     parts = {task.key: task.part for task in tasks}
@@ -194,7 +195,7 @@ async def forget_results(context: RunContext, stage: str, phase: str) -> None:
 
 async def _eft(context: RunContext, done: list[Rollout]) -> None:
     run, recipe = context.run, context.recipe
-    rows = await context.read_rows(plan.data(run, "eft_ranked"))
+    rows = await context.read_rows(paths.data(run, "eft_ranked"))
     ranks = {row["prompt_id"]: [response["rank"] for response in row["responses"]] for row in rows}
     eft = recipe.eft
     selection = select(done, ranks, cap_ratio=eft.cap_ratio, max_rows=eft.max_rows, seed=recipe.seed)
@@ -206,9 +207,9 @@ async def _eft(context: RunContext, done: list[Rollout]) -> None:
         )
     places = sorted({(v.prompt_id, v.index) for v in selection.accepted} | {_place(c) for c in selection.contrasts})
     filled, rubric = await filled_prompts(context.services.judge, recipe.judging.rubric, done, places)
-    await context.write_rows(plan.data(run, "eft"), sft_rows(selection.accepted, filled))
+    await context.write_rows(paths.data(run, "eft"), sft_rows(selection.accepted, filled))
     made = judge_pairs(selection.contrasts, filled, done[0].policy_version, rubric)
-    await context.write_rows(plan.data(run, "judge_pairs"), (pair.model_dump(mode="json") for pair in made))
+    await context.write_rows(paths.data(run, "judge_pairs"), (pair.model_dump(mode="json") for pair in made))
     counts = {**selection.counts, "judge_pairs": len(made)}
     await context.write_json(f"runs/{run}/eft.json", counts)
     shown = {name: float(counts[name]) for name in ("agreeing", "accepted", "kept", "judge_pairs")}
@@ -223,13 +224,13 @@ async def _judge_pairs(context: RunContext, wanted: int) -> list[PreferencePair]
     """Up to `wanted` judge pairs, another draw in every stage."""
     if not wanted:
         return []
-    rows = await context.read_rows(plan.data(context.run, "judge_pairs"))
+    rows = await context.read_rows(paths.data(context.run, "judge_pairs"))
     rng = random.Random(content_key(context.recipe.seed, context.state.stage, "judge pairs"))  # noqa: S311 - guards no secret
     return [PreferencePair.model_validate(row) for row in rng.sample(rows, min(wanted, len(rows)))]
 
 
 async def _canary(context: RunContext) -> list[Message]:
-    heldout = await context.read_rows(plan.data(context.run, "heldout"))
+    heldout = await context.read_rows(paths.data(context.run, "heldout"))
     return [Message.model_validate(message) for message in heldout[0]["prompt"]]
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from selfreward.client.http import ServiceClient
-from selfreward.contracts.judging import JudgePrompts, Message, PreferencePair, Rollout
+from selfreward.contracts.base import Message
+from selfreward.contracts.judging import JudgePrompts
+from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.loop.eft import Contrast, Verdict
 from selfreward.loop.seed import sft_row
 

@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from orchestrator.phases.ask_workers import present, run_all
 from orchestrator.phases.judge_data import filled_prompts
-from orchestrator.phases.phase_tasks import present, run_all
 from orchestrator.phases.serving import serve
 from orchestrator.runs.context import RunContext
-from selfreward.contracts.judging import PreferencePair, Rollout
-from selfreward.loop import plan
+from selfreward.contracts.rollouts import PreferencePair, Rollout
+from selfreward.loop import paths, plan
 from selfreward.loop.methods.meta_rewarding import figures, make_pair, preferences
 from selfreward.loop.tasks import meta_tasks
 
@@ -20,7 +20,7 @@ async def meta(context: RunContext) -> None:
     rows = await context.read_rows(f"runs/{run}/rollouts/{stage}.jsonl")
     judged = [Rollout.model_validate(row) for row in rows]
     done = await run_all(context, meta_tasks(run, context.recipe, stage, judged, model.policy_version))
-    await context.write_rows(plan.meta(run, stage), (rollout.model_dump(mode="json") for rollout in done))
+    await context.write_rows(paths.meta(run, stage), (rollout.model_dump(mode="json") for rollout in done))
     measured = {name: value for name, value in figures(done).items() if value is not None}
     await context.progress(len(done), len(done), metrics=measured)
 
@@ -30,7 +30,7 @@ async def meta_pairs(context: RunContext, actor_pairs: int) -> tuple[list[Prefer
     run, recipe, stage = context.run, context.recipe, context.state.stage
     if not plan.meta_judged(recipe, stage):
         return [], None
-    rollouts = [Rollout.model_validate(row) for row in await context.read_rows(plan.meta(run, stage))]
+    rollouts = [Rollout.model_validate(row) for row in await context.read_rows(paths.meta(run, stage))]
     found, counts = preferences(rollouts, recipe.meta, actor_pairs, recipe.seed)
     answered = [preference.rollout for preference in found]
     places = [(rollout.prompt_id, 0) for rollout in answered]

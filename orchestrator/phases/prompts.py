@@ -3,10 +3,11 @@
 import asyncio
 import random
 
-from orchestrator.runs.context import RunContext, RunFailed
-from orchestrator.runs.state import ModelRecord
+from orchestrator.runs.context import RunContext
+from orchestrator.runs.errors import RunFailed
 from selfreward.client.generator import Generation
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
+from selfreward.loop.record import ModelRecord
 from selfreward.loop.self_instruct import Pool, demonstrations, parse_tasks, request_text
 from selfreward.loop.tasks import seed_of
 

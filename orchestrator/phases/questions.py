@@ -5,18 +5,20 @@ from typing import Any
 
 from orchestrator.phases.prompts import write_prompts
 from orchestrator.phases.serving import serve
-from orchestrator.runs.context import RunContext, RunFailed
-from orchestrator.runs.state import ModelRecord
-from selfreward.contracts.judging import Message, Rollout
-from selfreward.loop import plan
+from orchestrator.runs.context import RunContext
+from orchestrator.runs.errors import RunFailed
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import Rollout
+from selfreward.loop import paths, plan
 from selfreward.loop.methods.self_improving import new_questions, select_questions
+from selfreward.loop.record import ModelRecord
 from selfreward.loop.summary import summarise
 
 
 async def propose(context: RunContext, model: ModelRecord) -> list[dict[str, Any]]:
     """The round's questions, variants of the seed problems, written by the policy that is about to be trained."""
     await serve(context, model)
-    seeds = [row["prompt"][-1]["content"] for row in await context.read_rows(plan.data(context.run, "ift"))]
+    seeds = [row["prompt"][-1]["content"] for row in await context.read_rows(paths.data(context.run, "ift"))]
     size = context.recipe.prompts.per_iteration
     stage = context.state.stage
     return new_questions(await write_prompts(context, model, seeds, size, f"self-instruct-{stage}"), stage)
@@ -25,7 +27,7 @@ async def propose(context: RunContext, model: ModelRecord) -> list[dict[str, Any
 async def choose(context: RunContext, done: Sequence[Rollout]) -> None:
     """Keep the questions that the policy finds neither too easy nor too hard, and the round's record."""
     run, recipe, stage = context.run, context.recipe, context.state.stage
-    heldout = [prompt_of(row) for row in await context.read_rows(plan.data(run, "heldout"))]
+    heldout = [prompt_of(row) for row in await context.read_rows(paths.data(run, "heldout"))]
     kept, counts = select_questions(done, recipe.verdicts, heldout)
     needed = recipe.rl.batch_size // recipe.rl.group
     if len(kept) < needed:
@@ -33,8 +35,8 @@ async def choose(context: RunContext, done: Sequence[Rollout]) -> None:
             f"{len(kept)} of {len(done)} questions can train, and one batch takes {needed}: {counts}; raise "
             "prompts.per_iteration or sampling.temperature, lower rl.batch_size, or look at the verdicts' histogram"
         )
-    await context.write_rows(plan.questions(run, stage), (question.model_dump(mode="json") for question in kept))
-    asked = len(await context.read_rows(plan.data(run, f"prompts-{stage}")))
+    await context.write_rows(paths.questions(run, stage), (question.model_dump(mode="json") for question in kept))
+    asked = len(await context.read_rows(paths.data(run, f"prompts-{stage}")))
     summary = summarise(stage, done, [], counts, failed=asked - len(done), sampled=recipe.sampling.n)
     await context.write_json(f"runs/{run}/iterations/{stage}.json", {**summary, "questions": len(kept)})
     shown = {"questions": float(len(kept)), "ties": float(counts["tie"]), "unscored": float(counts["unscored"])}

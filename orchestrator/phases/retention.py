@@ -12,9 +12,10 @@ from pathlib import Path
 from orchestrator.phases.serving import served_artifacts
 from orchestrator.phases.watching import best_judge
 from orchestrator.runs.context import RunContext
-from orchestrator.runs.state import ModelRecord, RunState, load_all
+from orchestrator.runs.state import load_all
 from selfreward.client.http import ServiceError
-from selfreward.loop import plan
+from selfreward.loop import paths, plan
+from selfreward.loop.record import ModelRecord, RunState
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.announcements import current
 from selfreward.server.disk import MIB
@@ -99,7 +100,7 @@ async def _rollouts(context: RunContext, keep: int) -> str:
     for stage in gone:
         context.lease.check_clock()
         await asyncio.to_thread(store.delete, f"runs/{run}/rollouts/{stage}.jsonl")
-        await asyncio.to_thread(store.delete, plan.meta(run, stage))
+        await asyncio.to_thread(store.delete, paths.meta(run, stage))
     await _note(context, "rollouts", gone)
     return f"rollouts removed of {', '.join(gone) or 'no stage'}"
 

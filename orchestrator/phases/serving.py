@@ -8,10 +8,11 @@ from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from orchestrator.runs.context import RunContext, RunFailed
+from orchestrator.runs.context import RunContext
+from orchestrator.runs.errors import RunFailed
 from orchestrator.runs.lease import LEASE_KEY, LeaseLost
-from orchestrator.runs.state import ModelRecord
 from selfreward.client.http import ServiceClient, ServiceError
+from selfreward.loop.record import ModelRecord
 from selfreward.redis.announcements import NotAnnounced, announce
 from selfreward.settings import key_of
 

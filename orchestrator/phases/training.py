@@ -5,8 +5,9 @@ import time
 
 from orchestrator.phases.ask_workers import DeadLetters
 from orchestrator.phases.questions import verdict_judge
-from orchestrator.runs.context import RunContext, RunFailed
-from selfreward.contracts.judging import Message
+from orchestrator.runs.context import RunContext
+from orchestrator.runs.errors import RunFailed
+from selfreward.contracts.base import Message
 from selfreward.contracts.training import TrainJob, TrainStatus, queue_of
 from selfreward.loop.plan import kind
 from selfreward.loop.train_jobs import train_job

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from statistics import fmean, pstdev
 
-from orchestrator.runs.state import Alarm
-from selfreward.contracts.judging import Rollout
+from selfreward.contracts.rollouts import Rollout
+from selfreward.loop.record import Alarm
 from selfreward.recipe.watchdogs import Watchdogs
 
 Figures = dict[str, float | None]

@@ -11,10 +11,12 @@ from orchestrator import metrics
 from orchestrator.phases import watchdogs
 from orchestrator.phases.serving import serve
 from orchestrator.runs import events
-from orchestrator.runs.context import RunContext, RunFailed
-from orchestrator.runs.state import Alarm, ModelRecord, State, acknowledged
-from selfreward.contracts.judging import Rollout
-from selfreward.loop import plan
+from orchestrator.runs.context import RunContext
+from orchestrator.runs.errors import RunFailed
+from orchestrator.runs.state import acknowledged
+from selfreward.contracts.rollouts import Rollout
+from selfreward.loop import paths, plan
+from selfreward.loop.record import Alarm, ModelRecord, State
 
 _ENDS_AS: dict[str, State] = {"pause": "paused", "stop": "stopped", "rollback": "rolled_back"}
 _log = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ async def watch_pairs(context: RunContext) -> None:
     rollouts = await _rollouts(context, f"runs/{run}/rollouts/{stage}.jsonl")
     summary = context.services.store.read_json(f"runs/{run}/iterations/{stage}.json")
     votes = watchdogs.vote_figures(rollouts) if plan.judged(recipe) else {}
-    compared = await _rollouts(context, plan.meta(run, stage)) if plan.meta_judged(recipe, stage) else rollouts
+    compared = await _rollouts(context, paths.meta(run, stage)) if plan.meta_judged(recipe, stage) else rollouts
     matches = watchdogs.match_figures(compared)
     await _watch(context, {**matches, **votes, "ties": watchdogs.tie_rate(summary)})
 
@@ -126,7 +128,7 @@ async def best_judge(context: RunContext) -> tuple[ModelRecord, float] | None:
 
 
 async def _accuracies(context: RunContext, models: list[str]) -> dict[str, float | None]:
-    rows = await context.read_rows(plan.data(context.run, "eft_eval"))
+    rows = await context.read_rows(paths.data(context.run, "eft_eval"))
     ranks = {row["prompt_id"]: [response["rank"] for response in row["responses"]] for row in rows}
     judged = {model: await _rollouts(context, _evaluated(context.run, model, "eft_eval")) for model in models}
     evaluated = {model: rollouts for model, rollouts in judged.items() if rollouts}

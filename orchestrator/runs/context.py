@@ -7,25 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import metrics
 from orchestrator.runs import events
+from orchestrator.runs.errors import RunStopped
 from orchestrator.runs.lease import Lease
-from orchestrator.runs.state import RunState, save, stopped_runs
+from orchestrator.runs.state import save, stopped_runs
 from orchestrator.settings import OrchestratorSettings
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
+from selfreward.loop.record import RunState
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import RedisClient
 from selfreward.store.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
     from orchestrator.cluster.jobs import TrainerJobs
-
-
-class RunStopped(RuntimeError):
-    """Somebody asked the run to stop."""
-
-
-class RunFailed(RuntimeError):
-    """The run cannot go on; the message says why and what to do."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from orchestrator.runs.state import ENDED, now
+from selfreward.loop.record import ENDED, now
 from selfreward.redis.connection import RedisClient
 
 _KEPT = 50_000

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 
-from selfreward.contracts.judging import Rollout
+from selfreward.contracts.rollouts import Rollout
 from selfreward.redis.connection import RedisClient
 
 _CHUNK = 200

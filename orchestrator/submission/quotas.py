@@ -3,9 +3,9 @@
 from math import ceil
 from pathlib import Path
 
-from orchestrator.runs.state import RunState
 from orchestrator.settings import OrchestratorSettings
 from selfreward.loop import plan
+from selfreward.loop.record import RunState
 from selfreward.loop.seed import SeedData, prompts_in_keys
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.server.disk import MIB

@@ -8,10 +8,11 @@ from pathlib import Path
 from orchestrator.phases.adoption import check_start
 from orchestrator.phases.disk import check_room
 from orchestrator.runs.context import Services
-from orchestrator.runs.state import RunState, create, load, load_all, now, stopped_runs
+from orchestrator.runs.state import create, load, load_all, stopped_runs
 from orchestrator.submission.quotas import check_recipe, check_runs, check_seed_files
 from selfreward.client.http import ServiceClient, ServiceError
-from selfreward.loop import plan
+from selfreward.loop import paths, plan
+from selfreward.loop.record import RunState, now
 from selfreward.loop.seed import SeedData, read_seed_data, snapshot
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.settings import key_of
@@ -109,4 +110,4 @@ async def _check_rubric(judge: ServiceClient, key: str, name: str, kind: str | N
 
 def _keep(store: ArtifactStore, run: str, seed: SeedData) -> None:
     for name, rows in snapshot(seed).items():
-        store.write_jsonl(plan.data(run, name), rows())
+        store.write_jsonl(paths.data(run, name), rows())

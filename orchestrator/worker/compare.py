@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from selfreward.client.judge import AsyncJudgeClient
+from selfreward.contracts.base import content_key
 from selfreward.contracts.comparisons import MetaItem, MetaRequest, PairItem, PairRequest, PairVote
-from selfreward.contracts.judging import Match, Response, Rollout, content_key
+from selfreward.contracts.rollouts import Match, Response, Rollout
 from selfreward.loop.methods import scir
 from selfreward.loop.methods.constitutional import offered
 from selfreward.loop.methods.meta_rewarding import distinct

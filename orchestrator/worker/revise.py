@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from selfreward.contracts.judging import Message, Response
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import Response
 from selfreward.loop.constitution import fill
 from selfreward.loop.methods.constitutional import Revision
 

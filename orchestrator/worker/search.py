@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from orchestrator.worker.compare import as_match
+from selfreward.contracts.base import Message, content_key
 from selfreward.contracts.comparisons import PairItem, PairRequest, PairResponse
-from selfreward.contracts.judging import Message, Response, Rollout, Step, content_key
+from selfreward.contracts.rollouts import Response, Rollout, Step
 from selfreward.loop.methods.process import after, answer, ended, kept_steps, offered, over
 from selfreward.loop.tasks import Compare, PromptItem, Search, Task, make_task, sampled, seed_of
 from selfreward.recipe.recipe import Recipe

@@ -23,8 +23,10 @@ from orchestrator.worker.search import searched
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceError, WrongPolicyVersion
 from selfreward.client.judge import AsyncJudgeClient
+from selfreward.contracts.base import Message
 from selfreward.contracts.comparisons import PairRequest, PairResponse
-from selfreward.contracts.judging import JudgeItem, JudgeResponse, Message, Response, Rollout
+from selfreward.contracts.judging import JudgeItem, JudgeResponse
+from selfreward.contracts.rollouts import Response, Rollout
 from selfreward.loop.own_verdicts import final_answer
 from selfreward.loop.tasks import QUEUE, Compare, Search, Task, seed_of
 from selfreward.redis.connection import RedisClient, outlast

@@ -10,13 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from selfreward.client.http import ServiceClient, ServiceError
 from selfreward.client.judge_inputs import JudgeOptions
-from selfreward.client.judge_sync import JudgeClient
+from selfreward.client.judge_sync import reachable_judge
 from selfreward.files.judge_file import Summary, judge_file
 from selfreward.files.rows import Fields
 from selfreward.progress import RunProgress
-from selfreward.settings import Settings, key_of
 
 commands = typer.Typer()
 _out = Console()
@@ -24,20 +22,6 @@ _err = Console(stderr=True)
 _INTERRUPTED = 130
 _SEEDS = 2**63
 """Seeds are written beside the rows, in Parquet as 64-bit integers."""
-
-
-def reachable_judge() -> JudgeClient:
-    """A client of the configured judge; ServiceError at once, with the remedy, when none answers."""
-    settings = Settings()
-    url = settings.judge_url
-    with JudgeClient(ServiceClient(url, key_of(settings), deadline=10, attempts=2)) as probe:
-        try:
-            probe.rubrics()
-        except ServiceError as error:
-            if error.status is not None and error.status < 500:
-                raise
-            raise ServiceError(f"no judge answers at {url}: {error}; start one or set SELFREWARD_JUDGE_URL") from error
-    return JudgeClient(url, key_of(settings))
 
 
 @commands.command()

@@ -6,7 +6,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from selfreward.recipe.recipe import explain
+from selfreward.contracts.base import explain
 from selfreward.server.keys import SCOPES, Key, fingerprint, new_key
 
 commands = typer.Typer(no_args_is_help=True, help="API keys of the services (docs/access.md).")

@@ -20,11 +20,13 @@ from selfreward.cli.keys import commands as keys_commands
 from selfreward.cli.plan import plan
 from selfreward.client.http import ServiceError
 from selfreward.client.orchestrator import OrchestratorClient
-from selfreward.files.export import Layout, check_out, write_export
+from selfreward.files.export import check_out, write_export
 from selfreward.files.rows import RowError
+from selfreward.loop.export import Layout
+from selfreward.loop.load import load_recipe
 from selfreward.processes.stack import LocalStack
 from selfreward.progress import RunProgress
-from selfreward.recipe.recipe import Recipe, RecipeError, load_recipe
+from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.server.startup import what_is_wrong
 from selfreward.settings import Settings, key_of
 

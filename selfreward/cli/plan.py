@@ -12,7 +12,8 @@ from selfreward.estimate.memory import GB
 from selfreward.estimate.shape import shape_of
 from selfreward.estimate.stages import SeedSizes, StagePlan, plan_run
 from selfreward.estimate.time import GPUS, Assumptions
-from selfreward.recipe.recipe import Recipe, RecipeError, load_recipe
+from selfreward.loop.load import load_recipe
+from selfreward.recipe.recipe import Recipe, RecipeError
 
 _out = Console()
 

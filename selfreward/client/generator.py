@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from selfreward.client.http import ServiceClient
-from selfreward.contracts.judging import Contract, Message, Response, Usage
+from selfreward.contracts.base import Contract, Message
+from selfreward.contracts.judging import Usage
+from selfreward.contracts.rollouts import Response
 
 VERSION_HEADER = "x-selfreward-policy-version"
 

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar, Unpack
 
 from selfreward.client import judge_job_calls as calls
-from selfreward.client.http import ServiceClient
+from selfreward.client.http import ServiceClient, ServiceError
 from selfreward.client.judge import BATCH_SIZE, IN_FLIGHT, AsyncJudgeClient, Judged
 from selfreward.client.judge_inputs import (
     Comparable,
@@ -27,6 +27,7 @@ from selfreward.client.judge_inputs import (
 from selfreward.contracts.comparisons import PairVerdict, RankVerdict
 from selfreward.contracts.judge_jobs import Job, JobResult
 from selfreward.contracts.judging import JudgeItem, JudgePrompts, JudgeResponse
+from selfreward.settings import Settings, key_of
 
 Result = TypeVar("Result")
 
@@ -173,3 +174,17 @@ class JudgeClient:
                 work.close()
                 raise RuntimeError("this JudgeClient was used before the process forked: make one in each process")
             return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+
+def reachable_judge() -> JudgeClient:
+    """A client of the configured judge; ServiceError at once, with the remedy, when none answers."""
+    settings = Settings()
+    url = settings.judge_url
+    with JudgeClient(ServiceClient(url, key_of(settings), deadline=10, attempts=2)) as probe:
+        try:
+            probe.rubrics()
+        except ServiceError as error:
+            if error.status is not None and error.status < 500:
+                raise
+            raise ServiceError(f"no judge answers at {url}: {error}; start one or set SELFREWARD_JUDGE_URL") from error
+    return JudgeClient(url, key_of(settings))

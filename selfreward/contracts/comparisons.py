@@ -8,7 +8,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from selfreward.contracts.judging import Contract, Judgment, JudgmentStatus, Message, Usage, VoteStatus
+from selfreward.contracts.base import Contract, Message
+from selfreward.contracts.judging import Judgment, JudgmentStatus, Usage, VoteStatus
 
 Side = Literal["a", "b", "tie"]
 Order = Literal["ab", "ba"]

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from selfreward.contracts.judging import Contract, JudgeItem, JudgeRequest, Judgment
+from selfreward.contracts.base import Contract
+from selfreward.contracts.judging import JudgeItem, JudgeRequest, Judgment
 
 JobState = Literal["queued", "running", "done", "cancelled", "failed"]
 ENDED: tuple[JobState, ...] = ("done", "cancelled", "failed")

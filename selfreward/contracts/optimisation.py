@@ -1,8 +1,11 @@
 """How any training job optimises: steps, learning rate, batch, precision, adapters."""
 
+from collections.abc import Iterable
+from typing import Literal
+
 from pydantic import Field
 
-from selfreward.contracts.judging import Contract
+from selfreward.contracts.base import Contract
 
 
 class Lora(Contract):
@@ -29,3 +32,19 @@ class Optimisation(Contract):
     bf16: bool = False
     gradient_checkpointing: bool = False
     lora: Lora | None = None
+
+
+Sharding = Literal["none", "fsdp"]
+"""`fsdp`: weights, gradients and optimiser state are split over the processes, and a layer's weights are gathered
+while it computes (ZeRO's third stage, 1910.02054, section 5.3), by PyTorch's `fully_shard`. `none`: each holds all."""
+
+
+def check_sharding(hypers: Iterable[Optimisation], world_size: int) -> None:
+    """Raise ValueError, naming key and remedy, where splitting a model by `fsdp` saves nothing or cannot be."""
+    if world_size == 1:
+        raise ValueError("sharding='fsdp' with world_size=1 splits nothing: raise world_size, or leave sharding out")
+    if any(hyper.lora is not None for hyper in hypers):
+        raise ValueError(
+            "sharding='fsdp' with lora: adapters have little to split, and one process merges them into the whole "
+            "model; leave out one of both"
+        )

@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from selfreward.contracts.judging import Contract, Message
+from selfreward.contracts.base import Contract, Message
 from selfreward.contracts.optimisation import Optimisation
 
 

@@ -4,11 +4,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from selfreward.contracts.implicit import Consistency
-from selfreward.contracts.judging import Contract, Message
-from selfreward.contracts.optimisation import Optimisation
+from selfreward.contracts.base import Contract, Message
+from selfreward.contracts.optimisation import Optimisation, Sharding, check_sharding
 from selfreward.contracts.reinforcement import JobVerdicts, RlHyper
-from selfreward.contracts.sharding import Sharding, check_sharding
 
 
 def queue_of(job_id: str) -> str:
@@ -57,6 +55,16 @@ class DpoHyper(Optimisation):
                 f"loss={self.loss!r}, or set loss='sigmoid'"
             )
         return self
+
+
+class Consistency(Contract):
+    """SCIR's consistency term in training (2502.08922). The paper's weights are not known; these are ours.
+
+    `weight` is lambda, of the whole term; `entropy` is gamma, of the entropies within it.
+    """
+
+    weight: float = Field(default=1.0, gt=0, le=1000)
+    entropy: float = Field(default=0.1, ge=0, le=1000)
 
 
 class TrainJob(Contract):

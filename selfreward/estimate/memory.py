@@ -2,9 +2,8 @@
 
 from typing import NamedTuple
 
-from selfreward.contracts.optimisation import Optimisation
+from selfreward.contracts.optimisation import Optimisation, Sharding
 from selfreward.contracts.reinforcement import RlHyper
-from selfreward.contracts.sharding import Sharding
 from selfreward.contracts.training import DpoHyper
 from selfreward.estimate.shape import Shape
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from selfreward.recipe.recipe import Recipe, RecipeError, explain
+from selfreward.contracts.base import explain
+from selfreward.recipe.recipe import Recipe, RecipeError
 
 _LAID_OUT = ("llama", "qwen2", "qwen3", "mistral")
 

@@ -2,37 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from selfreward.files.rows import RowError, import_parquet
-
-Layout = Literal["pairs", "kto"]
-"""TRL's preference format, or single answers with a label for KTO."""
-
-Kind = Literal["turns", "numbers", "number", "text", "truth"]
-"""What a column holds: chat turns, a list of numbers, a number, a text, or true and false."""
-
-COLUMNS: dict[Layout, dict[str, Kind]] = {
-    "pairs": {
-        "prompt": "turns",
-        "chosen": "turns",
-        "rejected": "turns",
-        "score_chosen": "number",
-        "score_rejected": "number",
-        "margin": "number",
-        "votes_chosen": "numbers",
-        "votes_rejected": "numbers",
-        "kind": "text",
-        "judge_version": "text",
-        "policy_version": "text",
-        "rubric": "text",
-        "prompt_id": "text",
-        "weight": "number",
-        "separator": "text",
-    },
-    "kto": {"prompt": "turns", "completion": "turns", "label": "truth", "prompt_id": "text"},
-}
-"""The columns of each layout by name."""
+from selfreward.loop.export import COLUMNS, Layout
 
 
 def check_out(out: Path) -> None:

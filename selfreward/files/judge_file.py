@@ -12,8 +12,7 @@ from typing import Any
 from selfreward.client.judge_inputs import JudgeOptions
 from selfreward.client.judge_sync import JudgeClient
 from selfreward.contracts.judging import JudgeItem
-from selfreward.files.judge_parquet import write_parquet
-from selfreward.files.judged_rows import JudgedRows, judged_row
+from selfreward.files.judged_rows import JudgedRows, judged_row, write_parquet
 from selfreward.files.rows import WRITTEN, Fields, Row, RowError, check_rows, read_rows, to_item
 
 Report = Callable[[dict[str, Any]], None]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfreward.client.conversations import Conversation, conversation, split_last
+from selfreward.client.judge_inputs import Conversation, conversation, split_last
 from selfreward.contracts.judging import JudgeItem
 
 WRITTEN = (

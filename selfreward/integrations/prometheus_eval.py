@@ -14,7 +14,7 @@ from selfreward.client.judge_inputs import JudgeOptions, PairwiseOptions
 from selfreward.client.judge_sync import JudgeClient
 from selfreward.contracts.comparisons import PairItem
 from selfreward.contracts.judging import JudgeItem
-from selfreward.integrations.trl import explanation
+from selfreward.integrations.inspect_ai import explanation
 
 _WINNERS = {"a": "A", "b": "B"}
 _ABSOLUTE = {"n": "votes", "temperature": "temperature", "top_p": "top_p", "max_tokens": "max_tokens", "seed": "seed"}

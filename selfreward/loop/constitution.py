@@ -7,8 +7,7 @@ from typing import Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from selfreward.contracts.judging import Contract
-from selfreward.recipe.recipe import explain
+from selfreward.contracts.base import Contract, explain
 
 _PLACES = re.compile(r"\{(prompt|response|critique|principle)\}")
 

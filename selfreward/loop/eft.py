@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from selfreward.contracts.judging import Rollout, Vote, content_key
+from selfreward.contracts.base import content_key
+from selfreward.contracts.judging import Vote
+from selfreward.contracts.rollouts import Rollout
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,43 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from selfreward.contracts.judging import PreferencePair
-from selfreward.files.export import COLUMNS, Kind, Layout
-from selfreward.loop import plan
-from selfreward.loop.kto import labelled_answers
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import PreferencePair
+from selfreward.loop import paths
 from selfreward.store.artifacts import ArtifactStore
+
+Layout = Literal["pairs", "kto"]
+"""TRL's preference format, or single answers with a label for KTO."""
+
+
+Kind = Literal["turns", "numbers", "number", "text", "truth"]
+"""What a column holds: chat turns, a list of numbers, a number, a text, or true and false."""
+
+
+COLUMNS: dict[Layout, dict[str, Kind]] = {
+    "pairs": {
+        "prompt": "turns",
+        "chosen": "turns",
+        "rejected": "turns",
+        "score_chosen": "number",
+        "score_rejected": "number",
+        "margin": "number",
+        "votes_chosen": "numbers",
+        "votes_rejected": "numbers",
+        "kind": "text",
+        "judge_version": "text",
+        "policy_version": "text",
+        "rubric": "text",
+        "prompt_id": "text",
+        "weight": "number",
+        "separator": "text",
+    },
+    "kto": {"prompt": "turns", "completion": "turns", "label": "truth", "prompt_id": "text"},
+}
+"""The columns of each layout by name."""
+
 
 _FEATURES: dict[Kind, dict[str, Any]] = {
     "turns": {"list": [{"name": "role", "dtype": "string"}, {"name": "content", "dtype": "string"}]},
@@ -69,10 +99,10 @@ def export_pairs(store: ArtifactStore, run: str, stage: str, layout: Layout = "p
 
     Raises FileNotFoundError when that stage has no pairs, and ValueError for KTO of pairs of single steps.
     """
-    name = plan.pairs(run, stage)
+    name = paths.pairs(run, stage)
     if not store.exists(name):
         raise FileNotFoundError(f"{name} does not exist: only DPO stages that were reached have pairs (M2, M3, ...)")
-    again = plan.replay(run, stage)
+    again = paths.replay(run, stage)
     names = [name, again] if store.exists(again) else [name]
     pairs = [PreferencePair.model_validate(row) for each in names for row in store.read_jsonl(each)]
     if layout == "kto":
@@ -86,3 +116,28 @@ def export_pairs(store: ArtifactStore, run: str, stage: str, layout: Layout = "p
 
 def _lines(rows: Iterable[dict[str, Any]]) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def labelled_answers(pairs: Iterable[PreferencePair]) -> list[dict[str, Any]]:
+    """Rows `{prompt, completion, label, prompt_id}`: chosen answers are desirable, rejected ones are not.
+
+    Each answer to a prompt is there once. One that is chosen in one pair and rejected in another says nothing by itself
+    and is left out. ValueError for pairs of single steps.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    labels: dict[str, set[bool]] = {}
+    for pair in pairs:
+        if pair.separator is not None:
+            raise ValueError(
+                "layout = 'kto' is of whole answers, and these pairs are of single steps: export layout 'pairs'"
+            )
+        for completion, label in ((pair.chosen, True), (pair.rejected, False)):
+            prompt, answer = _turns(pair.prompt), _turns(completion)
+            key = json.dumps([prompt, answer])
+            rows.setdefault(key, {"prompt": prompt, "completion": answer, "label": label, "prompt_id": pair.prompt_id})
+            labels.setdefault(key, set()).add(label)
+    return [row for key, row in rows.items() if len(labels[key]) == 1]
+
+
+def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [message.model_dump() for message in messages]

@@ -12,6 +12,7 @@ same start, on pairs that know the answers of F2 too.
 from typing import Literal
 
 from selfreward.loop.methods.implicit import Scorers
+from selfreward.loop.paths import weights
 from selfreward.recipe.recipe import Recipe, Retention
 
 Kind = Literal["base", "sft", "eft", "revised", "future", "round"]
@@ -169,64 +170,9 @@ def round_index(stage: str) -> int:
     return _number(stage) - 2
 
 
-def weights(run: str, stage: str) -> str:
-    """Artifact name of a stage's checkpoint."""
-    return f"runs/{run}/weights/{stage}"
-
-
-def data(run: str, name: str) -> str:
-    """Artifact name of a JSON Lines file of the run's data."""
-    return f"runs/{run}/data/{name}.jsonl"
-
-
-def pairs(run: str, stage: str) -> str:
-    """Artifact name of the pairs that train a stage."""
-    return f"runs/{run}/pairs/{stage}.jsonl"
-
-
-def meta(run: str, stage: str) -> str:
-    """Artifact name of a stage's meta-judged judgments."""
-    return f"runs/{run}/meta/{stage}.jsonl"
-
-
-def replay(run: str, stage: str) -> str:
-    """Artifact name of the earlier rounds' pairs that train a stage again."""
-    return data(run, f"replay-{stage}")
-
-
-def logprobs(run: str, stage: str) -> str:
-    """Artifact name of what several models give a round's answers (`ResponseLogprobs`)."""
-    return data(run, f"logprobs-{stage}")
-
-
-def revisions(run: str) -> str:
-    """Artifact name of the revised answers that train M1."""
-    return data(run, "revisions")
-
-
-def positives(run: str, stage: str) -> str:
-    """Artifact name of the chosen answers that train a stage where nothing is learned from the rejected ones."""
-    return data(run, f"positives-{stage}")
-
-
-def questions(run: str, stage: str) -> str:
-    """Artifact name of the questions that a stage of reinforcement learning trains on."""
-    return data(run, f"questions-{stage}")
-
-
-def samples(run: str, stage: str) -> str:
-    """Artifact name of the answers that a stage of reinforcement learning sampled, each with its reward."""
-    return f"runs/{run}/samples/{stage}.jsonl"
-
-
 def judge_of(recipe: Recipe, stage: str) -> str:
     """The model whose verdicts are the reward of a stage of reinforcement learning."""
     return "M1" if recipe.verdicts.judge == "anchor" else parent(recipe, stage)
-
-
-def failures(run: str, stage: str, phase: str) -> str:
-    """Artifact name of the prompts of a phase that were given up, each with the last error."""
-    return f"runs/{run}/failures/{stage}-{phase}.jsonl"
 
 
 def parent(recipe: Recipe, stage: str) -> str:

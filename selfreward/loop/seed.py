@@ -11,10 +11,10 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from selfreward.contracts.judging import Contract, Message, as_messages
+from selfreward.contracts.base import Contract, Message, as_messages, explain
 from selfreward.loop import plan
 from selfreward.loop.constitution import Constitution, read_constitution
-from selfreward.recipe.recipe import Recipe, explain
+from selfreward.recipe.recipe import Recipe
 
 _SHOWN = 10
 Row = TypeVar("Row", bound="PromptRow")

@@ -5,7 +5,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selfreward.contracts.judging import Contract, Judgment, Message, Response, Rollout, content_key
+from selfreward.contracts.base import Contract, Message, content_key
+from selfreward.contracts.judging import Judgment
+from selfreward.contracts.rollouts import Response, Rollout
 from selfreward.loop import plan
 from selfreward.loop.constitution import Constitution
 from selfreward.loop.methods.constitutional import Revision, choices, revisions

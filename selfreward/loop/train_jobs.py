@@ -1,9 +1,14 @@
 """The training jobs of a run, derived from its recipe alone: the same recipe gives the same jobs."""
 
-from selfreward.contracts.judging import Message
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from selfreward.contracts.base import Message, content_key
 from selfreward.contracts.reinforcement import JobVerdicts
+from selfreward.contracts.rollouts import PreferencePair
 from selfreward.contracts.training import TrainJob
-from selfreward.loop import plan
+from selfreward.loop import paths, plan
 from selfreward.recipe.recipe import Recipe
 
 
@@ -14,7 +19,7 @@ def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message], judge
         "id": f"{run}-{stage}".lower(),
         "run": run,
         "stage": stage,
-        "output": plan.weights(run, stage),
+        "output": paths.weights(run, stage),
         "canary": canary,
         "seed": recipe.seed,
         "world_size": recipe.trainer.world_size,
@@ -24,22 +29,22 @@ def train_job(run: str, recipe: Recipe, stage: str, canary: list[Message], judge
     if made == "base":
         alone = {"world_size": 1, "sharding": "none"}
         return TrainJob.model_validate({**common, "method": "publish", "init_from": recipe.model, **alone})
-    start = {"init_from": plan.weights(run, plan.parent(recipe, stage))}
+    start = {"init_from": paths.weights(run, plan.parent(recipe, stage))}
     if made == "sft":
-        hyper = {"method": "sft", "sft": recipe.baseline_sft, "datasets": [plan.data(run, "ift")]}
+        hyper = {"method": "sft", "sft": recipe.baseline_sft, "datasets": [paths.data(run, "ift")]}
     elif made == "eft":
-        hyper = {"method": "sft", "sft": recipe.sft, "datasets": [plan.data(run, "ift"), plan.data(run, "eft")]}
+        hyper = {"method": "sft", "sft": recipe.sft, "datasets": [paths.data(run, "ift"), paths.data(run, "eft")]}
     elif made == "revised":
-        hyper = {"method": "sft", "sft": recipe.sft, "datasets": [plan.data(run, "ift"), plan.revisions(run)]}
+        hyper = {"method": "sft", "sft": recipe.sft, "datasets": [paths.data(run, "ift"), paths.revisions(run)]}
     elif recipe.method == "self_improving":
-        hyper = {"method": "rl", "rl": recipe.rl, "datasets": [plan.questions(run, stage)]}
+        hyper = {"method": "rl", "rl": recipe.rl, "datasets": [paths.questions(run, stage)]}
         hyper["verdicts"] = _verdicts(run, recipe, stage, judge)
     elif recipe.loop.train_on == "positives":
-        seed = [plan.data(run, "ift"), *([plan.data(run, "eft")] if recipe.loop.use_eft else [])]
-        hyper = {"method": "sft", "sft": recipe.sft, "datasets": [*seed, plan.positives(run, stage)]}
+        seed = [paths.data(run, "ift"), *([paths.data(run, "eft")] if recipe.loop.use_eft else [])]
+        hyper = {"method": "sft", "sft": recipe.sft, "datasets": [*seed, paths.positives(run, stage)]}
     else:
-        again = [plan.replay(run, stage)] if plan.replays(recipe, stage) else []
-        hyper = {"method": "dpo", "dpo": recipe.dpo, "datasets": [plan.pairs(run, stage), *again]}
+        again = [paths.replay(run, stage)] if plan.replays(recipe, stage) else []
+        hyper = {"method": "dpo", "dpo": recipe.dpo, "datasets": [paths.pairs(run, stage), *again]}
         if recipe.method == "scir" and recipe.scir.mode == "consistency":
             hyper["consistency"] = recipe.scir.consistency
     return TrainJob.model_validate({**common, **start, **hyper})
@@ -56,7 +61,7 @@ def score_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> Tr
         init_from=by.policy,
         checkpoints=list(dict.fromkeys((by.policy, by.previous, by.reference))),
         datasets=[f"runs/{run}/rollouts/{stage}.jsonl"],
-        output=plan.logprobs(run, stage),
+        output=paths.logprobs(run, stage),
         canary=canary,
         seed=recipe.seed,
         recipe_hash=recipe.hash,
@@ -69,6 +74,19 @@ def _verdicts(run: str, recipe: Recipe, stage: str, judge: str) -> JobVerdicts:
             **recipe.judging.model_dump(exclude={"annotator"}),
             **recipe.verdicts.model_dump(include={"answer_format", "correct_from"}),
             "policy": judge,
-            "samples": plan.samples(run, stage),
+            "samples": paths.samples(run, stage),
         }
     )
+
+
+def replay(recipe: Recipe, stage: str, rows: Mapping[str, Sequence[dict[str, Any]]]) -> list[PreferencePair]:
+    """The pairs that `stage` takes from earlier rounds, given their `PreferencePair` rows by stage.
+
+    Actor pairs only: judge pairs are drawn anew in every round. The draw depends on the seed, the stage and the rows.
+    """
+    found: list[PreferencePair] = []
+    for earlier, share in plan.replays(recipe, stage):
+        actor = [pair for row in rows[earlier] if (pair := PreferencePair.model_validate(row)).kind == "actor"]
+        rng = random.Random(content_key(recipe.seed, stage, earlier))  # noqa: S311 - guards no secret
+        found += [actor[place] for place in sorted(rng.sample(range(len(actor)), int(share * len(actor))))]
+    return found

@@ -9,8 +9,7 @@ from subprocess import Popen
 
 import httpx
 
-from selfreward.processes.child import log_tail, start_child, stop_child
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port, log_tail, start_child, stop_child
 from selfreward.processes.redis import start_redis
 
 SERVICES = ("generator", "judge", "trainer", "orchestrator")

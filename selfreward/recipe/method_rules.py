@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from selfreward.contracts.implicit import Cream, Scir
 from selfreward.contracts.reinforcement import OwnVerdicts, RlHyper
 from selfreward.contracts.training import DpoHyper
-from selfreward.recipe.methods import ByConstitution, ByStep, MetaJudging
+from selfreward.recipe.methods import ByConstitution, ByStep, Cream, MetaJudging, Scir
 from selfreward.recipe.rounds import Pairs
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from selfreward.contracts.judging import Contract
+from selfreward.contracts.base import Contract
+from selfreward.contracts.training import Consistency
 
 
 class MetaJudging(Contract):
@@ -100,3 +101,31 @@ class ByStep(Contract):
                 "continued: end it with the next step's first word, for example '\\nStep'"
             )
         return self
+
+
+class Cream(Contract):
+    """CREAM (2410.12735). `soft_labels`: the probability that a pair's chosen answer is better is the mean consistency
+    of the whole round (`average`, the paper's default) or that of the pair's own prompt (`dynamic`).
+    """
+
+    soft_labels: Literal["average", "dynamic"] = "average"
+
+
+class Scir(Contract):
+    """SCIR (2502.08922): the generative judge and the implicit reward of one model look at the same pairs.
+
+    `mode`: `filter` trains plain DPO on the pairs about which both agree; `consistency` trains on all of them, with the
+    term of `consistency` between both, and prefers only where both agree at that moment.
+
+    `judge`: `pairwise`, the rubric `rubric` in both orders with `votes` for each, or `pointwise`, the votes of the
+    recipe's `judging` on each answer: the share of vote pairs in which the one's is above the other's, equal ones half.
+    """
+
+    mode: Literal["filter", "consistency"] = "filter"
+    judge: Literal["pairwise", "pointwise"] = "pairwise"
+    rubric: str = "pairwise"
+    votes: int = Field(default=1, ge=1, le=64)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1, le=8192)
+    consistency: Consistency = Consistency()

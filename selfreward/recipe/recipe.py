@@ -4,25 +4,18 @@ Order of precedence, weakest first: defaults here, the TOML file, environment (`
 dotted overrides (`sampling.n=8`). Unknown keys are refused with the path of the key.
 """
 
-import os
-import tomllib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from selfreward.contracts.implicit import Cream, Scir
-from selfreward.contracts.judging import Contract, content_key
+from selfreward.contracts.base import Contract, content_key
+from selfreward.contracts.optimisation import Sharding, check_sharding
 from selfreward.contracts.reinforcement import OwnVerdicts, RlHyper
-from selfreward.contracts.sharding import Sharding, check_sharding
 from selfreward.contracts.training import DpoHyper, SftHyper
 from selfreward.recipe.method_rules import check_method
-from selfreward.recipe.methods import ByConstitution, ByStep, MetaJudging
+from selfreward.recipe.methods import ByConstitution, ByStep, Cream, MetaJudging, Scir
 from selfreward.recipe.rounds import Loop, Pairs, Prompts
 from selfreward.recipe.watchdogs import Watchdogs
-
-_ENV_PREFIX = "SELFREWARD_RECIPE__"
 
 
 class RecipeError(ValueError):
@@ -214,64 +207,3 @@ class Recipe(Contract):
     def hash(self) -> str:
         """Identity of the resolved recipe."""
         return content_key(self.model_dump(mode="json"))
-
-
-def load_recipe(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Recipe:
-    """Read, override and validate a recipe. Raises RecipeError naming file, key, value and remedy."""
-    try:
-        values = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise RecipeError(f"recipe {path} does not exist; recipes/ holds the shipped ones") from None
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"recipe {path} is not valid TOML: {error}") from error
-    environment = os.environ if environment is None else environment
-    from_environment = [
-        f"{name.removeprefix(_ENV_PREFIX).replace('__', '.')}={value}"
-        for name, value in sorted(environment.items())
-        if name.startswith(_ENV_PREFIX)
-    ]
-    for override in [*from_environment, *overrides]:
-        _apply(values, override)
-    return parse_recipe(values, source=str(path))
-
-
-def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
-    """Validate recipe values. Raises RecipeError naming each wrong key."""
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        raise RecipeError(f"recipe {source}:\n{explain(error)}") from error
-
-
-def explain(error: ValidationError, *, values: bool = True) -> str:
-    """One line for each problem: `key = value: what is wrong`. Without `values` where one may be a secret."""
-    lines = []
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"]) or "(whole)"
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown key; check its spelling and section"
-        shown = "" if not values or problem["type"] in ("missing", "value_error") else f" = {problem['input']!r}"
-        lines.append(f"  {key}{shown}: {message}")
-    return "\n".join(lines)
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise RecipeError(f"override {override!r} is not of the form key=value, for example sampling.n=8")
-    *parents, leaf = key.split(".")
-    section = values
-    for parent in parents:
-        section = section.setdefault(parent, {})
-        if not isinstance(section, dict):
-            raise RecipeError(f"override {override!r}: {parent!r} is a value, not a section")
-    section[leaf] = _literal(text)
-
-
-def _literal(text: str) -> Any:
-    """A TOML literal where `text` is one (numbers, booleans, lists, quoted strings), else the bare string."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

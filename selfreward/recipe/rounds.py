@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from selfreward.contracts.judging import Contract
+from selfreward.contracts.base import Contract
 
 
 class SelfInstruct(Contract):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from selfreward.contracts.judging import Contract
+from selfreward.contracts.base import Contract
 
 Action = Literal["warn", "pause", "stop", "rollback"]
 

@@ -3,7 +3,7 @@
 Versions are integers that only grow, across runs: `policy@N` never means two different weights.
 """
 
-from selfreward.contracts.judging import Contract
+from selfreward.contracts.base import Contract, policy_label
 from selfreward.redis.connection import RedisClient
 
 _HISTORY = "selfreward:policy:history"
@@ -38,28 +38,6 @@ class Announced(Contract):
     def label(self) -> str:
         """`policy@N`."""
         return policy_label(self.version)
-
-
-def policy_label(version: int) -> str:
-    """The public name of a policy version."""
-    return f"policy@{version}"
-
-
-def policy_number(label: str) -> int:
-    """Inverse of `policy_label`; ValueError when `label` is not `policy@N`."""
-    name, separator, number = label.partition("@")
-    if name != "policy" or not separator or not number.isdecimal():
-        raise ValueError(f"{label!r} is not a policy version: write 'policy@N', for example 'policy@3'")
-    return int(number)
-
-
-def is_policy_version(name: str) -> bool:
-    """Whether a model's name pins weights (`policy@N`): any other name may mean other weights tomorrow."""
-    try:
-        policy_number(name)
-    except ValueError:
-        return False
-    return True
 
 
 async def announce(

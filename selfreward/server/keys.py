@@ -8,17 +8,18 @@ random bits: there is nothing to guess that a slow hash could protect, and it wo
 
 import hashlib
 import hmac
+import logging
 import re
 import secrets
+import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from selfreward.contracts.judging import Contract
-from selfreward.recipe.recipe import explain
+from selfreward.contracts.base import Contract, explain
 from selfreward.server.startup import StartRefused
 from selfreward.settings import Settings, key_of
 
@@ -139,3 +140,69 @@ def new_key() -> str:
 def fingerprint(key: str) -> str:
     """What a keys file holds of a key: its SHA-256 in hex."""
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+class Denial(NamedTuple):
+    """Why a request is not served. `status` is 401 or 403, `kind` and `code` are the error's `type` and `code`."""
+
+    status: int
+    message: str
+    kind: str
+    code: str
+    headers: dict[str, str]
+
+
+def denial(key: Key | None, needed: Scope | None) -> Denial | None:
+    """None when `key`, as `Keyring.find` found it, may use a route of the scope `needed` (None: any known key may)."""
+    if key is None:
+        message = "the API key is missing or wrong: send `Authorization: Bearer <key>`"
+        return Denial(401, message, "authentication_error", "invalid_api_key", {"WWW-Authenticate": "Bearer"})
+    if needed is not None and needed not in key.scopes:
+        message = f"key {key.name!r} lacks the scope {needed!r}: use a key that has it, or add it to the keys file"
+        return Denial(403, message, "permission_error", "missing_scope", {})
+    return None
+
+
+_LOOK_SECONDS = 1.0
+
+
+_log = logging.getLogger(__name__)
+
+
+class LiveKeyring:
+    """A Keyring that follows `SELFREWARD_KEYS`. Raises KeysError when the file cannot be used at the start."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        # Looked at before it is read: what is written in between is seen the next time.
+        self._seen = self._changed_at()
+        self._ring = load_keyring(settings)
+        self._looked = clock()
+
+    def find(self, headers: Mapping[str, str]) -> Key | None:
+        """The key that a request carries, by the file as it was at most a second ago."""
+        if self._settings.keys and self._clock() - self._looked >= _LOOK_SECONDS:
+            self._looked = self._clock()
+            self._look()
+        return self._ring.find(headers)
+
+    def _look(self) -> None:
+        seen = self._changed_at()
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._ring = load_keyring(self._settings)
+        except KeysError as error:
+            _log.error("the keys file cannot be used, the keys of before stay valid", extra={"error": str(error)})
+        else:
+            _log.info("the keys file has been read again", extra={"keys": self._ring.names})
+
+    def _changed_at(self) -> int | None:
+        """Modification time of the file in nanoseconds; None where there is none."""
+        path = self._settings.keys
+        try:
+            return path.stat().st_mtime_ns if path else None
+        except OSError:
+            return None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from selfreward.contracts.judging import Contract, Message
+from selfreward.contracts.base import Contract, Message
 
 MANIFEST_NAME = "manifest.json"
 REMOVED_NAME = "removed.json"

@@ -15,7 +15,7 @@ from selfreward.client.generator import VERSION_HEADER
 from selfreward.redis.announcements import Announced
 from selfreward.redis.connection import connect
 from selfreward.server.background import end
-from selfreward.server.live_keys import LiveKeyring
+from selfreward.server.keys import LiveKeyring
 from selfreward.server.logging import metrics_page
 from selfreward.server.middleware import BodyLimit
 from selfreward.store.artifacts import ArtifactStore
@@ -23,13 +23,12 @@ from services.generator import metrics
 from services.generator.engine.control import control_client
 from services.generator.engine.node import check_nodes
 from services.generator.engine.process import SERVED_NAME, EngineFailed
-from services.generator.gateway.errors import ApiError, error_response
-from services.generator.gateway.middleware import Boundary
+from services.generator.gateway.middleware import ApiError, Boundary, error_response
 from services.generator.gateway.proxy import Proxy
 from services.generator.replica.follower import Follower
 from services.generator.replica.gate import Gate
-from services.generator.replica.refusals import WeightsRefused
 from services.generator.replica.replica import Replica
+from services.generator.replica.swap import WeightsRefused
 from services.generator.settings import GeneratorSettings
 
 PROXIED = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize")

@@ -13,18 +13,16 @@ from starlette.exceptions import HTTPException
 from selfreward.client.aiohttp_transport import AiohttpTransport
 from selfreward.client.http import ServiceClient, ServiceError, WrongPolicyVersion
 from selfreward.redis.connection import connect, connect_briefly
-from selfreward.server.live_keys import LiveKeyring
+from selfreward.server.keys import LiveKeyring
 from selfreward.server.logging import metrics_page
-from services.judge.api.compat_slime import add_slime
 from services.judge.api.jobs import add_jobs
 from services.judge.api.native import add_native
 from services.judge.api.nemo_gym import add_nemo_gym
-from services.judge.api.openapi import add_openapi
+from services.judge.api.openapi import add_openapi, allowed_methods, contract_of
 from services.judge.api.openrlhf import add_openrlhf
 from services.judge.api.rerank import add_rerank
-from services.judge.api.routes import allowed_methods, contract_of
+from services.judge.api.slime import add_slime
 from services.judge.api.vllm_score import add_vllm
-from services.judge.checks import Refused
 from services.judge.engine.cache import AnswerCache
 from services.judge.engine.engine import Engine
 from services.judge.engine.slots import FairSlots
@@ -33,7 +31,7 @@ from services.judge.jobs.worker import JobWorker
 from services.judge.metrics import REQUESTS, WAITING
 from services.judge.rubrics.rubric import SHIPPED, load_rubrics
 from services.judge.service import JudgeService
-from services.judge.serving.errors import error_response, invalid_request
+from services.judge.serving.errors import Refused, error_response, invalid_request
 from services.judge.serving.idempotency import Idempotency
 from services.judge.serving.middleware import Gate
 from services.judge.serving.tracing import provider_from_environment, trace_requests, traced

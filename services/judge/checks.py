@@ -2,33 +2,12 @@
 
 from collections.abc import Sequence
 
-from starlette.responses import Response
-
+from selfreward.contracts.base import policy_number
 from selfreward.contracts.comparisons import MetaItem, PairItem, RankItem
 from selfreward.contracts.judging import Aggregation, JudgeItem
-from selfreward.redis.announcements import policy_number
-from services.judge.rubrics.kinds import KINDS, POINTWISE, Kind
 from services.judge.rubrics.rubric import Rubric
-from services.judge.serving.errors import error_response
-
-
-class Refused(Exception):
-    """A request that is answered with an error; carries the answer."""
-
-    def __init__(self, response: Response) -> None:
-        super().__init__()
-        self.response = response
-
-
-def invalid_fields(problems: Sequence[tuple[str, str]]) -> Refused:
-    """422 for (field, what is wrong and what to do) of each problem."""
-    message = "\n".join(line for _, line in problems)
-    return Refused(error_response(422, message, "invalid_request_error", param=problems[0][0], code="invalid_request"))
-
-
-def conflict(field: str, message: str, code: str) -> Refused:
-    """409: what is there stands against it."""
-    return Refused(error_response(409, message, "conflict_error", param=field, code=code))
+from services.judge.rubrics.spec import KINDS, POINTWISE, Kind
+from services.judge.serving.errors import Refused, error_response, invalid_fields
 
 
 def find_rubric(rubrics: dict[str, Rubric], wanted: str) -> Rubric:
@@ -141,9 +120,3 @@ def check_policy(policy: str | None) -> None:
             policy_number(policy)
     except ValueError as error:
         raise invalid_fields([("policy", f"policy = {policy!r}: {error}, or leave it out for the newest")]) from error
-
-
-def overloaded(waiting: int) -> Refused:
-    """429: more work is waiting than is taken on."""
-    message = f"{waiting} items are already waiting for the judging engine: try again, or run more replicas"
-    return Refused(error_response(429, message, "rate_limit_error", code="overloaded", headers={"Retry-After": "1"}))

@@ -12,25 +12,22 @@ from selfreward.client.http import WrongPolicyVersion
 from selfreward.contracts.comparisons import MetaRequest, PairRequest, PairResponse, RankRequest, RankResponse
 from selfreward.contracts.judging import JudgeRequest, JudgeResponse
 from services.judge.checks import (
-    Refused,
     check_aggregation,
     check_criteria,
     check_items,
     check_kind,
     check_pairs,
     check_policy,
-    conflict,
     find_rubric,
-    invalid_fields,
-    overloaded,
 )
+from services.judge.engine.cache import cache_mode
 from services.judge.engine.engine import Engine
-from services.judge.engine.lookup import cache_mode
 from services.judge.metrics import BATCH_SIZE, DURATION, REQUESTS, observe, observe_pairs, observe_ranks
-from services.judge.rubrics.kinds import COMPARING, POINTWISE
 from services.judge.rubrics.rubric import Rubric, RubricError
+from services.judge.rubrics.spec import COMPARING, POINTWISE
 from services.judge.rubrics.store import RubricBody, RubricTaken, reread, store_rubric
 from services.judge.serving.deadline import timeout_of, while_wanted
+from services.judge.serving.errors import Refused, conflict, invalid_fields, overloaded
 from services.judge.serving.limits import Limits
 from services.judge.serving.tracing import describe
 from services.judge.settings import JudgeSettings

@@ -31,11 +31,16 @@ from services.trainer.algorithms.sft import sft_trainer
 from services.trainer.settings import TrainerSettings
 from services.trainer.training.arguments import batch_shape, weights_dtype
 from services.trainer.training.checkpoints import Reporter, drop_incomplete, last_checkpoint
-from services.trainer.training.checks import check_sharding, check_weights_present, check_world_size, load_tokenizer
+from services.trainer.training.checks import (
+    JobRefused,
+    check_sharding,
+    check_weights_present,
+    check_world_size,
+    load_tokenizer,
+)
 from services.trainer.training.data import dpo_rows, sft_rows
 from services.trainer.training.models import context_length, load_model, stored_dtype, whole_model
 from services.trainer.training.publish import publish_folder, publish_model
-from services.trainer.training.refusal import JobRefused
 from services.trainer.worker.progress import PROGRESS_NAME, Progress
 
 EX_DATAERR = 65

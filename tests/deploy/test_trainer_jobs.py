@@ -10,14 +10,15 @@ from orchestrator.app import create_app
 from orchestrator.cluster.jobs import TrainerJobs
 from orchestrator.cluster.templates import CronJobTemplate, RuntimeTemplate, job_name, train_job_body
 from orchestrator.phases.training import status_key, train
-from orchestrator.runs.context import RunContext, RunFailed, Services
+from orchestrator.runs.context import RunContext, Services
+from orchestrator.runs.errors import RunFailed
 from orchestrator.runs.lease import acquire
-from orchestrator.runs.state import RunState, now
 from orchestrator.settings import OrchestratorSettings
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
 from selfreward.contracts.training import SftHyper, TrainJob, TrainStatus, queue_of
+from selfreward.loop.record import RunState, now
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from examples.countdown.seed_data import build
-from selfreward.recipe.recipe import Recipe, load_recipe
+from selfreward.loop.load import load_recipe
+from selfreward.recipe.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS, SAMPLES, HELDOUT, JUDGED, RANKED = 16, 2, 8, 4, 6

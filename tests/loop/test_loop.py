@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.audit.audit import audit
 from selfreward.client.orchestrator import OrchestratorClient
-from selfreward.contracts.judging import PreferencePair, Rollout
+from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import verify_folder
 from tests.harness.chaos.faults import Faults

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from examples.countdown.roles import ROOT, comparisons, revisions
-from selfreward.contracts.judging import PreferencePair, Rollout
+from selfreward.contracts.rollouts import PreferencePair, Rollout
 from tests.methods.whole_run import small, violations, whole_run
 
 pytestmark = pytest.mark.methods

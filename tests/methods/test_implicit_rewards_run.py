@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from selfreward.contracts.implicit import ResponseLogprobs
-from selfreward.contracts.judging import PreferencePair, Rollout
+from selfreward.contracts.rollouts import PreferencePair, ResponseLogprobs, Rollout
 from selfreward.evaluation.report.inputs import load_run
 from selfreward.evaluation.report.report import build_report
 from selfreward.evaluation.report.tables import tables

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from examples.countdown.roles import step_comparisons
-from selfreward.contracts.judging import PreferencePair, Rollout
+from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.evaluation.report.inputs import load_run
 from selfreward.evaluation.report.report import build_report
 from tests.methods.whole_run import small, violations, whole_run

@@ -9,8 +9,9 @@ from typing import Any
 from examples.countdown.seed_data import build
 from orchestrator.audit.audit import audit
 from selfreward.client.orchestrator import OrchestratorClient
+from selfreward.loop.load import load_recipe
 from selfreward.processes.stack import LocalStack
-from selfreward.recipe.recipe import Recipe, load_recipe
+from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _STARTS_WITHIN = 280

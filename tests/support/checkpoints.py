@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import Canary, Lineage, WeightsManifest
 

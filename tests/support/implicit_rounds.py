@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from selfreward.contracts.implicit import ResponseLogprobs
-from selfreward.contracts.judging import Match, Message, Response, Rollout
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import Match, Response, ResponseLogprobs, Rollout
 from selfreward.loop import plan
 from selfreward.loop.methods.implicit import Scorers
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import uvicorn
 
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port
 from services.judge.app import create_app
 from services.judge.settings import JudgeSettings
 from tests.support.judge_engine import Engine

@@ -11,13 +11,13 @@ import httpx
 
 from orchestrator.runs.context import RunContext, Services
 from orchestrator.runs.lease import acquire
-from orchestrator.runs.state import RunState, now
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.worker.worker import RolloutWorker
 from selfreward.client.generator import VERSION_HEADER, GeneratorClient
 from selfreward.client.http import ServiceClient
 from selfreward.client.judge import AsyncJudgeClient
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
+from selfreward.loop.record import RunState, now
 from selfreward.loop.tasks import PromptItem, Task, rollout_tasks
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import connect

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port
 
 BUCKET = "artifacts"
 _STARTS_WITHIN = 120

@@ -1,6 +1,6 @@
 """Steps of a search, as the tests of `process` write them down."""
 
-from selfreward.contracts.judging import Match, Response
+from selfreward.contracts.rollouts import Match, Response
 
 MORE = " ;"
 """What ends a step that is not the last."""

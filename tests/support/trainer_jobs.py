@@ -4,7 +4,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from selfreward.contracts.judging import Message, PreferencePair
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import PreferencePair
 from selfreward.contracts.training import DpoHyper, SftHyper, TrainJob
 from selfreward.store.artifacts import ArtifactStore
 

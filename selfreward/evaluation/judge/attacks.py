@@ -18,15 +18,14 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from selfreward.cli.judge import reachable_judge
 from selfreward.client.http import ServiceError
 from selfreward.client.judge_inputs import JudgeOptions
-from selfreward.client.judge_sync import JudgeClient
-from selfreward.contracts.judging import Contract, JudgeItem
+from selfreward.client.judge_sync import JudgeClient, reachable_judge
+from selfreward.contracts.base import Contract, explain
+from selfreward.contracts.judging import JudgeItem
 from selfreward.evaluation.bootstrap import Bootstrap, ratio
 from selfreward.files.rows import Fields, RowError, read_rows, to_item
 from selfreward.progress import RunProgress
-from selfreward.recipe.recipe import explain
 
 SUITE = Path(__file__).with_name("attacks.jsonl")
 CASES = (

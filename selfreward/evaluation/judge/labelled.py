@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from selfreward.client.conversations import Conversation, conversation
+from selfreward.client.judge_inputs import Conversation, conversation
 from selfreward.files.rows import Row, RowError, read_rows
 
 _SHOWN_PROBLEMS = 10

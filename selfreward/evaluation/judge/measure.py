@@ -12,12 +12,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from selfreward.cli.judge import reachable_judge
 from selfreward.client.http import ServiceError
 from selfreward.client.judge_inputs import JudgeOptions, PairwiseOptions, Turns
-from selfreward.client.judge_sync import JudgeClient
+from selfreward.client.judge_sync import JudgeClient, reachable_judge
+from selfreward.contracts.base import content_key
 from selfreward.contracts.comparisons import PairVerdict
-from selfreward.contracts.judging import JudgeItem, Judgment, content_key
+from selfreward.contracts.judging import JudgeItem, Judgment
 from selfreward.evaluation.bootstrap import Bootstrap, Interval
 from selfreward.evaluation.judge.figures import (
     Pairs,

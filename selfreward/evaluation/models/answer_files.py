@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from selfreward.contracts.judging import Message, Rollout, as_messages, content_key
+from selfreward.contracts.base import Message, as_messages, content_key, explain
+from selfreward.contracts.rollouts import Rollout
 from selfreward.files.rows import Fields, RowError, read_rows, to_item
-from selfreward.recipe.recipe import explain
 
 _SHOWN_PROBLEMS = 10
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from selfreward.contracts.judging import content_key
+from selfreward.contracts.base import content_key
 from selfreward.evaluation.bootstrap import Bootstrap, Ratio, mean
 from selfreward.evaluation.models.answer_files import Duel
 from selfreward.evaluation.models.win_rate import win_rates

@@ -10,9 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as ScreenTable
 
-from selfreward.cli.judge import reachable_judge
 from selfreward.client.http import ServiceError
-from selfreward.client.judge_sync import JudgeClient
+from selfreward.client.judge_sync import JudgeClient, reachable_judge
 from selfreward.evaluation.bootstrap import Bootstrap
 from selfreward.evaluation.models.answer_files import Duel
 from selfreward.evaluation.models.compare import BASELINE, Judge, compared, same_m1

@@ -11,10 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message, explain
 from selfreward.evaluation.bootstrap import Bootstrap, Ratio, ratio
 from selfreward.files.rows import RowError, read_rows
-from selfreward.recipe.recipe import explain
 
 TURNS = 2
 LOWEST, HIGHEST = 1.0, 10.0

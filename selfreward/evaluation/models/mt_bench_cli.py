@@ -12,12 +12,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from selfreward.cli.judge import reachable_judge
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient, ServiceError
 from selfreward.client.judge_inputs import JudgeOptions
-from selfreward.client.judge_sync import JudgeClient
-from selfreward.contracts.judging import JudgeItem, Judgment, content_key
+from selfreward.client.judge_sync import JudgeClient, reachable_judge
+from selfreward.contracts.base import content_key
+from selfreward.contracts.judging import JudgeItem, Judgment
 from selfreward.evaluation.bootstrap import Bootstrap
 from selfreward.evaluation.models.mt_bench import TURNS, Question, load_questions, rating, scores
 from selfreward.files.rows import RowError

@@ -10,10 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from selfreward.cli.judge import reachable_judge
 from selfreward.client.http import ServiceError
 from selfreward.client.judge_inputs import JudgeOptions, PairwiseOptions
-from selfreward.client.judge_sync import JudgeClient
+from selfreward.client.judge_sync import JudgeClient, reachable_judge
 from selfreward.evaluation.bootstrap import Bootstrap
 from selfreward.evaluation.models.answer_files import Duel, duels, load_answers
 from selfreward.evaluation.models.arena import BOOTSTRAP, arena_score

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from selfreward.contracts.judging import Contract, PreferencePair, Rollout
-from selfreward.recipe.recipe import explain
+from selfreward.contracts.base import Contract, explain
+from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.store.artifacts import ArtifactStore
 
 Row = TypeVar("Row", bound=BaseModel)

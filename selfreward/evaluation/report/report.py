@@ -10,11 +10,11 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from selfreward.contracts.judging import Rollout
+from selfreward.contracts.rollouts import Rollout
 from selfreward.evaluation.bootstrap import Bootstrap, Interval, Ratio
 from selfreward.evaluation.judge_metrics import TOP_SCORE, grades, judge_figures
 from selfreward.evaluation.report import answers
-from selfreward.evaluation.report.comparisons import Answer, by_score, contest
+from selfreward.evaluation.report.answers import Answer, by_score, contest
 from selfreward.evaluation.report.goodhart import goodhart
 from selfreward.evaluation.report.inputs import Labels, ModelData, ReportError, RunData
 from selfreward.evaluation.report.provenance import provenance

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from selfreward.contracts.judging import PreferencePair
+from selfreward.contracts.rollouts import PreferencePair
 from selfreward.evaluation.bootstrap import Bootstrap, mean, ratio
 from selfreward.evaluation.report.answers import pooled
 

@@ -10,9 +10,10 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any
 
-from selfreward.contracts.judging import Contract, Match, Message, PreferencePair, Response, Rollout, content_key
+from selfreward.contracts.base import Contract, Message, content_key
+from selfreward.contracts.rollouts import Match, PreferencePair, Response, Rollout
 from selfreward.loop.constitution import Constitution, Principle, fill
-from selfreward.loop.methods.self_rewarding import OUTCOMES, distinct_places
+from selfreward.loop.pairing import OUTCOMES, distinct_places
 from selfreward.loop.seed import sft_row
 from selfreward.recipe.methods import ByConstitution
 

@@ -8,10 +8,11 @@ C * L(chosen, rejected) + (1 - C) * L(rejected, chosen).
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
-from selfreward.contracts.implicit import Cream, ResponseLogprobs
-from selfreward.contracts.judging import Message, PreferencePair, Rollout
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import PreferencePair, ResponseLogprobs, Rollout
 from selfreward.loop.methods.implicit import Answer, Place, Scorers, answers, consistencies
-from selfreward.loop.methods.self_rewarding import OUTCOMES
+from selfreward.loop.pairing import OUTCOMES
+from selfreward.recipe.methods import Cream
 
 
 def build_pairs(

@@ -9,8 +9,8 @@ by one. The paper's detector of repeated n-grams is not here.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from selfreward.contracts.judging import PreferencePair, Rollout
-from selfreward.loop.methods.self_rewarding import OUTCOMES, Candidate, candidates, make_pair
+from selfreward.contracts.rollouts import PreferencePair, Rollout
+from selfreward.loop.pairing import OUTCOMES, Candidate, candidates, make_pair
 from selfreward.recipe.rounds import Pairs
 
 

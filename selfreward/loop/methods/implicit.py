@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 
-from selfreward.contracts.implicit import ResponseLogprobs
-from selfreward.contracts.judging import Rollout
+from selfreward.contracts.rollouts import ResponseLogprobs, Rollout
 
 Place = tuple[str, int]
 """Prompt id and index of an answer."""

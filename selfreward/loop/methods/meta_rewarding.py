@@ -13,7 +13,9 @@ from itertools import permutations
 from math import exp
 from statistics import fmean, pvariance
 
-from selfreward.contracts.judging import Match, Message, PreferencePair, Rollout, Vote, content_key
+from selfreward.contracts.base import Message, content_key
+from selfreward.contracts.judging import Vote
+from selfreward.contracts.rollouts import Match, PreferencePair, Rollout
 from selfreward.recipe.methods import MetaJudging
 
 _EQUAL = 1e-6

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 
-from selfreward.contracts.judging import Match, Message, PreferencePair, Response, Rollout, Step
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import Match, PreferencePair, Response, Rollout, Step
 from selfreward.loop.methods.constitutional import preference
-from selfreward.loop.methods.self_rewarding import OUTCOMES
+from selfreward.loop.pairing import OUTCOMES
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from selfreward.contracts.implicit import ResponseLogprobs
-from selfreward.contracts.judging import PreferencePair, Rollout
+from selfreward.contracts.rollouts import PreferencePair, ResponseLogprobs, Rollout
 from selfreward.loop import plan
 from selfreward.loop.methods import constitutional, cream, dno, implicit, process, scir, self_rewarding, spin, temporal
-from selfreward.loop.methods.self_rewarding import OUTCOMES
+from selfreward.loop.pairing import OUTCOMES
 from selfreward.recipe.recipe import Recipe
 
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from itertools import product
 from statistics import fmean
 
-from selfreward.contracts.implicit import ResponseLogprobs, Scir
-from selfreward.contracts.judging import Judgment, Match, Message, PreferencePair, Response, Rollout
+from selfreward.contracts.base import Message
+from selfreward.contracts.judging import Judgment
+from selfreward.contracts.rollouts import Match, PreferencePair, Response, ResponseLogprobs, Rollout
 from selfreward.loop.methods.implicit import Answer, Place, Scorers, answers
-from selfreward.loop.methods.self_rewarding import OUTCOMES, distinct_places
+from selfreward.loop.pairing import OUTCOMES, distinct_places
+from selfreward.recipe.methods import Scir
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
-from selfreward.contracts.judging import Message, Rollout
+from selfreward.contracts.base import Message
 from selfreward.contracts.reinforcement import OwnVerdicts, Question
-from selfreward.loop.methods.self_rewarding import OUTCOMES
+from selfreward.contracts.rollouts import Rollout
 from selfreward.loop.own_verdicts import final_answer, reward
+from selfreward.loop.pairing import OUTCOMES
 
 Identity = tuple[str, ...]
 

@@ -8,7 +8,8 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from selfreward.contracts.judging import Message, PreferencePair, Rollout, content_key
+from selfreward.contracts.base import Message, content_key
+from selfreward.contracts.rollouts import PreferencePair, Rollout
 
 
 def demonstrated_prompts(ift: Sequence[dict[str, Any]], size: int, seed: int) -> list[dict[str, Any]]:

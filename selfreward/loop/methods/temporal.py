@@ -10,8 +10,9 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from selfreward.contracts.judging import PreferencePair, Rollout, content_key
-from selfreward.loop.methods.self_rewarding import OUTCOMES, Candidate, candidates, filtered, make_pair
+from selfreward.contracts.base import content_key
+from selfreward.contracts.rollouts import PreferencePair, Rollout
+from selfreward.loop.pairing import OUTCOMES, Candidate, candidates, filtered, make_pair
 from selfreward.recipe.rounds import Pairs
 
 

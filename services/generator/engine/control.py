@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
 from services.generator.engine.process import SERVED_NAME, EngineFailed
 
 

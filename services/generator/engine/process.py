@@ -10,8 +10,7 @@ from typing import Any, Literal, TypeVar
 
 import httpx
 
-from selfreward.processes.child import kill_group, log_tail
-from selfreward.processes.ports import reserve_port
+from selfreward.processes.child import kill_group, log_tail, reserve_port
 from selfreward.server.background import end
 from services.generator.engine import keeper
 from services.generator.engine.sockets import SocketFolder

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from selfreward.client.generator import VERSION_HEADER
 from services.generator import metrics
-from services.generator.gateway.errors import ApiError
+from services.generator.gateway.middleware import ApiError
 from services.generator.gateway.requests import Prepared, prepare
 from services.generator.replica.gate import Gate, GateFull, GateTimeout, Ticket
 from services.generator.replica.replica import Replica

@@ -11,8 +11,8 @@ from selfreward.redis.connection import RedisClient
 from selfreward.store.manifest import InvalidArtifact
 from services.generator import metrics
 from services.generator.engine.process import EngineFailed
-from services.generator.replica.refusals import EngineRestarting, WeightsRefused
 from services.generator.replica.replica import Replica
+from services.generator.replica.swap import EngineRestarting, WeightsRefused
 
 _SWAPS_TRIED = 2
 _MOST_ENGINES_LOST = 4

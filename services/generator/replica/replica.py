@@ -14,13 +14,20 @@ from selfreward.redis.announcements import Announced
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import MANIFEST_NAME, read_manifest
 from services.generator import metrics
-from services.generator.checkpoints.checkpoint import Checkpoint, Facts, read_facts
-from services.generator.checkpoints.validation import validate
+from services.generator.checkpoints.checkpoint import Checkpoint, Facts, read_facts, validate
 from services.generator.engine.control import EngineAdmin
 from services.generator.engine.process import EngineFailed, EngineProcess, Health
 from services.generator.replica.gate import Gate, Ticket
-from services.generator.replica.refusals import EngineRestarting, Refusal, WeightsRefused
-from services.generator.replica.swap import SwapRefused, begin, exchange, quiesce, start_folder
+from services.generator.replica.swap import (
+    EngineRestarting,
+    Refusal,
+    SwapRefused,
+    WeightsRefused,
+    begin,
+    exchange,
+    quiesce,
+    start_folder,
+)
 from services.generator.settings import GeneratorSettings
 
 UNANNOUNCED = "policy@none"

@@ -7,6 +7,7 @@ run on other weights than its ticket says. Every step is checked; what fails is 
 import logging
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from services.generator.checkpoints.checkpoint import Checkpoint
 from services.generator.engine.control import EngineAdmin
@@ -98,3 +99,18 @@ async def check_canary(admin: EngineAdmin, checkpoint: Checkpoint, tokens: int |
             f"canary answer begins {found}, published is {expected}: the weights in the engine are not the trainer's; "
             "check dtype and canary_tokens, or publish again"
         )
+
+
+class WeightsRefused(RuntimeError):
+    """Announced weights that this replica will not serve. The message says why and what to do."""
+
+
+class EngineRestarting(EngineFailed):
+    """Nothing can be adopted before the lost engine is back; the wanted weights are not to blame."""
+
+
+class Refusal(NamedTuple):
+    """Why the weights with this manifest digest are not served."""
+
+    digest: str
+    reason: str

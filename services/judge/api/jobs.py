@@ -10,12 +10,11 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from selfreward.contracts.judge_jobs import MOST_JOB_ITEMS, MOST_LISTED, Job, JobList, JobRequest
-from services.judge.checks import Refused, check_items, check_policy
+from services.judge.checks import check_items, check_policy
 from services.judge.jobs.store import JobStore, page
 from services.judge.metrics import REQUESTS
 from services.judge.service import JudgeService
-from services.judge.serving.errors import error_response
-from services.judge.serving.redis_needed import redis_needed
+from services.judge.serving.errors import Refused, error_response, redis_needed
 
 CONTRACT = "jobs"
 _LINES = "application/x-ndjson"

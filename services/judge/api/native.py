@@ -6,8 +6,9 @@ from fastapi import FastAPI, Request, Response
 from pydantic import Field
 
 from selfreward.client.generator import VERSION_HEADER
+from selfreward.contracts.base import Contract
 from selfreward.contracts.comparisons import MetaRequest, PairRequest, PairResponse, RankRequest, RankResponse
-from selfreward.contracts.judging import Contract, JudgeItem, JudgePrompts, JudgeRequest, JudgeResponse
+from selfreward.contracts.judging import JudgeItem, JudgePrompts, JudgeRequest, JudgeResponse
 from services.judge.checks import check_items
 from services.judge.rubrics.store import RubricBody
 from services.judge.service import JudgeService

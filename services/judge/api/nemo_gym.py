@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from selfreward.contracts.judging import JudgeItem, Message, VoteStatus
+from selfreward.contracts.base import Message
+from selfreward.contracts.judging import JudgeItem, VoteStatus
 from services.judge.api.openrlhf import as_reference
 from services.judge.api.shared import Choice, answer, check_echo, judge_request
 from services.judge.service import JudgeService

@@ -7,8 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-
-from services.judge.api.openapi_examples import EXAMPLES
+from fastapi.routing import APIRoute
 
 _OPEN = ("/healthz", "/readyz")
 _KEYED = ("/v1/judge", "/v1/jobs")
@@ -127,3 +126,68 @@ def _error(status: int) -> dict[str, Any]:
         "content": content,
         **({"headers": _RETRY} if status in (409, 429, 503) else {}),
     }
+
+
+_PROMPT = "Use 7 3 12 to make 33 ."
+
+
+_GOOD = "7 * 3 = 21 ; 21 + 12 = 33"
+
+
+_BAD = "7 + 3 = 11"
+
+
+_ITEM = {"prompt": _PROMPT, "response": _GOOD}
+
+
+_BATCH = {"rubric": "countdown", "votes": 3, "seed": 1, "items": [_ITEM, {**_ITEM, "id": "bad", "response": _BAD}]}
+
+
+_SCORE = {"model": "countdown", "text_1": _PROMPT, "text_2": [_GOOD, _BAD]}
+
+
+_RERANK = {"model": "countdown", "query": _PROMPT, "documents": [_BAD, _GOOD], "top_n": 1}
+
+
+_VERIFY = {
+    "responses_create_params": {"input": [{"role": "user", "content": _PROMPT}]},
+    "response": {
+        "output": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": _GOOD}]}]
+    },
+}
+
+
+EXAMPLES: dict[str, Any] = {
+    "/v1/judge": _BATCH,
+    "/v1/judge/pairwise": {"rubric": "pairwise", "seed": 1, "items": [{"prompt": _PROMPT, "a": _GOOD, "b": _BAD}]},
+    "/v1/judge/meta": {
+        "rubric": "meta",
+        "items": [{**_ITEM, "judgement_a": "All steps are right. Score: 5", "judgement_b": "It is short. Score: 2"}],
+    },
+    "/v1/judge/rank": {"rubric": "countdown", "items": [{"prompt": _PROMPT, "candidates": [_BAD, _GOOD]}]},
+    "/v1/jobs": _BATCH,
+    "/v1/rubrics/{rubric_id}/prompt": {"items": [_ITEM]},
+    "/score": _SCORE,
+    "/v1/score": _SCORE,
+    "/rerank": _RERANK,
+    "/v1/rerank": _RERANK,
+    "/v2/rerank": _RERANK,
+    "/get_reward": {"query": [_PROMPT + _GOOD], "prompts": [_PROMPT], "labels": [""]},
+    "/compat/slime": {"prompt": _PROMPT, "response": _GOOD, "label": None},
+    "/verify": _VERIFY,
+}
+"""Body by path, for the POST routes."""
+
+
+def contract_of(app: FastAPI, path: str) -> str:
+    """The metric label of the contract that a path belongs to: its route's tag, or `native` where it has none."""
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.path == path and route.tags:
+            return str(route.tags[0])
+    return "native"
+
+
+def allowed_methods(app: FastAPI, path: str) -> str:
+    """The `Allow` header of a path: the methods of all its routes, of which the framework would name one."""
+    routes = [route for route in app.routes if isinstance(route, APIRoute) and route.path_regex.match(path)]
+    return ", ".join(sorted({method for route in routes for method in route.methods}))

@@ -11,10 +11,11 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import Field, JsonValue
 
-from selfreward.contracts.judging import Contract, JudgeItem
+from selfreward.contracts.base import Contract
+from selfreward.contracts.judging import JudgeItem
 from services.judge.api.shared import MOST_ITEMS, Choice, answer, judge_request, normalised, scores
-from services.judge.checks import invalid_fields
 from services.judge.service import JudgeService
+from services.judge.serving.errors import invalid_fields
 
 CONTRACT = "openrlhf"
 _ANCHOR = 32

@@ -9,10 +9,11 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import Field, JsonValue
 
-from selfreward.contracts.judging import Contract, JudgeItem, Usage
+from selfreward.contracts.base import Contract
+from selfreward.contracts.judging import JudgeItem, Usage
 from services.judge.api.shared import MOST_ITEMS, Choice, answer, check_echo, judge_request, normalised, scores
-from services.judge.checks import invalid_fields
 from services.judge.service import JudgeService
+from services.judge.serving.errors import invalid_fields
 
 CONTRACT = "rerank"
 Document = str | dict[str, JsonValue]

@@ -12,12 +12,11 @@ from pydantic import Field
 from starlette.responses import Response
 
 from selfreward.client.generator import VERSION_HEADER
-from selfreward.contracts.judging import Contract, JudgeItem, JudgeRequest, JudgeResponse, Judgment
-from selfreward.redis.announcements import is_policy_version
-from services.judge.checks import Refused, invalid_fields
+from selfreward.contracts.base import Contract, is_policy_version
+from selfreward.contracts.judging import JudgeItem, JudgeRequest, JudgeResponse, Judgment
 from services.judge.rubrics.rubric import Rubric
 from services.judge.service import JudgeService
-from services.judge.serving.errors import error_response
+from services.judge.serving.errors import Refused, error_response, invalid_fields
 
 MOST_ITEMS = 1024
 """Items in one request, as in the native contract."""

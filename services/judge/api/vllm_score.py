@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import AliasChoices, Field
 
-from selfreward.contracts.judging import Contract, JudgeItem, Usage
+from selfreward.contracts.base import Contract
+from selfreward.contracts.judging import JudgeItem, Usage
 from services.judge.api.shared import MOST_ITEMS, Choice, answer, judge_request, scores
-from services.judge.checks import invalid_fields
 from services.judge.service import JudgeService
+from services.judge.serving.errors import invalid_fields
 
 CONTRACT = "vllm_score"
 Texts = str | Annotated[list[str], Field(min_length=1, max_length=MOST_ITEMS)]

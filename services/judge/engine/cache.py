@@ -7,12 +7,15 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Literal, NamedTuple
 
 from redis.exceptions import RedisError
 
+from selfreward.contracts.base import content_key, is_policy_version
 from selfreward.redis.connection import RedisClient
+from services.judge.metrics import CACHE
+from services.judge.serving.errors import invalid_fields
 
 _PREFIX = "selfreward:judge:answer:"
 _RETRY_AFTER = 10.0
@@ -105,3 +108,86 @@ class AnswerCache:
         """Finish what is being written, and disconnect."""
         await asyncio.gather(*self._tasks)
         await self._redis.aclose()
+
+
+CACHE_HEADER = "x-selfreward-cache"
+
+
+Mode = Literal["use", "refresh", "off"]
+
+
+class Cached(NamedTuple):
+    """An engine's answer, as it gave it, and the policy version that gave it."""
+
+    content: bytes
+    version: str
+
+
+def cache_mode(headers: Mapping[str, str]) -> Mode | None:
+    """What `X-Selfreward-Cache` asks for; None without it. Raises Refused (422)."""
+    given = headers.get(CACHE_HEADER)
+    match given:
+        case None | "use" | "refresh" | "off":
+            return given
+    raise invalid_fields(
+        [("X-Selfreward-Cache", f"X-Selfreward-Cache = {given!r}: write use, refresh or off, or leave it out")]
+    )
+
+
+class Lookup:
+    """The cache as one request uses it. `current` asks the engine for the version that it serves now.
+
+    It is asked once for each request that does not pin a version: a remembered version could be the one before.
+    """
+
+    def __init__(self, cache: AnswerCache, mode: Mode | None, current: Callable[[], Awaitable[str | None]]) -> None:
+        self._cache = cache
+        self._mode = mode
+        self._current = current
+        self._version: str | None = None
+        self._asking = asyncio.Lock()
+
+    async def find(self, question: Mapping[str, Any]) -> Cached | None:
+        """The kept answer to an engine request, by the version that it pins or else by the current one."""
+        mode = self._mode_of(question)
+        if mode == "off":
+            return None
+        if mode == "refresh":
+            CACHE.labels("refresh").inc()
+            return None
+        version = await self._version_of(question["model"])
+        if not version:
+            CACHE.labels("unversioned").inc()
+            return None
+        content = await self._cache.get(_key(version, question))
+        if content is None:
+            CACHE.labels("unavailable" if self._cache.away else "miss").inc()
+            return None
+        CACHE.labels("hit").inc()
+        return Cached(content, version)
+
+    def keep(self, question: Mapping[str, Any], version: str, content: bytes) -> None:
+        """Keep the engine's answer. An engine that names no version is not remembered: its model may change."""
+        if version != self._version:
+            self.forget_version()
+        if self._mode_of(question) != "off" and is_policy_version(version):
+            self._cache.put(_key(version, question), content)
+
+    def forget_version(self) -> None:
+        """The engine has moved on: ask it again."""
+        self._version = None
+
+    def _mode_of(self, question: Mapping[str, Any]) -> Mode:
+        return self._mode or ("use" if "seed" in question else "off")
+
+    async def _version_of(self, model: str) -> str:
+        if is_policy_version(model):
+            return model
+        async with self._asking:
+            if self._version is None:
+                self._version = await self._current() or ""
+            return self._version
+
+
+def _key(version: str, question: Mapping[str, Any]) -> str:
+    return content_key(version, {name: value for name, value in question.items() if name != "model"})

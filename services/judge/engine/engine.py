@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from selfreward.client.generator import VERSION_HEADER
 from selfreward.client.http import ServiceClient, ServiceError, WrongPolicyVersion
-from selfreward.redis.announcements import is_policy_version
-from services.judge.engine.cache import AnswerCache
-from services.judge.engine.lookup import Lookup, Mode
+from selfreward.contracts.base import is_policy_version
+from services.judge.engine.cache import AnswerCache, Lookup, Mode
 from services.judge.engine.slots import FairSlots, Lane
 from services.judge.metrics import ENGINE_DURATION, ENGINE_INFLIGHT
 

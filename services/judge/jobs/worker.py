@@ -22,10 +22,10 @@ from selfreward.contracts.judging import JudgeResponse
 from selfreward.redis.connection import outlast
 from selfreward.redis.queue import Work, WorkQueue
 from selfreward.server.background import end
-from services.judge.checks import Refused
 from services.judge.jobs.store import QUEUE, Chunk, JobStore
 from services.judge.metrics import observe
 from services.judge.service import JudgeService
+from services.judge.serving.errors import Refused
 from services.judge.verdicts.pointwise import judge_batch
 from services.judge.verdicts.questions import EngineUnavailable
 

@@ -14,12 +14,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from selfreward.contracts.judging import JudgeItem, Message
-from selfreward.recipe.recipe import explain
+from selfreward.contracts.base import Message, explain
+from selfreward.contracts.judging import JudgeItem
 from services.judge.reading.criteria import as_list
 from services.judge.reading.read import VerdictFormat, compile_verdict
-from services.judge.rubrics.kinds import ARGUE, KINDS
-from services.judge.rubrics.spec import DebateSpec, RubricSpec
+from services.judge.rubrics.spec import ARGUE, KINDS, DebateSpec, RubricSpec
 from services.judge.rubrics.template import Template, as_text, compile_template
 
 SHIPPED = Path(__file__).parent / "shipped"

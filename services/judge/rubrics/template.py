@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from selfreward.contracts.judging import Message
-from services.judge.rubrics.kinds import KINDS, KindShape
+from selfreward.contracts.base import Message
 from services.judge.rubrics.neutralise import compile_guard, neutralise
+from services.judge.rubrics.spec import KINDS, KindShape
 
 _TAGGED = (("candidate", "candidates"), ("argument", "debate"))
 """Tags that are not in the template's text but around what is put in for a placeholder."""

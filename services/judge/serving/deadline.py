@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 
-from services.judge.checks import Refused, invalid_fields
-from services.judge.serving.errors import error_response
+from services.judge.serving.errors import Refused, error_response, invalid_fields
 
 TIMEOUT_HEADER = "x-request-timeout"
 Result = TypeVar("Result")

@@ -1,9 +1,12 @@
 """Error answers, in the shape that OpenAI clients read: `{"error": {"message", "type", "param", "code"}}`."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-from starlette.responses import JSONResponse
+from redis.exceptions import RedisError
+from starlette.responses import JSONResponse, Response
 
 _SHOWN = 80
 _TEXT_FIELDS = ("prompt", "response", "a", "b")
@@ -58,3 +61,48 @@ def _line(problem: Mapping[str, Any]) -> str:
     if path.rsplit(".", 1)[-1] in _TEXT_FIELDS and kind in ("string_type", "list_type"):
         return f"{path} = {shown}: give a string, or a list of messages {{role, content}}"
     return f"{path} = {shown}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+_SECONDS = 5.0
+
+
+@asynccontextmanager
+async def redis_needed(what: str) -> AsyncIterator[None]:
+    """Within it, a Redis that fails or takes longer than a few seconds is Refused (503); `what` is what needs it."""
+    try:
+        async with asyncio.timeout(_SECONDS):
+            yield
+    except (RedisError, OSError) as error:  # TimeoutError is an OSError
+        message = (
+            f"{what} need Redis, which does not answer ({type(error).__name__}): try again, or check "
+            "SELFREWARD_REDIS_URL; POST /v1/judge works without it"
+        )
+        again = {"Retry-After": "5"}
+        raise Refused(
+            error_response(503, message, "service_unavailable", code="redis_unavailable", headers=again)
+        ) from error
+
+
+class Refused(Exception):
+    """A request that is answered with an error; carries the answer."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+def invalid_fields(problems: Sequence[tuple[str, str]]) -> Refused:
+    """422 for (field, what is wrong and what to do) of each problem."""
+    message = "\n".join(line for _, line in problems)
+    return Refused(error_response(422, message, "invalid_request_error", param=problems[0][0], code="invalid_request"))
+
+
+def conflict(field: str, message: str, code: str) -> Refused:
+    """409: what is there stands against it."""
+    return Refused(error_response(409, message, "conflict_error", param=field, code=code))
+
+
+def overloaded(waiting: int) -> Refused:
+    """429: more work is waiting than is taken on."""
+    message = f"{waiting} items are already waiting for the judging engine: try again, or run more replicas"
+    return Refused(error_response(429, message, "rate_limit_error", code="overloaded", headers={"Retry-After": "1"}))

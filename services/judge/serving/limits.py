@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from selfreward.server.keys import Key, Rate
-from services.judge.checks import Refused, invalid_fields
 from services.judge.metrics import REFUSED
-from services.judge.serving.errors import error_response
+from services.judge.serving.errors import Refused, error_response, invalid_fields
 
 Clock = Callable[[], float]
 

@@ -11,10 +11,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from selfreward.server.auth import denial
-from selfreward.server.keys import Key, Keyring
+from selfreward.server.keys import Key, Keyring, LiveKeyring, denial
 from selfreward.server.keys import Scope as KeyScope
-from selfreward.server.live_keys import LiveKeyring
 from services.judge.metrics import REFUSED
 from services.judge.serving.errors import error_response
 

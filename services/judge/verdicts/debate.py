@@ -14,16 +14,15 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from selfreward.client.http import WrongPolicyVersion
+from selfreward.contracts.base import is_policy_version
 from selfreward.contracts.comparisons import Argument, ArgumentStatus, Order, PairRequest, PairResponse
 from selfreward.contracts.judging import Usage
-from selfreward.redis.announcements import is_policy_version
 from services.judge.engine.engine import Choice, Engine
 from services.judge.metrics import REJUDGED
 from services.judge.reading.read import BROKEN_OFF
 from services.judge.rubrics.neutralise import neutralise
 from services.judge.rubrics.rubric import Debate, Rubric
-from services.judge.verdicts.looks import Look, looks, shown_pair
-from services.judge.verdicts.pairs import compare
+from services.judge.verdicts.pairs import Look, compare, looks, shown_pair
 from services.judge.verdicts.questions import Question, judge_questions
 from services.judge.verdicts.sampling import Sampling, another_seed, sampling_of
 

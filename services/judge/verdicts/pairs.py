@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
+from selfreward.contracts.base import content_key
 from selfreward.contracts.comparisons import (
     Comparison,
     MetaItem,
@@ -15,19 +17,16 @@ from selfreward.contracts.comparisons import (
     PairVote,
     Side,
 )
-from selfreward.contracts.judging import content_key
 from services.judge.engine.engine import Choice, Engine
-from services.judge.reading.five_way import FiveWayForm
 from services.judge.reading.read import read
-from services.judge.reading.words import ChoiceForm, sides
+from services.judge.reading.words import ChoiceForm, FiveWayForm, sides
 from services.judge.rubrics.neutralise import neutralise
 from services.judge.rubrics.rubric import Rubric
 from services.judge.rubrics.template import as_text
 from services.judge.verdicts.aggregate import agreement, failure
 from services.judge.verdicts.logprobs import at_verdict, preference
-from services.judge.verdicts.looks import looks, orders_of, shown_pair
 from services.judge.verdicts.questions import Question, judge_questions
-from services.judge.verdicts.sampling import sampling_of
+from services.judge.verdicts.sampling import another_seed, item_seeds, sampling_of
 
 _OTHER: dict[Side, Side] = {"a": "b", "b": "a", "tie": "tie"}
 
@@ -214,3 +213,36 @@ def _p_a(votes: Sequence[PairVote], soft: bool) -> float:
     share = {"a": 1.0, "b": 0.0, "tie": 0.5}
     each = [vote.p_a if soft and vote.p_a is not None else share[vote.winner or "tie"] for vote in votes]
     return sum(each) / len(each)
+
+
+class Look(NamedTuple):
+    """One order in which an item, here its position, is shown; `seed` is of the verdicts on it."""
+
+    item: int
+    order: Order
+    seed: int | None
+
+
+def orders_of(request: Comparison) -> tuple[Order, ...]:
+    """The orders in which each item is shown."""
+    return ("ab", "ba") if request.swap else ("ab",)
+
+
+def looks(request: Comparison, items: Sequence[PairItem | MetaItem]) -> list[Look]:
+    """Every order of every item, those of an item together."""
+    return [
+        Look(index, order, seed if seed is None or order == "ab" else another_seed(seed, order))
+        for index, seed in enumerate(item_seeds(request.seed, [item.id for item in items]))
+        for order in orders_of(request)
+    ]
+
+
+def shown_pair(item: PairItem, order: Order) -> dict[str, str]:
+    """What stands for each placeholder in one order."""
+    first, second = (item.a, item.b) if order == "ab" else (item.b, item.a)
+    return {
+        "prompt": as_text(item.prompt),
+        "response_a": as_text(first),
+        "response_b": as_text(second),
+        "reference": item.reference or "",
+    }

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from selfreward.client.http import ServiceError, WrongPolicyVersion
+from selfreward.contracts.base import policy_number
 from selfreward.contracts.judging import Usage
-from selfreward.redis.announcements import policy_number
 from services.judge.engine.engine import Answer, Choice, Engine
 from services.judge.engine.slots import Lane
 from services.judge.metrics import REJUDGED

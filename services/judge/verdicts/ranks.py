@@ -8,8 +8,8 @@ from selfreward.contracts.comparisons import RankItem, RankRequest, RankResponse
 from selfreward.contracts.judging import JudgeItem, Judgment
 from services.judge.engine.engine import Choice, Engine
 from services.judge.reading.read import Found, as_grammar, compile_label, read
-from services.judge.rubrics.kinds import POINTWISE
 from services.judge.rubrics.rubric import Rubric
+from services.judge.rubrics.spec import POINTWISE
 from services.judge.rubrics.template import as_text
 from services.judge.verdicts.aggregate import failure
 from services.judge.verdicts.pointwise import judge_items

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from selfreward.contracts.base import content_key
 from selfreward.contracts.comparisons import Comparison
-from selfreward.contracts.judging import JudgeRequest, content_key
+from selfreward.contracts.judging import JudgeRequest
 from services.judge.rubrics.spec import RubricSpec
 from services.judge.verdicts.logprobs import TOP, TOP_SIDES
 

@@ -17,15 +17,14 @@ from typing import Any
 import torch
 from trl.trainer.utils import add_fused_lm_head
 
-from selfreward.contracts.implicit import ResponseLogprobs
-from selfreward.contracts.judging import Message, Rollout
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import ResponseLogprobs, Rollout
 from selfreward.contracts.training import TrainJob
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import verify_folder
-from services.trainer.training.checks import common_prefix, load_tokenizer, render
+from services.trainer.training.checks import JobRefused, common_prefix, load_tokenizer, render
 from services.trainer.training.data import IGNORED, read_rows
 from services.trainer.training.models import context_length, load_model, stored_dtype
-from services.trainer.training.refusal import JobRefused
 from services.trainer.worker.progress import Progress
 
 BATCH_TOKENS = 8192

@@ -15,7 +15,7 @@ from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 from trl.trainer.utils import pad, selective_log_softmax
 
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
 from selfreward.contracts.reinforcement import RlHyper
 from selfreward.contracts.training import TrainJob
 from services.trainer.algorithms.ppo_losses import (
@@ -28,9 +28,8 @@ from services.trainer.algorithms.ppo_losses import (
 )
 from services.trainer.algorithms.rewards import Verdicts
 from services.trainer.training.arguments import batch_shape, shared_arguments
-from services.trainer.training.checks import render
-from services.trainer.training.order import training_order
-from services.trainer.training.refusal import JobRefused
+from services.trainer.training.checks import JobRefused, render
+from services.trainer.training.data import training_order
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,20 @@ A verdict that cannot be read is 0, as the paper has it. A judge or an engine th
 it is waited for, and after `patience_s` the attempt at the job fails and is taken up again from its last checkpoint.
 """
 
+import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from selfreward.client.http import RETRIED_STATUSES, ServiceError, WrongPolicyVersion
 from selfreward.client.judge import Judged
 from selfreward.client.judge_sync import JudgeClient
-from selfreward.contracts.judging import JudgeItem, Judgment, content_key
+from selfreward.contracts.base import content_key
+from selfreward.contracts.judging import JudgeItem, Judgment
 from selfreward.contracts.reinforcement import JobVerdicts, Sample
 from selfreward.loop.own_verdicts import final_answer, reward
-from services.trainer.algorithms.samples import SampleLog
 
 _LONGEST_WAIT_S = 15.0
 Messages = Sequence[dict[str, Any]]
@@ -23,6 +25,23 @@ Messages = Sequence[dict[str, Any]]
 
 class JudgeAway(RuntimeError):
     """No verdicts for longer than the job's patience."""
+
+
+class SampleLog:
+    """Appends to the job folder's file of process `rank`.
+
+    Training goes on from checkpoint `step`: what was sampled after it trains nothing any more, and is dropped.
+    """
+
+    def __init__(self, folder: Path, rank: int, step: int) -> None:
+        self._path = folder / _NAME.format(rank=rank)
+        kept = [sample for sample in _read(self._path) if sample.step <= step]
+        self._path.write_text("".join(f"{sample.model_dump_json()}\n" for sample in kept))
+
+    def write(self, samples: Sequence[Sample]) -> None:
+        """Add the answers of a step."""
+        with self._path.open("a") as stream:
+            stream.writelines(f"{sample.model_dump_json()}\n" for sample in samples)
 
 
 class Verdicts:
@@ -120,3 +139,19 @@ class Verdicts:
 def _engine_failed(judgment: Judgment) -> bool:
     """Whether the engine, and not the judge's words, is why there is no score."""
     return judgment.score is None and any(vote.status == "error" for vote in judgment.votes)
+
+
+_NAME = "samples-{rank}.jsonl"
+
+
+def all_samples(folder: Path) -> list[Sample]:
+    """The answers of all processes of a job, by step."""
+    found = [sample for path in sorted(folder.glob(_NAME.format(rank="*"))) for sample in _read(path)]
+    return sorted(found, key=lambda sample: sample.step)
+
+
+def _read(path: Path) -> Iterator[Sample]:
+    """Whole lines: a kill may have cut the last one short."""
+    lines: Iterable[str] = path.read_text().split("\n")[:-1] if path.exists() else []
+    for line in lines:
+        yield Sample.model_validate(json.loads(line))

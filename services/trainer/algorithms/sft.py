@@ -8,8 +8,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from selfreward.contracts.training import SftHyper, TrainJob
 from services.trainer.training.arguments import lora_config, shared_arguments
-from services.trainer.training.data import Prepared
-from services.trainer.training.order import ordered_dataset
+from services.trainer.training.data import Prepared, ordered_dataset
 
 
 def sft_trainer(

@@ -8,7 +8,7 @@ from peft import LoraConfig
 
 from selfreward.contracts.optimisation import Lora, Optimisation
 from selfreward.contracts.training import TrainJob
-from services.trainer.training.refusal import JobRefused
+from services.trainer.training.checks import JobRefused
 
 
 def shared_arguments(job: TrainJob, hyper: Optimisation, checkpoints: Path) -> dict[str, Any]:

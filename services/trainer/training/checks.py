@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, GenerationConfig
 
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
 from selfreward.contracts.training import TrainJob
-from services.trainer.training.refusal import JobRefused
 
 
 def check_world_size(job: TrainJob) -> None:
@@ -101,3 +100,7 @@ def common_prefix(first: list[int], second: list[int]) -> int:
         if a != b:
             return index
     return min(len(first), len(second))
+
+
+class JobRefused(ValueError):
+    """Bad input, found before training starts. The message names what is wrong, where, and the remedy."""

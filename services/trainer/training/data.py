@@ -7,18 +7,18 @@ more than 1 % of the rows: then the length or the data is wrong.
 
 import json
 import logging
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from datasets import Dataset
 from pydantic import Field, ValidationError
 
-from selfreward.contracts.judging import Contract, Message, PreferencePair, Rollout
-from selfreward.recipe.recipe import explain
+from selfreward.contracts.base import Contract, Message, explain
+from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.store.artifacts import ArtifactStore
-from services.trainer.training.checks import common_prefix, render
-from services.trainer.training.refusal import JobRefused
-from services.trainer.training.steps import pair_ids
+from services.trainer.training.checks import JobRefused, common_prefix, render
 
 MOST_OVERLONG = 0.01
 IGNORED = -100
@@ -130,3 +130,52 @@ def _within(found: list[tuple[str, int, dict[str, Any]]], max_length: int) -> Pr
         _log.warning("%s; they are left out", text)
     kept = [(row, length) for _, length, row in found if length <= max_length]
     return Prepared([row for row, _ in kept], [length for _, length in kept], len(overlong))
+
+
+def training_order(lengths: Sequence[int], epochs: float, batch_size: int, seed: int) -> list[int]:
+    """Row indices of the whole training, `epochs` times all rows (rounded to whole rows, at least one)."""
+    total = max(1, round(epochs * len(lengths)))
+    order: list[int] = []
+    epoch = 0
+    while len(order) < total:
+        indices = list(range(len(lengths)))
+        random.Random(f"{seed} {epoch}").shuffle(indices)  # noqa: S311 - guards no secret
+        order += indices
+        epoch += 1
+    steps = (order[start : min(start + batch_size, total)] for start in range(0, total, batch_size))
+    return [index for step in steps for index in sorted(step, key=lambda index: lengths[index])]
+
+
+def ordered_dataset(prepared: Prepared, epochs: float, batch_size: int, seed: int) -> Dataset:
+    """The rows as a dataset in training order, to be read once from its beginning to its end."""
+    order = training_order(prepared.lengths, epochs, batch_size, seed)
+    return Dataset.from_list(prepared.rows).select(order)
+
+
+def pair_ids(tokenizer: Any, pair: PreferencePair) -> dict[str, list[int]]:
+    """Token ids `prompt_ids`, `chosen_ids` and `rejected_ids` of a pair, of whole answers or of steps.
+
+    The completions start where either sequence departs from the prompt's tokens, as TRL has it: a tokenizer may merge
+    across the border.
+    """
+    begins = [message.content for message in pair.prompt[-1:] if message.role == "assistant" and pair.separator]
+    prompt = render_begun(tokenizer, pair.prompt) if begins else render(tokenizer, pair.prompt, answer_next=True)
+    asked = pair.prompt[: len(pair.prompt) - len(begins)]
+    sides = []
+    for side in (pair.chosen, pair.rejected):
+        if pair.separator is None:
+            sides.append(render(tokenizer, [*pair.prompt, *side]))
+            continue
+        text = "".join([*begins, side[-1].content])
+        turns = [*asked, Message(role="assistant", content=text)]
+        goes_on = text.endswith(pair.separator)
+        sides.append(render_begun(tokenizer, turns) if goes_on else render(tokenizer, turns))
+    start = min(common_prefix(prompt, side) for side in sides)
+    return {"prompt_ids": prompt[:start], "chosen_ids": sides[0][start:], "rejected_ids": sides[1][start:]}
+
+
+def render_begun(tokenizer: Any, messages: list[Message]) -> list[int]:
+    """Token ids of a conversation whose last message is not at its end: no end of turn follows it."""
+    turns = [message.model_dump() for message in messages]
+    ids: list[int] = tokenizer.apply_chat_template(turns, continue_final_message=True, tokenize=True, return_dict=False)
+    return ids

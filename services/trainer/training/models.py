@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from services.trainer.training.refusal import JobRefused
+from services.trainer.training.checks import JobRefused
 
 
 def load_model(folder: Path, dtype: torch.dtype, device_map: str | None = None) -> Any:

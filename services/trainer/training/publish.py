@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import MANIFEST_NAME, Canary, Lineage, WeightsManifest
-from services.trainer.training.checks import render
+from services.trainer.training.checks import JobRefused, render
 from services.trainer.training.models import load_model
-from services.trainer.training.refusal import JobRefused
 
 CANARY_TOKENS = 8
 # Where the two best tokens are this close, another engine's rounding may choose the other one.

@@ -14,7 +14,7 @@ from selfreward.processes.child import log_tail, start_child, stop_child
 from selfreward.redis.connection import RedisClient
 from services.trainer.settings import TrainerSettings
 from services.trainer.worker.launch import job_environment, node_command, this_node
-from services.trainer.worker.spec import SPEC_NAME
+from services.trainer.worker.progress import SPEC_NAME
 from services.trainer.worker.worker import read_status
 
 _log = logging.getLogger(__name__)

@@ -5,12 +5,13 @@ A file and not Redis, so that training goes on undisturbed while Redis is away a
 
 import math
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfreward.contracts.training import TrainStatus
+from selfreward.contracts.training import TrainJob, TrainStatus
 
 PROGRESS_NAME = "progress.json"
 
@@ -60,3 +61,18 @@ def read_progress(path: Path) -> TrainStatus | None:
         return TrainStatus.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
+
+
+SPEC_NAME = "spec.json"
+
+
+def write_spec(folder: Path, job: TrainJob) -> Path:
+    """Write the spec. What an earlier job of the same id but other content left behind is removed."""
+    spec = folder / SPEC_NAME
+    text = job.model_dump_json(indent=1)
+    if folder.exists() and not (spec.exists() and spec.read_text() == text):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PROGRESS_NAME).unlink(missing_ok=True)
+    spec.write_text(text)
+    return spec

@@ -17,9 +17,9 @@ from typing import TypeVar
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
+from selfreward.contracts.base import explain
 from selfreward.contracts.training import TrainJob, TrainStatus, queue_of
 from selfreward.processes.child import log_tail, start_child, stop_child
-from selfreward.recipe.recipe import explain
 from selfreward.redis.connection import RedisClient, outlast, passes
 from selfreward.redis.queue import Work, WorkQueue
 from selfreward.server.disk import free_bytes, shortage
@@ -28,8 +28,7 @@ from selfreward.store.manifest import MANIFEST_NAME
 from services.trainer import metrics
 from services.trainer.settings import TrainerSettings
 from services.trainer.worker.launch import job_command, job_environment, this_node
-from services.trainer.worker.progress import PROGRESS_NAME, read_progress
-from services.trainer.worker.spec import write_spec
+from services.trainer.worker.progress import PROGRESS_NAME, read_progress, write_spec
 
 QUEUE = "train"
 STATUS_PREFIX = "selfreward:train:"

@@ -7,9 +7,9 @@ from typing import Any
 
 from orchestrator.audit.audit import audit
 from orchestrator.audit.audit_violation import Violation
-from orchestrator.runs.state import ENDED
 from selfreward.client.http import ServiceError
 from selfreward.client.orchestrator import OrchestratorClient
+from selfreward.loop.record import ENDED
 from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
 from tests.harness.chaos.faults import Faults

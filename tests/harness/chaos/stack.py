@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port
 from selfreward.processes.stack import LocalStack
 from tests.harness.chaos.proxy import Proxy
 

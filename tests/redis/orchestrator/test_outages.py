@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 from orchestrator.machine import advance
 from orchestrator.phases.ask_workers import run_tasks
 from orchestrator.runs.results import Results
-from orchestrator.runs.state import Transition, now
-from selfreward.contracts.judging import Rollout
+from selfreward.contracts.rollouts import Rollout
 from selfreward.loop import plan
-from selfreward.processes.ports import free_port
+from selfreward.loop.record import Transition, now
+from selfreward.processes.child import free_port
 from selfreward.processes.redis import start_redis
 from selfreward.server.background import end, for_ever
 from tests.support.orchestrator_bench import Bench, bench, working

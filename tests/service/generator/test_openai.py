@@ -14,9 +14,9 @@ from transformers import AutoTokenizer
 
 from orchestrator.worker.search import request_fields
 from selfreward.client.generator import VERSION_HEADER
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
 from services.trainer.training.checks import render
-from services.trainer.training.steps import render_begun
+from services.trainer.training.data import render_begun
 from tests.service.conftest import Generator
 
 CHAT: Any = [{"role": "user", "content": "Use 7 3 12 to make 33 ."}]

@@ -16,7 +16,7 @@ import pytest
 from selfreward.client.http import ServiceClient, WrongPolicyVersion
 from selfreward.client.judge import AsyncJudgeClient
 from selfreward.contracts.judging import JudgeItem, JudgeResponse
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port
 from selfreward.redis.announcements import announce
 from selfreward.redis.connection import connect
 from selfreward.store.artifacts import ArtifactStore

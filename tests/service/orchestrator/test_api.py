@@ -19,8 +19,7 @@ from orchestrator.settings import OrchestratorSettings
 from selfreward.client.http import ServiceError
 from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.files.rows import read_rows
-from selfreward.processes.child import start_child, stop_child
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port, start_child, stop_child
 from selfreward.processes.redis import start_redis
 from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from orchestrator.phases.serving import announce_model, replica_urls, serve
-from orchestrator.runs.context import RunContext, RunFailed, Services
+from orchestrator.runs.context import RunContext, Services
+from orchestrator.runs.errors import RunFailed
 from orchestrator.runs.lease import acquire
-from orchestrator.runs.state import RunState, now
 from orchestrator.settings import OrchestratorSettings
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
+from selfreward.loop.record import RunState, now
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import connect
 from selfreward.store.artifacts import ArtifactStore

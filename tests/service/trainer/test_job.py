@@ -15,10 +15,9 @@ from selfreward.contracts.training import TrainJob
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import verify_folder
 from services.trainer.job import build_trainer, run
-from services.trainer.training.checks import load_tokenizer
+from services.trainer.training.checks import JobRefused, load_tokenizer
 from services.trainer.training.models import load_model
 from services.trainer.training.publish import canary_ids
-from services.trainer.training.refusal import JobRefused
 from services.trainer.worker.progress import Progress, read_progress
 from tests.support.trainer_jobs import BASE, CANARY, M0, dpo_job, publish_job, sft_job, write_data
 

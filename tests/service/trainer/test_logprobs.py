@@ -9,8 +9,8 @@ import pytest
 import torch
 from redis import Redis
 
-from selfreward.contracts.implicit import ResponseLogprobs
-from selfreward.contracts.judging import Message, Response, Rollout
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import Response, ResponseLogprobs, Rollout
 from selfreward.contracts.training import TrainJob, TrainStatus
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import Work
@@ -19,9 +19,8 @@ from selfreward.store.manifest import InvalidArtifact
 from services.trainer.algorithms.logprobs import batched
 from services.trainer.job import run
 from services.trainer.settings import TrainerSettings
-from services.trainer.training.checks import load_tokenizer, render
+from services.trainer.training.checks import JobRefused, load_tokenizer, render
 from services.trainer.training.models import load_model
-from services.trainer.training.refusal import JobRefused
 from services.trainer.worker.progress import Progress, read_progress
 from services.trainer.worker.worker import Worker
 from tests.support.checkpoints import copy_of, perturbed, publish

@@ -11,7 +11,7 @@ from redis import Redis
 from safetensors.torch import load_file
 
 from selfreward.contracts.training import TrainJob, TrainStatus, queue_of
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
 from selfreward.store.artifacts import ArtifactStore

@@ -12,13 +12,12 @@ from trl.trainer.kto_config import KTOConfig
 from trl.trainer.kto_trainer import KTOTrainer
 
 from selfreward.contracts.training import DpoHyper, TrainJob
-from selfreward.loop import plan
+from selfreward.loop import paths
 from selfreward.loop.export import export_pairs
 from selfreward.store.artifacts import ArtifactStore
 from services.trainer.job import build_trainer, run
-from services.trainer.training.checks import load_tokenizer
+from services.trainer.training.checks import JobRefused, load_tokenizer
 from services.trainer.training.models import load_model
-from services.trainer.training.refusal import JobRefused
 from services.trainer.worker.progress import Progress
 from tests.support.trainer_jobs import CANARY, M0, PAIRS, dpo_job, publish_job, write_data
 
@@ -198,7 +197,7 @@ def test_combinations_without_a_meaning_are_refused(wrong: dict[str, Any], messa
 
 
 def test_exported_answers_train_kto(store: ArtifactStore, tmp_path: Path) -> None:
-    store.write_jsonl(plan.pairs("t", "M9"), store.read_jsonl(PAIRS))
+    store.write_jsonl(paths.pairs("t", "M9"), store.read_jsonl(PAIRS))
     file = tmp_path / "answers.jsonl"
     file.write_bytes(export_pairs(store, "t", "M9", "kto"))
     dataset = load_dataset("json", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))

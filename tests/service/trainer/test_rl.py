@@ -20,9 +20,8 @@ from selfreward.store.manifest import verify_folder
 from services.trainer.algorithms.rewards import JudgeAway
 from services.trainer.algorithms.rl import rl_trainer
 from services.trainer.job import run
-from services.trainer.training.checks import load_tokenizer
+from services.trainer.training.checks import JobRefused, load_tokenizer
 from services.trainer.training.models import load_model
-from services.trainer.training.refusal import JobRefused
 from services.trainer.worker.progress import Progress
 from tests.support.judge_engine import Engine, Reply, completion, content
 from tests.support.listening import listening_judge

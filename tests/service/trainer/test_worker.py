@@ -16,7 +16,7 @@ import pytest
 from redis import Redis
 
 from selfreward.contracts.training import TrainJob, TrainStatus
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
 from selfreward.store.artifacts import ArtifactStore

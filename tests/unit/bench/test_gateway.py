@@ -9,8 +9,7 @@ import httpx
 import pytest
 
 from bench.gateway import drop_settings
-from selfreward.processes.child import log_tail, start_child, stop_child
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port, log_tail, start_child, stop_child
 
 
 def test_a_shells_settings_do_not_reach_the_services_of_a_bench(

@@ -16,8 +16,8 @@ from bench.scaling import Cpu, Engine, Lengths, Replicas, Work, engine_rate, lea
 from bench.stand_in import create_app, tokens_of
 from selfreward.client.generator import Generation, GeneratorClient
 from selfreward.client.http import ServiceClient
-from selfreward.contracts.judging import Message
-from selfreward.processes.ports import free_port
+from selfreward.contracts.base import Message
+from selfreward.processes.child import free_port
 
 # 11 s for an answer, 3 s for a verdict, and nothing left to chance.
 WORK = Work(answers=2, votes=3, answer=Lengths(100, 100), verdict=Lengths(20, 20))

@@ -9,7 +9,8 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
-from selfreward.recipe.recipe import Recipe, load_recipe
+from selfreward.loop.load import load_recipe
+from selfreward.recipe.recipe import Recipe
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "methods.md").read_text()

@@ -11,12 +11,13 @@ from orchestrator.machine import write_record
 from orchestrator.phases import adoption as adopt
 from orchestrator.runs.context import RunContext, Services
 from orchestrator.runs.lease import acquire
-from orchestrator.runs.state import RunState, Transition, now
 from orchestrator.settings import OrchestratorSettings
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
-from selfreward.contracts.judging import Message, Response
-from selfreward.loop import plan
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import Response
+from selfreward.loop import paths
+from selfreward.loop.record import RunState, Transition, now
 from selfreward.loop.seed import SeedData, read_seed_data, snapshot
 from selfreward.loop.tasks import PromptItem, evaluation_tasks
 from selfreward.recipe.recipe import Recipe, RecipeError
@@ -36,17 +37,17 @@ def _source(store: ArtifactStore, recipe: Recipe, seed: SeedData) -> None:
         def fill(folder: Path, stage: str = stage) -> None:
             (folder / "model.safetensors").write_text(f"weights of {stage}")
 
-        lineage = Lineage(run=SOURCE, stage=stage, parent=None if stage == "M0" else plan.weights(SOURCE, "M0"))
+        lineage = Lineage(run=SOURCE, stage=stage, parent=None if stage == "M0" else paths.weights(SOURCE, "M0"))
         described = WeightsManifest(files={}, lineage=lineage)
-        _, digest = store.publish(plan.weights(SOURCE, stage), fill, lambda _, made=described: made)  # type: ignore[misc]
-        models.append({"name": stage, "artifact": plan.weights(SOURCE, stage), "digest": digest, "removed": False})
+        _, digest = store.publish(paths.weights(SOURCE, stage), fill, lambda _, made=described: made)  # type: ignore[misc]
+        models.append({"name": stage, "artifact": paths.weights(SOURCE, stage), "digest": digest, "removed": False})
         for part in ("samples", "greedy", "eft_eval"):
             store.write_jsonl(f"runs/{SOURCE}/evaluation/{stage}/{part}.jsonl", [{"of": f"{stage} {part}"}])
         store.write_json(f"runs/{SOURCE}/evaluation/{stage}/labels.json", {"samples": "by the checker"})
     for name, rows in snapshot(seed).items():
-        store.write_jsonl(plan.data(SOURCE, name), rows())
-    store.write_jsonl(plan.data(SOURCE, "eft"), [{"eft": 1}])
-    store.write_jsonl(plan.data(SOURCE, "judge_pairs"), [{"pair": 1}])
+        store.write_jsonl(paths.data(SOURCE, name), rows())
+    store.write_jsonl(paths.data(SOURCE, "eft"), [{"eft": 1}])
+    store.write_jsonl(paths.data(SOURCE, "judge_pairs"), [{"pair": 1}])
     journal = [{"stage": "M1", "phase": "evaluate"}]
     record = {"recipe": recipe.model_dump(mode="json"), "models": models, "journal": journal}
     store.write_json(f"runs/{SOURCE}/run.json", record)
@@ -90,14 +91,14 @@ def test_the_models_become_the_runs_own_with_their_evaluation_and_without_the_ch
             return context.state
 
     for name, rows in snapshot(seed).items():
-        store.write_jsonl(plan.data("new", name), rows())
+        store.write_jsonl(paths.data("new", name), rows())
     state = asyncio.run(take_over())
     assert [model.name for model in state.models] == list(STAGES)
-    assert [model.artifact for model in state.models] == [plan.weights("new", stage) for stage in STAGES]
+    assert [model.artifact for model in state.models] == [paths.weights("new", stage) for stage in STAGES]
     theirs = {model["name"]: model["digest"] for model in store.read_json(f"runs/{SOURCE}/run.json")["models"]}
     assert {model.name: model.digest for model in state.models} == theirs
     assert list(store.read_jsonl("runs/new/evaluation/M1/samples.jsonl")) == [{"of": "M1 samples"}]
-    assert list(store.read_jsonl(plan.data("new", "judge_pairs"))) == [{"pair": 1}]
+    assert list(store.read_jsonl(paths.data("new", "judge_pairs"))) == [{"pair": 1}]
     assert not store.exists("runs/new/evaluation/M1/labels.json")
     assert audit(store, "new") == []
     store.fs.rm(store.path(f"runs/{SOURCE}"), recursive=True)
@@ -166,7 +167,7 @@ def test_a_source_that_is_not_ready_or_not_whole_is_refused(
     with pytest.raises(RecipeError, match="were removed"):
         adopt.check_start(store, recipe, seed)
     _changed(store, {"models": record["models"]})
-    heldout = list(store.read_jsonl(plan.data(SOURCE, "heldout")))
-    store.write_jsonl(plan.data(SOURCE, "heldout"), heldout[1:])
+    heldout = list(store.read_jsonl(paths.data(SOURCE, "heldout")))
+    store.write_jsonl(paths.data(SOURCE, "heldout"), heldout[1:])
     with pytest.raises(RecipeError, match=r"data\.heldout has other rows"):
         adopt.check_start(store, recipe, seed)

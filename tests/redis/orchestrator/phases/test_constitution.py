@@ -8,10 +8,11 @@ import pytest
 
 from orchestrator.audit.rounds import check_revised, check_round
 from orchestrator.phases import data as phases
+from orchestrator.phases.ask_workers import run_all
 from orchestrator.phases.constitution import by_constitution
-from orchestrator.phases.phase_tasks import run_all
-from selfreward.contracts.judging import Message, PreferencePair
-from selfreward.loop import plan, train_jobs
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import PreferencePair
+from selfreward.loop import paths, plan, train_jobs
 from selfreward.loop.constitution import Constitution, Principle
 from selfreward.loop.tasks import PromptItem
 from selfreward.recipe.recipe import Recipe
@@ -45,8 +46,8 @@ async def stage_of(b: Bench, stage: str) -> None:
     store = b.context.services.store
     items = [PromptItem(prompt_id=f"p{n}", prompt=[Message(role="user", content=f"question {n}")]) for n in range(4)]
     rows = [item.model_dump(mode="json", exclude={"responses"}) for item in items]
-    store.write_jsonl(plan.data("one", f"prompts-{stage}"), rows)
-    store.write_jsonl(plan.data("one", "constitution"), [CONSTITUTION.model_dump()])
+    store.write_jsonl(paths.data("one", f"prompts-{stage}"), rows)
+    store.write_jsonl(paths.data("one", "constitution"), [CONSTITUTION.model_dump()])
     state = b.context.state.model_copy(update={"recipe": RECIPE, "stage": stage, "phase": "rollouts"})
     context = replace(b.context, state=state)
     done = await asyncio.wait_for(run_all(context, await by_constitution(context, items, "policy@1")), 20)
@@ -72,14 +73,14 @@ def test_an_answer_is_criticised_and_written_again_and_the_last_one_trains_m1(re
     critiques = [text for text in asked if "find c" in text]
     assert len(critiques) == len([text for text in asked if "mend r" in text]) == 4 * 2
     assert "question 0 | answer 0 | find" in " ".join(critiques)
-    rows = list(store.read_jsonl(plan.revisions("one")))
+    rows = list(store.read_jsonl(paths.revisions("one")))
     assert [row["prompt"][0]["content"] for row in rows] == [f"question {n}" for n in range(4)]
     assert {row["completion"][0]["content"] for row in rows} == {"answer 0"}
     counts = {"prompts": 4, "kept": 4, "blank": 0, "truncated": 0, "unchanged": 4}
     assert store.read_json("runs/one/revisions.json") == counts
     job = train_jobs.train_job("one", RECIPE, "M1", [Message(role="user", content="hello")])
-    assert (job.method, job.datasets) == ("sft", [plan.data("one", "ift"), plan.revisions("one")])
-    store.write_jsonl(plan.revisions("one"), rows[1:])
+    assert (job.method, job.datasets) == ("sft", [paths.data("one", "ift"), paths.revisions("one")])
+    store.write_jsonl(paths.revisions("one"), rows[1:])
     assert audited(store, "M1") == ["not the last revisions of the rollouts"]
 
 
@@ -92,7 +93,7 @@ def test_answers_are_compared_by_drawn_principles_and_pairs_have_soft_labels(red
     asyncio.run(main())
     store = ArtifactStore(store_root)
     assert audited(store, "M2") == []
-    pairs = [PreferencePair.model_validate(row) for row in store.read_jsonl(plan.pairs("one", "M2"))]
+    pairs = [PreferencePair.model_validate(row) for row in store.read_jsonl(paths.pairs("one", "M2"))]
     assert {(pair.chosen[0].content, pair.rejected[0].content, pair.weight) for pair in pairs} == {
         ("answer 0", "answer 1", 0.6)
     }

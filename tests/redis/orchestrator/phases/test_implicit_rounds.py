@@ -12,15 +12,16 @@ from orchestrator.phases import data as phases
 from orchestrator.phases.ask_workers import run_tasks
 from orchestrator.phases.retention import needed
 from orchestrator.submission.quotas import tokens_asked
-from selfreward.contracts.implicit import Consistency, ResponseLogprobs
-from selfreward.contracts.judging import Message
-from selfreward.contracts.training import TrainStatus
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import ResponseLogprobs
+from selfreward.contracts.training import Consistency, TrainStatus
 from selfreward.evaluation.report.inputs import load_run
 from selfreward.evaluation.report.report import build_report
 from selfreward.evaluation.report.tables import tables
-from selfreward.loop import plan, train_jobs
+from selfreward.loop import paths, plan, train_jobs
+from selfreward.loop.load import load_recipe
 from selfreward.loop.tasks import PromptItem, rollout_tasks
-from selfreward.recipe.recipe import Recipe, RecipeError, load_recipe
+from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.store.artifacts import ArtifactStore
 from services.trainer.worker.worker import STATUS_PREFIX
 from tests.redis.orchestrator.phases.test_rounds import QUESTIONS, enter, recipe
@@ -41,20 +42,21 @@ def lower_number(asked: str) -> str:
 def a_round(redis_url: str, store: ArtifactStore, asked: Recipe, now: list[float]) -> int:
     """Rollouts by the real worker and pairs of the stage M3, every answer's rewards being `now`; requests made."""
     store.write_jsonl(
-        plan.data("one", "prompts-M3"), ({"prompt_id": f"p{n}", "prompt": prompt} for n, prompt in enumerate(QUESTIONS))
+        paths.data("one", "prompts-M3"),
+        ({"prompt_id": f"p{n}", "prompt": prompt} for n, prompt in enumerate(QUESTIONS)),
     )
 
     async def main() -> int:
         async with bench(redis_url, store.root) as b, working(b.worker):
             b.engine.winner = lower_number
             enter(b.context, asked, "M3")
-            items = [PromptItem.model_validate(row) for row in store.read_jsonl(plan.data("one", "prompts-M3"))]
+            items = [PromptItem.model_validate(row) for row in store.read_jsonl(paths.data("one", "prompts-M3"))]
             done, _ = await asyncio.wait_for(
                 run_tasks(b.context, rollout_tasks("one", asked, "M3", items, "policy@3")), 60
             )
             store.write_jsonl("runs/one/rollouts/M3.jsonl", [row.model_dump(mode="json") for row in done])
             scored = [row for rollout in done for row in rows(now, now, rollout.prompt_id).values()]
-            store.write_jsonl(plan.logprobs("one", "M3"), [row.model_dump(mode="json") for row in reversed(scored)])
+            store.write_jsonl(paths.logprobs("one", "M3"), [row.model_dump(mode="json") for row in reversed(scored)])
             await phases.pairs(b.context)
             return len(b.engine.bodies)
 
@@ -66,7 +68,7 @@ def test_a_cream_round_asks_no_judge_and_passes_the_auditor(redis_url: str, stor
     asked = recipe(method="cream", sampling={"n": 4}, loop={"use_eft": False})
     assert a_round(redis_url, store, asked, [0.0, 3.0, 1.0, 2.0]) == len(QUESTIONS)
     assert list(check_round(store, "one", asked, "M3", "policy@3")) == []
-    pairs = list(store.read_jsonl(plan.pairs("one", "M3")))
+    pairs = list(store.read_jsonl(paths.pairs("one", "M3")))
     assert [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in pairs] == [
         ("answer 1", "answer 0")
     ] * len(QUESTIONS)
@@ -81,7 +83,7 @@ def test_a_scir_round_compares_in_both_orders_and_passes_the_auditor(redis_url: 
     # One request for the answers of a prompt, and one for each order of its two pairs.
     assert a_round(redis_url, store, asked, [2.0, 1.0, 1.0, 2.0]) == len(QUESTIONS) * 5
     assert list(check_round(store, "one", asked, "M3", "policy@3")) == []
-    pairs = list(store.read_jsonl(plan.pairs("one", "M3")))
+    pairs = list(store.read_jsonl(paths.pairs("one", "M3")))
     assert [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in pairs] == [
         ("answer 0", "answer 1")
     ] * len(QUESTIONS)
@@ -92,7 +94,7 @@ def test_a_scir_round_compares_in_both_orders_and_passes_the_auditor(redis_url: 
 
 def _check_damage(store: ArtifactStore, asked: Recipe) -> None:
     """The auditor misses a comparison, a row of log-probabilities under another model, and one for no answer."""
-    name, scored = "runs/one/rollouts/M3.jsonl", plan.logprobs("one", "M3")
+    name, scored = "runs/one/rollouts/M3.jsonl", paths.logprobs("one", "M3")
     whole, values = list(store.read_jsonl(name)), list(store.read_jsonl(scored))
 
     def found() -> set[tuple[str, str]]:
@@ -120,7 +122,7 @@ def test_the_score_phase_follows_the_trainers_job_and_may_be_done_again(redis_ur
         async with bench(redis_url, store_root) as b:
             enter(b.context, asked, "M3")
             store = b.context.services.store
-            store.write_jsonl(plan.data("one", "heldout"), [{"prompt": [CANARY[0].model_dump()]}])
+            store.write_jsonl(paths.data("one", "heldout"), [{"prompt": [CANARY[0].model_dump()]}])
             await b.context.services.redis.set(f"{STATUS_PREFIX}{job.id}", done.model_dump_json())
             await asyncio.wait_for(phases.score(b.context), 20)
             await asyncio.wait_for(phases.score(b.context), 20)

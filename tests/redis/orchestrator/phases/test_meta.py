@@ -8,10 +8,9 @@ import pytest
 
 from orchestrator.audit.rounds import check_round
 from orchestrator.phases import data as phases
-from orchestrator.phases.ask_workers import run_tasks
-from orchestrator.phases.phase_tasks import run_all
-from selfreward.contracts.judging import PreferencePair, Rollout
-from selfreward.loop import plan
+from orchestrator.phases.ask_workers import run_all, run_tasks
+from selfreward.contracts.rollouts import PreferencePair, Rollout
+from selfreward.loop import paths, plan
 from selfreward.loop.tasks import meta_tasks
 from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
@@ -29,7 +28,7 @@ RECIPE = Recipe.model_validate(
         "loop": {"iterations": 3},
     }
 )
-META = plan.meta("one", "M2")
+META = paths.meta("one", "M2")
 
 
 def judged(name: str) -> Rollout:
@@ -55,7 +54,7 @@ async def round_of(b: Bench) -> list[str]:
     b.engine.version, b.engine.winner = "policy@1", best_is_v1
     rows = [judged(f"p{number}") for number in range(4)]
     store = b.context.services.store
-    store.write_jsonl(plan.data("one", "prompts-M2"), [{"prompt_id": row.prompt_id} for row in rows])
+    store.write_jsonl(paths.data("one", "prompts-M2"), [{"prompt_id": row.prompt_id} for row in rows])
     store.write_jsonl("runs/one/rollouts/M2.jsonl", [row.model_dump(mode="json") for row in rows])
     state = b.context.state.model_copy(update={"recipe": RECIPE, "phase": "meta"})
     context = replace(b.context, state=state)
@@ -79,7 +78,7 @@ def test_every_two_judgments_are_compared_in_both_orders_and_train_the_judge(red
 
     asyncio.run(main())
     store = ArtifactStore(store_root)
-    pairs = [PreferencePair.model_validate(row) for row in store.read_jsonl(plan.pairs("one", "M2"))]
+    pairs = [PreferencePair.model_validate(row) for row in store.read_jsonl(paths.pairs("one", "M2"))]
     assert [pair.kind for pair in pairs] == ["actor"] * 4 + ["judge"] * 4
     judge = pairs[-1]
     assert (judge.chosen[0].content, judge.rejected[0].content) == ("v1", "v2")

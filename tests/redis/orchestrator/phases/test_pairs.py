@@ -8,15 +8,16 @@ import pytest
 
 from orchestrator.audit.rounds import check_round
 from orchestrator.phases import data as phases
-from orchestrator.runs.context import RunContext, RunFailed, Services
+from orchestrator.runs.context import RunContext, Services
+from orchestrator.runs.errors import RunFailed
 from orchestrator.runs.lease import acquire
-from orchestrator.runs.state import RunState, now
 from orchestrator.settings import OrchestratorSettings
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
-from selfreward.contracts.judging import Rollout
-from selfreward.loop import plan, train_jobs
+from selfreward.contracts.rollouts import Rollout
+from selfreward.loop import paths, train_jobs
 from selfreward.loop.export import export_pairs
+from selfreward.loop.record import RunState, now
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import connect
 from selfreward.store.artifacts import ArtifactStore
@@ -39,7 +40,7 @@ def recipe(**sections: Any) -> Recipe:
 def build(redis_url: str, store_root: str, asked: Recipe, rollouts: Sequence[Rollout], stage: str = "M2") -> list[str]:
     """Perform the phase `pairs` of a stage; returns what the auditor says about the round then."""
     store = ArtifactStore(store_root)
-    store.write_jsonl(plan.data("one", f"prompts-{stage}"), [{"prompt_id": row.prompt_id} for row in rollouts])
+    store.write_jsonl(paths.data("one", f"prompts-{stage}"), [{"prompt_id": row.prompt_id} for row in rollouts])
     store.write_jsonl(f"runs/one/rollouts/{stage}.jsonl", [row.model_dump(mode="json") for row in rollouts])
 
     async def main() -> None:
@@ -67,7 +68,7 @@ def prompts_of(store_root: str, name: str) -> list[str]:
 def test_filters_of_the_recipe_reach_the_pairs_and_the_record(redis_url: str, store_root: str) -> None:
     asked = recipe(pairs={"max_rejected_score": 2})
     assert build(redis_url, store_root, asked, ROLLOUTS) == []
-    assert prompts_of(store_root, plan.pairs("one", "M2")) == ["p1"]
+    assert prompts_of(store_root, paths.pairs("one", "M2")) == ["p1"]
     summary = ArtifactStore(store_root).read_json("runs/one/iterations/M2.json")
     assert (summary["pairs"], summary["filtered"], summary["ties"]) == (1, 1, 1)
     assert audited(ArtifactStore(store_root), recipe()) != []
@@ -81,7 +82,7 @@ def test_filters_that_leave_nothing_end_the_run_with_the_counts(redis_url: str, 
 def test_positives_are_what_the_trainer_is_given_and_the_auditor_checks_them(redis_url: str, store_root: str) -> None:
     asked = recipe(loop={"train_on": "positives"}, pairs={"min_chosen_score": 5})
     assert build(redis_url, store_root, asked, ROLLOUTS) == []
-    name = plan.positives("one", "M2")
+    name = paths.positives("one", "M2")
     assert name in train_jobs.train_job("one", asked, "M2", ROLLOUTS[0].prompt).datasets
     store = ArtifactStore(store_root)
     (row,) = store.read_jsonl(name)
@@ -104,7 +105,7 @@ def test_spin_trains_on_all_of_the_round_before_once_more(redis_url: str, store_
     assert (summary["prompts"], summary["kept"], summary["pairs"], summary["ties"]) == (4, 3, 3, 1)
     assert (summary["chosen_rejected_gap"], summary["score_histogram"], summary["mean_length"]) == (None, {}, 5.5)
     new, again = train_jobs.train_job("one", asked, "M3", rounds["M3"][0].prompt).datasets
-    assert list(store.read_jsonl(again)) == list(store.read_jsonl(plan.pairs("one", "M2")))
+    assert list(store.read_jsonl(again)) == list(store.read_jsonl(paths.pairs("one", "M2")))
     assert all(row["rejected"][0]["content"] == "own M3" for row in store.read_jsonl(new))
     assert len(export_pairs(store, "one", "M3").splitlines()) == 6
     store.write_jsonl(again, list(store.read_jsonl(new)))
@@ -116,7 +117,7 @@ def test_replay_takes_a_share_of_the_actor_pairs_and_never_more(redis_url: str, 
     for stage in ("M2", "M3", "M4"):
         rows = [rollout({"A": [5], "B": [3]}, f"{stage}-{number}") for number in range(25)]
         assert build(redis_url, store_root, asked, rows, stage) == []
-    drawn = prompts_of(store_root, plan.replay("one", "M4"))
+    drawn = prompts_of(store_root, paths.replay("one", "M4"))
     assert [name[:2] for name in drawn] == ["M3"] * 7 + ["M2"] * 3
     assert len(set(drawn)) == 10
 
@@ -128,7 +129,7 @@ def test_dno_trains_on_several_pairs_of_a_prompt_and_the_record_adds_up(redis_ur
         rollout({"own": [4], "bad": [1], "teacher": [4]}, "p1"),
     ]
     assert build(redis_url, store_root, asked, rows) == []
-    assert prompts_of(store_root, plan.pairs("one", "M2")) == ["p0", "p0"]
+    assert prompts_of(store_root, paths.pairs("one", "M2")) == ["p0", "p0"]
     summary = ArtifactStore(store_root).read_json("runs/one/iterations/M2.json")
     assert (summary["prompts"], summary["kept"], summary["pairs"], summary["filtered"]) == (2, 1, 2, 1)
     assert summary["chosen_rejected_gap"] == 4.5
@@ -138,6 +139,6 @@ def test_only_an_outside_annotator_may_judge_under_another_name(redis_url: str, 
     asked = recipe(judging={"votes": 1, "annotator": "engine"}, loop={"use_eft": False})
     rows = [row.model_copy(update={"judge_version": "teacher"}) for row in ROLLOUTS]
     assert build(redis_url, store_root, asked, rows) == []
-    (pair, _) = ArtifactStore(store_root).read_jsonl(plan.pairs("one", "M2"))
+    (pair, _) = ArtifactStore(store_root).read_jsonl(paths.pairs("one", "M2"))
     assert (pair["policy_version"], pair["judge_version"]) == ("policy@1", "teacher")
     assert audited(ArtifactStore(store_root), recipe()) == ["judged by ['teacher'], policy@1 was to judge"]

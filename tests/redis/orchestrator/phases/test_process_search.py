@@ -11,12 +11,13 @@ import pytest
 from orchestrator.audit.rounds import check_round
 from orchestrator.audit.steps import check_steps
 from orchestrator.phases import data as phases
-from orchestrator.phases.phase_tasks import run_all
+from orchestrator.phases.ask_workers import run_all
 from orchestrator.submission.quotas import tokens_asked
 from orchestrator.worker.search import search_tasks
 from orchestrator.worker.worker import JudgingFailed
-from selfreward.contracts.judging import Message, Rollout
-from selfreward.loop import plan
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import Rollout
+from selfreward.loop import paths, plan
 from selfreward.loop.methods.process import build_pairs, monitors
 from selfreward.loop.tasks import PromptItem, Task
 from selfreward.recipe.recipe import Recipe
@@ -221,7 +222,7 @@ def test_a_round_of_searches_gives_the_pairs_that_the_auditor_finds_again(redis_
             b.engine.steps, b.engine.winner = STEPS, greater
             store = b.context.services.store
             store.write_jsonl(
-                plan.data("one", "prompts-M2"), [{"prompt_id": item.prompt_id, "prompt": []} for item in items]
+                paths.data("one", "prompts-M2"), [{"prompt_id": item.prompt_id, "prompt": []} for item in items]
             )
             state = b.context.state.model_copy(update={"recipe": RECIPE, "phase": "rollouts"})
             context = replace(b.context, state=state)
@@ -234,6 +235,6 @@ def test_a_round_of_searches_gives_the_pairs_that_the_auditor_finds_again(redis_
     assert list(check_round(store, "one", RECIPE, "M2", "policy@3")) == []
     summary = store.read_json("runs/one/iterations/M2.json")
     assert (summary["kept"], summary["pairs"], summary["mean_steps"], summary["finished"]) == (4, 12, 3, 0)
-    rows = list(store.read_jsonl(plan.pairs("one", "M2")))
-    store.write_jsonl(plan.pairs("one", "M2"), rows[1:])
+    rows = list(store.read_jsonl(paths.pairs("one", "M2")))
+    store.write_jsonl(paths.pairs("one", "M2"), rows[1:])
     assert [found.kind for found in check_round(store, "one", RECIPE, "M2", "policy@3")] == ["pairs"]

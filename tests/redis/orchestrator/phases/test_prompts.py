@@ -8,12 +8,13 @@ import httpx
 import pytest
 
 from orchestrator.phases.prompts import write_prompts
-from orchestrator.runs.context import RunContext, RunFailed, Services
+from orchestrator.runs.context import RunContext, Services
+from orchestrator.runs.errors import RunFailed
 from orchestrator.runs.lease import acquire
-from orchestrator.runs.state import ModelRecord, RunState, now
 from orchestrator.settings import OrchestratorSettings
 from selfreward.client.generator import VERSION_HEADER, GeneratorClient
 from selfreward.client.http import ServiceClient
+from selfreward.loop.record import ModelRecord, RunState, now
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import connect
 from selfreward.store.artifacts import ArtifactStore

@@ -9,11 +9,12 @@ import pytest
 from orchestrator.phases.retention import needed
 from orchestrator.phases.watching import best_judge
 from orchestrator.runs.context import RunContext
-from orchestrator.runs.state import RunState, Transition, create, now
+from orchestrator.runs.state import create
 from orchestrator.submission.submission import check_model
 from selfreward.evaluation.report.write import write_report
-from selfreward.loop import plan
-from selfreward.processes.ports import free_port
+from selfreward.loop import paths
+from selfreward.loop.record import RunState, Transition, now
+from selfreward.processes.child import free_port
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.redis.announcements import announce
 from selfreward.store.artifacts import ArtifactStore
@@ -25,7 +26,7 @@ STAGES = ["M0", "SFT", "M1", "M2"]
 
 
 def weights(stage: str) -> str:
-    return plan.weights("one", stage)
+    return paths.weights("one", stage)
 
 
 def publish(store: ArtifactStore) -> None:

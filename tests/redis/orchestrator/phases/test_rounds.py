@@ -7,8 +7,8 @@ from orchestrator.audit.rounds import check_round
 from orchestrator.phases import data as phases
 from orchestrator.phases.ask_workers import run_tasks
 from orchestrator.runs.context import RunContext
-from orchestrator.runs.state import RunState, now
-from selfreward.loop import plan
+from selfreward.loop import paths
+from selfreward.loop.record import RunState, now
 from selfreward.loop.tasks import PromptItem, rollout_tasks
 from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
@@ -34,14 +34,14 @@ def test_a_spin_round_asks_for_no_judgment_and_passes_the_auditor(redis_url: str
     store = ArtifactStore(store_root)
     answers = [[{"role": "assistant", "content": f"answer {n % 2}"}] for n in range(6)]
     rows = [{"prompt": prompt, "completion": answer} for prompt, answer in zip(QUESTIONS, answers, strict=True)]
-    store.write_jsonl(plan.data("one", "ift"), rows)
+    store.write_jsonl(paths.data("one", "ift"), rows)
     asked = recipe(method="spin", sampling={"n": 1}, loop={"use_eft": False}, prompts={"per_iteration": 6})
 
     async def main() -> None:
         async with bench(redis_url, store_root) as b, working(b.worker):
             enter(b.context, asked, "M2")
             await phases.prompts(b.context)
-            items = [PromptItem.model_validate(row) for row in store.read_jsonl(plan.data("one", "prompts-M2"))]
+            items = [PromptItem.model_validate(row) for row in store.read_jsonl(paths.data("one", "prompts-M2"))]
             done, _ = await asyncio.wait_for(
                 run_tasks(b.context, rollout_tasks("one", asked, "M2", items, "policy@3")), 20
             )
@@ -51,7 +51,7 @@ def test_a_spin_round_asks_for_no_judgment_and_passes_the_auditor(redis_url: str
 
     asyncio.run(main())
     assert list(check_round(store, "one", asked, "M2", "policy@3")) == []
-    pairs = list(store.read_jsonl(plan.pairs("one", "M2")))
+    pairs = list(store.read_jsonl(paths.pairs("one", "M2")))
     assert [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in pairs] == [
         ("answer 1", "answer 0")
     ] * 3
@@ -63,7 +63,7 @@ def test_each_dno_round_takes_other_prompts_with_the_teachers_answers(redis_url:
         {"prompt_id": f"prompts-{n:05d}", "prompt": prompt, "response": f"gold {n}"}
         for n, prompt in enumerate(QUESTIONS)
     ]
-    store.write_jsonl(plan.data("one", "prompts"), rows)
+    store.write_jsonl(paths.data("one", "prompts"), rows)
     asked = recipe(method="dno", prompts={"per_iteration": 3})
 
     async def main() -> None:
@@ -73,7 +73,7 @@ def test_each_dno_round_takes_other_prompts_with_the_teachers_answers(redis_url:
                 await phases.prompts(b.context)
 
     asyncio.run(main())
-    taken = {stage: list(store.read_jsonl(plan.data("one", f"prompts-{stage}"))) for stage in ("M2", "M3")}
+    taken = {stage: list(store.read_jsonl(paths.data("one", f"prompts-{stage}"))) for stage in ("M2", "M3")}
     given = {stage: [row["responses"][0]["text"] for row in rows] for stage, rows in taken.items()}
     assert given == {"M2": ["gold 0", "gold 1", "gold 2"], "M3": ["gold 3", "gold 4", "gold 5"]}
     items = [PromptItem.model_validate(row) for row in taken["M2"]]
@@ -85,6 +85,6 @@ def test_the_auditor_misses_the_given_answer_of_a_rollout(store_root: str) -> No
     store = ArtifactStore(store_root)
     asked = recipe(method="dno", sampling={"n": 2}, judging={"votes": 1})
     row = rollout({"own": [1], "teacher": [5]})
-    store.write_jsonl(plan.data("one", "prompts-M2"), [{"prompt_id": row.prompt_id}])
+    store.write_jsonl(paths.data("one", "prompts-M2"), [{"prompt_id": row.prompt_id}])
     store.write_jsonl("runs/one/rollouts/M2.jsonl", [row.model_dump(mode="json")])
     assert next(check_round(store, "one", asked, "M2", "policy@1")).detail == "not 3 answers: ['p0']"

@@ -11,13 +11,15 @@ from orchestrator.phases import data as phases
 from orchestrator.phases.ask_workers import run_tasks
 from orchestrator.phases.questions import judging_model
 from orchestrator.phases.retention import needed
-from orchestrator.runs.context import RunContext, RunFailed
-from orchestrator.runs.state import ModelRecord, RunState, now
-from selfreward.contracts.judging import Message
+from orchestrator.runs.context import RunContext
+from orchestrator.runs.errors import RunFailed
+from selfreward.contracts.base import Message
 from selfreward.contracts.reinforcement import Sample
-from selfreward.loop import plan, train_jobs
+from selfreward.loop import paths, plan, train_jobs
+from selfreward.loop.load import parse_recipe
+from selfreward.loop.record import ModelRecord, RunState, now
 from selfreward.loop.tasks import PromptItem, rollout_tasks
-from selfreward.recipe.recipe import Recipe, RecipeError, parse_recipe
+from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.store.artifacts import ArtifactStore
 from tests.support.orchestrator_bench import bench, working
 from tests.unit.selfreward.loop.methods.test_self_improving import probe
@@ -125,8 +127,8 @@ PROBES = [
 def chosen(redis_url: str, store_root: str, asked: Recipe) -> ArtifactStore:
     """The phase `pairs` on PROBES; the third question is held out."""
     store = ArtifactStore(store_root)
-    store.write_jsonl(plan.data("one", "heldout"), [{"prompt": [{"role": "user", "content": "Use 5 5 to make 9 ."}]}])
-    store.write_jsonl(plan.data("one", "prompts-M2"), [{"prompt_id": row.prompt_id} for row in PROBES])
+    store.write_jsonl(paths.data("one", "heldout"), [{"prompt": [{"role": "user", "content": "Use 5 5 to make 9 ."}]}])
+    store.write_jsonl(paths.data("one", "prompts-M2"), [{"prompt_id": row.prompt_id} for row in PROBES])
     store.write_jsonl("runs/one/rollouts/M2.jsonl", [row.model_dump(mode="json") for row in PROBES])
 
     async def main() -> None:
@@ -141,7 +143,7 @@ def chosen(redis_url: str, store_root: str, asked: Recipe) -> ArtifactStore:
 def test_a_round_keeps_the_questions_that_are_neither_easy_nor_held_out(redis_url: str, store_root: str) -> None:
     asked = recipe()
     store = chosen(redis_url, store_root, asked)
-    name = plan.questions("one", "M2")
+    name = paths.questions("one", "M2")
     (row,) = store.read_jsonl(name)
     assert (row["prompt_id"], row["pass_rate"]) == ("p0", 0.5)
     summary = store.read_json("runs/one/iterations/M2.json")
@@ -168,7 +170,7 @@ def test_the_auditor_finds_rewards_of_another_judge_or_of_none(redis_url: str, s
     )
 
     def audited(**changes: Any) -> list[str]:
-        store.write_jsonl(plan.samples("one", "M2"), [good.model_copy(update=changes).model_dump(mode="json")])
+        store.write_jsonl(paths.samples("one", "M2"), [good.model_copy(update=changes).model_dump(mode="json")])
         return [found.kind for found in check_samples(store, "one", asked, "M2", "policy@1")]
 
     assert audited() == []

@@ -6,14 +6,16 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from orchestrator.phases.training import QUEUE, status_key, train
-from orchestrator.runs.context import RunContext, RunFailed, RunStopped, Services
+from orchestrator.runs.context import RunContext, Services
+from orchestrator.runs.errors import RunFailed, RunStopped
 from orchestrator.runs.lease import acquire
-from orchestrator.runs.state import RunState, ask_to_stop, load, now, public
+from orchestrator.runs.state import ask_to_stop, load, public
 from orchestrator.settings import OrchestratorSettings
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
 from selfreward.contracts.training import TrainJob, TrainStatus
+from selfreward.loop.record import RunState, now
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import RedisClient, connect
 from selfreward.redis.queue import WorkQueue

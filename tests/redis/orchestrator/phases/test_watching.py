@@ -17,23 +17,12 @@ from orchestrator.phases import watching as watch
 from orchestrator.runs import events
 from orchestrator.runs.context import RunContext, Services
 from orchestrator.runs.lease import acquire
-from orchestrator.runs.state import (
-    ModelRecord,
-    RunState,
-    Transition,
-    acknowledge,
-    ask_to_run,
-    ask_to_stop,
-    create,
-    load,
-    now,
-    public,
-    stopped_runs,
-)
+from orchestrator.runs.state import acknowledge, ask_to_run, ask_to_stop, create, load, public, stopped_runs
 from orchestrator.settings import OrchestratorSettings
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
-from selfreward.loop import plan
+from selfreward.loop import paths, plan
+from selfreward.loop.record import ModelRecord, RunState, Transition, now
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.announcements import announce, announced, current
 from selfreward.redis.connection import RedisClient, connect
@@ -55,7 +44,7 @@ def recipe(retention: dict[str, int] | None = None, **watchdogs: Any) -> Recipe:
 def artifacts(store: ArtifactStore) -> None:
     """M1 judges as people do; M2, the last model, judges the other way round. Nothing else is wrong."""
     responses = [{"text": "good", "rank": 1}, {"text": "bad", "rank": 2}]
-    store.write_jsonl(plan.data("one", "eft_eval"), [{"prompt_id": "e", "prompt": [], "responses": responses}])
+    store.write_jsonl(paths.data("one", "eft_eval"), [{"prompt_id": "e", "prompt": [], "responses": responses}])
     for model, votes in (("M1", GOOD), ("M2", BAD)):
         store.write_jsonl(f"runs/one/evaluation/{model}/samples.jsonl", [rollout("h", *GOOD).model_dump(mode="json")])
         store.write_jsonl(f"runs/one/evaluation/{model}/eft_eval.jsonl", [rollout("e", *votes).model_dump(mode="json")])

@@ -9,7 +9,8 @@ import pytest
 from orchestrator import machine
 from orchestrator.machine import advance
 from orchestrator.phases.serving import announce_model
-from orchestrator.runs.context import RunContext, RunFailed, Services
+from orchestrator.runs.context import RunContext, Services
+from orchestrator.runs.errors import RunFailed
 from orchestrator.runs.lease import LeaseLost, acquire
 from orchestrator.runs.state import create, load, stopped_runs
 from orchestrator.settings import OrchestratorSettings

@@ -9,18 +9,8 @@ import pytest
 
 from orchestrator.runs import events
 from orchestrator.runs.lease import Lease, LeaseLost, acquire
-from orchestrator.runs.state import (
-    RunState,
-    ask_to_run,
-    ask_to_stop,
-    create,
-    load,
-    load_all,
-    now,
-    public,
-    save,
-    stopped_runs,
-)
+from orchestrator.runs.state import ask_to_run, ask_to_stop, create, load, load_all, public, save, stopped_runs
+from selfreward.loop.record import RunState, now
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import RedisClient, connect
 

@@ -6,11 +6,12 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from orchestrator.phases.ask_workers import run_tasks
-from orchestrator.runs.context import RunFailed, RunStopped
+from orchestrator.runs.errors import RunFailed, RunStopped
 from orchestrator.runs.results import Results
 from orchestrator.runs.state import ask_to_stop
 from selfreward.client.http import WrongPolicyVersion
-from selfreward.contracts.judging import Message, Response, Rollout
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import Response, Rollout
 from selfreward.loop.tasks import PromptItem, Task, eft_tasks
 from tests.support.orchestrator_bench import RECIPE, bench, length_becomes, working
 

@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port
 from selfreward.processes.redis import start_redis
 
 PARENT = """

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from selfreward.redis.announcements import Announced, announce, announced, current, is_policy_version, policy_number
+from selfreward.contracts.base import is_policy_version, policy_number
+from selfreward.redis.announcements import Announced, announce, announced, current
 from selfreward.redis.connection import connect
 
 

@@ -15,7 +15,7 @@ from subprocess import Popen
 import pytest
 from redis.asyncio import Redis
 
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port
 from selfreward.processes.redis import start_redis
 from selfreward.redis.connection import RedisClient, RedisRefused, connect, outlast
 from selfreward.redis.queue import BacklogFull, Item, WorkQueue

@@ -13,8 +13,9 @@ from prometheus_client import REGISTRY
 from safetensors.numpy import save_file
 
 from orchestrator.runs.context import RunContext
-from orchestrator.runs.state import RunState, ask_to_stop, load, public, stopped_runs
+from orchestrator.runs.state import ask_to_stop, load, public, stopped_runs
 from selfreward.contracts.training import TrainStatus
+from selfreward.loop.record import RunState
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
 from selfreward.server.background import end

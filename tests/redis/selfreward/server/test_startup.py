@@ -11,8 +11,7 @@ import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from selfreward.processes.child import start_child, stop_child
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port, start_child, stop_child
 from selfreward.server.keys import new_key
 from selfreward.server.startup import StartRefused, check_access, is_default, is_loopback
 from selfreward.settings import Settings

@@ -7,7 +7,8 @@ import pytest
 
 from examples.countdown.method_claims import claims_of, gaps, hacked, wider
 from examples.countdown.padding import padded
-from selfreward.contracts.judging import Message, PreferencePair
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import PreferencePair
 from selfreward.evaluation.report.inputs import ReportError
 from selfreward.store.artifacts import ArtifactStore
 from tests.support.synthetic_run import RUN, write_run

@@ -5,16 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from selfreward.contracts.judging import (
-    JudgeRequest,
-    Judgment,
-    Message,
-    PreferencePair,
-    Response,
-    Rollout,
-    Vote,
-    content_key,
-)
+from selfreward.contracts.base import Message, content_key
+from selfreward.contracts.judging import JudgeRequest, Judgment, Vote
+from selfreward.contracts.rollouts import PreferencePair, Response, Rollout
 from selfreward.contracts.training import DpoHyper, SftHyper, TrainJob
 
 USER = [Message(role="user", content="hi")]

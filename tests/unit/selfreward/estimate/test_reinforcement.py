@@ -12,7 +12,8 @@ from selfreward.estimate.memory import memory
 from selfreward.estimate.shape import KNOWN
 from selfreward.estimate.stages import SeedSizes, StagePlan, plan_run
 from selfreward.estimate.time import GPUS, Assumptions, sampling_hours, training_hours
-from selfreward.recipe.recipe import Recipe, load_recipe
+from selfreward.loop.load import load_recipe
+from selfreward.recipe.recipe import Recipe
 
 ROOT = Path(__file__).parents[4]
 LLAMA = KNOWN["llama-3-8b"]

@@ -16,7 +16,8 @@ from selfreward.estimate.shape import KNOWN, shape_of
 from selfreward.estimate.stages import SeedSizes, plan_run
 from selfreward.estimate.time import GPUS, Assumptions, generating_hours, training_hours
 from selfreward.loop.cost import judged_of_a_prompt, pairs_of_a_prompt, round_work
-from selfreward.recipe.recipe import RecipeError, load_recipe
+from selfreward.loop.load import load_recipe
+from selfreward.recipe.recipe import RecipeError
 
 ROOT = Path(__file__).parents[4]
 HARDWARE = {"qwen0.5b-1gpu": "rtx4090", "llama8b-8gpu": "h100", "llama70b-lora": "b200"}

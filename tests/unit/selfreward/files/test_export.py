@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from datasets import Features, List, Value, load_dataset
 
-from selfreward.contracts.judging import Message, PreferencePair
-from selfreward.files.export import COLUMNS, Layout, check_out, write_export
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import PreferencePair
+from selfreward.files.export import check_out, write_export
 from selfreward.files.rows import RowError
-from selfreward.loop.export import card, export_pairs
-from selfreward.loop.kto import labelled_answers
+from selfreward.loop.export import COLUMNS, Layout, card, export_pairs, labelled_answers
 from selfreward.store.artifacts import ArtifactStore
 
 PAIR = PreferencePair(

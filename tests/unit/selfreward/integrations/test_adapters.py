@@ -11,17 +11,11 @@ import pytest
 from starlette.responses import Response
 
 from selfreward import AsyncJudgeClient, JudgeClient, ServiceError
+from selfreward.integrations.inspect_ai import inspect_score
+from selfreward.integrations.openevals import async_openevals_evaluator, openevals_evaluator
 from selfreward.integrations.prometheus_eval import PrometheusJudge
-from selfreward.integrations.trl import (
-    Unscored,
-    async_openevals_evaluator,
-    async_trl_reward,
-    async_verl_score,
-    inspect_score,
-    openevals_evaluator,
-    trl_reward,
-    verl_score,
-)
+from selfreward.integrations.trl import async_trl_reward, trl_reward
+from selfreward.integrations.verl import Unscored, async_verl_score, verl_score
 from tests.support.judge_engine import Engine, by_length, completion
 from tests.support.listening import listening_judge
 
@@ -100,7 +94,9 @@ def test_verl(client: JudgeClient) -> None:
 
     assert compute_score(solution_str="a b c", **row) == 3.0
     assert compute_score(solution_str="a", reward_router_address="x", reward_model_tokenizer=None, **row) == 1.0
-    with pytest.raises(Unscored, match=r"data_source='gsm8k' no score: .*catch selfreward\.integrations\.trl\.Unscored"):
+    with pytest.raises(
+        Unscored, match=r"data_source='gsm8k' no score: .*catch selfreward\.integrations\.verl\.Unscored"
+    ):
         compute_score(solution_str="silent", **row)
     with pytest.raises(ValueError, match=r"extra_info\['question'\] is missing, it has index: put the prompt there"):
         compute_score("gsm8k", "a", "42", {"index": 0})

@@ -5,7 +5,9 @@ from collections import Counter
 
 import pytest
 
-from selfreward.contracts.judging import Judgment, Message, Response, Rollout, Vote
+from selfreward.contracts.base import Message
+from selfreward.contracts.judging import Judgment, Vote
+from selfreward.contracts.rollouts import Response, Rollout
 from selfreward.loop.eft import Verdict, agrees, cap_most_common, select
 
 

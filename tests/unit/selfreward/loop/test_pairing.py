@@ -2,8 +2,11 @@
 
 import pytest
 
-from selfreward.contracts.judging import Judgment, JudgmentStatus, Message, Response, Rollout, Vote
-from selfreward.loop.methods.self_rewarding import build_pairs, candidates, positives
+from selfreward.contracts.base import Message
+from selfreward.contracts.judging import Judgment, JudgmentStatus, Vote
+from selfreward.contracts.rollouts import Response, Rollout
+from selfreward.loop.methods.self_rewarding import build_pairs, positives
+from selfreward.loop.pairing import candidates
 from selfreward.recipe.rounds import Pairs
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from selfreward.contracts.judging import Message, Response
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import Response
 from selfreward.loop import plan, train_jobs
 from selfreward.loop.tasks import PromptItem, evaluation_tasks, rollout_tasks
 from selfreward.recipe.recipe import Recipe

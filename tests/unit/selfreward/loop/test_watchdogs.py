@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from orchestrator.phases import watchdogs
-from orchestrator.runs.state import Alarm
-from selfreward.contracts.judging import Judgment, Match, Message, Response, Rollout, Vote
+from selfreward.contracts.base import Message
+from selfreward.contracts.judging import Judgment, Vote
+from selfreward.contracts.rollouts import Match, Response, Rollout
 from selfreward.evaluation.judge_metrics import grades, judge_figures
-from selfreward.recipe.recipe import RecipeError, parse_recipe
+from selfreward.loop.load import parse_recipe
+from selfreward.loop.record import Alarm
+from selfreward.recipe.recipe import RecipeError
 from selfreward.recipe.watchdogs import Action, Watchdog, Watchdogs
 
 

@@ -1,6 +1,6 @@
 import socket
 
-from selfreward.processes.ports import free_port, reserve_port
+from selfreward.processes.child import free_port, reserve_port
 
 
 def _given_to_another(port: int) -> bool:

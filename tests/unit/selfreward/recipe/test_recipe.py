@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from selfreward.recipe.recipe import RecipeError, load_recipe
+from selfreward.loop.load import load_recipe
+from selfreward.recipe.recipe import RecipeError
 
 RECIPE = """
 name = "small"

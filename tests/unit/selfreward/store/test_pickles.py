@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import InvalidArtifact, Lineage, verify_folder
 from services.generator.checkpoints.checkpoint import read_facts
-from services.trainer.training.checks import check_weights_present, load_tokenizer
+from services.trainer.training.checks import JobRefused, check_weights_present, load_tokenizer
 from services.trainer.training.models import context_length, load_model, stored_dtype
 from services.trainer.training.publish import publish_folder
-from services.trainer.training.refusal import JobRefused
 
 M0 = Path(__file__).parents[4] / "examples" / "countdown" / "m0"
 CANARY = [Message(role="user", content="Use 7 3 12 to make 33 .")]

@@ -18,9 +18,8 @@ from services.generator.engine.control import EngineAdmin
 from services.generator.engine.process import EngineFailed, EngineProcess
 from services.generator.replica.follower import Follower
 from services.generator.replica.gate import Gate
-from services.generator.replica.refusals import EngineRestarting
 from services.generator.replica.replica import Replica
-from services.generator.replica.swap import begin, start_folder
+from services.generator.replica.swap import EngineRestarting, begin, start_folder
 from services.generator.settings import GeneratorSettings
 from tests.support.checkpoints import copy_of, publish
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from services.judge.api.openapi_examples import EXAMPLES
+from services.judge.api.openapi import EXAMPLES
 from services.judge.app import create_app
 from services.judge.settings import JudgeSettings
 from tests.support.judge_engine import Engine, running

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 from starlette.responses import Response
 
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port
 from tests.support.judge_engine import Engine, completion
 from tests.support.listening import listening
 

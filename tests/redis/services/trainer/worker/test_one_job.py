@@ -14,9 +14,9 @@ from typing import Any
 
 import httpx
 
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
 from selfreward.contracts.training import TrainJob, TrainStatus, queue_of
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
 from selfreward.store.artifacts import ArtifactStore

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
 from selfreward.contracts.training import TrainJob, TrainStatus
 from selfreward.redis.connection import RedisRefused, connect
 from selfreward.redis.queue import WorkQueue

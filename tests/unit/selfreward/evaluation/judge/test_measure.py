@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from selfreward import JudgeClient
 from selfreward.cli.main import app
+from selfreward.contracts.base import Message
 from selfreward.contracts.comparisons import PairVerdict
-from selfreward.contracts.judging import Judgment, Message, Vote
+from selfreward.contracts.judging import Judgment, Vote
 from selfreward.evaluation.bootstrap import Bootstrap
 from selfreward.evaluation.judge import measure as judge_eval
 from selfreward.evaluation.judge.figures import (

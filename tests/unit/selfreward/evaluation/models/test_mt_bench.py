@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient, ServiceError
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
 from selfreward.evaluation.bootstrap import Bootstrap
 from selfreward.evaluation.models.mt_bench import Question, load_questions, rating, scores
 from selfreward.evaluation.models.mt_bench_cli import answer_all, app

@@ -2,9 +2,11 @@
 
 import pytest
 
-from selfreward.contracts.judging import Judgment, Message, Response, Rollout, Vote
+from selfreward.contracts.base import Message
+from selfreward.contracts.judging import Judgment, Vote
+from selfreward.contracts.rollouts import Response, Rollout
 from selfreward.evaluation.report import answers
-from selfreward.evaluation.report.comparisons import Answer, by_score, contest, verdict
+from selfreward.evaluation.report.answers import Answer, by_score, contest, verdict
 
 
 def _rollout(texts: list[str], votes: list[list[float | None]]) -> Rollout:

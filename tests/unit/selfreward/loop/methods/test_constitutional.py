@@ -5,7 +5,8 @@ from typing import Literal
 
 import pytest
 
-from selfreward.contracts.judging import Match, Message, Response, Rollout
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import Match, Response, Rollout
 from selfreward.loop.constitution import Constitution, fill, read_constitution
 from selfreward.loop.methods.constitutional import (
     build_pairs,

@@ -5,7 +5,7 @@ from itertools import permutations
 
 import pytest
 
-from selfreward.contracts.implicit import Cream, ResponseLogprobs
+from selfreward.contracts.rollouts import ResponseLogprobs
 from selfreward.loop.methods.cream import build_pairs
 from selfreward.loop.methods.implicit import (
     Scorers,
@@ -17,6 +17,7 @@ from selfreward.loop.methods.implicit import (
     monitors,
     ranks,
 )
+from selfreward.recipe.methods import Cream
 from tests.support.implicit_rounds import BY, TOKENS, rollout, rows
 from tests.unit.selfreward.loop.test_pairing import judgment
 

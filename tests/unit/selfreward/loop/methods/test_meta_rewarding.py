@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from selfreward.contracts.judging import Match, Message, Rollout, Vote
+from selfreward.contracts.base import Message
+from selfreward.contracts.judging import Vote
+from selfreward.contracts.rollouts import Match, Rollout
 from selfreward.loop.methods.meta_rewarding import (
     battles,
     distinct,

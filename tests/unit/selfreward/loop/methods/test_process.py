@@ -4,7 +4,8 @@ from typing import Literal
 
 import pytest
 
-from selfreward.contracts.judging import Match, Message, Rollout, Step
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import Match, Rollout, Step
 from selfreward.loop.methods.process import (
     after,
     answer,

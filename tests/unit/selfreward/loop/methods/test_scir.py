@@ -2,9 +2,9 @@
 
 import pytest
 
-from selfreward.contracts.implicit import Scir
-from selfreward.contracts.judging import Match, Response
+from selfreward.contracts.rollouts import Match, Response
 from selfreward.loop.methods.scir import build_pairs, monitors, offered, pairwise_probability, pointwise_probability
+from selfreward.recipe.methods import Scir
 from tests.support.implicit_rounds import BY, rollout, rows
 from tests.unit.selfreward.loop.test_pairing import judgment
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
-from selfreward.contracts.judging import Judgment, Message, Rollout, Vote
+from selfreward.contracts.base import Message
+from selfreward.contracts.judging import Judgment, Vote
 from selfreward.contracts.reinforcement import OwnVerdicts
+from selfreward.contracts.rollouts import Rollout
 from selfreward.loop.methods.self_improving import identity, new_questions, pass_rate, select_questions
 from tests.unit.selfreward.loop.test_pairing import rollout
 

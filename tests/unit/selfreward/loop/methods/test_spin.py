@@ -2,7 +2,8 @@
 
 import pytest
 
-from selfreward.contracts.judging import Message, Response, Rollout
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import Response, Rollout
 from selfreward.loop.methods.spin import build_pairs, demonstrated_prompts
 
 

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from orchestrator.submission.quotas import tokens_asked
-from selfreward.contracts.judging import PreferencePair, Rollout
+from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.loop import plan
+from selfreward.loop.load import parse_recipe
 from selfreward.loop.methods.temporal import anchored_prompts, build_pairs
-from selfreward.recipe.recipe import Recipe, RecipeError, parse_recipe
+from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.recipe.rounds import Pairs
 from tests.unit.selfreward.loop.test_pairing import rollout
 

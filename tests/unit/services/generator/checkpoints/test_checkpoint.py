@@ -9,8 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from selfreward.store.manifest import InvalidArtifact
-from services.generator.checkpoints.checkpoint import Facts, architecture, read_facts
-from services.generator.checkpoints.validation import compare
+from services.generator.checkpoints.checkpoint import Facts, architecture, compare, read_facts
 
 CONFIG = {"model_type": "llama", "hidden_size": 4, "rope_theta": 1e4, "tie_word_embeddings": True}
 TOKENIZER = {"model": {"vocab": {"a": 0, "b": 1}}, "truncation": None, "padding": None}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
 from services.judge.rubrics.neutralise import compile_guard, neutralise
 from services.judge.rubrics.rubric import SHIPPED, load_rubric
 from services.judge.rubrics.store import RubricBody, store_rubric

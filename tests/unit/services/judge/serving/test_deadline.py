@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from starlette.responses import Response
 
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port
 from services.judge.app import create_app
 from services.judge.settings import JudgeSettings
 from tests.support.judge_engine import Engine, body, fours, message, running

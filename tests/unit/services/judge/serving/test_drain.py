@@ -9,8 +9,7 @@ import httpx
 import uvicorn
 from starlette.responses import Response
 
-from selfreward.processes.child import log_tail, start_child, stop_child
-from selfreward.processes.ports import free_port
+from selfreward.processes.child import free_port, log_tail, start_child, stop_child
 from tests.support.judge_engine import Engine, body, fours
 
 

@@ -14,8 +14,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from selfreward.server.keys import SCOPES, Key, Keyring, KeysError, load_keyring, load_keys
-from selfreward.server.live_keys import LiveKeyring
+from selfreward.server.keys import SCOPES, Key, Keyring, KeysError, LiveKeyring, load_keyring, load_keys
 from selfreward.settings import Settings
 from services.judge.app import create_app
 from services.judge.serving.middleware import Gate

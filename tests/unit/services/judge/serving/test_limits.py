@@ -9,7 +9,7 @@ import pytest
 from starlette.responses import Response
 
 from selfreward.server.keys import Key, Rate
-from services.judge.checks import Refused
+from services.judge.serving.errors import Refused
 from services.judge.serving.limits import Bucket, KeyUse, Limits
 from tests.support.judge_engine import Engine, body, fours, message, running
 from tests.unit.services.judge.serving.test_keys import bearer, keys_file

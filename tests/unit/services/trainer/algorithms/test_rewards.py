@@ -12,8 +12,7 @@ from starlette.responses import JSONResponse, Response
 from selfreward.client.http import ServiceClient, ServiceError
 from selfreward.client.judge_sync import JudgeClient
 from selfreward.contracts.reinforcement import JobVerdicts, Sample
-from services.trainer.algorithms.rewards import JudgeAway, Verdicts
-from services.trainer.algorithms.samples import SampleLog, all_samples
+from services.trainer.algorithms.rewards import JudgeAway, SampleLog, Verdicts, all_samples
 from tests.support.judge_engine import Engine, Reply, completion, content
 from tests.support.listening import listening_judge
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import logsigmoid
 
-from selfreward.contracts.implicit import Consistency
-from services.trainer.algorithms.soft_labels import NEARLY_SURE, consistency_term, soft_label_term
+from selfreward.contracts.training import Consistency
+from services.trainer.algorithms.dpo import NEARLY_SURE, consistency_term, soft_label_term
 
 
 def dpo(margin: float) -> float:

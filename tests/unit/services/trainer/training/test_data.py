@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
 from selfreward.store.artifacts import ArtifactStore
-from services.trainer.training.checks import load_tokenizer
+from services.trainer.training.checks import JobRefused, load_tokenizer
 from services.trainer.training.data import IGNORED, dpo_rows, sft_rows
-from services.trainer.training.refusal import JobRefused
 
 _NAME = "runs/t/data/rows.jsonl"
 _QUESTION = [{"role": "user", "content": "Use 7 3 12 to make 33 ."}]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from services.trainer.training.order import training_order
+from services.trainer.training.data import training_order
 
 _LENGTHS = [(7 * index) % 50 + 1 for index in range(100)]
 

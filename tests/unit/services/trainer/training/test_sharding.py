@@ -14,15 +14,14 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from trl.trainer.sft_config import SFTConfig
 
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
 from selfreward.contracts.optimisation import Lora
 from selfreward.contracts.training import DpoHyper, SftHyper, TrainJob
 from selfreward.loop.train_jobs import train_job
 from selfreward.recipe.recipe import Recipe
 from services.trainer.training.arguments import shared_arguments
-from services.trainer.training.checks import check_sharding
+from services.trainer.training.checks import JobRefused, check_sharding
 from services.trainer.training.models import load_model, whole_model
-from services.trainer.training.refusal import JobRefused
 
 M0 = Path(__file__).parents[5] / "examples" / "countdown" / "m0"
 CANARY = [Message(role="user", content="x")]

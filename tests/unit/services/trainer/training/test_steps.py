@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
-from selfreward.contracts.judging import Message, PreferencePair
+from selfreward.contracts.base import Message
+from selfreward.contracts.rollouts import PreferencePair
 from selfreward.store.artifacts import ArtifactStore
-from services.trainer.training.checks import load_tokenizer, render
-from services.trainer.training.data import dpo_rows
-from services.trainer.training.refusal import JobRefused
-from services.trainer.training.steps import pair_ids
+from services.trainer.training.checks import JobRefused, load_tokenizer, render
+from services.trainer.training.data import dpo_rows, pair_ids
 
 _NAME = "runs/t/pairs/M2.jsonl"
 _QUESTION = "Use 7 3 12 to make 33 ."

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from selfreward.contracts.judging import Message
+from selfreward.contracts.base import Message
 from selfreward.contracts.training import DpoHyper, SftHyper, TrainJob
 from selfreward.server.startup import StartRefused
 from services.trainer.app import create_app
 from services.trainer.settings import TrainerSettings
 from services.trainer.training.arguments import batch_shape
-from services.trainer.training.refusal import JobRefused
+from services.trainer.training.checks import JobRefused
 from services.trainer.worker.launch import job_command, job_environment, node_command, this_node
 from services.trainer.worker.node import Follower
 from services.trainer.worker.worker import Worker

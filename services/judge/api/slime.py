@@ -9,7 +9,8 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import Field, JsonValue, RootModel
 
-from selfreward.contracts.judging import Contract, JudgeItem, Message
+from selfreward.contracts.base import Contract, Message
+from selfreward.contracts.judging import JudgeItem
 from services.judge.api.openrlhf import as_reference
 from services.judge.api.shared import Choice, answer, judge_request, scores
 from services.judge.service import JudgeService

@@ -1,0 +1,69 @@
+"""What every contract stands on: strict models, messages, keys of content, public names of policies."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Contract(BaseModel):
+    """Base of everything that crosses a process boundary: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Message(Contract):
+    """One chat turn."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+def as_messages(prompt: "str | Sequence[Message]") -> list[Message]:
+    """A bare string is one user turn; a list of messages is itself."""
+    if isinstance(prompt, str):
+        return [Message(role="user", content=prompt)]
+    return list(prompt)
+
+
+def content_key(*parts: object) -> str:
+    """A 32-hex-digit idempotency key over JSON-serialisable parts; equal parts give equal keys anywhere."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def explain(error: ValidationError, *, values: bool = True) -> str:
+    """One line for each problem: `key = value: what is wrong`. Without `values` where one may be a secret."""
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "(whole)"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key; check its spelling and section"
+        shown = "" if not values or problem["type"] in ("missing", "value_error") else f" = {problem['input']!r}"
+        lines.append(f"  {key}{shown}: {message}")
+    return "\n".join(lines)
+
+
+def policy_label(version: int) -> str:
+    """The public name of a policy version."""
+    return f"policy@{version}"
+
+
+def policy_number(label: str) -> int:
+    """Inverse of `policy_label`; ValueError when `label` is not `policy@N`."""
+    name, separator, number = label.partition("@")
+    if name != "policy" or not separator or not number.isdecimal():
+        raise ValueError(f"{label!r} is not a policy version: write 'policy@N', for example 'policy@3'")
+    return int(number)
+
+
+def is_policy_version(name: str) -> bool:
+    """Whether a model's name pins weights (`policy@N`): any other name may mean other weights tomorrow."""
+    try:
+        policy_number(name)
+    except ValueError:
+        return False
+    return True

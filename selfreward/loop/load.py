@@ -1,0 +1,62 @@
+"""Read a recipe: the TOML file, then the environment, then dotted overrides, each stronger than the one before."""
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from selfreward.contracts.base import explain
+from selfreward.recipe.recipe import Recipe, RecipeError
+
+_ENV_PREFIX = "SELFREWARD_RECIPE__"
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Recipe:
+    """Read, override and validate a recipe. Raises RecipeError naming file, key, value and remedy."""
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise RecipeError(f"recipe {path} does not exist; recipes/ holds the shipped ones") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"recipe {path} is not valid TOML: {error}") from error
+    environment = os.environ if environment is None else environment
+    from_environment = [
+        f"{name.removeprefix(_ENV_PREFIX).replace('__', '.')}={value}"
+        for name, value in sorted(environment.items())
+        if name.startswith(_ENV_PREFIX)
+    ]
+    for override in [*from_environment, *overrides]:
+        _apply(values, override)
+    return parse_recipe(values, source=str(path))
+
+
+def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
+    """Validate recipe values. Raises RecipeError naming each wrong key."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(f"recipe {source}:\n{explain(error)}") from error
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise RecipeError(f"override {override!r} is not of the form key=value, for example sampling.n=8")
+    *parents, leaf = key.split(".")
+    section = values
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise RecipeError(f"override {override!r}: {parent!r} is a value, not a section")
+    section[leaf] = _literal(text)
+
+
+def _literal(text: str) -> Any:
+    """A TOML literal where `text` is one (numbers, booleans, lists, quoted strings), else the bare string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
