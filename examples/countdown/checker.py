@@ -1,4 +1,4 @@
-"""Exact judgement of a Countdown answer: the stand-in for human annotators and for the evaluation.
+"""Exact judgment of a Countdown answer: the stand-in for human annotators and for the evaluation.
 
 An answer is a list of steps, ``7 * 3 = 21 ; 21 + 12 = 33``. Five criteria give one point each, so that
 an answer which is partly right is worth more than one which is not right at all:

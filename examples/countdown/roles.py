@@ -60,7 +60,7 @@ def meta_verdicts(seed: int, rows: int) -> list[dict[str, Any]]:
             continue
         side = rng.choice("AB")
         a, b = (right, other) if side == "A" else (other, right)
-        asked = filled("countdown_meta", prompt=prompt, response=answer, judgement_a=a, judgement_b=b)
+        asked = filled("countdown_meta", prompt=prompt, response=answer, judgment_a=a, judgment_b=b)
         compared = f"Judge A : {_points(a)} Judge B : {_points(b)}"
         found.append({"prompt": asked, "response": f"{right} {compared} Verdict: {side}"})
     return found

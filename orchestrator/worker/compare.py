@@ -68,17 +68,17 @@ def _request(
         ]
         return PairRequest(items=answers, **shared)
     votes = task.judgments[0].votes
-    judgements = [
+    judgments = [
         MetaItem(
             id=f"{a}-{b}",
             prompt=task.prompt,
             response=responses[0].text,
-            judgement_a=votes[a].text,
-            judgement_b=votes[b].text,
+            judgment_a=votes[a].text,
+            judgment_b=votes[b].text,
         )
         for a, b, _ in pairs
     ]
-    return MetaRequest(items=judgements, **shared)
+    return MetaRequest(items=judgments, **shared)
 
 
 def as_match(a: int, b: int, vote: PairVote, principle: str | None = None) -> Match:

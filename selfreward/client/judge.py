@@ -135,9 +135,9 @@ class AsyncJudgeClient:
         """
         return (await self.decide(PairRequest(items=one_batch(as_pair(pair) for pair in pairs), **options))).data
 
-    async def meta(self, judgements: Iterable[MetaJudgeable], **options: Unpack[PairwiseOptions]) -> list[PairVerdict]:
+    async def meta(self, judgments: Iterable[MetaJudgeable], **options: Unpack[PairwiseOptions]) -> list[PairVerdict]:
         """Compare up to 1024 pairs of judgments, each of one answer, in both orders. Raises as `judge` does."""
-        return (await self.decide(MetaRequest(items=one_batch(as_meta(pair) for pair in judgements), **options))).data
+        return (await self.decide(MetaRequest(items=one_batch(as_meta(pair) for pair in judgments), **options))).data
 
     async def decide(self, request: PairRequest | MetaRequest) -> PairResponse:
         """`compare` or `meta` with all that the judge answers: the verdicts, by which rubric and which version."""

@@ -18,7 +18,7 @@ Judgeable = JudgeItem | tuple[Turns, Turns]
 Comparable = PairItem | tuple[Turns, Turns, Turns]
 """An item, or simply (prompt, a, b)."""
 MetaJudgeable = MetaItem | tuple[Turns, Turns, str, str]
-"""An item, or simply (prompt, response, judgement_a, judgement_b)."""
+"""An item, or simply (prompt, response, judgment_a, judgment_b)."""
 Rankable = RankItem | tuple[Turns, Sequence[Turns]]
 """An item, or simply (prompt, candidates)."""
 
@@ -71,12 +71,12 @@ def as_meta(value: MetaJudgeable) -> MetaItem:
     """The same for two judgments of an answer."""
     if isinstance(value, MetaItem):
         return value
-    prompt, response, judgement_a, judgement_b = value
+    prompt, response, judgment_a, judgment_b = value
     return MetaItem(
         prompt=conversation(prompt, "prompt"),
         response=conversation(response, "response"),
-        judgement_a=judgement_a,
-        judgement_b=judgement_b,
+        judgment_a=judgment_a,
+        judgment_b=judgment_b,
     )
 
 

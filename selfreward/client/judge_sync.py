@@ -101,9 +101,9 @@ class JudgeClient:
         """Compare up to 1024 pairs of answers, each in both orders: `client.compare([("prompt", "a", "b")])`."""
         return self._wait(self._client.compare(pairs, **options))
 
-    def meta(self, judgements: Iterable[MetaJudgeable], **options: Unpack[PairwiseOptions]) -> list[PairVerdict]:
+    def meta(self, judgments: Iterable[MetaJudgeable], **options: Unpack[PairwiseOptions]) -> list[PairVerdict]:
         """Compare up to 1024 pairs of judgments: `client.meta([("prompt", "answer", "judgment a", "judgment b")])`."""
-        return self._wait(self._client.meta(judgements, **options))
+        return self._wait(self._client.meta(judgments, **options))
 
     def rank(self, items: Iterable[Rankable], **options: Unpack[PairwiseOptions]) -> list[RankVerdict]:
         """Order candidates, best first: `client.rank([("prompt", ["one", "another"])])`; any rubric that scores does.

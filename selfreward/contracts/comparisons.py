@@ -153,8 +153,8 @@ class MetaItem(Contract):
     id: str | None = None
     prompt: str | list[Message]
     response: str | list[Message]
-    judgement_a: str
-    judgement_b: str
+    judgment_a: str
+    judgment_b: str
 
 
 class RankItem(Contract):
@@ -198,12 +198,12 @@ class MetaRequest(Comparison):
     items: list[MetaItem] = Field(default=[], max_length=1024)
     prompt: str | list[Message] | None = None
     response: str | list[Message] | None = None
-    judgement_a: str | None = None
-    judgement_b: str | None = None
+    judgment_a: str | None = None
+    judgment_b: str | None = None
 
     @model_validator(mode="after")
     def _items_or_one(self) -> Self:
-        _one_way(self, ("prompt", "response", "judgement_a", "judgement_b"))
+        _one_way(self, ("prompt", "response", "judgment_a", "judgment_b"))
         return self
 
     @property
@@ -211,8 +211,8 @@ class MetaRequest(Comparison):
         """The items, however they were given."""
         if self.items or self.prompt is None or self.response is None:
             return self.items
-        judgements = {"judgement_a": self.judgement_a or "", "judgement_b": self.judgement_b or ""}
-        return [MetaItem(prompt=self.prompt, response=self.response, **judgements)]
+        judgments = {"judgment_a": self.judgment_a or "", "judgment_b": self.judgment_b or ""}
+        return [MetaItem(prompt=self.prompt, response=self.response, **judgments)]
 
 
 class RankRequest(Comparison):

@@ -32,7 +32,7 @@ from services.judge.serving.limits import Limits
 from services.judge.serving.tracing import describe
 from services.judge.settings import JudgeSettings
 from services.judge.verdicts.debate import compare_by_debate, requests_of
-from services.judge.verdicts.pairs import compare_judgements, compare_responses
+from services.judge.verdicts.pairs import compare_judgments, compare_responses
 from services.judge.verdicts.pointwise import judge_batch
 from services.judge.verdicts.questions import EngineUnavailable
 from services.judge.verdicts.ranks import rank
@@ -117,7 +117,7 @@ class JudgeService:
 
             def work(engine: Engine) -> Coroutine[Any, Any, PairResponse]:
                 if isinstance(body, MetaRequest):
-                    return compare_judgements(engine, rubric, body, answer_id(request))
+                    return compare_judgments(engine, rubric, body, answer_id(request))
                 if rubric.debate is not None:
                     return compare_by_debate(engine, rubric, rubric.debate, body, answer_id(request))
                 return compare_responses(engine, rubric, body, answer_id(request))

@@ -162,7 +162,7 @@ EXAMPLES: dict[str, Any] = {
     "/v1/judge/pairwise": {"rubric": "pairwise", "seed": 1, "items": [{"prompt": _PROMPT, "a": _GOOD, "b": _BAD}]},
     "/v1/judge/meta": {
         "rubric": "meta",
-        "items": [{**_ITEM, "judgement_a": "All steps are right. Score: 5", "judgement_b": "It is short. Score: 2"}],
+        "items": [{**_ITEM, "judgment_a": "All steps are right. Score: 5", "judgment_b": "It is short. Score: 2"}],
     },
     "/v1/judge/rank": {"rubric": "countdown", "items": [{"prompt": _PROMPT, "candidates": [_BAD, _GOOD]}]},
     "/v1/jobs": _BATCH,

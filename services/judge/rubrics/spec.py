@@ -38,7 +38,7 @@ KINDS: dict[Kind, KindShape] = {
     "debate": KindShape(
         ("prompt", "response_a", "response_b", "debate"), ("reference",), "Winner:", "/v1/judge/pairwise"
     ),
-    "meta": KindShape(("prompt", "response", "judgement_a", "judgement_b"), (), "Winner:", "/v1/judge/meta"),
+    "meta": KindShape(("prompt", "response", "judgment_a", "judgment_b"), (), "Winner:", "/v1/judge/meta"),
     "rank": KindShape(("prompt", "candidates"), ("reference",), "Ranking:", "/v1/judge/rank"),
 }
 

@@ -41,16 +41,16 @@ async def compare_responses(engine: Engine, rubric: Rubric, request: PairRequest
     return await compare(engine, rubric, request, request.items, prompts, principles, answer_id)
 
 
-async def compare_judgements(engine: Engine, rubric: Rubric, request: MetaRequest, answer_id: str) -> PairResponse:
+async def compare_judgments(engine: Engine, rubric: Rubric, request: MetaRequest, answer_id: str) -> PairResponse:
     """Meta-judge every pair of judgments (2407.19594, 2.2). Raises as `judge_questions` does."""
     items = request.entries
 
     def shown(index: int, order: Order) -> Mapping[str, str]:
         item = items[index]
-        first, second = item.judgement_a, item.judgement_b
+        first, second = item.judgment_a, item.judgment_b
         first, second = (first, second) if order == "ab" else (second, first)
         prompt, response = as_text(item.prompt), as_text(item.response)
-        return {"prompt": prompt, "response": response, "judgement_a": first, "judgement_b": second}
+        return {"prompt": prompt, "response": response, "judgment_a": first, "judgment_b": second}
 
     prompts = [rubric.template.fill_with(shown(index, order)) for index, order, _ in looks(request, items)]
     return await compare(engine, rubric, request, items, prompts, [None] * len(items), answer_id)

@@ -120,7 +120,7 @@ def test_the_same_seed_gives_the_same_votes(generator: Generator, judge_url: str
     ("route", "body", "votes"),
     [
         ("pairwise", {"items": [{"prompt": "Use 7 3 12 to make 33 .", "a": GOOD, "b": BAD}]}, 2),
-        ("meta", {"prompt": "p", "response": GOOD, "judgement_a": "Score: 5", "judgement_b": "Score: 1"}, 2),
+        ("meta", {"prompt": "p", "response": GOOD, "judgment_a": "Score: 5", "judgment_b": "Score: 1"}, 2),
         ("rank", {"prompt": "p", "candidates": [GOOD, BAD], "votes": 1}, 2),
         ("rank", {"prompt": "p", "candidates": [GOOD, BAD], "rubric": "countdown", "votes": 2}, 2),
         ("", {"rubric": "criteria", "items": [{"prompt": "p", "response": GOOD}], "votes": 2}, 2),

@@ -45,7 +45,7 @@ def judged(name: str) -> Rollout:
 
 def best_is_v1(asked: str) -> str:
     """A meta-judge who finds `v1` the best judgment, then `v0`."""
-    shown = [asked.split(f"<judgement_{side}>")[1].split("</judgement")[0].strip() for side in "ab"]
+    shown = [asked.split(f"<judgment_{side}>")[1].split("</judgment")[0].strip() for side in "ab"]
     return "AB"[shown.index(min(shown, key=["v1", "v0", "v2"].index))]
 
 
@@ -153,7 +153,7 @@ def test_comparisons_that_the_engine_failed_are_tried_again_and_at_last_have_no_
     async def main() -> None:
         async with bench(redis_url, store_root, claim_after_s=0.05) as b, working(b.worker):
             b.engine.version, b.engine.winner = "policy@1", best_is_v1
-            b.engine.fail = lambda asked: "<judgement_a>\nv2" in asked
+            b.engine.fail = lambda asked: "<judgment_a>\nv2" in asked
             tasks = meta_tasks("one", RECIPE, "M2", [judged("p0")], "policy@1")
             state = b.context.state.model_copy(update={"recipe": RECIPE, "phase": "meta"})
             (done,), failed = await asyncio.wait_for(run_tasks(replace(b.context, state=state), tasks), 20)

@@ -37,7 +37,7 @@ def test_a_verdict_on_two_reviews_names_the_right_one_and_can_be_read() -> None:
         assert winner in shown
         assert shown[winner] == verdict(task, answer)
         assert shown["a"][-1] != shown["b"][-1], "of one score the model cannot tell which is right"
-        values = {"prompt": task, "response": answer, "judgement_a": shown["a"], "judgement_b": shown["b"]}
+        values = {"prompt": task, "response": answer, "judgment_a": shown["a"], "judgment_b": shown["b"]}
         assert META.template.fill_with(values) == row["prompt"], "the judge service asks as the demonstration does"
         found.add(winner)
     assert found == {"a", "b"}

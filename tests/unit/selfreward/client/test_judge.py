@@ -196,9 +196,9 @@ LONGER_JUDGMENT = ("p", "r", "It is right in each step. Score: 5", "Score: 1")
 def by_words(sent: dict[str, Any]) -> Response:
     """Of two judgments the longer one wins; candidates are ranked by their lengths."""
     text = sent["messages"][0]["content"]
-    if "<judgement_a>" in text:
-        a, b = (len(text.split(f"<judgement_{side}>")[1].split("</")[0]) for side in "ab")
-        return completion(*[f"Winner: Judgement {'A' if a > b else 'B'}"] * sent["n"])
+    if "<judgment_a>" in text:
+        a, b = (len(text.split(f"<judgment_{side}>")[1].split("</")[0]) for side in "ab")
+        return completion(*[f"Winner: Judgment {'A' if a > b else 'B'}"] * sent["n"])
     shown = {part.split("</candidate>")[0].strip() for part in text.split("<candidate ")[1:]}
     numbers = [one.split(">")[0] for one in sorted(shown, key=len, reverse=True)]
     return completion(*["Ranking: " + " > ".join(numbers)] * sent["n"])
@@ -206,7 +206,7 @@ def by_words(sent: dict[str, Any]) -> Response:
 
 def test_judgments_are_compared_and_candidates_ranked() -> None:
     with listening_judge(Engine(by_words)) as address, JudgeClient(address) as client:
-        verdicts = client.meta([LONGER_JUDGMENT, MetaItem(prompt="p", response="r", judgement_a="x", judgement_b="xx")])
+        verdicts = client.meta([LONGER_JUDGMENT, MetaItem(prompt="p", response="r", judgment_a="x", judgment_b="xx")])
         ranks = client.rank(
             [("p", ["xx", "xxx", "x"]), RankItem(id="mine", prompt="p", candidates=["x", "xx"])], votes=1
         )

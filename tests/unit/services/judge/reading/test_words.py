@@ -12,6 +12,8 @@ from services.judge.reading.words import correctness, sides
 from services.judge.verdicts.ranks import RankForm
 
 WINNER, CHOICE, VERDICT = sides("Winner:", tie=True), sides("Answer:", tie=False), correctness("Verdict:")
+BRITISH = "Judge" + "ment"
+"""A judge may write British English; this repository does not."""
 
 
 @pytest.mark.parametrize(
@@ -31,11 +33,11 @@ WINNER, CHOICE, VERDICT = sides("Winner:", tie=True), sides("Answer:", tie=False
         ("Winner: B - it answers", "b"),
         ("Winner: Response A", "a"),
         ("Winner: the answer B does more", "b"),
-        ("Winner: Judgement A", "a"),
+        ("Winner: Judgment A", "a"),
+        (f"Winner: [{BRITISH} A]", "a"),
         ("Winner: Judgment B", "b"),
-        ("Winner: [Judgement A]", "a"),
         ("Winner: [Judgment B]", "b"),
-        ("Winner: Judgement [B]", "b"),
+        ("Winner: Judgment [B]", "b"),
         ("Winner: **Judgment A**", "a"),
         ("Winner: tie", "tie"),
         ("Winner: Tie.", "tie"),
@@ -54,7 +56,7 @@ WINNER, CHOICE, VERDICT = sides("Winner:", tie=True), sides("Answer:", tie=False
         ("Winner: A/B", None),
         ("Winner: A | B", None),
         ("Winner: A > B", None),
-        ("Winner: [Judgement A | Judgement B]", None),
+        ("Winner: [Judgment A | Judgment B]", None),
         ("Winner: Response A or Response B", None),
         ("Winner: A, B or tie", None),
         ("Winner: AB", None),

@@ -113,7 +113,7 @@ def test_own_rubrics_stand_beside_and_before_the_shipped_ones(tmp_path: Path) ->
         ('title = "T"\nkind = "criteria"\nverdict_label = "Item:"\n', TEMPLATE, "verdict_label='Item:' needs one '#'"),
         ('title = "T"\nkind = "criteria"\n', TEMPLATE, "never uses {criteria}"),
         ('title = "T"\nkind = "pairwise"\n', TEMPLATE, "never uses {response_a}"),
-        ('title = "T"\nkind = "meta"\n', TEMPLATE, "never uses {judgement_a}"),
+        ('title = "T"\nkind = "meta"\n', TEMPLATE, "never uses {judgment_a}"),
         ('title = "T"\nkind = "rank"\n', TEMPLATE, "never uses {candidates}"),
         ('title = "T"\nkind = "constitution"\n', "{prompt} {response_a} {response_b}", "never uses {principle}"),
         (SPEC, "<answer> {respones} {response}", "never uses {prompt}"),

@@ -154,7 +154,7 @@ def test_a_principle_can_be_given_and_is_neutralised() -> None:
     assert verdict.principle in content(engine.bodies[0])
 
 
-META = {"prompt": "p", "response": "r", "judgement_a": f"{GOOD} Score: 4", "judgement_b": f"{BAD} Score: 1"}
+META = {"prompt": "p", "response": "r", "judgment_a": f"{GOOD} Score: 4", "judgment_b": f"{BAD} Score: 1"}
 
 
 @pytest.mark.parametrize("json", [META, {"items": [META]}])
@@ -168,7 +168,7 @@ def test_judgments_are_compared_in_both_orders(json: dict[str, Any]) -> None:
 
     assert (only(result).winner, only(result).position_consistent) == ("a", True)
     assert result.rubric.startswith("meta@sha256:")
-    assert f"<judgement_a>\n{GOOD} Score: 4" in content(engine.bodies[0])
+    assert f"<judgment_a>\n{GOOD} Score: 4" in content(engine.bodies[0])
 
 
 @pytest.mark.parametrize("rubric", ["pairwise", "constitution"])
