@@ -12,7 +12,7 @@ VERSION_HEADER = "x-selfreward-policy-version"
 
 
 class Generation(Contract):
-    """`n` answers to one prompt, all by the policy version that the service reported."""
+    """The `n` answers to one prompt. The policy version that the service reported gave all of them."""
 
     responses: list[Response]
     policy_version: str
@@ -20,7 +20,7 @@ class Generation(Contract):
 
 
 class GeneratorClient:
-    """`model` is `policy` (the newest), `policy@N` (pinned: another version answers 409) or any served name."""
+    """Samples answers. `model` is `policy` (the newest version), `policy@N` (pinned) or any other served name."""
 
     def __init__(self, service: ServiceClient, model: str = "policy") -> None:
         self.service = service
@@ -38,7 +38,7 @@ class GeneratorClient:
         model: str | None = None,
         **extra: Any,
     ) -> Generation:
-        """Sample `n` answers in one request. `extra` fields go into the body as they are (vLLM extras).
+        """Sample `n` answers in one request. `extra` fields go into the body unchanged (vLLM extensions).
 
         Raises WrongPolicyVersion when a pinned version is not served, ServiceError on any other failure.
         """
@@ -55,7 +55,7 @@ class GeneratorClient:
         reply = await self.service.request("POST", "/v1/chat/completions", json=body)
         data = reply.json()
         usage = data.get("usage") or {}
-        # One usage record covers all n choices; the share of each is only needed as a length estimate.
+        # One usage record covers all n choices. Each gets an equal share, which serves as an estimate of its length.
         tokens = int(usage.get("completion_tokens", 0)) // max(1, len(data["choices"]))
         return Generation(
             responses=[

@@ -1,7 +1,8 @@
-"""Async client of the judge service: one batch, or any number of items as a stream."""
+"""Async client of the judge service: one request, any number of items as a stream, and background jobs."""
 
 import asyncio
 import json
+import random
 import uuid
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
@@ -10,7 +11,6 @@ from urllib.parse import quote
 
 import httpx
 
-from selfreward.client import judge_job_calls as calls
 from selfreward.client.http import ServiceClient
 from selfreward.client.judge_inputs import (
     Comparable,
@@ -24,7 +24,7 @@ from selfreward.client.judge_inputs import (
     as_pair,
     as_ranking,
     batches,
-    numbered,
+    number_items,
     one_batch,
 )
 from selfreward.contracts.comparisons import (
@@ -36,17 +36,23 @@ from selfreward.contracts.comparisons import (
     RankResponse,
     RankVerdict,
 )
-from selfreward.contracts.judge_jobs import MOST_JOB_ITEMS, Job, JobRequest, JobResult
+from selfreward.contracts.judge_jobs import ENDED, MOST_JOB_ITEMS, Job, JobList, JobRequest, JobResult
 from selfreward.contracts.judging import JudgeItem, JudgePrompts, JudgeRequest, JudgeResponse, Judgment
 from selfreward.settings import Settings, key_of
 
 BATCH_SIZE = 64
 IN_FLIGHT = 4
-"""Batches on the way at once: with BATCH_SIZE items each, enough to keep a judge busy that takes 64 at a time."""
+"""Concurrent batches of a stream. With BATCH_SIZE items each they fill a judge with its default concurrency of 64."""
+RESULTS_PER_PAGE = 256
+"""Job results in one answer: with a few votes each, some megabytes at most."""
+_FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.1, 5.0
 
 
 class Judged(NamedTuple):
-    """An item of a stream, its judgment (`index` counts through the stream), and by which rubric and version."""
+    """An item of a stream with its judgment, the rubric's id and the judging version.
+
+    The judgment's `index` is the item's position in the stream.
+    """
 
     item: JudgeItem
     judgment: Judgment
@@ -58,7 +64,7 @@ class AsyncJudgeClient:
     """Sends answers to the judge and returns a judgment for each, in order. Use as an async context manager.
 
     `judge` is the service's address, by default `SELFREWARD_JUDGE_URL` (then `api_key` is `SELFREWARD_API_KEY` unless
-    given), or a ServiceClient with deadlines and retries of your own, which is then yours to close.
+    given), or a ServiceClient with deadlines and retries of your own. You close that ServiceClient yourself.
     """
 
     def __init__(self, judge: str | ServiceClient | None = None, api_key: str | None = None) -> None:
@@ -76,12 +82,12 @@ class AsyncJudgeClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections, unless they belong to a ServiceClient that was given."""
+        """Close the connections, unless they belong to a ServiceClient of the caller."""
         if self._owns_service:
             await self.service.close()
 
     async def judge(self, items: Iterable[Judgeable], **options: Unpack[JudgeOptions]) -> JudgeResponse:
-        """Judge up to 1024 answers in one request, all by one version.
+        """Judge up to 1024 answers in one request, all by one policy version.
 
         Raises WrongPolicyVersion when the pinned version is not served, ServiceError on any other failure.
         """
@@ -91,7 +97,7 @@ class AsyncJudgeClient:
         return JudgeResponse.model_validate_json(reply.content)
 
     async def judge_batch(self, items: Sequence[JudgeItem], start: int, options: JudgeOptions) -> list[Judged]:
-        """One batch of a stream, whose first item is the stream's item `start`."""
+        """Judge one batch of a stream. `start` is the position of the batch's first item in the stream."""
         answer = await self.judge(items, **options)
         return [
             Judged(item, judgment.model_copy(update={"index": index}), answer.rubric, answer.judge_version)
@@ -106,27 +112,26 @@ class AsyncJudgeClient:
         in_flight: int = IN_FLIGHT,
         **options: Unpack[JudgeOptions],
     ) -> AsyncIterator[Judged]:
-        """Judge any number of answers, in their order; at most `batch_size * in_flight` of them are held at a time.
+        """Judge any number of answers, in their order. At most `batch_size * in_flight` items are in memory.
 
-        Batches may be judged by different versions unless `policy` pins one. Raises as `judge` does.
+        Different versions may judge different batches unless `policy` pins one. Raises as `judge` does.
         """
-        waiting: deque[asyncio.Task[list[Judged]]] = deque()
+        pending: deque[asyncio.Task[list[Judged]]] = deque()
         try:
             start = 0
             async for batch in batches(items, batch_size):
-                work = self.judge_batch(numbered(batch, start), start, options)
-                waiting.append(asyncio.ensure_future(work))
+                pending.append(asyncio.ensure_future(self.judge_batch(number_items(batch, start), start, options)))
                 start += len(batch)
-                if len(waiting) == in_flight:
-                    for judged in await waiting.popleft():
+                if len(pending) == in_flight:
+                    for judged in await pending.popleft():
                         yield judged
-            while waiting:
-                for judged in await waiting.popleft():
+            while pending:
+                for judged in await pending.popleft():
                     yield judged
         finally:
-            for task in waiting:
+            for task in pending:
                 task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            await asyncio.gather(*pending, return_exceptions=True)
 
     async def compare(self, pairs: Iterable[Comparable], **options: Unpack[PairwiseOptions]) -> list[PairVerdict]:
         """Compare up to 1024 pairs of answers, each in both orders, by a pairwise rubric or a constitution.
@@ -136,11 +141,14 @@ class AsyncJudgeClient:
         return (await self.decide(PairRequest(items=one_batch(as_pair(pair) for pair in pairs), **options))).data
 
     async def meta(self, judgments: Iterable[MetaJudgeable], **options: Unpack[PairwiseOptions]) -> list[PairVerdict]:
-        """Compare up to 1024 pairs of judgments, each of one answer, in both orders. Raises as `judge` does."""
+        """Compare up to 1024 pairs of judgments, the two of a pair on one answer, in both orders.
+
+        Raises as `judge` does.
+        """
         return (await self.decide(MetaRequest(items=one_batch(as_meta(pair) for pair in judgments), **options))).data
 
     async def decide(self, request: PairRequest | MetaRequest) -> PairResponse:
-        """`compare` or `meta` with all that the judge answers: the verdicts, by which rubric and which version."""
+        """Send a request of `compare` or `meta` and return the whole response, with the rubric's id and the version."""
         route = "meta" if isinstance(request, MetaRequest) else "pairwise"
         reply = await self._post(f"/v1/judge/{route}", request.model_dump(mode="json", exclude_unset=True))
         return PairResponse.model_validate_json(reply.content)
@@ -148,7 +156,7 @@ class AsyncJudgeClient:
     async def rank(self, items: Iterable[Rankable], **options: Unpack[PairwiseOptions]) -> list[RankVerdict]:
         """Order the 2 to 64 candidates of each of up to 1024 prompts, best first. Raises as `judge` does.
 
-        A rubric of kind `rank` looks at all candidates together, a pointwise one scores each by itself.
+        A rubric of kind `rank` compares all candidates in one prompt, a pointwise rubric scores each by itself.
         """
         request = RankRequest(items=one_batch(as_ranking(item) for item in items), **options)
         reply = await self._post("/v1/judge/rank", request.model_dump(mode="json", exclude_unset=True))
@@ -163,10 +171,11 @@ class AsyncJudgeClient:
     async def submit_job(
         self, items: Iterable[Judgeable], *, idempotency_key: str | None = None, **options: Unpack[JudgeOptions]
     ) -> Job:
-        """Have up to 100,000 answers judged in the background. Items without an id are named by their position.
+        """Judge up to 100,000 answers in the background. The id of an item without one is its position.
 
-        The same `idempotency_key` (1 to 255 printable characters) with the same items gives the same job while that is
-        kept, also to another process; without one each call makes a job. Raises as `judge` does.
+        Idempotent with an `idempotency_key` (1 to 255 printable characters): the same key with the same items returns
+        the same job as long as the judge keeps it, also from another process. Each call without a key makes a new job.
+        Raises as `judge` does.
         """
         batch = one_batch((as_item(item) for item in items), "send several jobs", MOST_JOB_ITEMS)
         body = JobRequest(items=batch, **options).model_dump(mode="json")
@@ -175,42 +184,65 @@ class AsyncJudgeClient:
         return Job.model_validate_json(reply.content)
 
     async def jobs(self, limit: int = 20) -> list[Job]:
-        """This key's newest jobs, at most 100, the newest first."""
-        return await calls.newest(self.service, limit)
+        """The newest jobs of this API key, at most 100, the newest first."""
+        reply = await self.service.request("GET", f"/v1/jobs?limit={limit}")
+        return JobList.model_validate_json(reply.content).data
 
     async def job(self, job_id: str) -> Job:
-        """A job's state and progress. ServiceError with status 404 when there is none, here and in all that follow."""
-        return await calls.show(self.service, job_id)
+        """The state and progress of a job.
+
+        Raises ServiceError with status 404 for an unknown job, as all methods below that take a job id.
+        """
+        return Job.model_validate_json((await self.service.request("GET", _job_path(job_id))).content)
 
     async def wait_job(self, job_id: str, seconds: float) -> Job:
-        """The job when it has ended: `state` is `done`, `cancelled` or `failed`, and `error` says why it failed.
+        """Wait until the job has ended: its `state` is `done`, `cancelled` or `failed`; `error` says why it failed.
 
-        Raises TimeoutError when it goes on for longer than `seconds`; the job is left as it is.
+        Polls at growing intervals of up to 5 s. Raises TimeoutError after `seconds`; the job then goes on.
         """
-        return await calls.ended(self.service, job_id, seconds)
+        job, interval = None, _FIRST_POLL_SECONDS
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    job = await self.job(job_id)
+                    if job.state in ENDED:
+                        return job
+                    await asyncio.sleep(interval * random.uniform(0.5, 1.0))  # noqa: S311 - guards no secret
+                    interval = min(2 * interval, _LONGEST_POLL_SECONDS)
+        except TimeoutError:
+            state = "no state" if job is None else f"state {job.state!r}, {job.judged} of {job.items} items judged"
+            raise TimeoutError(f"job {job_id} has {state} after {seconds:g} s: wait longer, or cancel it") from None
 
     async def job_results(self, job_id: str, offset: int = 0) -> AsyncIterator[JobResult]:
-        """The results of a job that there are, in the order of the items from `offset` on, 256 held at a time.
+        """The available results of a job, in the order of the items, from item `offset` on. 256 are in memory.
 
-        While the job goes on they end before the first item without one: go on later from the last one's `index` + 1.
+        While the job runs they end before the first item without a result. To continue later, call again with the last
+        result's `index` + 1 as `offset`.
         """
-        while found := await calls.results(self.service, job_id, offset):
-            for result in found:
+        while page := await self.job_results_page(job_id, offset):
+            for result in page:
                 yield result
-            offset = found[-1].index + 1
+            offset = page[-1].index + 1
+
+    async def job_results_page(self, job_id: str, offset: int) -> list[JobResult]:
+        """Up to `RESULTS_PER_PAGE` available results of a job from item `offset` on; empty after the last one."""
+        path = f"{_job_path(job_id)}/results?offset={offset}&limit={RESULTS_PER_PAGE}"
+        reply = await self.service.request("GET", path)
+        # Split at line feeds only: JSON texts may contain the other line ends that `splitlines` splits at.
+        return [JobResult.model_validate_json(line) for line in reply.content.split(b"\n")[:-1]]
 
     async def cancel_job(self, job_id: str) -> Job:
-        """Cancel a job, which keeps its results so far; one that has ended stays as it is."""
-        return await calls.cancel(self.service, job_id)
+        """Cancel a job; its results so far stay available. A job that has ended stays as it is."""
+        return Job.model_validate_json((await self.service.request("DELETE", _job_path(job_id))).content)
 
     async def rubrics(self) -> list[dict[str, Any]]:
-        """The judge's rubrics: id, name and title of each."""
+        """The judge's rubrics: id, name, kind and title of each."""
         return list((await self.service.request("GET", "/v1/rubrics")).json()["data"])
 
     async def rubric(self, rubric: str) -> dict[str, Any]:
-        """A rubric as the judge describes it: `id` (name and content hash), scale, sampling, template.
+        """One rubric by name or id: its `id` (name and content hash), scale, sampling, template and the rest.
 
-        ServiceError with status 404 when the judge has none of that name or id.
+        Raises ServiceError with status 404 when the judge does not know the rubric.
         """
         reply = await self.service.request("GET", f"/v1/rubrics/{quote(rubric, safe='@:')}")
         return dict(reply.json())
@@ -219,6 +251,10 @@ class AsyncJudgeClient:
         try:
             return await self.service.request("POST", path, json=body, headers=headers)
         except UnicodeEncodeError:
-            # Lone surrogates: a JSON file may hold them, UTF-8 cannot, and the judge would leave them out itself.
+            # A JSON file may hold lone surrogates, which UTF-8 cannot encode. The judge would drop them too.
             text = json.dumps(body, ensure_ascii=False).encode("utf-8", "ignore")
             return await self.service.request("POST", path, json=json.loads(text), headers=headers)
+
+
+def _job_path(job_id: str) -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}"

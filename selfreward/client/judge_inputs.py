@@ -1,4 +1,4 @@
-"""What a caller may give the judge's clients: answers, pairs, judgments and candidates, and how to judge them."""
+"""What callers may pass to the judge's clients: answers, pairs, judgments or candidates, and the options of judging."""
 
 import itertools
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
@@ -11,20 +11,23 @@ from selfreward.contracts.judging import JudgeItem
 Item = TypeVar("Item")
 
 MAX_ITEMS = 1024
+"""Items in one request."""
+ROLES = get_args(Message.model_fields["role"].annotation)
+Conversation = str | list[Message]
 Turns = str | Sequence[Message] | Sequence[Mapping[str, Any]]
 """A text, or chat messages."""
 Judgeable = JudgeItem | tuple[Turns, Turns]
-"""An item, or simply (prompt, response)."""
+"""An item, or a tuple (prompt, response)."""
 Comparable = PairItem | tuple[Turns, Turns, Turns]
-"""An item, or simply (prompt, a, b)."""
+"""An item, or a tuple (prompt, a, b)."""
 MetaJudgeable = MetaItem | tuple[Turns, Turns, str, str]
-"""An item, or simply (prompt, response, judgment_a, judgment_b)."""
+"""An item, or a tuple (prompt, response, judgment_a, judgment_b)."""
 Rankable = RankItem | tuple[Turns, Sequence[Turns]]
-"""An item, or simply (prompt, candidates)."""
+"""An item, or a tuple (prompt, candidates)."""
 
 
 class JudgeOptions(TypedDict, total=False):
-    """How to judge; what is left out is the judge's default (`additive5`, 3 votes, the rubric's sampling).
+    """How to judge. The judge's defaults are `additive5`, 3 votes and the rubric's sampling.
 
     `policy` pins the judging version (`policy@3`). `seed` makes the votes repeatable.
     """
@@ -39,7 +42,7 @@ class JudgeOptions(TypedDict, total=False):
 
 
 class PairwiseOptions(TypedDict, total=False):
-    """How to compare or rank; what is left out is the judge's default. `swap` false shows one order only."""
+    """How to compare or rank. Missing options have the judge's defaults. `swap=False` shows one order only."""
 
     rubric: str
     votes: int
@@ -52,7 +55,7 @@ class PairwiseOptions(TypedDict, total=False):
 
 
 def as_item(value: Judgeable) -> JudgeItem:
-    """An item of what a caller may give. Raises ValueError naming the field that cannot be judged."""
+    """Convert a caller's input to an item. Raises ValueError naming the field that cannot be judged."""
     if isinstance(value, JudgeItem):
         return value
     prompt, response = value
@@ -60,7 +63,7 @@ def as_item(value: Judgeable) -> JudgeItem:
 
 
 def as_pair(value: Comparable) -> PairItem:
-    """The same for two answers to a prompt."""
+    """Convert two answers to a prompt. Raises as `as_item` does."""
     if isinstance(value, PairItem):
         return value
     prompt, a, b = value
@@ -68,7 +71,7 @@ def as_pair(value: Comparable) -> PairItem:
 
 
 def as_meta(value: MetaJudgeable) -> MetaItem:
-    """The same for two judgments of an answer."""
+    """Convert two judgments of an answer. Raises as `as_item` does."""
     if isinstance(value, MetaItem):
         return value
     prompt, response, judgment_a, judgment_b = value
@@ -81,7 +84,7 @@ def as_meta(value: MetaJudgeable) -> MetaItem:
 
 
 def as_ranking(value: Rankable) -> RankItem:
-    """The same for candidate answers to a prompt."""
+    """Convert candidate answers to a prompt. Raises as `as_item` does."""
     if isinstance(value, RankItem):
         return value
     prompt, candidates = value
@@ -91,10 +94,10 @@ def as_ranking(value: Rankable) -> RankItem:
     )
 
 
-def numbered(batch: Iterable[Judgeable], start: int) -> list[JudgeItem]:
-    """Items of a stream's batch; one without an id gets its place in the stream.
+def number_items(batch: Iterable[Judgeable], start: int) -> list[JudgeItem]:
+    """Convert a batch of a stream to items. The id of an item without one is its position in the stream.
 
-    Votes under a seed depend on the id, so they come out the same however the stream is cut into batches.
+    Votes under a seed depend on the id, so they do not depend on how the stream is cut into batches.
     """
     items = map(as_item, batch)
     return [
@@ -104,7 +107,7 @@ def numbered(batch: Iterable[Judgeable], start: int) -> list[JudgeItem]:
 
 
 def one_batch(items: Iterable[Item], remedy: str = "send several requests", most: int = MAX_ITEMS) -> list[Item]:
-    """The items of one request. ValueError with the remedy when they are none or too many."""
+    """The items of one request as a list. Raises ValueError with the remedy unless there are 1 to `most`."""
     batch = list(items)
     if not 1 <= len(batch) <= most:
         raise ValueError(f"items has {len(batch)} entries, 1 to {most} are allowed: {remedy}")
@@ -112,7 +115,7 @@ def one_batch(items: Iterable[Item], remedy: str = "send several requests", most
 
 
 async def batches(items: AsyncIterable[Judgeable] | Iterable[Judgeable], size: int) -> AsyncIterator[list[Judgeable]]:
-    """The items, `size` at a time, read no further than that."""
+    """Yield the items in lists of `size`. Reads no item beyond the list that it yields."""
     if not isinstance(items, AsyncIterable):
         iterator = iter(items)
         while batch := list(itertools.islice(iterator, size)):
@@ -128,27 +131,24 @@ async def batches(items: AsyncIterable[Judgeable] | Iterable[Judgeable], size: i
         yield batch
 
 
-Conversation = str | list[Message]
-
-
-ROLES = get_args(Message.model_fields["role"].annotation)
-
-
 def conversation(value: Any, field: str) -> Conversation:
-    """`value` as a text or as messages: a string, our messages, or mappings with `role` and `content`.
+    """Convert a string, our messages, or mappings with `role` and `content` to a text or a list of messages.
 
-    Other keys of a message are left out; content may be a list of text parts (`{"type": "text", "text": ...}`).
-    Raises ValueError naming `field`, what stands there and what should.
+    Drops other keys of a message. Content may be a list of text parts (`{"type": "text", "text": ...}`).
+    Raises ValueError naming `field`, its value and the remedy.
     """
     if isinstance(value, str):
         return value
     if isinstance(value, Sequence) and value and not isinstance(value, bytes):
         return [_message(turn, f"{field}[{index}]") for index, turn in enumerate(value)]
-    raise ValueError(f"{field} = {_shown(value)}: give a text, or a list of messages with role and content")
+    raise ValueError(f"{field} = {_abbreviate(value)}: give a text, or a list of messages with role and content")
 
 
 def split_last(messages: Conversation, field: str) -> tuple[Conversation, Conversation]:
-    """The conversation up to the last turn, and that turn. ValueError unless an answer follows a prompt."""
+    """Split a conversation into the turns before the last one, and that one, which is judged.
+
+    Raises ValueError unless the last of at least two messages is the assistant's.
+    """
     if isinstance(messages, str) or len(messages) < 2 or messages[-1].role != "assistant":
         raise ValueError(f"{field}: the last of at least two messages must be the assistant's: it is what is judged")
     return messages[:-1], [messages[-1]]
@@ -158,10 +158,10 @@ def _message(turn: Any, field: str) -> Message:
     if isinstance(turn, Message):
         return turn
     if not isinstance(turn, Mapping):
-        raise ValueError(f"{field} = {_shown(turn)}: give a message with role and content")
+        raise ValueError(f"{field} = {_abbreviate(turn)}: give a message with role and content")
     role = turn.get("role")
     if role not in ROLES:
-        raise ValueError(f"{field}.role = {_shown(role)}: use one of {', '.join(ROLES)}")
+        raise ValueError(f"{field}.role = {_abbreviate(role)}: use one of {', '.join(ROLES)}")
     return Message.model_validate({"role": role, "content": _text(turn.get("content"), f"{field}.content")})
 
 
@@ -170,12 +170,12 @@ def _text(content: Any, field: str) -> str:
         return content
     parts = content if isinstance(content, Sequence) and not isinstance(content, bytes) else [content]
     texts = [part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None for part in parts]
-    known = [text for text in texts if isinstance(text, str)]
-    if not texts or len(known) < len(texts):
-        raise ValueError(f"{field} = {_shown(content)}: give a text; only text can be judged")
-    return "\n".join(known)
+    strings = [text for text in texts if isinstance(text, str)]
+    if not texts or len(strings) < len(texts):
+        raise ValueError(f"{field} = {_abbreviate(content)}: give a text; only text can be judged")
+    return "\n".join(strings)
 
 
-def _shown(value: Any) -> str:
+def _abbreviate(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

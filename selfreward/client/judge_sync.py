@@ -1,7 +1,7 @@
 """Blocking client of the judge service, for scripts, notebooks and trainers.
 
-It drives the async client on an event loop in a thread of its own: retries and deadlines are written once, it works
-where a loop is running already (a notebook), and any number of threads may share one client.
+It runs the async client on an event loop in a thread of its own. So retries and deadlines are written once, the client
+works where an event loop is running already (a notebook), and any number of threads may share one client.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar, Unpack
 
-from selfreward.client import judge_job_calls as calls
 from selfreward.client.http import ServiceClient, ServiceError
 from selfreward.client.judge import BATCH_SIZE, IN_FLIGHT, AsyncJudgeClient, Judged
 from selfreward.client.judge_inputs import (
@@ -22,7 +21,7 @@ from selfreward.client.judge_inputs import (
     MetaJudgeable,
     PairwiseOptions,
     Rankable,
-    numbered,
+    number_items,
 )
 from selfreward.contracts.comparisons import PairVerdict, RankVerdict
 from selfreward.contracts.judge_jobs import Job, JobResult
@@ -35,9 +34,9 @@ Result = TypeVar("Result")
 class JudgeClient:
     """Sends answers to the judge and returns a judgment for each, in order. Use as a context manager, or `close` it.
 
-    Arguments as AsyncJudgeClient's: an address and its key, by default `SELFREWARD_JUDGE_URL` and
-    `SELFREWARD_API_KEY`, or a ServiceClient with deadlines and retries of your own, which is closed with this client,
-    since its connections belong to this client's loop.
+    The arguments are those of AsyncJudgeClient: an address and its key, by default `SELFREWARD_JUDGE_URL` and
+    `SELFREWARD_API_KEY`, or a ServiceClient with deadlines and retries of your own. This client closes that
+    ServiceClient too, because its connections belong to this client's event loop.
     """
 
     def __init__(self, judge: str | ServiceClient | None = None, api_key: str | None = None) -> None:
@@ -79,22 +78,22 @@ class JudgeClient:
         in_flight: int = IN_FLIGHT,
         **options: Unpack[JudgeOptions],
     ) -> Iterator[Judged]:
-        """Judge any number of answers, in their order; at most `batch_size * in_flight` of them are held at a time.
+        """Judge any number of answers, in their order. At most `batch_size * in_flight` items are in memory.
 
-        The iterable is read in the caller's thread, as far ahead as that. Raises as `judge` does.
+        Reads the iterable in the caller's thread. Raises as `judge` does.
         """
-        waiting: deque[Future[list[Judged]]] = deque()
+        pending: deque[Future[list[Judged]]] = deque()
         iterator, start = iter(items), 0
         try:
             while batch := list(itertools.islice(iterator, batch_size)):
-                waiting.append(self._submit(self._client.judge_batch(numbered(batch, start), start, options)))
+                pending.append(self._submit(self._client.judge_batch(number_items(batch, start), start, options)))
                 start += len(batch)
-                if len(waiting) == in_flight:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
+                if len(pending) == in_flight:
+                    yield from pending.popleft().result()
+            while pending:
+                yield from pending.popleft().result()
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()
 
     def compare(self, pairs: Iterable[Comparable], **options: Unpack[PairwiseOptions]) -> list[PairVerdict]:
@@ -106,9 +105,9 @@ class JudgeClient:
         return self._wait(self._client.meta(judgments, **options))
 
     def rank(self, items: Iterable[Rankable], **options: Unpack[PairwiseOptions]) -> list[RankVerdict]:
-        """Order candidates, best first: `client.rank([("prompt", ["one", "another"])])`; any rubric that scores does.
+        """Order candidates, best first: `client.rank([("prompt", ["one", "another"])])`.
 
-        Raises as `judge` does.
+        The rubric is of kind `rank` or of a pointwise kind. Raises as `judge` does.
         """
         return self._wait(self._client.rank(items, **options))
 
@@ -119,40 +118,44 @@ class JudgeClient:
     def submit_job(
         self, items: Iterable[Judgeable], *, idempotency_key: str | None = None, **options: Unpack[JudgeOptions]
     ) -> Job:
-        """Have up to 100,000 answers judged in the background; arguments and errors as AsyncJudgeClient's."""
+        """Judge up to 100,000 answers in the background. Arguments and errors are those of AsyncJudgeClient."""
         return self._wait(self._client.submit_job(items, idempotency_key=idempotency_key, **options))
 
     def jobs(self, limit: int = 20) -> list[Job]:
-        """This key's newest jobs, at most 100, the newest first."""
+        """The newest jobs of this API key, at most 100, the newest first."""
         return self._wait(self._client.jobs(limit))
 
     def job(self, job_id: str) -> Job:
-        """A job's state and progress. ServiceError with status 404 when there is none, here and in all that follow."""
+        """The state and progress of a job.
+
+        Raises ServiceError with status 404 for an unknown job, as all methods below that take a job id.
+        """
         return self._wait(self._client.job(job_id))
 
     def wait_job(self, job_id: str, seconds: float) -> Job:
-        """The job when it has ended, by `state` well or not. TimeoutError when it goes on for longer than `seconds`."""
+        """Wait until the job has ended, whatever its `state` then. Raises TimeoutError after `seconds`."""
         return self._wait(self._client.wait_job(job_id, seconds))
 
     def job_results(self, job_id: str, offset: int = 0) -> Iterator[JobResult]:
-        """The results of a job that there are, in the order of the items from `offset` on, 256 held at a time.
+        """The available results of a job, in the order of the items, from item `offset` on. 256 are in memory.
 
-        While the job goes on they end before the first item without one: go on later from the last one's `index` + 1.
+        While the job runs they end before the first item without a result. To continue later, call again with the last
+        result's `index` + 1 as `offset`.
         """
-        while found := self._wait(calls.results(self._client.service, job_id, offset)):
-            yield from found
-            offset = found[-1].index + 1
+        while page := self._wait(self._client.job_results_page(job_id, offset)):
+            yield from page
+            offset = page[-1].index + 1
 
     def cancel_job(self, job_id: str) -> Job:
-        """Cancel a job, which keeps its results so far; one that has ended stays as it is."""
+        """Cancel a job; its results so far stay available. A job that has ended stays as it is."""
         return self._wait(self._client.cancel_job(job_id))
 
     def rubrics(self) -> list[dict[str, Any]]:
-        """The judge's rubrics: id, name and title of each."""
+        """The judge's rubrics: id, name, kind and title of each."""
         return self._wait(self._client.rubrics())
 
     def rubric(self, rubric: str) -> dict[str, Any]:
-        """A rubric as the judge describes it; ServiceError with status 404 when it has none of that name or id."""
+        """One rubric by name or id. Raises ServiceError with status 404 when the judge does not know it."""
         return self._wait(self._client.rubric(rubric))
 
     def _wait(self, work: Coroutine[Any, Any, Result]) -> Result:
@@ -160,13 +163,13 @@ class JudgeClient:
         try:
             return future.result()
         except BaseException:
-            future.cancel()  # Ctrl-C here must not leave the request running there
+            future.cancel()  # Ctrl-C in this thread must not leave the request running in the other one
             raise
 
     def _submit(self, work: Coroutine[Any, Any, Result]) -> "Future[Result]":
         with self._starting:
             if self._loop is None:
-                # Started with the first request and not with the client: a client may be made before a fork.
+                # Start the thread with the first request: a client may be made before the process forks.
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=self._loop.run_forever, name="judge-client", daemon=True)
                 self._thread.start()
@@ -177,7 +180,7 @@ class JudgeClient:
 
 
 def reachable_judge() -> JudgeClient:
-    """A client of the configured judge; ServiceError at once, with the remedy, when none answers."""
+    """A client of the configured judge. Raises ServiceError with the remedy at once when no judge answers."""
     settings = Settings()
     url = settings.judge_url
     with JudgeClient(ServiceClient(url, key_of(settings), deadline=10, attempts=2)) as probe:

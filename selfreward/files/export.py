@@ -1,4 +1,4 @@
-"""Exported preference data: its columns, and how it becomes a file of JSON Lines or Parquet."""
+"""Write exported preference data as a file of JSON Lines or Parquet."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from selfreward.loop.export import COLUMNS, Layout
 
 
 def check_out(out: Path) -> None:
-    """RowError unless `out` ends in `.jsonl`, or in `.parquet` where pyarrow is installed."""
+    """Raise RowError unless `out` ends in `.jsonl`, or in `.parquet` and pyarrow is installed."""
     if out.suffix not in (".jsonl", ".parquet"):
         raise RowError(f"--out {out} ends in {out.suffix!r}: choose .jsonl or .parquet")
     if out.suffix == ".parquet":
@@ -17,9 +17,9 @@ def check_out(out: Path) -> None:
 
 
 def write_export(lines: bytes, out: Path, layout: Layout) -> None:
-    """Write exported JSON Lines as `out`, a name that `check_out` allows; it is replaced when all of it is written.
+    """Write exported JSON Lines to `out`, whose name `check_out` allows. Replaces `out` atomically.
 
-    Parquet has the columns of `COLUMNS` with their types, also where one of them is always null.
+    A Parquet file has the columns of `COLUMNS` with their types, also where a column is always null.
     """
     temporary = out.with_name(f".{out.name}.tmp")
     if out.suffix == ".parquet":

@@ -1,4 +1,4 @@
-"""Judge a file of any size: check all of it, continue where an earlier run stopped, and write each row once."""
+"""Judge a file of any size: check all rows first, continue where an earlier run stopped, write each row once."""
 
 import json
 import math
@@ -16,14 +16,17 @@ from selfreward.files.judged_rows import JudgedRows, judged_row, write_parquet
 from selfreward.files.rows import WRITTEN, Fields, Row, RowError, check_rows, read_rows, to_item
 
 Report = Callable[[dict[str, Any]], None]
-"""Told of progress as `selfreward.progress.RunProgress.show` is."""
+"""Receives progress events, such as `selfreward.progress.RunProgress.show` does."""
 
 _REPORT_EVERY = 16
 
 
 @dataclass
 class Summary:
-    """Figures over all judged rows. `histogram` counts scores, each rounded half up to a whole number."""
+    """Statistics of all judged rows. `histogram` counts scores, each rounded half up to a whole number.
+
+    `continued_at` is the number of rows that an earlier run had judged, `total` the sum of the scores.
+    """
 
     rows: int = 0
     continued_at: int = 0
@@ -33,12 +36,12 @@ class Summary:
 
     @property
     def scored(self) -> int:
-        """Rows with a score."""
+        """Number of rows with a score."""
         return self.histogram.total()
 
     @property
     def mean(self) -> float | None:
-        """Mean score, None when no row has one."""
+        """The mean score; None when no row has a score."""
         return self.total / self.scored if self.scored else None
 
     def add(self, row: dict[str, Any]) -> None:
@@ -54,12 +57,13 @@ class Summary:
 def judge_file(
     client: JudgeClient, source: Path, out: Path, fields: Fields, options: JudgeOptions, report: Report
 ) -> Summary:
-    """Judge every row of `source` into `out`; both are `.jsonl` or `.parquet`.
+    """Judge every row of `source` and write it to `out`; both are `.jsonl` or `.parquet`.
 
     A `.jsonl` output grows row by row. A `.parquet` output appears at the end; until then its rows are in
-    `<out>.partial.jsonl`. Raises RowError before any work when a row cannot be judged or `out` belongs to something
-    else, ServiceError when the judge fails; what was judged stays, and the same call continues it.
+    `<out>.partial.jsonl`. Raises RowError before any work when a row cannot be judged or `out` is another job's output,
+    ServiceError when the judge fails. The rows judged so far stay, and the same call continues after them.
     """
+    # Which files are read and written.
     if out.suffix not in (".jsonl", ".parquet"):
         raise RowError(f"--out {out} ends in {out.suffix!r}: choose .jsonl or .parquet")
     if source.resolve() == out.resolve():
@@ -67,56 +71,63 @@ def judge_file(
     as_parquet = out.suffix == ".parquet"
     rows_file = out.with_name(f"{out.name}.partial.jsonl") if as_parquet else out
     options = {"rubric": "additive5", **options}
+
+    # A finished Parquet file needs no judge.
     if as_parquet and out.exists() and not rows_file.exists():
-        return _already_done(source, out, check_rows(source, fields, _every(report, "check", None)), options)
+        return _summarise_finished(source, out, check_rows(source, fields, _every(report, "check", None)), options)
+
+    # Check every row against what the rubric needs.
     rubric = client.rubric(options["rubric"])
     fields = fields._replace(reference="{reference}" in rubric["template"])
     total = check_rows(source, fields, _every(report, "check", None))
-    # The id has the hash of the rubric's text: should that change meanwhile, the judge refuses, and no file mixes two.
+    # The id has the hash of the rubric's text: if that changes, the judge refuses, so no file mixes two rubrics.
     options = {**options, "rubric": rubric["id"]}
+
+    # Judge the rows that are not judged yet.
     with JudgedRows(rows_file) as output:
-        summary = _recovered(source, output.path, read_rows(source), output.recover(), options)
+        summary = _summarise_recovered(source, output.path, read_rows(source), output.recover(), options)
         if summary.rows < total:
             _judge_rest(client, source, output, fields, options, summary, _every(report, "judge", total))
+
     if as_parquet:
         write_parquet(rows_file, out, _every(report, "write", total))
         rows_file.unlink()
     return summary
 
 
-def _recovered(
-    source: Path, path: Path, rows: Iterator[Row], judged: Iterator[dict[str, Any]], options: JudgeOptions
+def _summarise_recovered(
+    source: Path, path: Path, rows: Iterator[Row], judged_rows: Iterator[dict[str, Any]], options: JudgeOptions
 ) -> Summary:
-    """Figures of the rows that are judged already; RowError when they are not the first rows of this very job."""
+    """Statistics of the rows that are judged already. Raises RowError unless they are the first rows of this job."""
     summary = Summary()
-    for done in judged:
+    for judged in judged_rows:
         row = next(rows, None)
         place = f"{path}, row {summary.rows + 1}"
-        if row is None or _canonical({name: done.get(name) for name in row.values}) != _canonical(row.values):
+        if row is None or _canonical({name: judged.get(name) for name in row.values}) != _canonical(row.values):
             raise RowError(
                 f"{place} does not come from {source}: it holds another file's judgments, move it away or use another "
                 "--out"
             )
-        _check_same_job(place, done, options)
-        summary.add(done)
+        _check_same_job(place, judged, options)
+        summary.add(judged)
     summary.continued_at = summary.rows
     return summary
 
 
-def _check_same_job(place: str, done: dict[str, Any], options: JudgeOptions) -> None:
+def _check_same_job(place: str, judged: dict[str, Any], options: JudgeOptions) -> None:
     rubric, votes = options["rubric"], options.get("votes", 3)
-    # A finished file is looked at without asking the judge, so the rubric may be a bare name here.
-    if rubric not in (done["rubric"], done["rubric"].partition("@")[0]):
-        raise RowError(f"{place} was judged by rubric {done['rubric']}, not {rubric}: use another --out")
-    if len(done["votes"]) != votes:
+    # A finished file is checked without asking the judge, so the option may be the rubric's name without the hash.
+    if rubric not in (judged["rubric"], judged["rubric"].partition("@")[0]):
+        raise RowError(f"{place} was judged by rubric {judged['rubric']}, not {rubric}: use another --out")
+    if len(judged["votes"]) != votes:
         raise RowError(
-            f"{place} has {len(done['votes'])} votes, not {votes}: continue with as many, or use another --out"
+            f"{place} has {len(judged['votes'])} votes, not {votes}: continue with as many, or use another --out"
         )
-    if done["judge_seed"] != options.get("seed"):
-        was, given = (
-            "no seed" if seed is None else f"seed {seed}" for seed in (done["judge_seed"], options.get("seed"))
+    if judged["judge_seed"] != options.get("seed"):
+        old, new = (
+            "no seed" if seed is None else f"seed {seed}" for seed in (judged["judge_seed"], options.get("seed"))
         )
-        raise RowError(f"{place} was judged with {was}, not with {given}: continue with {was}, or use another --out")
+        raise RowError(f"{place} was judged with {old}, not with {new}: continue with {old}, or use another --out")
 
 
 def _judge_rest(
@@ -128,22 +139,22 @@ def _judge_rest(
     summary: Summary,
     report: Callable[..., None],
 ) -> None:
-    sent: deque[dict[str, Any]] = deque()
+    in_flight: deque[dict[str, Any]] = deque()
 
     def items() -> Iterator[JudgeItem]:
         for index, row in enumerate(islice(read_rows(source), summary.rows, None), summary.rows):
-            sent.append(row.values)
+            in_flight.append(row.values)
             yield to_item(row.values, fields, index)
 
     for judged in client.judge_many(items(), **options):
-        row = judged_row(sent.popleft(), judged, options.get("seed"))
+        row = judged_row(in_flight.popleft(), judged, options.get("seed"))
         output.append(row)
         summary.add(row)
         report(summary.rows, {"mean": summary.mean or 0.0, "unscored": summary.failures.total() / summary.rows})
 
 
-def _already_done(source: Path, out: Path, total: int, options: JudgeOptions) -> Summary:
-    """Figures of a finished Parquet file. Its columns may have widened types, so the rows are only counted."""
+def _summarise_finished(source: Path, out: Path, total: int, options: JudgeOptions) -> Summary:
+    """Statistics of a finished Parquet file. Types may have been widened, so compares no values but counts rows."""
     summary = Summary()
     for row in read_rows(out):
         if not row.values.keys() >= set(WRITTEN):
@@ -161,8 +172,10 @@ def _canonical(values: dict[str, Any]) -> str:
 
 
 def _every(report: Report, phase: str, total: int | None) -> Callable[..., None]:
-    def told(done: int, metrics: dict[str, float] | None = None) -> None:
+    """Report the progress of a phase after every `_REPORT_EVERY` rows."""
+
+    def report_rows(done: int, metrics: dict[str, float] | None = None) -> None:
         if done % _REPORT_EVERY == 0 or done == total:
             report({"stage": "", "phase": phase, "done": done, "total": total, "metrics": metrics or {}})
 
-    return told
+    return report_rows

@@ -1,7 +1,7 @@
-"""The rows that were judged so far, on disk after each of them, so that judging can go on after any crash.
+"""The file of judged rows, written row by row so that judging can continue after any crash; and its form as Parquet.
 
-The file is its own record: its rows are the first rows of the input, in their order, so the number of its complete
-lines is where to continue. Only the last line can be torn, and it is cut off.
+The file is its own journal: its rows are the first rows of the input in their order, so the number of complete lines
+says where to continue. Only the last line can be torn; it is cut off.
 """
 
 import fcntl
@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from selfreward.client.judge import Judged
-from selfreward.contracts.judging import Judgment
 from selfreward.files.rows import WRITTEN, RowError, import_parquet, read_rows
 
 _SYNC_EVERY = 64
+_PARQUET_BATCH = 1024
 
 
 class JudgedRows:
-    """An append-only JSON Lines file that one process writes. Use as a context manager.
+    """An append-only JSON Lines file with one writer. Use as a context manager.
 
-    Raises RowError when another process has it open for writing.
+    Raises RowError when another process has the file open for writing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,30 +44,30 @@ class JudgedRows:
         self._file.close()
 
     def recover(self) -> Iterator[dict[str, Any]]:
-        """The complete rows from the first one on; once all are read, what a crash left of the last is gone."""
+        """Yield the complete rows from the first one on, and then cut off a torn last line."""
         self._file.seek(0)
-        whole = 0
+        complete_bytes = 0
         for number, line in enumerate(self._file, 1):
-            values = _parsed(line)
+            values = _parse(line)
             if values is None:
                 if self._file.read(1):
                     raise RowError(
                         f"{self.path}, line {number} is no judged row: judging did not write this file, "
                         "move it away or use another --out"
                     )
-                self._file.truncate(whole)
+                self._file.truncate(complete_bytes)
                 return
-            whole += len(line)
+            complete_bytes += len(line)
             if not line.endswith(b"\n"):
                 self._file.write(b"\n")
                 self._file.flush()
             yield values
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add one row. It survives the end of this process at once, and a power cut within 64 rows."""
+        """Append one row. A crash of this process loses no row, a power cut at most the last 64."""
         try:
             line = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
-        except UnicodeEncodeError:  # a lone surrogate, which only an escape can hold
+        except UnicodeEncodeError:  # a lone surrogate, which UTF-8 cannot encode and a JSON escape can
             line = json.dumps(row, separators=(",", ":")).encode()
         self._file.write(line + b"\n")
         self._file.flush()
@@ -80,8 +80,11 @@ class JudgedRows:
         self._unsynced = 0
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    """The row, or None when the line is torn or was never one of ours: no proper prefix of an object is an object."""
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """The row of a line; None when the line is torn or judging did not write it.
+
+    Every torn line is noticed, because no proper prefix of a JSON object is a JSON object.
+    """
     try:
         values = json.loads(line)
     except ValueError:
@@ -90,27 +93,24 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 
 def judged_row(values: dict[str, Any], judged: Judged, seed: int | None) -> dict[str, Any]:
-    """The row with the columns that judging adds. `seed` is the whole file's."""
-    judgment: Judgment = judged.judgment
-    added = judgment.model_dump(mode="json")
-    known = {**added, "rubric": judged.rubric, "judge_version": judged.judge_version, "judge_seed": seed}
-    return {**values, **{name: known[name] for name in WRITTEN}}
-
-
-_ROWS = 1024
+    """The row `values` with the columns that judging adds. `seed` is the seed of the whole file."""
+    columns = judged.judgment.model_dump(mode="json")
+    columns |= {"rubric": judged.rubric, "judge_version": judged.judge_version, "judge_seed": seed}
+    return {**values, **{name: columns[name] for name in WRITTEN}}
 
 
 def write_parquet(rows: Path, out: Path, report: Callable[[int], None]) -> None:
-    """Write the JSON Lines file `rows` as `out`, holding 1024 rows at a time; `report` is told how many are written.
+    """Write the JSON Lines file `rows` as Parquet to `out`, atomically, with 1024 rows in memory.
 
-    The rows are read twice, first for the columns' types: one row's null is another's number. Raises RowError when a
-    column has types that no Parquet column can hold together.
+    Calls `report` with the number of rows written so far. Reads the rows twice, first to find the columns' types,
+    because a column may be null in one row and a number in another. Raises RowError when a column has types that no
+    Parquet column can hold together.
     """
     import_parquet()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = _unified(pa, rows)
+    schema = _schema(pa, rows)
     temporary = out.with_name(f".{out.name}.tmp")
     written = 0
     with pq.ParquetWriter(temporary, schema) as writer:
@@ -122,7 +122,8 @@ def write_parquet(rows: Path, out: Path, report: Callable[[int], None]) -> None:
     temporary.replace(out)
 
 
-def _unified(pa: Any, rows: Path) -> Any:
+def _schema(pa: Any, rows: Path) -> Any:
+    """The types of the input's columns, widened to fit all rows, followed by our own columns."""
     vote = pa.struct(
         {
             "score": pa.float64(),
@@ -134,7 +135,7 @@ def _unified(pa: Any, rows: Path) -> Any:
             "criteria": pa.list_(pa.bool_()),
         }
     )
-    # Our own columns have their types even in a file where one of them is always null.
+    # The types of our own columns are fixed, because a column may be null in every row.
     own = {
         "score": pa.float64(),
         "status": pa.string(),
@@ -151,8 +152,8 @@ def _unified(pa: Any, rows: Path) -> Any:
     schema = None
     try:
         for batch in _batches(rows):
-            found = pa.Table.from_pylist([{k: v for k, v in row.items() if k not in own} for row in batch]).schema
-            schema = found if schema is None else pa.unify_schemas([schema, found], promote_options="permissive")
+            inputs = pa.Table.from_pylist([{k: v for k, v in row.items() if k not in own} for row in batch]).schema
+            schema = inputs if schema is None else pa.unify_schemas([schema, inputs], promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise RowError(
             f"{rows}: a column has values that Parquet cannot hold together ({error}): use a .jsonl --out"
@@ -161,6 +162,6 @@ def _unified(pa: Any, rows: Path) -> Any:
 
 
 def _batches(rows: Path) -> Iterator[list[dict[str, Any]]]:
-    found = (row.values for row in read_rows(rows))
-    while batch := list(islice(found, _ROWS)):
+    values = (row.values for row in read_rows(rows))
+    while batch := list(islice(values, _PARQUET_BATCH)):
         yield batch

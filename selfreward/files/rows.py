@@ -1,8 +1,8 @@
-"""Rows to judge: read from JSON Lines or Parquet one at a time, and checked before any work.
+"""Rows to judge: read from JSON Lines or Parquet one at a time, and check all of them before any work.
 
-A row is `{"prompt", "response"}`, where TRL's `completion` stands for the response too and both may be message lists,
-or `{"messages"}`, whose last turn is judged. A `reference` goes along for rubrics that compare with one. Other columns
-are carried through.
+A row is `{"prompt", "response"}` or `{"messages"}`, whose last turn is judged. TRL's `completion` may stand in place of
+`response`, and prompt and response may be texts or message lists. A `reference` is sent to rubrics that compare with
+one. All other columns are copied to the output.
 """
 
 import json
@@ -33,14 +33,14 @@ _PARQUET_ROWS = 256
 
 
 class RowError(ValueError):
-    """A file that cannot be judged or continued; the message names file, row, field and remedy."""
+    """A file cannot be judged or continued. The message names file, row, field and remedy."""
 
 
 class Fields(NamedTuple):
-    """Columns with prompt and response; None is `prompt`, and `response` or `completion`.
+    """Names of the columns with prompt and response. None means `prompt`, and `response` or `completion`.
 
-    `reference`: the rubric compares with the column of that name, so that every row needs it (True), or does not, so
-    that it stays behind (False); None, where the rubric is not known, takes it along from the rows that have it.
+    `reference` says whether the rubric compares with the column `reference`. True: every row needs it. False: it is
+    not sent. None (the rubric is unknown): it is sent for the rows that have it.
     """
 
     prompt: str | None = None
@@ -49,14 +49,14 @@ class Fields(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row as it was read. `place` names it in messages: `line 3` or `row 3`, counted from 1."""
+    """One row of the input. `place` names it in messages: `line 3` or `row 3`, counted from 1."""
 
     place: str
     values: dict[str, Any]
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a `.jsonl` or `.parquet` file, holding a few at a time. Empty lines are no rows.
+    """Yield the rows of a `.jsonl` or `.parquet` file, with few of them in memory. Skips empty lines.
 
     Raises RowError when the file cannot be read.
     """
@@ -98,7 +98,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
 
 
 def import_parquet() -> Any:
-    """`pyarrow.parquet`, or RowError with the way to get it."""
+    """Import `pyarrow.parquet`. Raises RowError that says how to install it."""
     try:
         import pyarrow.parquet
     except ImportError:
@@ -107,7 +107,7 @@ def import_parquet() -> Any:
 
 
 def to_item(values: dict[str, Any], fields: Fields, index: int) -> JudgeItem:
-    """What of a row is judged. Its id is its index in the file, so that a seed gives the same votes in every run.
+    """Convert a row to a judge item. The item's id is the row's index in the file, so a seed repeats the same votes.
 
     Raises ValueError naming the field, its value and the remedy.
     """
@@ -123,25 +123,25 @@ def to_item(values: dict[str, Any], fields: Fields, index: int) -> JudgeItem:
 
 
 def _turns(values: dict[str, Any], fields: Fields) -> tuple[Conversation, Conversation]:
-    given = (fields.prompt, fields.response, values.get("prompt"))
-    if values.get("messages") is not None and given == (None, None, None):
+    named = fields.prompt is not None or fields.response is not None
+    if values.get("messages") is not None and values.get("prompt") is None and not named:
         return split_last(conversation(values["messages"], "messages"), "messages")
     prompt = fields.prompt or "prompt"
     response = fields.response or ("response" if values.get("response") is not None else "completion")
-    for name, shown, option in (
+    for name, label, option in (
         (prompt, prompt, "--prompt-field"),
         (response, fields.response or "response", "--response-field"),
     ):
         if values.get(name) is None:
-            known = ", ".join(values) or "none"
-            raise ValueError(f"{shown} is missing: name its column with {option}; the row has {known}")
+            columns = ", ".join(values) or "none"
+            raise ValueError(f"{label} is missing: name its column with {option}; the row has {columns}")
     return conversation(values[prompt], prompt), conversation(values[response], response)
 
 
 def check_rows(path: Path, fields: Fields, report: Callable[[int], None]) -> int:
-    """Read the whole file and count its rows; `report` is told how many were read so far.
+    """Check every row of a file and return their number. Calls `report` with the number of rows read so far.
 
-    Raises RowError listing the first problems, one a line.
+    Raises RowError that lists the first problems, one a line.
     """
     problems: list[str] = []
     count = 0

@@ -1,4 +1,4 @@
-"""openevals: an evaluator that asks the judge."""
+"""openevals (and LangSmith): the judge as an evaluator."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -7,12 +7,12 @@ from typing import Any, TypedDict, Unpack
 from selfreward.client.judge import AsyncJudgeClient
 from selfreward.client.judge_inputs import Conversation, JudgeOptions, conversation
 from selfreward.client.judge_sync import JudgeClient
-from selfreward.contracts.judging import JudgeItem, Judgment
-from selfreward.integrations.inspect_ai import _metadata, explanation
+from selfreward.contracts.judging import JudgeItem, JudgeResponse
+from selfreward.integrations.explanation import explanation, metadata
 
 
 class EvaluatorResult(TypedDict):
-    """What openevals evaluators return (openevals/types.py): `comment` is one of the judge's explanations."""
+    """The result of an openevals evaluator (openevals/types.py). `comment` is one of the judge's explanations."""
 
     key: str
     score: float | None
@@ -23,16 +23,15 @@ class EvaluatorResult(TypedDict):
 def openevals_evaluator(
     client: JudgeClient, *, key: str = "selfreward", reference: bool = False, **options: Unpack[JudgeOptions]
 ) -> Callable[..., EvaluatorResult]:
-    """An evaluator with openevals' signature (`SimpleEvaluator` in openevals/types.py); also LangSmith's.
+    """An evaluator with the signature of openevals (`SimpleEvaluator` in openevals/types.py) and LangSmith.
 
-    Inputs and outputs may be texts, message lists, `{"messages": [...]}`, or anything else, which is judged as JSON.
+    Inputs and outputs may be texts, message lists or `{"messages": [...]}`; anything else is judged as JSON.
     With `reference` the reference outputs are the reference answer.
     """
 
     def evaluator(*, inputs: Any = None, outputs: Any, reference_outputs: Any = None, **_: Any) -> EvaluatorResult:
-        item = _openevals_item(inputs, outputs, reference_outputs if reference else None)
-        answer = client.judge([item], **options)
-        return _openevals_result(key, answer.data[0], answer.rubric, answer.judge_version)
+        item = _item(inputs, outputs, reference_outputs if reference else None)
+        return _result(key, client.judge([item], **options))
 
     return evaluator
 
@@ -45,22 +44,21 @@ def async_openevals_evaluator(
     async def evaluator(
         *, inputs: Any = None, outputs: Any, reference_outputs: Any = None, **_: Any
     ) -> EvaluatorResult:
-        item = _openevals_item(inputs, outputs, reference_outputs if reference else None)
-        answer = await client.judge([item], **options)
-        return _openevals_result(key, answer.data[0], answer.rubric, answer.judge_version)
+        item = _item(inputs, outputs, reference_outputs if reference else None)
+        return _result(key, await client.judge([item], **options))
 
     return evaluator
 
 
-def _openevals_item(inputs: Any, outputs: Any, reference: Any) -> JudgeItem:
+def _item(inputs: Any, outputs: Any, reference: Any) -> JudgeItem:
     return JudgeItem(
-        prompt=_material(inputs, "inputs"),
-        response=_material(outputs, "outputs"),
+        prompt=_conversation(inputs, "inputs"),
+        response=_conversation(outputs, "outputs"),
         reference=None if reference is None else _as_json(reference),
     )
 
 
-def _material(value: Any, field: str) -> Conversation:
+def _conversation(value: Any, field: str) -> Conversation:
     messages = value.get("messages") if isinstance(value, dict) else value
     if isinstance(messages, list) and messages and isinstance(messages[0], dict) and "role" in messages[0]:
         return conversation(messages, field)
@@ -71,10 +69,11 @@ def _as_json(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _openevals_result(key: str, judgment: Judgment, rubric: str, version: str) -> EvaluatorResult:
+def _result(key: str, response: JudgeResponse) -> EvaluatorResult:
+    judgment = response.data[0]
     return {
         "key": key,
         "score": judgment.score,
         "comment": explanation(judgment),
-        "metadata": _metadata(judgment, rubric, version),
+        "metadata": metadata(judgment, response.rubric, response.judge_version),
     }

@@ -1,9 +1,8 @@
-"""prometheus-eval's grading methods, answered by our judge.
+"""prometheus-eval: its grading methods, answered by our judge.
 
-Names, arguments and return values are those of `PrometheusEval` (prometheus_eval/judge.py), so that a program written
-for it runs unchanged but for three things that it has to know: a rubric is the name of one that the judge serves, not
-its text; scores are means of votes, not whole numbers; and None is a score (or a winner) that there is not, where
-prometheus-eval would sample again.
+Names, arguments and return values are those of `PrometheusEval` (prometheus_eval/judge.py). A program written for it
+meets three differences: a rubric is the name of one that the judge serves, not its text; a score is a mean of votes,
+not a whole number; and where prometheus-eval would sample again, the score (or the winner) is None.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from selfreward.client.judge_inputs import JudgeOptions, PairwiseOptions
 from selfreward.client.judge_sync import JudgeClient
 from selfreward.contracts.comparisons import PairItem
 from selfreward.contracts.judging import JudgeItem
-from selfreward.integrations.inspect_ai import explanation
+from selfreward.integrations.explanation import explanation
 
 _WINNERS = {"a": "A", "b": "B"}
 _ABSOLUTE = {"n": "votes", "temperature": "temperature", "top_p": "top_p", "max_tokens": "max_tokens", "seed": "seed"}
@@ -22,7 +21,10 @@ _RELATIVE = {"n": "votes", "seed": "seed"}
 
 
 class PrometheusJudge:
-    """Grades single answers and pairs of answers. `params` takes `n`, `temperature`, `top_p`, `max_tokens`, `seed`."""
+    """Grades single answers and pairs of answers.
+
+    `params` may have `n`, `temperature`, `top_p`, `max_tokens` and `seed`; for pairs `n` and `seed` only.
+    """
 
     def __init__(self, client: JudgeClient) -> None:
         self.client = client
@@ -36,10 +38,10 @@ class PrometheusJudge:
         reference_answers: Sequence[str | None] | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> tuple[list[str], list[float | None]]:
-        """Feedbacks and scores, one of each for each response; a rubric for all or one for each."""
-        rubrics = _for_each("rubric", rubric, len(instructions))
-        references = _for_each("reference_answers", reference_answers, len(instructions))
-        _same_length("responses", responses, len(instructions))
+        """Feedbacks and scores, one of each for each response. `rubric` is one for all responses, or a list of them."""
+        rubrics = _one_per_instruction("rubric", rubric, len(instructions))
+        references = _one_per_instruction("reference_answers", reference_answers, len(instructions))
+        _check_length("responses", responses, len(instructions))
         options = cast(JudgeOptions, _options(params, _ABSOLUTE))
         items = [
             JudgeItem(prompt=instruction, response=response, reference=reference)
@@ -82,14 +84,14 @@ class PrometheusJudge:
         reference_answers: Sequence[str | None] | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> tuple[list[str], list[str | None]]:
-        """Feedbacks and winners (`A`, `B`, or None for a tie or no verdict), both orders of each pair considered.
+        """Feedbacks and winners (`A`, `B`, or None for a tie or no verdict). Each pair is judged in both orders.
 
         Reference answers need a rubric that compares with one, such as `pairwise_reference`.
         """
-        rubrics = _for_each("rubric", rubric, len(instructions))
-        _same_length("responses_A", responses_A, len(instructions))
-        _same_length("responses_B", responses_B, len(instructions))
-        references = _for_each("reference_answers", reference_answers, len(instructions))
+        rubrics = _one_per_instruction("rubric", rubric, len(instructions))
+        _check_length("responses_A", responses_A, len(instructions))
+        _check_length("responses_B", responses_B, len(instructions))
+        references = _one_per_instruction("reference_answers", reference_answers, len(instructions))
         options = cast(PairwiseOptions, _options(params, _RELATIVE))
         pairs = [
             PairItem(prompt=instruction, a=a, b=b, reference=reference)
@@ -102,8 +104,8 @@ class PrometheusJudge:
             options["rubric"] = name
             for comparison in self.client.compare(chosen, **options):
                 winners.append(_WINNERS.get(comparison.winner))
-                said = [vote.text for vote in comparison.votes if vote.winner == comparison.winner]
-                feedbacks.append(said[0] if said else comparison.failure_reason or "the two orders disagree")
+                texts = [vote.text for vote in comparison.votes if vote.winner == comparison.winner]
+                feedbacks.append(texts[0] if texts else comparison.failure_reason or "the two orders disagree")
         return feedbacks, winners
 
     def single_relative_grade(
@@ -127,20 +129,20 @@ class PrometheusJudge:
         return feedbacks[0], winners[0]
 
 
-def _for_each(name: str, value: Sequence[Any] | str | None, count: int) -> Sequence[Any]:
+def _one_per_instruction(name: str, value: Sequence[Any] | str | None, count: int) -> Sequence[Any]:
     if value is None or isinstance(value, str):
         return [value] * count
-    _same_length(name, value, count)
+    _check_length(name, value, count)
     return value
 
 
-def _same_length(name: str, values: Sequence[Any], count: int) -> None:
+def _check_length(name: str, values: Sequence[Any], count: int) -> None:
     if len(values) != count:
         raise ValueError(f"{name} has {len(values)} entries for {count} instructions: give one each")
 
 
-def _options(params: Mapping[str, Any] | None, known: Mapping[str, str]) -> dict[str, Any]:
-    unknown = set(params or {}) - set(known)
+def _options(params: Mapping[str, Any] | None, allowed: Mapping[str, str]) -> dict[str, Any]:
+    unknown = set(params or {}) - set(allowed)
     if unknown:
-        raise ValueError(f"params has {', '.join(sorted(unknown))}: only {', '.join(known)} can be set at the judge")
-    return {known[name]: value for name, value in (params or {}).items()}
+        raise ValueError(f"params has {', '.join(sorted(unknown))}: only {', '.join(allowed)} can be set at the judge")
+    return {allowed[name]: value for name, value in (params or {}).items()}

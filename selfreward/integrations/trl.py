@@ -1,12 +1,4 @@
-"""The judge as a reward or an evaluator of other tools: plain functions around a client, none of them imports its tool.
-
-Options (`rubric`, `votes`, `policy`, ...) are the client's. No adapter turns an answer that got no score into a
-number: TRL gets None, inspect_ai an unscored score, openevals a None score, and verl, which can only carry a number,
-an Unscored error.
-
-A tool's reference answers (ground truths, targets) are sent along only where `reference` says so: a rubric either needs
-them or refuses them.
-"""
+"""TRL: the judge as a reward function. An answer without a score gets None, which TRL leaves out."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Unpack
@@ -28,7 +20,7 @@ def trl_reward(
     """
 
     def judge_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Rewards:
-        items = _trl_items(prompts, completions, columns, reference)
+        items = _items(prompts, completions, columns, reference)
         return [judged.judgment.score for judged in client.judge_many(items, **options)]
 
     return judge_reward
@@ -37,30 +29,30 @@ def trl_reward(
 def async_trl_reward(
     client: AsyncJudgeClient, *, reference: str | None = None, **options: Unpack[JudgeOptions]
 ) -> Callable[..., Awaitable[Rewards]]:
-    """`trl_reward` as a coroutine function, which TRL runs beside its other asynchronous rewards.
+    """`trl_reward` as a coroutine function, which TRL runs concurrently with its other asynchronous rewards.
 
-    TRL awaits it on an event loop of its own, `trainer.async_loop`: a client that must be closed is closed there.
+    TRL awaits it on an event loop of its own, `trainer.async_loop`: close the client on that loop.
     """
 
     async def judge_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Rewards:
-        items = _trl_items(prompts, completions, columns, reference)
+        items = _items(prompts, completions, columns, reference)
         return [judged.judgment.score async for judged in client.judge_stream(items, **options)]
 
     return judge_reward
 
 
-def _trl_items(
+def _items(
     prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any], reference: str | None
 ) -> list[JudgeItem]:
     if reference is not None and reference not in columns:
-        known = ", ".join(sorted(columns)) or "none"
-        raise ValueError(f"reference={reference!r} is not a column of the dataset: use one of {known}")
+        names = ", ".join(sorted(columns)) or "none"
+        raise ValueError(f"reference={reference!r} is not a column of the dataset: use one of {names}")
     references = columns[reference] if reference else [None] * len(prompts)
     return [
         JudgeItem(
             prompt=conversation(prompt, "prompts"),
             response=conversation(completion, "completions"),
-            reference=None if known is None else str(known),
+            reference=None if answer is None else str(answer),
         )
-        for prompt, completion, known in zip(prompts, completions, references, strict=True)
+        for prompt, completion, answer in zip(prompts, completions, references, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""verl: a `custom_reward_function` that asks the judge."""
+"""verl: the judge as a `custom_reward_function`."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Unpack
@@ -10,7 +10,7 @@ from selfreward.contracts.judging import JudgeItem, Judgment
 
 
 class Unscored(ValueError):
-    """The judge gave no score where the caller can only take a number."""
+    """The judge gave no score, and the caller can only take a number."""
 
 
 def verl_score(
@@ -18,15 +18,15 @@ def verl_score(
 ) -> Callable[..., float]:
     """A `compute_score` for verl's `custom_reward_function` (verl/workers/reward_manager/naive.py).
 
-    verl does not pass the prompt, so it is read from `extra_info[prompt_key]`. With `reference` the
-    ground truth is the reference answer.
-    Raises Unscored, since verl's reward is a number: catch it where a number of your own choice is right.
+    Reads the prompt from `extra_info[prompt_key]`, because verl does not pass it. With `reference` the ground truth is
+    the reference answer. The function raises Unscored where there is no score, because verl's reward is a number: catch
+    it if a number of your choice is right.
     """
 
     def compute_score(
         data_source: Any, solution_str: str, ground_truth: Any = None, extra_info: Any = None, **_: Any
     ) -> float:
-        item = _verl_item(prompt_key, solution_str, ground_truth if reference else None, extra_info)
+        item = _item(prompt_key, solution_str, ground_truth if reference else None, extra_info)
         return _number(client.judge([item], **options).data[0], data_source)
 
     return compute_score
@@ -40,13 +40,13 @@ def async_verl_score(
     async def compute_score(
         data_source: Any, solution_str: str, ground_truth: Any = None, extra_info: Any = None, **_: Any
     ) -> float:
-        item = _verl_item(prompt_key, solution_str, ground_truth if reference else None, extra_info)
+        item = _item(prompt_key, solution_str, ground_truth if reference else None, extra_info)
         return _number((await client.judge([item], **options)).data[0], data_source)
 
     return compute_score
 
 
-def _verl_item(prompt_key: str, solution: str, ground_truth: Any, extra_info: Any) -> JudgeItem:
+def _item(prompt_key: str, solution: str, ground_truth: Any, extra_info: Any) -> JudgeItem:
     prompt = (extra_info or {}).get(prompt_key)
     if prompt is None:
         keys = ", ".join(sorted(extra_info or {})) or "nothing"

@@ -8,7 +8,6 @@ from typing import Any, cast
 import pytest
 from starlette.responses import Response
 
-import selfreward
 from selfreward import AsyncJudgeClient, JudgeClient, JudgeItem, ServiceError
 from selfreward.client.http import ServiceClient
 from selfreward.contracts.comparisons import MetaItem, PairItem, RankItem
@@ -240,10 +239,3 @@ def test_what_cannot_be_compared_is_named() -> None:
             client.meta([("p", [], "x", "y")])
         with pytest.raises(ValueError, match="items has 0 entries, 1 to 1024 are allowed"):
             client.compare([])
-
-
-def test_public_names_are_there() -> None:
-    for name in selfreward.__all__:
-        assert getattr(selfreward, name).__name__ == name
-    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
-        _ = selfreward.Nothing
