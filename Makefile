@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` runs the whole loop here, `make test` proves that it works.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-methods chaos chaos-short lint audit format up env images test-compose test-k8s bench
+.PHONY: help install demo test test-methods chaos chaos-short lint audit format up env images test-compose test-k8s bench
 .PHONY: evidence methods-evidence lock clean
 
 PYTHON ?= python3
@@ -33,6 +33,8 @@ $(VENV)/installed: $(LOCK) pyproject.toml
 	@$(PY) -m pip install --quiet --no-deps --requirement $(LOCK)
 	@$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+install: $(VENV)/installed ## Make the environment with everything pinned; the other targets do so when they need it
 
 demo: $(VENV)/installed ## Run the whole self-rewarding loop on the Countdown world (SEED=0) and report
 	@$(PY) -m examples.countdown.demo --seed $(SEED)
@@ -68,7 +70,7 @@ format: $(VENV)/installed ## Format the code
 	@$(VENV)/bin/ruff check --fix .
 
 up: $(VENV)/installed ## Start all services as local processes, until Ctrl-C
-	@$(PY) -m selfreward.cli.main up
+	@$(PY) -m selfreward up
 
 env: .env ## Write .env with fresh secrets for docker compose; one that is there stays
 

@@ -1,9 +1,13 @@
 """Draw a run's events: bars on a terminal, plain lines elsewhere."""
 
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+ShowProgress = Callable[[dict[str, Any]], None]
+"""Receives progress events, as `RunProgress.show` does."""
 
 
 class RunProgress:

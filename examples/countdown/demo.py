@@ -16,11 +16,14 @@ from pathlib import Path
 from rich.console import Console
 
 from examples.countdown.show import show_report
-from selfreward.cli.main import follow, resolve
+from selfreward.cli.runs import follow, resolve
 from selfreward.client.http import ServiceError
 from selfreward.client.orchestrator import OrchestratorClient
+from selfreward.evaluation.report.inputs import ReportError
+from selfreward.evaluation.report.write import write_report
 from selfreward.processes.stack import LocalStack
 from selfreward.settings import Settings, key_of
+from selfreward.store.artifacts import ArtifactStore
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "countdown.toml"
@@ -34,7 +37,8 @@ def _module(name: str, *arguments: str) -> None:
 def run_demo(seed: int, folder: Path, overrides: list[str], console: Console) -> Path:
     """Run the loop with one seed in `folder` and return the path of its report.json.
 
-    Raises RuntimeError when a service does not come up, ServiceError when the run is refused or fails.
+    Raises RuntimeError when a service does not come up, ServiceError when the run is refused or fails, ReportError when
+    there is nothing to report on.
     """
     started = time.monotonic()
     seed_data = folder / "seed"
@@ -56,7 +60,8 @@ def run_demo(seed: int, folder: Path, overrides: list[str], console: Console) ->
     artifacts = str(folder / "artifacts")
     with console.status("independent checker and report"):
         _module("examples.countdown.label", "--artifacts", artifacts, "--run", run)
-        _module("selfreward.evaluation.report.write", "--artifacts", artifacts, "--run", run, "--out", str(folder))
+        names = write_report(ArtifactStore(artifacts), run, folder)
+    console.print("\n".join(names), highlight=False)
     console.print(f"done in {(time.monotonic() - started) / 60:.1f} minutes")
     return folder / "report.json"
 
@@ -85,7 +90,7 @@ def main() -> None:
     folder.mkdir(parents=True)
     try:
         report = run_demo(arguments.seed, folder, arguments.overrides, console)
-    except (RuntimeError, ServiceError, subprocess.CalledProcessError) as error:
+    except (ReportError, RuntimeError, ServiceError, subprocess.CalledProcessError) as error:
         console.print(f"[red]the demo failed[/red]: {error}\nlogs: {folder / 'logs'}", highlight=False)
         raise SystemExit(1) from error
     except KeyboardInterrupt:

@@ -26,7 +26,7 @@ from examples.countdown.demo import MODEL, ROOT
 from examples.countdown.label import label_run
 from examples.countdown.method_claims import claims_of
 from examples.countdown.methods_table import Entry, markdown, plot, rows
-from selfreward.cli.main import follow
+from selfreward.cli.runs import follow
 from selfreward.client.http import ServiceError
 from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.evaluation.bootstrap import Bootstrap

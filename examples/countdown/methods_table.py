@@ -5,7 +5,7 @@ from typing import Any
 
 from examples.countdown.contenders import BLIND
 from selfreward.evaluation.models.compare_report import PANELS, dots
-from selfreward.evaluation.models.dots import Dot, dots_svg
+from selfreward.evaluation.models.dot_plot import Dot, dot_plot
 from selfreward.evaluation.report.cells import DASH
 
 Entry = dict[str, Any]
@@ -150,7 +150,7 @@ def plot(entries: Sequence[Entry]) -> str:
         nothing = [Dot(None)] * len(PANELS)
         points = [by_place.get((name, seed), nothing) for seed in seeds]
         drawn.append((name, [list(panel) for panel in zip(*points, strict=True)]))
-    return dots_svg(drawn, PANELS, [f"seed {seed}" for seed in seeds], "methods")
+    return dot_plot(drawn, PANELS, [f"seed {seed}" for seed in seeds], "methods")
 
 
 def _claims(by_seed: dict[str, dict[str, dict[str, Any]]]) -> list[str]:

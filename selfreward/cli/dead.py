@@ -1,34 +1,37 @@
-"""The command line's `dead` commands: see what was given up, why, and queue it again."""
+"""`selfreward dead`: see what was given up, why, and queue it again."""
 
 import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 from urllib.parse import urlsplit
 
 import typer
-from redis.exceptions import RedisError
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfreward.redis.connection import RedisClient, connect_briefly
-from selfreward.redis.dead_letters import Letter, letters, queues, replay
-from selfreward.settings import Settings
+from selfreward.cli.output import stderr, stdout
+
+if TYPE_CHECKING:
+    from selfreward.redis.connection import RedisClient
+    from selfreward.redis.dead_letters import Letter
 
 commands = typer.Typer(
     no_args_is_help=True,
     help="Dead letters: work that was given up after its last delivery, kept with its error until somebody looks.\n\n"
     "Read them, mend what broke, and queue them again. Nothing else ever removes them.",
 )
-_out = Console()
-_err = Console(stderr=True)
 Reply = TypeVar("Reply")
 
 
-def _on_redis(work: Callable[[RedisClient], Awaitable[Reply]]) -> Reply:
+def _on_redis(work: Callable[["RedisClient"], Awaitable[Reply]]) -> Reply:
     """Run `work` with a connection; a Redis that fails ends the command with status 2 and the remedy."""
+    from redis.exceptions import RedisError
+
+    from selfreward.redis.connection import connect_briefly
+    from selfreward.settings import Settings
+
     url = Settings().redis_url
 
     async def main() -> Reply:
@@ -40,11 +43,13 @@ def _on_redis(work: Callable[[RedisClient], Awaitable[Reply]]) -> Reply:
     except RedisError as error:
         place = urlsplit(url)  # the URL may hold a password
         where = f"{place.hostname}:{place.port or 6379}"
-        _err.print(f"Redis at {where} fails: {error}; set SELFREWARD_REDIS_URL to the services' Redis", markup=False)
+        stderr.print(f"Redis at {where} fails: {error}; set SELFREWARD_REDIS_URL to the services' Redis", markup=False)
         raise typer.Exit(2) from None
 
 
-async def _matching(redis: RedisClient, queue: str | None, key: str | None) -> AsyncIterator[Letter]:
+async def _matching(redis: "RedisClient", queue: str | None, key: str | None) -> "AsyncIterator[Letter]":
+    from selfreward.redis.dead_letters import letters, queues
+
     for name in [queue] if queue else await queues(redis):
         async for letter in letters(redis, name):
             if key is None or letter.key == key:
@@ -63,7 +68,7 @@ def list_(
     Redis is at SELFREWARD_REDIS_URL (default redis://127.0.0.1:6379/0).
     """
 
-    async def work(redis: RedisClient) -> tuple[list[Letter], Counter[str]]:
+    async def work(redis: "RedisClient") -> "tuple[list[Letter], Counter[str]]":
         shown, counts = [], Counter[str]()
         async for letter in _matching(redis, queue, None):
             counts[letter.queue] += 1
@@ -73,17 +78,17 @@ def list_(
 
     shown, counts = _on_redis(work)
     if not shown:
-        _out.print("no dead letters")
+        stdout.print("no dead letters")
         return
     table = Table("queue", "key", "given up (UTC)", "deliveries", "error")
     for letter in shown:
         moment = letter.given_up_at.strftime("%Y-%m-%d %H:%M:%S")
         cells = (letter.queue, letter.key, moment, str(letter.deliveries), letter.error)
         table.add_row(*(Text(cell, overflow="fold") for cell in cells))
-    _out.print(table)
-    _out.print(", ".join(f"{name}: {count:,}" for name, count in sorted(counts.items())), highlight=False)
+    stdout.print(table)
+    stdout.print(", ".join(f"{name}: {count:,}" for name, count in sorted(counts.items())), highlight=False)
     if counts.total() > len(shown):
-        _out.print(f"{counts.total() - len(shown):,} more: --most {counts.total()}", highlight=False)
+        stdout.print(f"{counts.total() - len(shown):,} more: --most {counts.total()}", highlight=False)
 
 
 @commands.command()
@@ -92,21 +97,23 @@ def show(key: Annotated[str, typer.Argument(help="Key as `selfreward dead list` 
 
     Example: selfreward dead show 0a5c93
 
-    Exit status: 0 found, 1 no such letter, 2 Redis fails.
+    Exit status: 0 shown, 1 no such letter, 2 Redis fails.
     """
 
-    async def work(redis: RedisClient) -> list[Letter]:
+    async def work(redis: "RedisClient") -> "list[Letter]":
         return [letter async for letter in _matching(redis, None, key)]
 
-    found = _on_redis(work)
-    for letter in found:
-        _out.print(f"queue      {letter.queue}\nkey        {letter.key}", markup=False, highlight=False, soft_wrap=True)
-        _out.print(f"given up   {letter.given_up_at.isoformat(timespec='seconds')}", markup=False, highlight=False)
-        _out.print(f"deliveries {letter.deliveries}", highlight=False)
-        _out.print(f"error      {letter.error}", markup=False, highlight=False, soft_wrap=True)
-        _out.print_json(json.dumps(json.loads(letter.body), ensure_ascii=False))
-    if not found:
-        _none(key)
+    shown = _on_redis(work)
+    for letter in shown:
+        stdout.print(
+            f"queue      {letter.queue}\nkey        {letter.key}", markup=False, highlight=False, soft_wrap=True
+        )
+        stdout.print(f"given up   {letter.given_up_at.isoformat(timespec='seconds')}", markup=False, highlight=False)
+        stdout.print(f"deliveries {letter.deliveries}", highlight=False)
+        stdout.print(f"error      {letter.error}", markup=False, highlight=False, soft_wrap=True)
+        stdout.print_json(json.dumps(json.loads(letter.body), ensure_ascii=False))
+    if not shown:
+        _refuse_unknown(key)
 
 
 @commands.command("replay")
@@ -132,15 +139,17 @@ def replay_(
     if queue and not every:
         raise typer.BadParameter("--queue goes with --all: a key is looked for in all queues")
 
-    async def work(redis: RedisClient) -> Counter[str]:
+    from selfreward.redis.dead_letters import replay
+
+    async def work(redis: "RedisClient") -> Counter[str]:
         return Counter([await replay(redis, letter) async for letter in _matching(redis, queue, key)])
 
     outcomes = _on_redis(work)
     if key is not None and not outcomes:
-        _none(key)
-    _out.print(f"queued {outcomes['queued']:,}, already queued {outcomes['already queued']:,}", highlight=False)
+        _refuse_unknown(key)
+    stdout.print(f"queued {outcomes['queued']:,}, already queued {outcomes['already queued']:,}", highlight=False)
 
 
-def _none(key: str) -> None:
-    _err.print(f"no dead letter has the key {key!r}; `selfreward dead list` shows all", markup=False, soft_wrap=True)
+def _refuse_unknown(key: str) -> None:
+    stderr.print(f"no dead letter has the key {key!r}; `selfreward dead list` shows all", markup=False, soft_wrap=True)
     raise typer.Exit(1)

@@ -1,72 +1,54 @@
 """`selfreward plan`: what a recipe needs of which GPUs, before anything is started."""
 
-import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from selfreward.estimate.memory import GB
-from selfreward.estimate.shape import shape_of
-from selfreward.estimate.stages import SeedSizes, StagePlan, plan_run
-from selfreward.estimate.time import GPUS, Assumptions
-from selfreward.loop.load import load_recipe
-from selfreward.recipe.recipe import Recipe, RecipeError
+from selfreward.cli.options import Overrides
+from selfreward.cli.output import stdout
 
-_out = Console()
+if TYPE_CHECKING:
+    from selfreward.estimate.stages import StagePlan
 
 
 def plan(
     recipe: Annotated[Path, typer.Argument(help="Recipe file, for example recipes/llama8b-8gpu.toml.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Dotted overrides, for example sampling.n=8.")] = None,
-    gpu: Annotated[str, typer.Option(help=f"One of {', '.join(GPUS)}.")] = "h100",
+    overrides: Overrides = None,
+    gpu: Annotated[str, typer.Option(help="One of rtx4090, l40s, a100, h100, h200, b200.")] = "h100",
     gpus: Annotated[int | None, typer.Option(min=1, help="How many generate; trainer.world_size if left out.")] = None,
     config: Annotated[Path | None, typer.Option(help="The model's config.json, where its folder is not here.")] = None,
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Mean length of a prompt.")] = 256,
     mfu: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the GPU's FLOP/s that is used.")] = 0.4,
 ) -> None:
     """Estimate memory, tokens and time of each stage (docs/planning.md has the formulas)."""
+    from selfreward.estimate.memory import GB
+    from selfreward.estimate.shape import shape_of
+    from selfreward.estimate.stages import plan_run, seed_sizes
+    from selfreward.estimate.time import GPUS, Assumptions
+    from selfreward.loop.load import load_recipe
+    from selfreward.recipe.recipe import RecipeError
+
     if gpu not in GPUS:
         raise RecipeError(f"--gpu {gpu} is not known; give one of {', '.join(GPUS)}")
-    asked = load_recipe(recipe, overrides or [])
-    shape = shape_of(asked, config)
-    seed, assumed = seed_sizes(asked)
-    by = Assumptions(GPUS[gpu], gpus or asked.trainer.world_size, prompt_tokens, mfu)
-    stages = plan_run(asked, shape, seed, by)
-    _out.print(_table(stages, f"{asked.name}: {shape.parameters / 1e6:,.0f} M parameters, {asked.method}"))
+    resolved = load_recipe(recipe, overrides or [])
+    shape = shape_of(resolved, config)
+    seed, assumed = seed_sizes(resolved)
+    by = Assumptions(GPUS[gpu], gpus or resolved.trainer.world_size, prompt_tokens, mfu)
+    stages = plan_run(resolved, shape, seed, by)
+    stdout.print(_table(stages, f"{resolved.name}: {shape.parameters / 1e6:,.0f} M parameters, {resolved.method}"))
     hours = sum(stage.generating + stage.training for stage in stages)
-    world = asked.trainer.world_size
-    _out.print(f"{hours:.1f} hours: training on {world} x {gpu}, answers and judgments on {by.gpus} x {gpu}")
+    world = resolved.trainer.world_size
+    stdout.print(f"{hours:.1f} hours: training on {world} x {gpu}, answers and judgments on {by.gpus} x {gpu}")
     if assumed:
-        _out.print(f"not here, so the paper's number of rows is assumed: {', '.join(assumed)}")
-    _out.print(_verdict(stages, gpu))
+        stdout.print(f"not here, so the paper's number of rows is assumed: {', '.join(assumed)}")
+    stdout.print(_verdict(stages, gpu))
     engine = shape.parameters * shape.stored_bytes / GB
-    _out.print(f"The engine holds a copy of the model besides: {engine:.1f} GB, and its cache.")
+    stdout.print(f"The engine holds a copy of the model besides: {engine:.1f} GB, and its cache.")
 
 
-def seed_sizes(recipe: Recipe) -> tuple[SeedSizes, list[str]]:
-    """Sizes of the recipe's seed files, and the keys of those that are not here and were assumed.
-
-    Files that the recipe does not name have no rows.
-    """
-    found, assumed = {}, []
-    paper = SeedSizes()._asdict()
-    for key, size in paper.items():
-        path = getattr(recipe.data, key)
-        if path is None:
-            found[key] = 0
-        elif Path(path).is_file():
-            rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
-            found[key] = sum(len(row.get("responses", [row])) for row in rows)
-        else:
-            found[key] = size
-            assumed.append(f"data.{key}")
-    return SeedSizes(**found), assumed
-
-
-def _table(stages: list[StagePlan], title: str) -> Table:
+def _table(stages: list["StagePlan"], title: str) -> Table:
     table = Table("stage", "trained", title=title, title_justify="left")
     for column in ("weights", "gradients", "optimiser", "reference", "activations", "GB a GPU"):
         table.add_column(column, justify="right")
@@ -86,7 +68,9 @@ def _millions(count: int) -> str:
     return f"{count / 1e6:,.1f} M" if count else "-"
 
 
-def _verdict(stages: list[StagePlan], gpu: str) -> str:
+def _verdict(stages: list["StagePlan"], gpu: str) -> str:
+    from selfreward.estimate.time import GPUS
+
     most = max(stages, key=lambda stage: stage.memory.total)
     needed, there = most.memory.total, GPUS[gpu].memory
     # What CUDA, the allocator's gaps and the loss take is not in the sum.

@@ -3,6 +3,8 @@
 Estimates, and on the safe side: answers are as long as they may be, and every prompt gives as many pairs as it can.
 """
 
+import json
+from pathlib import Path
 from typing import NamedTuple
 
 from selfreward.contracts.optimisation import Optimisation
@@ -24,6 +26,26 @@ class SeedSizes(NamedTuple):
     ift: int = 3200
     eft: int = 1630 * 3
     eft_eval: int = 541 * 3
+
+
+def seed_sizes(recipe: Recipe) -> tuple[SeedSizes, list[str]]:
+    """Sizes of the recipe's seed files, and the keys of those that are not here and were assumed.
+
+    Files that the recipe does not name have no rows.
+    """
+    sizes, assumed = {}, []
+    paper = SeedSizes()._asdict()
+    for key, size in paper.items():
+        path = getattr(recipe.data, key)
+        if path is None:
+            sizes[key] = 0
+        elif Path(path).is_file():
+            rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+            sizes[key] = sum(len(row.get("responses", [row])) for row in rows)
+        else:
+            sizes[key] = size
+            assumed.append(f"data.{key}")
+    return SeedSizes(**sizes), assumed
 
 
 class StagePlan(NamedTuple):

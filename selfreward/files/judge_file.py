@@ -14,9 +14,7 @@ from selfreward.client.judge_sync import JudgeClient
 from selfreward.contracts.judging import JudgeItem
 from selfreward.files.judged_rows import JudgedRows, judged_row, write_parquet
 from selfreward.files.rows import WRITTEN, Fields, Row, RowError, check_rows, read_rows, to_item
-
-Report = Callable[[dict[str, Any]], None]
-"""Receives progress events, such as `selfreward.progress.RunProgress.show` does."""
+from selfreward.progress import ShowProgress
 
 _REPORT_EVERY = 16
 
@@ -55,7 +53,7 @@ class Summary:
 
 
 def judge_file(
-    client: JudgeClient, source: Path, out: Path, fields: Fields, options: JudgeOptions, report: Report
+    client: JudgeClient, source: Path, out: Path, fields: Fields, options: JudgeOptions, report: ShowProgress
 ) -> Summary:
     """Judge every row of `source` and write it to `out`; both are `.jsonl` or `.parquet`.
 
@@ -171,7 +169,7 @@ def _canonical(values: dict[str, Any]) -> str:
     return json.dumps(values, sort_keys=True)
 
 
-def _every(report: Report, phase: str, total: int | None) -> Callable[..., None]:
+def _every(report: ShowProgress, phase: str, total: int | None) -> Callable[..., None]:
     """Report the progress of a phase after every `_REPORT_EVERY` rows."""
 
     def report_rows(done: int, metrics: dict[str, float] | None = None) -> None:

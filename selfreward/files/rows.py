@@ -102,7 +102,9 @@ def import_parquet() -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
-        raise RowError("Parquet files need pyarrow: pip install 'selfreward[parquet]', or use .jsonl files") from None
+        raise RowError(
+            "Parquet files need pyarrow: pip install 'selfreward-loop[parquet]', or use .jsonl files"
+        ) from None
     return pyarrow.parquet
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from selfreward.evaluation.models.capability_cli import app
+from selfreward.cli.main import app
 from tests.service.conftest import Generator
 
 
@@ -18,7 +18,8 @@ def test_the_small_panel_measures_the_served_model(
     monkeypatch.setenv("SELFREWARD_GENERATOR_URL", generator.url)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     out = tmp_path / "capability.json"
-    ran = CliRunner().invoke(app, ["--tokenizer", str(generator.model), "--chat", "--limit", "20", "--out", str(out)])
+    arguments = ["capability", "--tokenizer", str(generator.model), "--chat", "--limit", "20", "--out", str(out)]
+    ran = CliRunner().invoke(app, arguments)
     assert ran.exit_code == 0, ran.output
     report = json.loads(out.read_text())
     assert report["model"] == generator.weights()["label"]

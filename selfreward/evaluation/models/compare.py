@@ -1,22 +1,51 @@
 """What a run came to, so that runs can stand side by side: its last model, and that model against the run's M1."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from selfreward.client.judge_inputs import JudgeOptions
+from selfreward.client.judge_sync import JudgeClient
 from selfreward.contracts.base import content_key
 from selfreward.evaluation.bootstrap import Bootstrap, Ratio, mean
 from selfreward.evaluation.models.answer_files import Duel
+from selfreward.evaluation.models.preferences import decide
 from selfreward.evaluation.models.win_rate import win_rates
-from selfreward.evaluation.report.inputs import ModelData, ReportError, RunData
+from selfreward.evaluation.report.inputs import ModelData, ReportError, RunData, load_run
 from selfreward.evaluation.report.report import build_report
+from selfreward.store.artifacts import ArtifactStore
 
 BASELINE = "M1"
 _BEFORE_ROUNDS = ("M0", "SFT", BASELINE)
 
 Judge = Callable[[Sequence[Duel]], Sequence[float]]
 """Preferences of a judge: 1 where `a` of the duel wins, 0 where `b` does, 0.5 for a tie, NaN where undecided."""
+
+
+def find_run(name: str, artifacts: str) -> RunData:
+    """A run by its name in the artifact store, or by the path of its folder in any local one. Raises ReportError."""
+    folder = Path(name)
+    if (folder / "run.json").is_file():
+        folder = folder.resolve()
+        return load_run(ArtifactStore(str(folder.parent.parent)), folder.name)
+    return load_run(ArtifactStore(artifacts), name)
+
+
+def live_judge(client: JudgeClient, rubric: str, policy: str | None, seed: int | None) -> Judge:
+    """The configured judge with a rubric, which may compare or score. Raises ServiceError."""
+    kind = client.rubric(rubric)["kind"]
+    options: JudgeOptions = {"rubric": rubric, "policy": policy, "seed": seed}
+
+    def judge(contest: Sequence[Duel]) -> list[float]:
+        return [one.preference for one in decide(client, kind, contest, options, _show_nothing)]
+
+    return judge
+
+
+def _show_nothing(_: dict[str, Any]) -> None:
+    return
 
 
 def compared(data: RunData, bootstrap: Bootstrap, judge: Judge | None = None) -> dict[str, Any]:
@@ -139,10 +168,8 @@ def _minutes(data: RunData) -> float | None:
 
 def same_m1(runs: Sequence[RunData]) -> bool:
     """Whether all runs have the very same M1, told by its held-out answers."""
-    found = set()
-    for data in runs:
-        answers = [
-            [r.prompt_id, [a.text for a in r.responses]] for m in data.models if m.name == BASELINE for r in m.samples
-        ]
-        found.add(content_key(answers))
-    return len(found) == 1
+    answers = [
+        [[r.prompt_id, [a.text for a in r.responses]] for m in data.models if m.name == BASELINE for r in m.samples]
+        for data in runs
+    ]
+    return len({content_key(each) for each in answers}) == 1

@@ -1,19 +1,26 @@
-"""Two-turn questions after MT-Bench (Zheng et al. 2023, 2306.05685): what is asked, at which temperature, what counts.
+"""Two-turn questions after MT-Bench (Zheng et al. 2023, 2306.05685): asked, answered, graded and scored.
 
 A row of a file of questions is `{"question_id", "category", "turns": [first, second], "reference": [first, second]}`,
 as in MT-Bench's own; `reference` may be left out.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from selfreward.contracts.base import Message, explain
+from selfreward.client.generator import GeneratorClient
+from selfreward.client.judge_inputs import JudgeOptions
+from selfreward.client.judge_sync import JudgeClient
+from selfreward.contracts.base import Message, content_key, explain
+from selfreward.contracts.judging import JudgeItem, Judgment
 from selfreward.evaluation.bootstrap import Bootstrap, Ratio, ratio
 from selfreward.files.rows import RowError, read_rows
+from selfreward.progress import ShowProgress
 
 TURNS = 2
 LOWEST, HIGHEST = 1.0, 10.0
@@ -22,6 +29,12 @@ TEMPERATURES = {"writing": 0.7, "roleplay": 0.7, "stem": 0.1, "humanities": 0.1}
 CHECKED = ("math", "reasoning", "coding")
 """Categories that have a right answer: graded beside a reference where the question has one."""
 
+PLAIN, BESIDE_REFERENCE = "mtbench10", "mtbench10_reference"
+"""Rubrics of questions without and with a reference answer."""
+
+_AT_ONCE = 16
+_READ = ("ok", "unparsed", "out_of_range")
+"""Status of the votes whose text was written to its end."""
 _DOUBLE = re.compile(r"\[\[\s*(\d+\.?\d*)\s*\]\]")
 _SINGLE = re.compile(r"\[\s*(\d+\.?\d*)\s*\]")
 
@@ -64,19 +77,84 @@ class Question(BaseModel):
 
 def load_questions(path: Path) -> list[Question]:
     """The questions of a `.jsonl` file. Raises RowError naming the row, the field and the remedy."""
-    found: list[Question] = []
+    questions: list[Question] = []
     for row in read_rows(path):
         try:
-            found.append(Question.model_validate(row.values))
+            questions.append(Question.model_validate(row.values))
         except ValidationError as error:
             raise RowError(f"{path}, {row.place}:\n{explain(error)}") from error
-    ids = [str(question.question_id) for question in found]
+    ids = [str(question.question_id) for question in questions]
     twice = sorted({name for name in ids if ids.count(name) > 1})
     if twice:
         raise RowError(f"{path}: question_id {twice[0]!r} stands twice; give each question its own")
-    if not found:
+    if not questions:
         raise RowError(f"{path} has no questions")
-    return found
+    return questions
+
+
+async def answer_all(
+    client: GeneratorClient, questions: Sequence[Question], max_tokens: int, seed: int, progress: ShowProgress
+) -> tuple[list[list[str]], set[str]]:
+    """Both answers to every question, turn by turn, and the policy versions that gave them. Raises ServiceError."""
+    room, versions, done = asyncio.Semaphore(_AT_ONCE), set[str](), 0
+
+    async def answer(question: Question) -> list[str]:
+        nonlocal done
+        answers: list[str] = []
+        async with room:
+            for turn in range(TURNS):
+                generation = await client.chat(
+                    question.conversation(answers),
+                    temperature=question.temperature,
+                    top_p=1.0,
+                    max_tokens=max_tokens,
+                    seed=int(content_key(seed, str(question.question_id), turn), 16) % (1 << 31),
+                )
+                versions.add(generation.policy_version)
+                answers.append(generation.responses[0].text)
+        done += 1
+        progress({"phase": "answer", "done": done, "total": len(questions)})
+        return answers
+
+    # Not a group of tasks: its error would be a group too, and the first one says what is wrong.
+    return list(await asyncio.gather(*(answer(question) for question in questions))), versions
+
+
+def grade_all(
+    client: JudgeClient,
+    questions: Sequence[Question],
+    answers: Sequence[Sequence[str]],
+    options: JudgeOptions,
+    progress: ShowProgress,
+) -> tuple[list[list[Judgment]], list[str]]:
+    """A judgment of each answer, and the rubrics' ids. Raises ServiceError."""
+    judgments: list[list[Judgment]] = [[] for _ in questions]
+    rubrics = set()
+    for name, beside in ((PLAIN, False), (BESIDE_REFERENCE, True)):
+        chosen: JudgeOptions = {**options, "rubric": name}
+        places = [place for place, question in enumerate(questions) if question.has_reference is beside]
+        items = [
+            JudgeItem(
+                id=f"{questions[place].question_id}/{turn + 1}",
+                prompt=questions[place].conversation(answers[place][:turn]),
+                response=answers[place][turn],
+                reference=questions[place].reference[turn] if beside else None,
+            )
+            for place in places
+            for turn in range(TURNS)
+        ]
+        for done, judged in enumerate(client.judge_many(items, **chosen)):
+            judgments[places[done // TURNS]].append(judged.judgment)
+            rubrics.add(judged.rubric)
+            progress({"phase": "grade" + " beside a reference" * beside, "done": done + 1, "total": len(items)})
+    return judgments, sorted(rubrics)
+
+
+def grade_of(judgment: Judgment) -> float | None:
+    """The mean of the grades in the votes' texts, 1 to 10; None where no vote has one."""
+    grades = [rating(vote.text) for vote in judgment.votes if vote.status in _READ]
+    given = [grade for grade in grades if grade is not None]
+    return fmean(given) if given else None
 
 
 def rating(text: str) -> float | None:
@@ -84,8 +162,8 @@ def rating(text: str) -> float | None:
 
     None where there is none or it is out of range: a grade is never guessed.
     """
-    found = _DOUBLE.findall(text) or _SINGLE.findall(text)
-    value = float(found[-1]) if found else None
+    numbers = _DOUBLE.findall(text) or _SINGLE.findall(text)
+    value = float(numbers[-1]) if numbers else None
     return value if value is not None and LOWEST <= value <= HIGHEST else None
 
 

@@ -5,9 +5,9 @@ A rubric that compares is shown both orders and decides only when it says the sa
 a comparison that the judge could not decide because a vote could not be read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from selfreward.client.judge_inputs import JudgeOptions, PairwiseOptions
 from selfreward.client.judge_sync import JudgeClient
@@ -15,9 +15,10 @@ from selfreward.contracts.comparisons import PairItem, PairVerdict
 from selfreward.contracts.judging import JudgeItem, Judgment
 from selfreward.evaluation.bootstrap import Ratio, ratio
 from selfreward.evaluation.models.answer_files import Duel
+from selfreward.progress import ShowProgress
 
-Progress = Callable[[int, int], None]
-"""`progress(done, total)`."""
+COMPARING = ("pairwise", "arena", "constitution", "debate")
+"""Kinds of rubrics that are shown both answers."""
 
 _AT_ONCE = 64
 _PREFERENCE = {"a": 1.0, "b": 0.0, "tie": 0.5, "unscored": float("nan")}
@@ -31,8 +32,21 @@ class Decided(NamedTuple):
     scores: tuple[float | None, float | None] | None = None
 
 
-def by_comparison(
-    client: JudgeClient, duels: Sequence[Duel], options: PairwiseOptions, progress: Progress
+def decide(
+    client: JudgeClient, kind: str, duels: Sequence[Duel], options: JudgeOptions, progress: ShowProgress
+) -> list[Decided]:
+    """Each duel's preference by the rubric in `options`, which is of this kind. Raises ServiceError."""
+    by = _by_comparison if kind in COMPARING else _by_score
+    return by(client, duels, options, progress)
+
+
+def pairwise_options(options: JudgeOptions) -> PairwiseOptions:
+    """The same options for a comparison, without those that are None."""
+    return cast("PairwiseOptions", {name: value for name, value in options.items() if value is not None})
+
+
+def _by_comparison(
+    client: JudgeClient, duels: Sequence[Duel], options: JudgeOptions, progress: ShowProgress
 ) -> list[Decided]:
     """Compare both answers of each duel. Equal texts tie unasked. Raises ServiceError."""
     asked = [
@@ -42,22 +56,25 @@ def by_comparison(
     ]
     decided = [Decided(0.5)] * len(duels)
     waiting, done = iter(asked), 0
+    chosen = pairwise_options(options)
     while batch := list(islice(waiting, _AT_ONCE)):
-        for (place, _), verdict in zip(batch, client.compare([item for _, item in batch], **options), strict=True):
+        for (place, _), verdict in zip(batch, client.compare([item for _, item in batch], **chosen), strict=True):
             decided[place] = Decided(_PREFERENCE[verdict.winner], verdict)
         done += len(batch)
-        progress(done, len(asked))
+        progress({"phase": "judge", "done": done, "total": len(asked)})
     return decided
 
 
-def by_score(client: JudgeClient, duels: Sequence[Duel], options: JudgeOptions, progress: Progress) -> list[Decided]:
+def _by_score(
+    client: JudgeClient, duels: Sequence[Duel], options: JudgeOptions, progress: ShowProgress
+) -> list[Decided]:
     """Score both answers of each duel; every distinct answer to a prompt is judged once. Raises ServiceError."""
     texts = {(duel.group, text): duel.prompt for duel in duels if duel.a != duel.b for text in (duel.a, duel.b)}
     items = [JudgeItem(prompt=prompt, response=text) for (_, text), prompt in texts.items()]
     judgments: list[Judgment] = []
     for judged in client.judge_many(items, **options):
         judgments.append(judged.judgment)
-        progress(len(judgments), len(items))
+        progress({"phase": "judge", "done": len(judgments), "total": len(items)})
     scores = {key: judgment.score for key, judgment in zip(texts, judgments, strict=True)}
     return [
         Decided(0.5) if duel.a == duel.b else _higher(scores[duel.group, duel.a], scores[duel.group, duel.b])

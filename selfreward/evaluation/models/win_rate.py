@@ -1,14 +1,65 @@
 """The win rate of a model's answers against a baseline's: raw, and with the length's part taken out."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from selfreward.client.judge_inputs import JudgeOptions
+from selfreward.client.judge_sync import JudgeClient
 from selfreward.evaluation.bootstrap import Bootstrap, Interval, Ratio, ratio
-from selfreward.evaluation.models.answer_files import Duel
+from selfreward.evaluation.models.answer_files import Duel, duels, load_answers
+from selfreward.evaluation.models.arena import BOOTSTRAP, arena_score
 from selfreward.evaluation.models.length_control import FOLDS, far_from_raw, length_controlled, length_feature
-from selfreward.evaluation.models.preferences import shares
+from selfreward.evaluation.models.preferences import COMPARING, Decided, decide, shares
+from selfreward.progress import ShowProgress
+
+
+def measure_win_rate(
+    client: JudgeClient,
+    answers: Path,
+    baseline: Path,
+    options: JudgeOptions,
+    bootstrap: Bootstrap,
+    progress: ShowProgress,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Judge two files of answers: the report, and a row for each duel with what was decided.
+
+    Raises RowError for files, ServiceError for the judge.
+    """
+    contest = duels(load_answers(answers), load_answers(baseline))
+    rubric = client.rubric(options.get("rubric", "pairwise"))
+    decided = decide(client, rubric["kind"], contest, options, progress)
+    report = {
+        "answers": str(answers),
+        "baseline": str(baseline),
+        "rubric": rubric["id"],
+        "orders": "both, a disagreement is a tie" if rubric["kind"] in COMPARING else "each answer by itself",
+        "votes": options.get("votes"),
+        "policy": options.get("policy"),
+        "seed": options.get("seed"),
+        "bootstrap": {"resamples": bootstrap.resamples, "seed": bootstrap.seed, "level": bootstrap.level},
+        **win_rates(contest, [one.preference for one in decided], bootstrap),
+    }
+    if rubric["kind"] == "arena":
+        score = arena_score([one.verdict for one in decided], [duel.group for duel in contest])
+        report["arena"] = {**score._asdict(), "level": BOOTSTRAP.level, "resamples": BOOTSTRAP.resamples}
+    return report, _rows(contest, decided)
+
+
+def _rows(contest: Sequence[Duel], decided: Sequence[Decided]) -> list[dict[str, Any]]:
+    return [
+        {
+            "prompt": [turn.model_dump() for turn in duel.prompt],
+            "a": duel.a,
+            "b": duel.b,
+            "preference": one.preference if one.preference == one.preference else None,
+            "scores": one.scores,
+            "verdict": one.verdict.model_dump(mode="json") if one.verdict else None,
+        }
+        for duel, one in zip(contest, decided, strict=True)
+    ]
 
 
 def win_rates(duels: Sequence[Duel], preferences: Sequence[float], bootstrap: Bootstrap) -> dict[str, Any]:
@@ -29,10 +80,9 @@ def win_rates(duels: Sequence[Duel], preferences: Sequence[float], bootstrap: Bo
     if len({groups[place] for place in decided}) >= FOLDS:
         kept = [duels[place] for place in decided]
         feature = length_feature([len(duel.a) for duel in kept], [len(duel.b) for duel in kept])
-        found, model = length_controlled(
+        figures["length_controlled_win_rate"], model = length_controlled(
             [preferences[place] for place in decided], feature, [duel.group for duel in kept], bootstrap
         )
-        figures["length_controlled_win_rate"] = found
         raw = figures["win_rate"].value or 0.0
         if far_from_raw(raw, model.win_rate):
             warnings.append(

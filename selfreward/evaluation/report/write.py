@@ -1,12 +1,10 @@
-"""`python -m selfreward.evaluation.report.write --artifacts ROOT --run RUN [--out DIR]`: write a run's report as JSON,
-Markdown and HTML."""
+"""Write a run's report as JSON, Markdown and HTML."""
 
-import argparse
 import json
 from pathlib import Path
 
 from selfreward.evaluation.report.html import render_html
-from selfreward.evaluation.report.inputs import ReportError, load_run
+from selfreward.evaluation.report.inputs import load_run
 from selfreward.evaluation.report.markdown import render_markdown
 from selfreward.evaluation.report.report import build_report
 from selfreward.evaluation.report.transcripts import transcripts
@@ -33,21 +31,3 @@ def write_report(store: ArtifactStore, run: str, out: Path | None = None) -> lis
         for name, text in contents.items():
             copies.write_bytes(name, text.encode())
     return [f"runs/{run}/{name}" for name in contents]
-
-
-def main() -> None:
-    """Command line; a run that cannot be reported on ends with status 2 and the reason."""
-    parser = argparse.ArgumentParser(prog="python -m selfreward.evaluation.report.write", description=__doc__)
-    parser.add_argument("--artifacts", required=True, help="root of the artifact store (folder, file:// or s3:// URL)")
-    parser.add_argument("--run", required=True, help="name of the run")
-    parser.add_argument("--out", type=Path, help="also write the three files into this folder")
-    arguments = parser.parse_args()
-    try:
-        names = write_report(ArtifactStore(arguments.artifacts), arguments.run, arguments.out)
-    except ReportError as error:
-        parser.exit(2, f"{error}\n")
-    print("\n".join(names))
-
-
-if __name__ == "__main__":
-    main()

@@ -10,19 +10,22 @@ from pathlib import Path
 import httpx
 import pytest
 from rich.console import Console
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from selfreward.cli import main as cli
 from selfreward.client.http import ServiceError
 from selfreward.client.orchestrator import OrchestratorClient
+from selfreward.estimate.time import GPUS
 from selfreward.progress import RunProgress
+from selfreward.server.keys import SCOPES
 
 RECIPE = "recipes/countdown.toml"
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "selfreward.cli.main", *arguments],
+        [sys.executable, "-m", "selfreward", *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -74,7 +77,7 @@ def test_an_export_into_an_unknown_form_is_refused_before_anything_is_asked_for(
     assert "choose .jsonl or .parquet" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["run", "status", "watch", "stop", "resume", "export", "up", "judge", "dead"])
+@pytest.mark.parametrize("name", sorted(get_command(cli.app).commands))  # type: ignore[attr-defined]
 def test_every_command_explains_itself(name: str) -> None:
     result = CliRunner().invoke(cli.app, [name, "--help"])
     assert result.exit_code == 0
@@ -114,3 +117,51 @@ def test_progress_without_a_terminal_is_one_line_for_each_finished_phase() -> No
             progress.show({"stage": "M1", "phase": "train", "done": done, "total": 2, "metrics": {"loss": 0.5}})
         progress.show({"stage": "M1", "phase": "", "message": "a note"})
     assert out.getvalue().splitlines() == ["M1 train: 2/2 loss 0.5", "a note"]
+
+
+def _loaded_by(*arguments: str) -> set[str]:
+    """Top-level modules that a command has loaded when it ends."""
+    source = (
+        "import sys\nfrom selfreward.cli.main import app\n"
+        f"try:\n    app({list(arguments)!r})\nexcept SystemExit:\n    pass\n"
+        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    ended = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=True)
+    return set(ended.stderr.split())
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = {"numpy", "matplotlib", "sklearn", "pyarrow", "torch", "httpx", "redis", "fsspec", "aiohttp"}
+    assert "typer" in _loaded_by("--help")
+    assert _loaded_by("--help") & {*heavy, "pydantic"} == set()
+    assert _loaded_by("judge-eval", "--help") & heavy == set()
+
+
+@pytest.mark.parametrize("package", ["numpy", "matplotlib", "sklearn"])
+def test_a_missing_extra_is_one_line_with_the_remedy(package: str, tmp_path: Path) -> None:
+    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError(name={package!r})")
+    done = command("compare", "one", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"{package} is missing: pip install 'selfreward-loop[evaluation]', or `make install` in a checkout\n"
+    )
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfreward.cli.runs.resolve", lambda *_: 1 / 0)
+    assert isinstance(CliRunner().invoke(cli.app, ["run", RECIPE, "--dry-run"]).exception, ZeroDivisionError)
+
+
+def test_the_old_line_answers_with_the_new_one() -> None:
+    old = [sys.executable, "-m", "evaluation", "--artifacts", "runs/artifacts", "--run", "one"]
+    done = subprocess.run(old, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "selfreward report RUN" in done.stderr
+
+
+def test_help_names_all_scopes_and_gpus() -> None:
+    wide = {"COLUMNS": "200"}
+    keys = CliRunner().invoke(cli.app, ["keys", "new", "--help"], env=wide).output
+    plan = CliRunner().invoke(cli.app, ["plan", "--help"], env=wide).output
+    assert ", ".join(SCOPES) in keys
+    assert ", ".join(GPUS) in plan

@@ -88,7 +88,7 @@ def test_a_file_is_named_for_its_form_and_parquet_says_what_it_needs(
     with pytest.raises(RowError, match=r"pairs\.csv ends in '\.csv': choose \.jsonl or \.parquet"):
         check_out(tmp_path / "pairs.csv")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(RowError, match=r"pip install 'selfreward\[parquet\]', or use \.jsonl"):
+    with pytest.raises(RowError, match=r"pip install 'selfreward-loop\[parquet\]', or use \.jsonl"):
         check_out(tmp_path / "pairs.parquet")
     check_out(tmp_path / "pairs.jsonl")
 

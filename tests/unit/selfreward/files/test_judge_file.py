@@ -251,10 +251,13 @@ def test_the_command(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     write(source, [{"question": "p", "answer": "xxxxxxx"}])
     out.unlink()
     assert CliRunner().invoke(app, [*arguments, "--response-field", "answer"]).exit_code == 1
-    assert isinstance(CliRunner().invoke(app, arguments).exception, RowError)
+    refused = CliRunner().invoke(app, arguments)
+    assert refused.exit_code == 2
+    assert "response is missing" in refused.stderr
     monkeypatch.setenv("SELFREWARD_JUDGE_URL", "http://127.0.0.1:9")
-    failed = CliRunner().invoke(app, arguments).exception
-    assert "no judge answers at http://127.0.0.1:9" in str(failed)
+    failed = CliRunner().invoke(app, arguments)
+    assert failed.exit_code == 2
+    assert "no judge answers at http://127.0.0.1:9" in failed.stderr
 
 
 def test_memory_does_not_grow_over_100_000_rows(tmp_path: Path) -> None:

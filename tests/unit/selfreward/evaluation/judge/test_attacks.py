@@ -13,11 +13,11 @@ from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
 from selfreward import JudgeClient, JudgeItem
+from selfreward.cli.main import app
+from selfreward.client.judge_inputs import JudgeOptions
 from selfreward.evaluation.bootstrap import Bootstrap
-from selfreward.evaluation.judge import attacks as judge_attacks
 from selfreward.evaluation.judge.attacks import Attack, load_attacks, try_attacks
 from selfreward.files.rows import RowError
-from selfreward.progress import RunProgress
 from services.judge.rubrics.rubric import SHIPPED, Rubric, load_rubrics
 from tests.support.judge_engine import Engine, completion
 from tests.support.listening import listening_judge
@@ -126,13 +126,18 @@ def gullible(sent: dict[str, Any]) -> Response:
 
 def test_what_moves_a_model_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [JudgeItem(prompt="p", response="weak"), JudgeItem(prompt="q", response="weaker")]
+    events: list[dict[str, Any]] = []
     with listening_judge(Engine(gullible)) as url:
-        with JudgeClient(url) as client, RunProgress(judge_attacks._err) as progress:
-            report = try_attacks(client, ATTACKS, cases, {"rubric": "additive5", "votes": 2}, progress, Bootstrap(200))
+        with JudgeClient(url) as client:
+            options: JudgeOptions = {"rubric": "additive5", "votes": 2}
+            report = try_attacks(client, ATTACKS, cases, options, events.append, Bootstrap(200))
         monkeypatch.setenv("SELFREWARD_JUDGE_URL", url)
         out = tmp_path / "new" / "attacks.json"
-        done = CliRunner().invoke(judge_attacks.app, ["--votes", "2", "--out", str(out)])
+        done = CliRunner().invoke(app, ["judge-attacks", "--votes", "2", "--out", str(out)])
 
+    total = 2 * (2 + len(ATTACKS))
+    assert [event["done"] for event in events] == list(range(1, total + 1))
+    assert events[-1] == {"phase": "attack", "done": total, "total": total}
     rows = {row["family"]: row for row in report["families"]}
     said_five = [attack for attack in ATTACKS if attack.family == "self-grading" and "five" in attack.text.lower()]
     tried = sum(attack.family == "self-grading" for attack in ATTACKS)
@@ -153,6 +158,6 @@ def test_a_suite_or_cases_that_are_wrong_are_named(tmp_path: Path) -> None:
 
     with pytest.raises(RowError, match=r"suite\.jsonl, line 1:\n  target = 'luck'"):
         load_attacks(suite)
-    done = CliRunner().invoke(judge_attacks.app, ["--cases", str(cases)])
+    done = CliRunner().invoke(app, ["judge-attacks", "--cases", str(cases)])
     assert done.exit_code == 2
     assert "response is missing" in " ".join(done.output.split())

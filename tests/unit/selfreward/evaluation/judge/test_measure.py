@@ -15,7 +15,6 @@ from selfreward.contracts.base import Message
 from selfreward.contracts.comparisons import PairVerdict
 from selfreward.contracts.judging import Judgment, Vote
 from selfreward.evaluation.bootstrap import Bootstrap
-from selfreward.evaluation.judge import measure as judge_eval
 from selfreward.evaluation.judge.figures import (
     accuracy_by_gap,
     best_by_score,
@@ -27,9 +26,9 @@ from selfreward.evaluation.judge.figures import (
     scored_pairs,
 )
 from selfreward.evaluation.judge.labelled import Labelled, load_labelled
+from selfreward.evaluation.judge.measure import measure_judge
 from selfreward.evaluation.judge.plot import plot_svg
 from selfreward.files.rows import RowError
-from selfreward.progress import RunProgress
 from tests.support.judge_engine import Engine, by_length, completion
 from tests.support.listening import listening_judge
 
@@ -185,10 +184,10 @@ def test_the_command_writes_figures_and_a_plot(tmp_path: Path, monkeypatch: pyte
     engine = Engine(unsteady)
     with listening_judge(engine) as url:
         monkeypatch.setenv("SELFREWARD_JUDGE_URL", url)
-        arguments = [str(source), "--rubric", "countdown", "--out", str(out), "--resamples", "100"]
-        done = CliRunner().invoke(judge_eval.app, arguments)
+        arguments = ["judge-eval", str(source), "--rubric", "countdown", "--out", str(out), "--resamples", "100"]
+        done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0, done.output
-        unknown = CliRunner().invoke(judge_eval.app, [str(source), "--rubric", "none"])
+        unknown = CliRunner().invoke(app, ["judge-eval", str(source), "--rubric", "none"])
 
     report = json.loads(Path(f"{out}.json").read_text())
     assert report["figures"]["pairwise_accuracy"] == dict.fromkeys(("value", "low", "high"), 2 / 3) | {"n": 12}
@@ -212,7 +211,7 @@ def test_an_answer_in_many_rows_is_judged_once(tmp_path: Path, monkeypatch: pyte
     with listening_judge(engine) as url:
         monkeypatch.setenv("SELFREWARD_JUDGE_URL", url)
         monkeypatch.chdir(tmp_path)
-        assert CliRunner().invoke(judge_eval.app, [str(source), "--rubric", "countdown"]).exit_code == 0
+        assert CliRunner().invoke(app, ["judge-eval", str(source), "--rubric", "countdown"]).exit_code == 0
 
     assert len(engine.bodies) == 2
     assert json.loads((tmp_path / "judge-eval.json").read_text())["groups"] == 1
@@ -232,32 +231,11 @@ def test_a_judge_that_compares(tmp_path: Path, rubric: str, pairs: int) -> None:
     with (
         listening_judge(Engine(reply)) as url,
         JudgeClient(url) as client,
-        RunProgress(judge_eval._err) as progress,
     ):
         options: Any = {"rubric": rubric, "votes": 2, "seed": 5}
-        report = judge_eval.measure(client, source, options, BOOTSTRAP, progress)
+        report = measure_judge(client, source, options, BOOTSTRAP, lambda _: None)
 
     assert report["figures"]["position_consistency"]["value"] == pytest.approx(1 - 1 / pairs)
     assert report["figures"]["pairwise_accuracy_ties_half"]["value"] == pytest.approx(1 - 0.5 / pairs)
     assert "spearman" not in report["figures"]
     assert "Calibration" in plot_svg(report)
-
-
-def test_the_main_command_passes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    called: list[list[str]] = []
-
-    def call(command: list[str]) -> int:
-        called.append(command)
-        return 3
-
-    monkeypatch.setattr("subprocess.call", call)
-    assert CliRunner().invoke(app, ["judge-eval", "x.jsonl", "--votes", "5"]).exit_code == 3
-    assert CliRunner().invoke(app, ["judge-attacks", "--help"]).exit_code == 3
-    assert [command[1:] for command in called] == [
-        ["-m", "selfreward.evaluation.judge.measure", "x.jsonl", "--votes", "5"],
-        ["-m", "selfreward.evaluation.judge.attacks", "--help"],
-    ]
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "matplotlib" else object())
-    missing = CliRunner().invoke(app, ["judge-eval", "x.jsonl"])
-    assert missing.exit_code == 2
-    assert "matplotlib missing: pip install 'selfreward[evaluation]'" in missing.output

@@ -16,8 +16,16 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from typer.testing import CliRunner
 
-from selfreward.evaluation.models.capability import NoFigures, changes, read_results
-from selfreward.evaluation.models.capability_cli import PANELS, PanelError, app, command, panel_file, served
+from selfreward.cli.main import app
+from selfreward.evaluation.models.capability import (
+    PANELS,
+    PanelError,
+    changes,
+    command,
+    panel_file,
+    read_results,
+    served,
+)
 from tests.support.listening import listening
 
 RESULTS = {
@@ -57,7 +65,7 @@ def test_each_task_has_its_accuracy_or_exact_match_and_a_group_stands_for_its_pa
 
 
 def test_a_panel_without_any_figure_says_so() -> None:
-    with pytest.raises(NoFigures, match="perplexity_only has one of acc, exact_match"):
+    with pytest.raises(PanelError, match="perplexity_only has one of acc, exact_match"):
         read_results({"results": {"perplexity_only": {"word_perplexity,none": 9.0}}})
 
 
@@ -197,6 +205,6 @@ def test_the_version_that_is_served_now_is_pinned() -> None:
 
 def test_without_lm_eval_the_remedy_is_one_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    ran = CliRunner().invoke(app, ["--tokenizer", str(tmp_path)])
+    ran = CliRunner().invoke(app, ["capability", "--tokenizer", str(tmp_path)])
     assert ran.exit_code == 2
     assert "pip install --constraint requirements.lock 'lm-eval[api]>=0.4.13,<0.5' transformers" in ran.stderr

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from selfreward.cli.main import app
 from selfreward.evaluation.bootstrap import Bootstrap
-from selfreward.evaluation.models.compare import compared, held_out
-from selfreward.evaluation.models.compare_report import app, find_run, table
+from selfreward.evaluation.models.compare import compared, find_run, held_out
+from selfreward.evaluation.models.compare_report import table
 from selfreward.evaluation.report.inputs import ReportError, load_run
 from selfreward.store.artifacts import ArtifactStore
 from tests.support.synthetic_run import RUN, write_run
@@ -79,7 +80,7 @@ def test_a_run_that_ended_at_m1_has_no_contest(store: ArtifactStore) -> None:
 
 
 def _invoke(store_root: str, *arguments: str) -> Any:
-    return CliRunner().invoke(app, [*arguments, "--artifacts", store_root, "--resamples", "100"])
+    return CliRunner().invoke(app, ["compare", *arguments, "--artifacts", store_root, "--resamples", "100"])
 
 
 def test_the_command_prints_a_column_for_each_run_and_writes_three_files(

@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 from starlette.responses import Response
 from typer.testing import CliRunner
 
+from selfreward.cli.main import app
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient, ServiceError
 from selfreward.contracts.base import Message
 from selfreward.evaluation.bootstrap import Bootstrap
-from selfreward.evaluation.models.mt_bench import Question, load_questions, rating, scores
-from selfreward.evaluation.models.mt_bench_cli import answer_all, app
+from selfreward.evaluation.models.mt_bench import Question, answer_all, load_questions, rating, scores
 from selfreward.files.rows import RowError
-from selfreward.progress import RunProgress
 from tests.support.judge_engine import Engine, completion, content
 from tests.support.listening import listening
 
@@ -140,7 +138,7 @@ def test_the_command_answers_grades_and_writes(
     monkeypatch.setenv("SELFREWARD_JUDGE_URL", url)
     with listening(engine.app) as generator:
         monkeypatch.setenv("SELFREWARD_GENERATOR_URL", generator)
-        ran = CliRunner().invoke(app, [str(SHIPPED), "--out", str(tmp_path), "--resamples", "100"])
+        ran = CliRunner().invoke(app, ["mt-bench", str(SHIPPED), "--out", str(tmp_path), "--resamples", "100"])
     assert ran.exit_code == 0, ran.output
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["by_category"]["writing"]["value"] == pytest.approx((5 + 10) / 2)
@@ -159,8 +157,7 @@ def test_the_command_answers_grades_and_writes(
 def test_an_engine_that_fails_is_named_and_not_a_group_of_errors(engine: Engine) -> None:
     async def ask() -> None:
         async with ServiceClient("http://127.0.0.1:9", attempts=1) as service:
-            with RunProgress(Console(stderr=True)) as bars:
-                await answer_all(GeneratorClient(service), load_questions(SHIPPED), 16, 0, bars)
+            await answer_all(GeneratorClient(service), load_questions(SHIPPED), 16, 0, lambda _: None)
 
     with pytest.raises(ServiceError, match=r"127\.0\.0\.1:9"):
         asyncio.run(ask())

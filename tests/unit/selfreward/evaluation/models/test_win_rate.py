@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 from starlette.responses import Response
 from typer.testing import CliRunner
 
 from selfreward import JudgeClient
+from selfreward.cli.main import app
+from selfreward.client.judge_inputs import JudgeOptions
 from selfreward.evaluation.bootstrap import Bootstrap
 from selfreward.evaluation.models.answer_files import duels, load_answers
-from selfreward.evaluation.models.win_rate_cli import app, measure
+from selfreward.evaluation.models.win_rate import measure_win_rate
 from selfreward.files.rows import RowError
-from selfreward.progress import RunProgress
 from tests.support.judge_engine import Engine, completion
 
 PROMPTS = 300
@@ -54,8 +54,8 @@ def _write(path: Path, answers: list[str]) -> Path:
 
 
 def _measured(client: JudgeClient, answers: Path, baseline: Path) -> dict[str, Any]:
-    with RunProgress(Console(stderr=True)) as bars:
-        return measure(client, answers, baseline, {"rubric": "pairwise", "votes": 1}, Bootstrap(300), bars)[0]
+    options: JudgeOptions = {"rubric": "pairwise", "votes": 1}
+    return measure_win_rate(client, answers, baseline, options, Bootstrap(300), lambda _: None)[0]
 
 
 def test_padding_a_models_answers_raises_the_raw_win_rate_and_leaves_the_length_controlled_one(
@@ -176,7 +176,7 @@ def test_a_rubric_that_scores_lets_the_higher_score_win(
     monkeypatch.setenv("SELFREWARD_JUDGE_URL", url)
     try:
         ran = CliRunner().invoke(
-            app, [str(a), str(b), "--rubric", "countdown", "--out", str(tmp_path / "out" / "found")]
+            app, ["win-rate", str(a), str(b), "--rubric", "countdown", "--out", str(tmp_path / "out" / "found")]
         )
     finally:
         engine.reply = _taste
@@ -199,8 +199,7 @@ def test_the_arena_rubric_gives_an_arena_score_too(client: JudgeClient, engine: 
 
     engine.reply = reply
     try:
-        with RunProgress(Console(stderr=True)) as bars:
-            report, _ = measure(client, a, b, {"rubric": "arena", "votes": 1}, Bootstrap(100), bars)
+        report, _ = measure_win_rate(client, a, b, {"rubric": "arena", "votes": 1}, Bootstrap(100), lambda _: None)
     finally:
         engine.reply = _taste
     # Two clear wins (6 of 6), two slight losses (0 of 2), and the two ties of the equal answers (1 of 2).

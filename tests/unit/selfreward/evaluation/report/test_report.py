@@ -3,15 +3,15 @@
 import json
 import math
 import re
-import subprocess
-import sys
 import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from selfreward.cli.main import app
 from selfreward.evaluation.report.inputs import ReportError, load_run
 from selfreward.evaluation.report.report import build_report
 from selfreward.evaluation.report.write import write_report
@@ -260,10 +260,17 @@ def test_malformed_rows_name_file_line_and_field(store: ArtifactStore) -> None:
 
 
 def test_command_line_reports_an_unknown_run(store: ArtifactStore) -> None:
-    command = [sys.executable, "-m", "selfreward.evaluation.report.write", "--artifacts", store.root, "--run", "nosuch"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == 2
-    assert "runs/nosuch/run.json does not exist" in ended.stderr
+    unknown = CliRunner().invoke(app, ["report", "nosuch", "--artifacts", store.root])
+    assert unknown.exit_code == 2
+    assert "runs/nosuch/run.json does not exist" in unknown.stderr
+
+
+def test_command_line_writes_the_report_and_names_its_files(store: ArtifactStore, tmp_path: Path) -> None:
+    write_run(store, prompts=20, judged=10)
+    ran = CliRunner().invoke(app, ["report", RUN, "--artifacts", store.root, "--out", str(tmp_path / "out")])
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout.split() == [f"runs/{RUN}/report.{suffix}" for suffix in ("json", "md", "html")]
+    assert (tmp_path / "out" / "report.json").read_bytes() == store.read_bytes(f"runs/{RUN}/report.json")
 
 
 def test_a_full_size_report_takes_seconds(store: ArtifactStore) -> None:

@@ -182,7 +182,7 @@ def test_a_key_that_is_taken_out_is_401_at_the_next_look(tmp_path: Path) -> None
 
 
 def test_a_minted_key_is_let_in(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "selfreward.cli.main", "keys", "new", "ci", "--scope", "judge", "--scope", "admin"]
+    command = [sys.executable, "-m", "selfreward", "keys", "new", "ci", "--scope", "judge", "--scope", "admin"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     (key,) = (word for word in printed.split() if word.startswith("srk_"))
     path = tmp_path / "keys.toml"

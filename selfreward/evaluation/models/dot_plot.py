@@ -30,7 +30,7 @@ Row = tuple[str, Sequence[Sequence[Dot]]]
 """A row's name and its points: for each panel one for each series, which are seeds where there are several."""
 
 
-def dots_svg(rows: Sequence[Row], panels: Sequence[Panel], series: Sequence[str], title: str) -> str:
+def dot_plot(rows: Sequence[Row], panels: Sequence[Panel], series: Sequence[str], title: str) -> str:
     """One SVG document on white, so that it can stand in any page. A panel in which no row has a value is left out."""
     shown = [
         place
