@@ -4,23 +4,17 @@ import uvicorn
 
 from orchestrator.app import create_app
 from orchestrator.settings import OrchestratorSettings
-from selfreward.server.startup import prepare
+from selfreward.server.main import prepare, serve, server_config
 
 DEFAULT_PORT = 8002
+# Followers of event streams never hang up by themselves.
+_SHUTDOWN_SECONDS = 2
 
 
 def main() -> None:
     """Serve until SIGTERM."""
     settings, app = prepare(OrchestratorSettings, create_app)
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port or DEFAULT_PORT,
-        log_config=None,
-        access_log=False,
-        # Followers of event streams never hang up by themselves.
-        timeout_graceful_shutdown=2,
-    )
+    serve(uvicorn.Server(server_config(app, settings, DEFAULT_PORT, shutdown_seconds=_SHUTDOWN_SECONDS)))
 
 
 if __name__ == "__main__":

@@ -2,16 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Header, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ValidationError
 from redis.exceptions import RedisError
+from starlette.types import Scope
 
 from orchestrator import metrics
 from orchestrator.leader import Leader
@@ -38,13 +38,14 @@ from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
 from selfreward.server.background import end, for_ever
 from selfreward.server.disk import is_full
-from selfreward.server.keys import LiveKeyring, denial
-from selfreward.server.logging import metrics_page
-from selfreward.server.middleware import BodyLimit
+from selfreward.server.errors import ApiError, add_error_handlers, error_response
+from selfreward.server.health import add_health
+from selfreward.server.keys import KeyScope, LiveKeyring
+from selfreward.server.middleware import RequestGuard
 from selfreward.settings import key_of
 from selfreward.store.artifacts import ArtifactStore
 
-_OPEN = ("/healthz", "/readyz", "/metrics")
+_OPEN_PATHS = ("/healthz", "/readyz", "/metrics")
 _log = logging.getLogger(__name__)
 
 
@@ -57,6 +58,21 @@ class RunRequest(Contract):
 
 class UnknownRun(LookupError):
     """No run of that id."""
+
+
+_ERRORS: dict[type[Exception], tuple[int, str]] = {
+    RecipeError: (422, "invalid_recipe"),
+    SeedError: (422, "invalid_seed_data"),
+    RunExists: (409, "run_exists"),
+    NoRoom: (507, "disk_full"),
+    TooManyRuns: (429, "too_many_runs"),
+    UnknownRun: (404, "unknown_run"),
+    FileNotFoundError: (404, "not_found"),
+    ServiceError: (503, "service_unavailable"),
+    RedisError: (503, "redis_unavailable"),
+    ValueError: (422, "invalid_request"),
+}
+"""Status and code of each error that a request may end with; the first class that fits counts."""
 
 
 def create_app(settings: OrchestratorSettings) -> FastAPI:
@@ -95,8 +111,14 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
         await redis.aclose()
 
     app = FastAPI(title="selfreward orchestrator", lifespan=lifespan)
-    app.add_middleware(BodyLimit, most=settings.max_recipe_bytes, setting="SELFREWARD_MAX_RECIPE_BYTES")
-    _add_guard(app, LiveKeyring(settings))
+    app.add_middleware(
+        RequestGuard,
+        keyring=LiveKeyring(settings),
+        needed_scope=_needed_scope,
+        max_body_bytes=settings.max_recipe_bytes,
+        limit_setting="SELFREWARD_MAX_RECIPE_BYTES",
+        open_paths=_OPEN_PATHS,
+    )
     _add_errors(app)
     _add_runs(app)
     _add_health(app)
@@ -189,12 +211,6 @@ def _event_id(given: str) -> str:
 
 
 def _add_health(app: FastAPI) -> None:
-    @app.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        """The process answers."""
-        return {"status": "ok"}
-
-    @app.get("/readyz")
     async def readyz(request: Request) -> JSONResponse:
         """Redis answers."""
         try:
@@ -203,59 +219,34 @@ def _add_health(app: FastAPI) -> None:
             return JSONResponse({"status": "not ready", "reason": f"Redis does not answer: {error}"}, 503)
         return JSONResponse({"status": "ready"})
 
-    @app.get("/metrics", include_in_schema=False)
-    async def page(request: Request) -> Response:
-        redis = _services(request).redis
+    async def observe_queues() -> str:
+        redis = app.state.services.redis
         for name in (QUEUE, "train"):
             await metrics.observe_queue(WorkQueue(redis, name), name)
-        content, media_type = metrics_page()
-        return Response(content, media_type=media_type)
+        return ""
+
+    add_health(app, ready=readyz, more_metrics=observe_queues)
 
 
-def _add_guard(app: FastAPI, keyring: LiveKeyring) -> None:
-    @app.middleware("http")
-    async def guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        denied = None if request.url.path in _OPEN else denial(keyring.find(request.headers), "run")
-        if denied:
-            return _error(denied.status, denied.message, denied.kind, denied.headers)
-        return await call(request)
-
-
-def _error(status: int, message: str, kind: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"error": {"message": message, "type": kind}}, status, headers)
+def _needed_scope(_: Scope) -> KeyScope:
+    return "run"
 
 
 def _add_errors(app: FastAPI) -> None:
-    statuses: dict[type[Exception], tuple[int, str]] = {
-        RecipeError: (422, "invalid_recipe"),
-        SeedError: (422, "invalid_seed_data"),
-        RunExists: (409, "run_exists"),
-        NoRoom: (507, "disk_full"),
-        TooManyRuns: (429, "too_many_runs"),
-        UnknownRun: (404, "unknown_run"),
-        FileNotFoundError: (404, "not_found"),
-        ServiceError: (503, "service_unavailable"),
-        RedisError: (503, "service_unavailable"),
-        ValueError: (422, "invalid_request"),
-    }
+    add_error_handlers(app)
 
     async def answer(_: Request, error: Exception) -> JSONResponse:
         if isinstance(error, ValidationError):
-            return _error(422, explain(error), "invalid_request")
-        status, kind = next(found for known, found in statuses.items() if isinstance(error, known))
-        headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 429 else None
-        return _error(status, str(error), kind, headers)
+            return error_response(ApiError(422, explain(error), code="invalid_request"))
+        status, code = next(answered for known, answered in _ERRORS.items() if isinstance(error, known))
+        headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, TooManyRuns) else None
+        return error_response(ApiError(status, str(error), code=code, headers=headers))
 
-    for known in statuses:
+    for known in _ERRORS:
         app.add_exception_handler(known, answer)
 
     @app.exception_handler(OSError)
     async def disk_full(_: Request, error: OSError) -> JSONResponse:
         if not is_full(error):
             raise error
-        return _error(507, f"disk: {error}; free some", "disk_full")
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        lines = [f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in error.errors()]
-        return _error(422, "\n".join(lines), "invalid_request")
+        return error_response(ApiError(507, f"disk: {error}; free some", code="disk_full"))

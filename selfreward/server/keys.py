@@ -15,7 +15,7 @@ import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
@@ -23,13 +23,15 @@ from selfreward.contracts.base import Contract, explain
 from selfreward.server.startup import StartRefused
 from selfreward.settings import Settings, key_of
 
-Scope = Literal["infer", "judge", "run", "admin"]
+KeyScope = Literal["infer", "judge", "run", "admin"]
 """`infer`: ask the generator; `judge`: ask the judge; `run`: start, steer and read runs; `admin`: change what is served
 and judged by, see the jobs of all."""
-SCOPES: tuple[Scope, ...] = ("infer", "judge", "run", "admin")
+SCOPES: tuple[KeyScope, ...] = ("infer", "judge", "run", "admin")
 _PREFIX = "srk_"
 _NAME = r"^[A-Za-z0-9_.-]{1,64}$"
 _SHA256 = re.compile("[0-9a-f]{64}")
+_LOOK_SECONDS = 1.0
+_log = logging.getLogger(__name__)
 
 
 class KeysError(StartRefused):
@@ -60,7 +62,7 @@ class Key(Contract):
 
     name: str = Field(pattern=_NAME)
     sha256: Annotated[str, AfterValidator(_is_hash)]
-    scopes: list[Scope] = Field(default=["judge"], min_length=1)
+    scopes: list[KeyScope] = Field(default=["judge"], min_length=1)
     rate: Rate | None = None
     concurrency: int | None = Field(default=None, ge=1)
     """Requests of this key that may be judged at once."""
@@ -101,8 +103,8 @@ class Keyring:
             return self.open_to_all
         given = bearer(headers)
         digest = hashlib.sha256((given or "").encode()).digest()
-        found = [key for known, key in self._keys if hmac.compare_digest(digest, known)]
-        return found[0] if given and found else None
+        matching = [key for known, key in self._keys if hmac.compare_digest(digest, known)]
+        return matching[0] if given and matching else None
 
 
 def load_keyring(settings: Settings) -> Keyring:
@@ -140,33 +142,6 @@ def new_key() -> str:
 def fingerprint(key: str) -> str:
     """What a keys file holds of a key: its SHA-256 in hex."""
     return hashlib.sha256(key.encode()).hexdigest()
-
-
-class Denial(NamedTuple):
-    """Why a request is not served. `status` is 401 or 403, `kind` and `code` are the error's `type` and `code`."""
-
-    status: int
-    message: str
-    kind: str
-    code: str
-    headers: dict[str, str]
-
-
-def denial(key: Key | None, needed: Scope | None) -> Denial | None:
-    """None when `key`, as `Keyring.find` found it, may use a route of the scope `needed` (None: any known key may)."""
-    if key is None:
-        message = "the API key is missing or wrong: send `Authorization: Bearer <key>`"
-        return Denial(401, message, "authentication_error", "invalid_api_key", {"WWW-Authenticate": "Bearer"})
-    if needed is not None and needed not in key.scopes:
-        message = f"key {key.name!r} lacks the scope {needed!r}: use a key that has it, or add it to the keys file"
-        return Denial(403, message, "permission_error", "missing_scope", {})
-    return None
-
-
-_LOOK_SECONDS = 1.0
-
-
-_log = logging.getLogger(__name__)
 
 
 class LiveKeyring:

@@ -1,12 +1,10 @@
-"""Structured logs (one JSON object a line on stderr) and the Prometheus endpoint."""
+"""Structured logs: one JSON object a line on stderr."""
 
 import json
 import logging
 import sys
 import time
 from typing import Any
-
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message"}
 
@@ -34,8 +32,3 @@ def configure_logging(level: str = "INFO") -> None:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-
-
-def metrics_page() -> tuple[bytes, str]:
-    """Body and content type of `GET /metrics`."""
-    return generate_latest(), CONTENT_TYPE_LATEST

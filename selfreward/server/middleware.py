@@ -1,63 +1,112 @@
-"""ASGI middleware that bounds the bodies of all requests, before anything parses them."""
+"""What every request to a service passes first: a request id, the API key and its scope, the limit of the body."""
 
-import json
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+import re
+import uuid
+from collections.abc import Callable, Collection
 
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from selfreward.server.errors import ApiError, error_response
+from selfreward.server.keys import Key, Keyring, KeyScope, LiveKeyring
+
+_REQUEST_ID = re.compile("[!-~]{1,128}")
 
 
-class BodyLimit:
-    """Answers 413 to a body of more than `most` bytes, whether its length is announced or not.
+def ignore_answer(scope: Scope, status: int) -> None:
+    """Counts nothing."""
 
-    The application gets a body only when all of it has arrived. `setting` is the limit's environment variable, for the
-    operator who may raise it.
+
+class RequestGuard:
+    """ASGI middleware that lets a request in: with a key that may use the route, and a body within the limit.
+
+    `request.state` then has the `key` and the `request_id`, which is the caller's `X-Request-Id` where that is 1 to 128
+    printable ASCII characters, and goes back with every answer.
+
+    `open_paths` need no key. For every other path `needed_scope` names the scope that the key must have, None where any
+    known key will do. A body may have `max_body_bytes`, which the environment variable `limit_setting` raises.
+    `on_answer` gets the ASGI scope and the status of every answer as it starts, the guard's own refusals included.
+
+    The application gets a body only when all of it has arrived. Answers and disconnects pass through untouched.
     """
 
-    def __init__(self, app: App, most: int, setting: str) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        keyring: Keyring | LiveKeyring,
+        needed_scope: Callable[[Scope], KeyScope | None],
+        max_body_bytes: int,
+        limit_setting: str,
+        open_paths: Collection[str] = ("/healthz", "/readyz"),
+        on_answer: Callable[[Scope, int], None] = ignore_answer,
+    ) -> None:
         self._app = app
-        self._most = most
-        self._setting = setting
+        self._keyring = keyring
+        self._needed_scope = needed_scope
+        self._max_body_bytes = max_body_bytes
+        self._limit_setting = limit_setting
+        self._open_paths = open_paths
+        self._on_answer = on_answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if _announced(scope) > self._most:
-            await self._refuse(send)
+        headers = Headers(scope=scope)
+        given_id = headers.get("x-request-id", "")
+        request_id = given_id if _REQUEST_ID.fullmatch(given_id) else uuid.uuid4().hex
+        key = self._keyring.find(headers)
+        scope.setdefault("state", {}).update(request_id=request_id, key=key)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+                self._on_answer(scope, message["status"])
+            await send(message)
+
+        try:
+            if scope["path"] not in self._open_paths:
+                authorize(key, self._needed_scope(scope))
+            whole = await self._receive_whole(headers, receive)
+        except ApiError as error:
+            await error_response(error)(scope, receive, send_with_id)
             return
+        await self._app(scope, whole, send_with_id)
+
+    async def _receive_whole(self, headers: Headers, receive: Receive) -> Receive:
+        """Wait for all of the body; what is returned gives it again. ApiError (413) for one that is too long."""
+        # An announced length spares reading; a body that announces none, or too little, is counted as it comes.
+        announced = headers.get("content-length", "")
+        length = int(announced) if announced.isdecimal() else 0
         messages: list[Message] = []
         received, more = 0, True
-        while more:
+        while more and max(length, received) <= self._max_body_bytes:
             messages.append(await receive())
             received += len(messages[-1].get("body", b""))
             more = messages[-1].get("more_body", False)
-            if received > self._most:
-                await self._refuse(send)
-                return
+        if max(length, received) > self._max_body_bytes:
+            message = (
+                f"the body has more than {self._max_body_bytes} bytes: send less in one request, or raise "
+                f"{self._limit_setting}"
+            )
+            # What the client still sends is not read, so no other request can come on this connection.
+            raise ApiError(413, message, code="body_too_long", headers={"Connection": "close"})
 
         async def replayed() -> Message:
             return messages.pop(0) if messages else await receive()
 
-        await self._app(scope, replayed, send)
-
-    async def _refuse(self, send: Send) -> None:
-        text = f"the body has more than {self._most} bytes: send a shorter one, or raise {self._setting}"
-        error = {"message": text, "type": "invalid_request_error", "param": None, "code": "body_too_long"}
-        content = json.dumps({"error": error}).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-        # What the client still sends is not read, so no other request can come on this connection.
-        headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        return replayed
 
 
-def _announced(scope: Scope) -> int:
-    """The `Content-Length`, 0 when there is none that is a number: then the body is counted as it comes."""
-    lengths = [value for name, value in scope["headers"] if name == b"content-length"]
-    return int(lengths[0]) if lengths and lengths[0].isdigit() else 0
+def authorize(key: Key | None, needed: KeyScope | None) -> None:
+    """Let `key`, as `Keyring.find` gave it, use a route of the scope `needed` (None: any known key may).
+
+    Raises ApiError: 401 without a known key, 403 for a key that lacks the scope.
+    """
+    if key is None:
+        message = "the API key is missing or wrong: send `Authorization: Bearer <key>`"
+        raise ApiError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+    if needed is not None and needed not in key.scopes:
+        message = f"key {key.name!r} lacks the scope {needed!r}: use a key that has it, or add it to the keys file"
+        raise ApiError(403, message, code="missing_scope")

@@ -1,51 +1,24 @@
-"""How every service starts: settings are read and checked before any work, and what is wrong is said in one line."""
+"""What keeps a service from starting: settings that cannot be read, and keys that keep nobody out."""
 
 import ipaddress
 import logging
 import re
-import sys
-from collections.abc import Callable
-from typing import TypeVar
 
 from pydantic import ValidationError
-from pydantic_settings import SettingsError
 
-from selfreward.server.logging import configure_logging
 from selfreward.settings import Settings, key_of
 
 LEAST_KEY_LENGTH = 24
 # What examples and templates write where a key shall stand.
-_DEFAULTS = re.compile(
+_PLACEHOLDERS = re.compile(
     "change[-_ ]?me|replace[-_ ]?me|your|my|the|api|key|secret|password|default|example|test|token|admin|selfreward"
 )
 _REMEDY = "take what `selfreward keys new NAME` prints"
 _log = logging.getLogger(__name__)
 
-Kind = TypeVar("Kind", bound=Settings)
-App = TypeVar("App")
-
 
 class StartRefused(ValueError):
     """A service that does not start with its settings. The message names variable and remedy, and holds no secret."""
-
-
-def prepare(kind: type[Kind], build: Callable[[Kind], App]) -> tuple[Kind, App]:
-    """Settings from the environment, and the application that `build` makes of them; logging is configured.
-
-    What is wrong with them ends the process with status 1 and a message instead of a traceback.
-    """
-    try:
-        settings = kind()
-    except SettingsError as error:
-        sys.exit(str(error))
-    except ValidationError as error:
-        sys.exit(what_is_wrong(error))
-    configure_logging(settings.log_level)
-    try:
-        check_access(settings)
-        return settings, build(settings)
-    except StartRefused as error:
-        sys.exit(str(error))
 
 
 def what_is_wrong(error: ValidationError) -> str:
@@ -87,5 +60,5 @@ def is_loopback(host: str) -> bool:
 
 def is_default(key: str) -> bool:
     """True for a key of nothing but the words of templates, digits, signs or one repeated character."""
-    letters = re.sub("[^a-z]", "", _DEFAULTS.sub("", key.casefold()))
+    letters = re.sub("[^a-z]", "", _PLACEHOLDERS.sub("", key.casefold()))
     return len(set(letters)) < 2

@@ -2,7 +2,7 @@
 
 import uvicorn
 
-from selfreward.server.startup import prepare
+from selfreward.server.main import prepare, serve, server_config
 from services.generator.app import create_app
 from services.generator.settings import DEFAULT_PORT, GeneratorSettings
 
@@ -10,17 +10,16 @@ from services.generator.settings import DEFAULT_PORT, GeneratorSettings
 def main() -> None:
     """Serve until SIGTERM, then let requests finish and stop the engine."""
     settings, app = prepare(GeneratorSettings, create_app)
-    uvicorn.run(
+    config = server_config(
         app,
-        host=settings.host,
-        port=settings.port or DEFAULT_PORT,
-        log_config=None,
-        access_log=False,
-        backlog=4096,
+        settings,
+        DEFAULT_PORT,
+        shutdown_seconds=settings.drain_seconds,
         # Longer than any client keeps an idle connection, so that none is closed under a request just being sent.
-        timeout_keep_alive=120,
-        timeout_graceful_shutdown=settings.drain_seconds,
+        keep_alive_seconds=120,
+        backlog=4096,
     )
+    serve(uvicorn.Server(config))
 
 
 if __name__ == "__main__":

@@ -8,22 +8,23 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, Response
+from starlette.types import Scope
 
 from selfreward.client.aiohttp_transport import AiohttpTransport
 from selfreward.client.generator import VERSION_HEADER
 from selfreward.redis.announcements import Announced
 from selfreward.redis.connection import connect
 from selfreward.server.background import end
-from selfreward.server.keys import LiveKeyring
-from selfreward.server.logging import metrics_page
-from selfreward.server.middleware import BodyLimit
+from selfreward.server.errors import ApiError, add_error_handlers
+from selfreward.server.health import add_health
+from selfreward.server.keys import KeyScope, LiveKeyring
+from selfreward.server.middleware import RequestGuard
 from selfreward.store.artifacts import ArtifactStore
 from services.generator import metrics
 from services.generator.engine.control import control_client
 from services.generator.engine.node import check_nodes
 from services.generator.engine.process import SERVED_NAME, EngineFailed
-from services.generator.gateway.middleware import ApiError, Boundary, error_response
 from services.generator.gateway.proxy import Proxy
 from services.generator.replica.follower import Follower
 from services.generator.replica.gate import Gate
@@ -31,7 +32,9 @@ from services.generator.replica.replica import Replica
 from services.generator.replica.swap import WeightsRefused
 from services.generator.settings import GeneratorSettings
 
-PROXIED = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize")
+_PROXIED = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize")
+_COUNTED = (*_PROXIED, "/v1/models", "/admin/weights")
+_ANY_KEY = ("/metrics", "/openapi.json")
 _log = logging.getLogger(__name__)
 
 
@@ -41,7 +44,6 @@ def create_app(settings: GeneratorSettings) -> FastAPI:
     Raises KeysError when the keys file cannot be used, StartRefused for nodes without a model to start on.
     """
     check_nodes(settings)
-    keyring = LiveKeyring(settings)
     gate = Gate(settings.max_inflight, settings.max_queued, settings.queue_seconds)
     control = control_client()
     replica = Replica(settings, ArtifactStore(settings.artifacts, settings.artifact_cache), gate, control)
@@ -72,8 +74,15 @@ def create_app(settings: GeneratorSettings) -> FastAPI:
 
     app = FastAPI(title="selfreward generator", lifespan=lifespan)
     app.state.replica = replica
-    app.add_middleware(BodyLimit, most=settings.max_body_bytes, setting="SELFREWARD_MAX_BODY_BYTES")
-    app.add_middleware(Boundary, keyring=keyring)
+    app.add_middleware(
+        RequestGuard,
+        keyring=LiveKeyring(settings),
+        needed_scope=_needed_scope,
+        max_body_bytes=settings.max_body_bytes,
+        limit_setting="SELFREWARD_MAX_BODY_BYTES",
+        on_answer=_count_answer,
+    )
+    add_error_handlers(app)
     _add_proxied(app, proxy)
     _add_models(app, replica)
     _add_health(app, replica, gate)
@@ -88,22 +97,8 @@ def _add_proxied(app: FastAPI, proxy: Proxy) -> None:
 
         app.add_route(route, endpoint, methods=["POST"])
 
-    for route in PROXIED:
+    for route in _PROXIED:
         carry(route)
-
-    @app.exception_handler(ApiError)
-    async def api_error(_: Request, error: ApiError) -> JSONResponse:
-        return error_response(error)
-
-    @app.exception_handler(404)
-    async def unknown_route(request: Request, _: Exception) -> JSONResponse:
-        message = f"{request.method} {request.url.path} is not a route of this service; see /openapi.json"
-        return error_response(ApiError(404, message, code="unknown_route"))
-
-    @app.exception_handler(405)
-    async def wrong_method(request: Request, _: Exception) -> JSONResponse:
-        message = f"{request.url.path} does not take {request.method}"
-        return error_response(ApiError(405, message, code="wrong_method"))
 
 
 def _add_models(app: FastAPI, replica: Replica) -> None:
@@ -132,13 +127,20 @@ def _add_models(app: FastAPI, replica: Replica) -> None:
         raise ApiError(404, f"model {name!r} is not served here", "model", "model_not_found")
 
 
-def _add_health(app: FastAPI, replica: Replica, gate: Gate) -> None:
-    @app.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        """The gateway itself lives. A lost engine is healed, so it is no reason to restart the gateway."""
-        return {"status": "ok"}
+def _needed_scope(scope: Scope) -> KeyScope | None:
+    """What is served may be seen with `infer`; only changing it needs `admin`."""
+    path = scope["path"]
+    if path in _ANY_KEY:
+        return None
+    return "admin" if path.startswith("/admin/") and scope["method"] not in ("GET", "HEAD") else "infer"
 
-    @app.get("/readyz")
+
+def _count_answer(scope: Scope, status: int) -> None:
+    path = scope["path"]
+    metrics.REQUESTS.labels(path if path in _COUNTED else "other", str(status)).inc()
+
+
+def _add_health(app: FastAPI, replica: Replica, gate: Gate) -> None:
     async def readyz() -> JSONResponse:
         """Engine up, not paused, expected version, last canary passed: 200. Else 503 with the reasons."""
         reasons = await replica.unready()
@@ -147,19 +149,20 @@ def _add_health(app: FastAPI, replica: Replica, gate: Gate) -> None:
         body = {"ready": not reasons, "version": label, "reasons": reasons, "refused": refused}
         return JSONResponse(body, status_code=503 if reasons else 200)
 
-    @app.get("/metrics")
-    async def metrics_text() -> Response:
-        """Our metrics, then the engine's."""
+    async def engine_metrics() -> str:
+        """The engine's own metrics, after the gauges of the gate have been set."""
         metrics.INFLIGHT.clear()
         metrics.INFLIGHT.labels(gate.label).set(gate.inflight)
         metrics.QUEUED.set(gate.queued)
         metrics.READY.set(gate.reason is None)
-        page, content_type = metrics_page()
         try:
-            page += metrics.engine_families(await replica.admin().metrics()).encode()
+            return metrics.engine_families(await replica.admin().metrics())
         except EngineFailed as error:
             _log.warning("no engine metrics", extra={"reason": str(error)})
-        return PlainTextResponse(page, headers={"content-type": content_type})
+            return ""
+
+    # A lost engine is healed here, so it is no reason to restart the gateway: `/healthz` does not ask for it.
+    add_health(app, ready=readyz, more_metrics=engine_metrics)
 
 
 def _add_weights(app: FastAPI, replica: Replica, follower: Follower) -> None:

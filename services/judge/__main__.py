@@ -1,31 +1,16 @@
-"""`python -m services.judge`: serve the judge until SIGTERM."""
+"""`python -m services.judge`: one replica, settings from the environment."""
 
-import sys
-
-import uvicorn
-
-from selfreward.server.startup import prepare
+from selfreward.server.main import prepare, serve, server_config
 from services.judge.app import create_app
-from services.judge.rubrics.rubric import RubricError
 from services.judge.serving.drain import DrainingServer
 from services.judge.settings import DEFAULT_PORT, JudgeSettings
 
 
 def main() -> None:
-    """Start the server with settings from the environment."""
-    try:
-        settings, app = prepare(JudgeSettings, create_app)
-    except RubricError as error:
-        sys.exit(str(error))
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port or DEFAULT_PORT,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=settings.judge_drain_seconds,
-    )
-    DrainingServer(config, app, settings.judge_drain_notice).run()
+    """Serve until SIGTERM, then leave in good order (`DrainingServer`)."""
+    settings, app = prepare(JudgeSettings, create_app)
+    config = server_config(app, settings, DEFAULT_PORT, shutdown_seconds=settings.judge_drain_seconds)
+    serve(DrainingServer(config, app, settings.judge_drain_notice))
 
 
 if __name__ == "__main__":

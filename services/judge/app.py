@@ -1,24 +1,28 @@
 """The judge's HTTP API, wired together. Stateless: any number of replicas may stand behind one address."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
+from fastapi.routing import APIRoute
+from starlette.routing import Match
+from starlette.types import Scope
 
 from selfreward.client.aiohttp_transport import AiohttpTransport
 from selfreward.client.http import ServiceClient, ServiceError, WrongPolicyVersion
 from selfreward.redis.connection import connect, connect_briefly
-from selfreward.server.keys import LiveKeyring
-from selfreward.server.logging import metrics_page
+from selfreward.server.errors import ApiError, add_error_handlers, error_response, invalid_request
+from selfreward.server.health import add_health
+from selfreward.server.keys import KeyScope, LiveKeyring
+from selfreward.server.middleware import RequestGuard
 from services.judge.api.jobs import add_jobs
 from services.judge.api.native import add_native
 from services.judge.api.nemo_gym import add_nemo_gym
-from services.judge.api.openapi import add_openapi, allowed_methods, contract_of
+from services.judge.api.openapi import add_openapi, contract_of
 from services.judge.api.openrlhf import add_openrlhf
 from services.judge.api.rerank import add_rerank
 from services.judge.api.slime import add_slime
@@ -28,12 +32,10 @@ from services.judge.engine.engine import Engine
 from services.judge.engine.slots import FairSlots
 from services.judge.jobs.store import JobStore
 from services.judge.jobs.worker import JobWorker
-from services.judge.metrics import REQUESTS, WAITING
+from services.judge.metrics import REFUSED, REQUESTS, WAITING
 from services.judge.rubrics.rubric import SHIPPED, load_rubrics
 from services.judge.service import JudgeService
-from services.judge.serving.errors import Refused, error_response, invalid_request
 from services.judge.serving.idempotency import Idempotency
-from services.judge.serving.middleware import Gate
 from services.judge.serving.tracing import provider_from_environment, trace_requests, traced
 from services.judge.settings import JudgeSettings, engine_key, engine_url
 from services.judge.verdicts.questions import EngineUnavailable
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 _READY_DEADLINE = 3.0
+_ANY_KEY = ("/metrics", "/openapi.json")
+_REFUSALS = {401: "unauthenticated", 403: "forbidden", 413: "too_large"}
 
 
 def create_app(
@@ -89,12 +93,6 @@ def create_app(
     app = FastAPI(title="selfreward judge", lifespan=lifespan)
     app.state.draining = False
     app.add_middleware(Idempotency, redis=redis, keep_seconds=settings.judge_idempotency_seconds)
-    app.add_middleware(
-        Gate,
-        keyring=LiveKeyring(settings),
-        routes=app.router.routes,
-        max_body_bytes=settings.judge_max_body_bytes,
-    )
     _add_error_handlers(app)
     add_native(app, service)
     add_jobs(app, service, jobs)
@@ -102,58 +100,68 @@ def create_app(
         add_contract(app, service)
     _add_health(app, probe)
     add_openapi(app)
+    app.add_middleware(
+        RequestGuard,
+        keyring=LiveKeyring(settings),
+        needed_scope=_needed_scope(app),
+        max_body_bytes=settings.judge_max_body_bytes,
+        limit_setting="SELFREWARD_JUDGE_MAX_BODY_BYTES",
+        on_answer=_count_refusal,
+    )
     if provider:
         trace_requests(app, provider)
     return app
 
 
-def _add_health(app: FastAPI, probe: ServiceClient) -> None:
-    @app.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        """The process answers."""
-        return {"status": "ok"}
+def _needed_scope(app: FastAPI) -> Callable[[Scope], KeyScope | None]:
+    """Routes declared with `openapi_extra={"x-scope": "admin"}` need that scope, all others but two need `judge`."""
+    admin_routes = [
+        route
+        for route in app.routes
+        if isinstance(route, APIRoute) and (route.openapi_extra or {}).get("x-scope") == "admin"
+    ]
 
-    @app.get("/readyz")
+    def needed_scope(scope: Scope) -> KeyScope | None:
+        if scope["path"] in _ANY_KEY:
+            return None
+        return "admin" if any(route.matches(scope)[0] is Match.FULL for route in admin_routes) else "judge"
+
+    return needed_scope
+
+
+def _count_refusal(scope: Scope, status: int) -> None:
+    if status in _REFUSALS:
+        key = scope["state"]["key"]
+        REFUSED.labels(key.name if key else "", _REFUSALS[status]).inc()
+
+
+def _add_health(app: FastAPI, probe: ServiceClient) -> None:
     async def readyz() -> Response:
         """Ready when the judging engine answers and this replica is not about to leave."""
         if app.state.draining:
-            return error_response(503, "this replica is about to leave", "service_unavailable", code="draining")
+            raise ApiError(503, "this replica is about to leave", code="draining")
         try:
             await probe.request("GET", "/v1/models")
         except ServiceError as error:
-            return error_response(503, f"the judging engine does not answer: {error}", "service_unavailable")
+            raise ApiError(503, f"the judging engine does not answer: {error}", code="engine_unavailable") from error
         return Response('{"status":"ready"}', media_type="application/json")
 
-    @app.get("/metrics", include_in_schema=False)
-    async def metrics() -> Response:
-        page, media_type = metrics_page()
-        return Response(page, media_type=media_type)
+    add_health(app, ready=readyz)
 
 
 def _add_error_handlers(app: FastAPI) -> None:
-    @app.exception_handler(Refused)
-    async def refused(_: Request, error: Refused) -> Response:
-        return error.response
+    add_error_handlers(app)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         if request.method == "POST":
             REQUESTS.labels("unknown", contract_of(request.app, request.url.path), "422").inc()
-        return invalid_request(error.errors())
+        return error_response(invalid_request(error.errors()))
 
     @app.exception_handler(WrongPolicyVersion)
     async def wrong_version(_: Request, error: WrongPolicyVersion) -> Response:
-        return error_response(409, str(error), "conflict_error", param="policy", code="wrong_policy_version")
+        return error_response(ApiError(409, str(error), "policy", "wrong_policy_version"))
 
     @app.exception_handler(EngineUnavailable)
     async def unavailable(_: Request, error: EngineUnavailable) -> Response:
-        return error_response(
-            503, str(error), "service_unavailable", code="engine_unavailable", headers={"Retry-After": "2"}
-        )
-
-    @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> Response:
-        headers = dict(error.headers or {})
-        if error.status_code == 405:
-            headers["Allow"] = allowed_methods(request.app, request.url.path)
-        return error_response(error.status_code, str(error.detail), "invalid_request_error", headers=headers)
+        return error_response(ApiError(503, str(error), code="engine_unavailable"))

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from selfreward.contracts.base import policy_number
 from selfreward.contracts.comparisons import MetaItem, PairItem, RankItem
 from selfreward.contracts.judging import Aggregation, JudgeItem
+from selfreward.server.errors import ApiError
 from services.judge.rubrics.rubric import Rubric
 from services.judge.rubrics.spec import KINDS, POINTWISE, Kind
-from services.judge.serving.errors import Refused, error_response, invalid_fields
+from services.judge.serving.errors import invalid_fields
 
 
 def find_rubric(rubrics: dict[str, Rubric], wanted: str) -> Rubric:
-    """A rubric by name or id; Refused (404) when it is unknown or its text is no longer the one that the id names."""
+    """A rubric by name or id; ApiError (404) when it is unknown or its text is no longer the one that the id names."""
     rubric = rubrics.get(wanted.partition("@")[0])
     if rubric is not None and wanted in (rubric.name, rubric.id):
         return rubric
@@ -19,11 +20,11 @@ def find_rubric(rubrics: dict[str, Rubric], wanted: str) -> Rubric:
     message = (
         f"rubric {wanted!r} is not known: use one of {known}, or add a folder for it under SELFREWARD_JUDGE_RUBRICS"
     )
-    raise Refused(error_response(404, message, "not_found_error", param="rubric", code="rubric_not_found"))
+    raise ApiError(404, message, "rubric", "rubric_not_found")
 
 
 def check_kind(rubric: Rubric, allowed: Sequence[Kind]) -> None:
-    """A rubric judges on the routes of its kind. Raises Refused (422) that names the right one."""
+    """A rubric judges on the routes of its kind. Raises ApiError (422) that names the right one."""
     if rubric.spec.kind not in allowed:
         route = KINDS[rubric.spec.kind].route
         message = (
@@ -34,7 +35,7 @@ def check_kind(rubric: Rubric, allowed: Sequence[Kind]) -> None:
 
 
 def check_items(items: Sequence[JudgeItem], rubric: Rubric, max_items: int) -> None:
-    """The configured size, the kind of rubric, and what this rubric needs. Raises Refused (422)."""
+    """The configured size, the kind of rubric, and what this rubric needs. Raises ApiError (422)."""
     check_kind(rubric, POINTWISE)
     problems = shared_problems(items, rubric, max_items, ("prompt", "response"))
     for index, item in enumerate(items):
@@ -51,7 +52,7 @@ def check_items(items: Sequence[JudgeItem], rubric: Rubric, max_items: int) -> N
 
 
 def check_pairs(items: Sequence[PairItem | MetaItem | RankItem], rubric: Rubric, max_items: int) -> None:
-    """The same for items of a comparison, whose kind has been checked. Raises Refused (422)."""
+    """The same for items of a comparison, whose kind has been checked. Raises ApiError (422)."""
     problems = shared_problems(items, rubric, max_items, ("prompt", "response", "a", "b"))
     for index, item in enumerate(items):
         if isinstance(item, RankItem):
@@ -98,13 +99,13 @@ def shared_problems(
 
 
 def check_criteria(rubric: Rubric) -> None:
-    """A ranking by criteria uses the rubric's own. Raises Refused (422)."""
+    """A ranking by criteria uses the rubric's own. Raises ApiError (422)."""
     if rubric.spec.kind == "criteria" and not rubric.spec.criteria:
         raise invalid_fields([("rubric", f"rubric = {rubric.name!r} has no criteria of its own: use /v1/judge")])
 
 
 def check_aggregation(aggregation: Aggregation | None, rubric: Rubric) -> None:
-    """Expected scores need scores of one digit. Raises Refused (422)."""
+    """Expected scores need scores of one digit. Raises ApiError (422)."""
     if aggregation == "expected" and not rubric.spec.has_digit_scores:
         message = (
             f"aggregation = 'expected' reads the probabilities of single digits, and rubric {rubric.name!r} has no "
@@ -114,7 +115,7 @@ def check_aggregation(aggregation: Aggregation | None, rubric: Rubric) -> None:
 
 
 def check_policy(policy: str | None) -> None:
-    """A pin must be `policy@N`. Raises Refused (422)."""
+    """A pin must be `policy@N`. Raises ApiError (422)."""
     try:
         if policy is not None:
             policy_number(policy)

@@ -11,6 +11,7 @@ from fastapi import Request
 from selfreward.client.http import WrongPolicyVersion
 from selfreward.contracts.comparisons import MetaRequest, PairRequest, PairResponse, RankRequest, RankResponse
 from selfreward.contracts.judging import JudgeRequest, JudgeResponse
+from selfreward.server.errors import ApiError
 from services.judge.checks import (
     check_aggregation,
     check_criteria,
@@ -27,7 +28,7 @@ from services.judge.rubrics.rubric import Rubric, RubricError
 from services.judge.rubrics.spec import COMPARING, POINTWISE
 from services.judge.rubrics.store import RubricBody, RubricTaken, reread, store_rubric
 from services.judge.serving.deadline import timeout_of, while_wanted
-from services.judge.serving.errors import Refused, conflict, invalid_fields, overloaded
+from services.judge.serving.errors import invalid_fields, overloaded
 from services.judge.serving.limits import Limits
 from services.judge.serving.tracing import describe
 from services.judge.settings import JudgeSettings
@@ -50,13 +51,13 @@ class JudgeService:
         self.limits = Limits()
 
     def rubric(self, wanted: str) -> Rubric:
-        """A rubric by name or id; Refused (404) when there is none.
+        """A rubric by name or id; ApiError (404) when there is none.
 
         One that is not known here may have been put through another replica: the folder is looked at again.
         """
         try:
             return find_rubric(self.rubrics, wanted)
-        except Refused:
+        except ApiError:
             name = wanted.partition("@")[0]
             found = reread(self.settings.judge_rubrics, name) if self.settings.judge_rubrics else None
             if found is None:
@@ -68,17 +69,18 @@ class JudgeService:
         """Whether a rubric compares with a reference; True for one that is not there, which judging refuses."""
         try:
             return self.rubric(wanted).uses_reference
-        except Refused:
+        except ApiError:
             return True
 
     async def put_rubric(self, name: str, body: RubricBody) -> Rubric:
-        """Keep a rubric in the folder of own ones, and judge by it from now on. Raises Refused (409, 422)."""
+        """Keep a rubric in the folder of own ones, and judge by it from now on. Raises ApiError (409, 422)."""
         if self.settings.judge_rubrics is None:
-            raise conflict("name", "there is no folder for rubrics: set SELFREWARD_JUDGE_RUBRICS", "no_rubric_folder")
+            message = "there is no folder for rubrics: set SELFREWARD_JUDGE_RUBRICS"
+            raise ApiError(409, message, "name", "no_rubric_folder")
         try:
             stored = await asyncio.to_thread(store_rubric, self.settings.judge_rubrics, name, body)
         except RubricTaken as error:
-            raise conflict("name", str(error), "rubric_taken") from error
+            raise ApiError(409, str(error), "name", "rubric_taken") from error
         except RubricError as error:
             raise invalid_fields([(error.field or "(body)", str(error))]) from error
         self.rubrics[name] = stored
@@ -87,7 +89,7 @@ class JudgeService:
     async def judge(self, request: Request, body: JudgeRequest, contract: str = "native") -> JudgeResponse:
         """Judge a batch for the client behind `request`, and count it under `contract`.
 
-        Raises Refused, WrongPolicyVersion or EngineUnavailable; the application's handlers answer them.
+        Raises ApiError, WrongPolicyVersion or EngineUnavailable; the application's handlers answer them.
         """
         with self.counted(body.rubric, contract):
             rubric = self.rubric(body.rubric)
@@ -169,8 +171,8 @@ class JudgeService:
         try:
             yield
             status = 200
-        except Refused as refused:
-            status = refused.response.status_code
+        except ApiError as error:
+            status = error.status
             raise
         except WrongPolicyVersion:
             status = 409
@@ -184,7 +186,7 @@ class JudgeService:
             DURATION.observe(time.perf_counter() - started)
 
     def admit(self, items: int) -> None:
-        """Raise Refused (429) when too many items wait for the engine already; `items` are its requests."""
+        """Raise ApiError (429) when too many items wait for the engine already; `items` are its requests."""
         waiting = self.engine.slots.waiting
         if waiting and waiting + items > self.settings.judge_max_waiting:
             raise overloaded(waiting)

@@ -6,7 +6,7 @@ import sys
 import uvicorn
 
 from selfreward.contracts.training import TrainStatus
-from selfreward.server.startup import prepare
+from selfreward.server.main import prepare, serve, server_config
 from services.trainer.app import create_app
 from services.trainer.settings import DEFAULT_PORT, TrainerSettings
 
@@ -17,21 +17,13 @@ def main() -> None:
     With `train_job`, until that job has ended; the exit status says how.
     """
     settings, app = prepare(TrainerSettings, create_app)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port or DEFAULT_PORT,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=5,
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(app, settings, DEFAULT_PORT, shutdown_seconds=5))
 
     def leave() -> None:
         server.should_exit = True
 
     app.state.leave = leave
-    server.run()
+    serve(server)
     if settings.train_job:
         sys.exit(exit_status(app.state.worker.outcome))
 

@@ -5,11 +5,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI
 
 from selfreward.redis.connection import RedisClient, connect
 from selfreward.server.background import end
-from selfreward.server.logging import metrics_page
+from selfreward.server.errors import add_error_handlers
+from selfreward.server.health import add_health
 from selfreward.server.startup import StartRefused
 from selfreward.store.artifacts import ArtifactStore
 from services.trainer.settings import TrainerSettings
@@ -44,22 +45,14 @@ def create_app(settings: TrainerSettings) -> FastAPI:
     app = FastAPI(title="selfreward trainer", lifespan=lifespan, openapi_url=None)
     app.state.worker = worker
 
-    @app.get("/healthz")
-    async def healthz(response: Response) -> dict[str, str]:
-        """200 while the worker works or waits for work; 503 when it has ended or hangs."""
+    def trouble() -> str | None:
         task, silent = app.state.worker_task, time.monotonic() - worker.last_turn
-        if task.done() or silent > _MOST_SILENT:
-            response.status_code = 503
-            ended = f"the worker has ended: {task.exception()}" if task.done() else ""
-            return {"status": ended or f"the worker has been silent for {silent:.0f} s"}
-        return {"status": "ok"}
+        if task.done():
+            return f"the worker has ended: {task.exception()}"
+        return f"the worker has been silent for {silent:.0f} s" if silent > _MOST_SILENT else None
 
-    @app.get("/metrics")
-    async def metrics() -> Response:
-        """Prometheus metrics."""
-        body, media_type = metrics_page()
-        return Response(body, media_type=media_type)
-
+    add_error_handlers(app)
+    add_health(app, trouble=trouble)
     return app
 
 

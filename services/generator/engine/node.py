@@ -6,7 +6,8 @@ of them again then.
 
 import os
 
-from selfreward.server.startup import StartRefused, prepare
+from selfreward.server.main import prepare
+from selfreward.server.startup import StartRefused
 from services.generator.engine.process import engine_environment, node_command
 from services.generator.settings import GeneratorSettings
 

@@ -15,8 +15,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from selfreward.client.generator import VERSION_HEADER
+from selfreward.server.errors import ApiError, error_body
 from services.generator import metrics
-from services.generator.gateway.middleware import ApiError
 from services.generator.gateway.requests import Prepared, prepare
 from services.generator.replica.gate import Gate, GateFull, GateTimeout, Ticket
 from services.generator.replica.replica import Replica
@@ -137,9 +137,8 @@ class _Stream(StreamingResponse):
             async for chunk in self._reply.aiter_raw():
                 self._chunks.put_nowait(chunk)
         except httpx.TransportError as error:
-            message = {"message": f"the engine was lost while it answered: {error!r}", "type": "server_error"}
-            body = {"error": {**message, "param": None, "code": "engine_lost"}}
-            self._chunks.put_nowait(f"data: {json.dumps(body)}\n\n".encode())
+            lost = ApiError(500, f"the engine was lost while it answered: {error!r}", code="engine_lost")
+            self._chunks.put_nowait(f"data: {json.dumps(error_body(lost))}\n\n".encode())
         finally:
             self._gate.release(self._ticket)
             self._chunks.put_nowait(None)

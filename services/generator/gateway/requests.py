@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from selfreward.server.errors import ApiError
 from services.generator.engine.process import SERVED_NAME
-from services.generator.gateway.middleware import ApiError
 
 # Fields that load code or data, reach other hosts, or name engine-internal ids. None has a use behind this gateway.
 _FORBIDDEN = (

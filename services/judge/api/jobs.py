@@ -10,11 +10,12 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from selfreward.contracts.judge_jobs import MOST_JOB_ITEMS, MOST_LISTED, Job, JobList, JobRequest
+from selfreward.server.errors import ApiError
 from services.judge.checks import check_items, check_policy
 from services.judge.jobs.store import JobStore, page
 from services.judge.metrics import REQUESTS
 from services.judge.service import JudgeService
-from services.judge.serving.errors import Refused, error_response, redis_needed
+from services.judge.serving.errors import redis_needed
 
 CONTRACT = "jobs"
 _LINES = "application/x-ndjson"
@@ -28,7 +29,7 @@ def add_jobs(app: FastAPI, service: JudgeService, store: JobStore) -> None:
         job = await store.get(job_id, None if "admin" in key.scopes else key.name)
         if job is None:
             message = f"job {job_id!r} is not known: check its id; jobs are forgotten some time after they end"
-            raise Refused(error_response(404, message, "not_found_error", param="job_id", code="job_not_found"))
+            raise ApiError(404, message, "job_id", "job_not_found")
         return job
 
     @app.post("/v1/jobs", status_code=202, response_model=Job, tags=[CONTRACT])

@@ -32,7 +32,7 @@ _ERRORS: dict[int, tuple[str, str, str]] = {
     413: (
         "The body is too large.",
         "invalid_request_error",
-        "the body has more than 16777216 bytes: send fewer items in one request",
+        "the body has more than 16777216 bytes: send less in one request, or raise SELFREWARD_JUDGE_MAX_BODY_BYTES",
     ),
     422: (
         "A field is wrong, or an item has no score and the contract cannot say so; the message names it.",
@@ -185,9 +185,3 @@ def contract_of(app: FastAPI, path: str) -> str:
         if isinstance(route, APIRoute) and route.path == path and route.tags:
             return str(route.tags[0])
     return "native"
-
-
-def allowed_methods(app: FastAPI, path: str) -> str:
-    """The `Allow` header of a path: the methods of all its routes, of which the framework would name one."""
-    routes = [route for route in app.routes if isinstance(route, APIRoute) and route.path_regex.match(path)]
-    return ", ".join(sorted({method for route in routes for method in route.methods}))

@@ -56,7 +56,7 @@ def response_in(query: str, prompt: str) -> str | None:
 
 
 def reward_items(body: RewardRequest) -> list[JudgeItem]:
-    """The items to judge. Raises Refused when the lists do not fit together."""
+    """The items to judge. Raises ApiError when the lists do not fit together."""
     labels = body.labels or [None] * len(body.query)
     for name, values in (("prompts", body.prompts), ("labels", labels)):
         if len(values) != len(body.query):

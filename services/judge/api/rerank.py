@@ -56,7 +56,7 @@ class RerankResponse(Contract):
 
 
 def document_text(document: Document, rank_fields: list[str] | None, path: str) -> str:
-    """The text of a document that is judged. Raises Refused when a field that shall be read is missing."""
+    """The text of a document that is judged. Raises ApiError when a field that shall be read is missing."""
     if isinstance(document, str):
         return document
     fields = rank_fields or ["text"]

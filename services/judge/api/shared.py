@@ -14,14 +14,14 @@ from starlette.responses import Response
 from selfreward.client.generator import VERSION_HEADER
 from selfreward.contracts.base import Contract, is_policy_version
 from selfreward.contracts.judging import JudgeItem, JudgeRequest, JudgeResponse, Judgment
+from selfreward.server.errors import ApiError
 from services.judge.rubrics.rubric import Rubric
 from services.judge.service import JudgeService
-from services.judge.serving.errors import Refused, error_response, invalid_fields
+from services.judge.serving.errors import invalid_fields
 
 MOST_ITEMS = 1024
 """Items in one request, as in the native contract."""
 _NAMED = 5
-_ENGINE_RETRY_SECONDS = "2"
 
 
 class Choice(Contract):
@@ -54,7 +54,7 @@ def judge_request(
 
 
 def scores(judgments: Sequence[Judgment], field: str) -> list[float]:
-    """The score of every judgment. Raises Refused when any has none.
+    """The score of every judgment. Raises ApiError when any has none.
 
     503 when the engine failed, which another try may mend; 422 when the judge's words could not be read. `field` is
     the request's list that the judgments belong to.
@@ -69,11 +69,8 @@ def scores(judgments: Sequence[Judgment], field: str) -> list[float]:
         "POST /v1/judge answers each item for itself"
     )
     if any(judgment.failure_kind == "error" for judgment in missing):
-        headers = {"Retry-After": _ENGINE_RETRY_SECONDS}
-        raise Refused(
-            error_response(503, message, "service_unavailable", param=field, code="unscored", headers=headers)
-        )
-    raise Refused(error_response(422, message, "unscored_error", param=field, code="unscored"))
+        raise ApiError(503, message, field, "unscored")
+    raise ApiError(422, message, field, "unscored")
 
 
 def normalised(score: float, rubric: Rubric) -> float:
@@ -92,7 +89,7 @@ def answer(body: Any, judged: JudgeResponse) -> Response:
 
 
 def check_echo(value: Any, path: str) -> None:
-    """What goes back as it came must be valid JSON, which NaN and Infinity are not. Raises Refused (422)."""
+    """What goes back as it came must be valid JSON, which NaN and Infinity are not. Raises ApiError (422)."""
     try:
         json.dumps(value, allow_nan=False)
     except ValueError:

@@ -51,7 +51,7 @@ class ScoreResponse(Contract):
 
 
 def pairs(text_1: str | list[str], text_2: str | list[str]) -> list[tuple[str, str]]:
-    """(prompt, response) by vLLM's rule: one prompt serves all responses, otherwise they pair up. Raises Refused."""
+    """(prompt, response) by vLLM's rule: one prompt serves all responses, otherwise they pair up. Raises ApiError."""
     prompts = [text_1] if isinstance(text_1, str) else text_1
     responses = [text_2] if isinstance(text_2, str) else text_2
     if len(prompts) == 1:

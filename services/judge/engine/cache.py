@@ -124,7 +124,7 @@ class Cached(NamedTuple):
 
 
 def cache_mode(headers: Mapping[str, str]) -> Mode | None:
-    """What `X-Selfreward-Cache` asks for; None without it. Raises Refused (422)."""
+    """What `X-Selfreward-Cache` asks for; None without it. Raises ApiError (422)."""
     given = headers.get(CACHE_HEADER)
     match given:
         case None | "use" | "refresh" | "off":

@@ -6,7 +6,6 @@ are. An engine that is away is waited for. What a replica has in hand when it di
 """
 
 import asyncio
-import json
 import logging
 import random
 import socket
@@ -22,10 +21,10 @@ from selfreward.contracts.judging import JudgeResponse
 from selfreward.redis.connection import outlast
 from selfreward.redis.queue import Work, WorkQueue
 from selfreward.server.background import end
+from selfreward.server.errors import ApiError
 from services.judge.jobs.store import QUEUE, Chunk, JobStore
 from services.judge.metrics import observe
 from services.judge.service import JudgeService
-from services.judge.serving.errors import Refused
 from services.judge.verdicts.pointwise import judge_batch
 from services.judge.verdicts.questions import EngineUnavailable
 
@@ -129,9 +128,7 @@ class JobWorker:
         elif wanted is not None:
             try:
                 judged = await self._patiently(wanted, f"{job}-{chunk}")
-            except Refused as refused:
-                await self._fail(job, _message(refused))
-            except WrongPolicyVersion as error:
+            except (ApiError, WrongPolicyVersion) as error:
                 await self._fail(job, str(error))
             else:
                 # A chunk given back because Redis is full would be judged again, and after a few times fail its job.
@@ -162,7 +159,3 @@ class JobWorker:
                 return judged
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - guards no secret
             wait = min(2 * wait, _MOST_BACKOFF)
-
-
-def _message(refused: Refused) -> str:
-    return str(json.loads(bytes(refused.response.body))["error"]["message"])

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from selfreward.contracts.base import Message, explain
 from selfreward.contracts.judging import JudgeItem
+from selfreward.server.startup import StartRefused
 from services.judge.reading.criteria import as_list
 from services.judge.reading.read import VerdictFormat, compile_verdict
 from services.judge.rubrics.spec import ARGUE, KINDS, DebateSpec, RubricSpec
@@ -24,7 +25,7 @@ from services.judge.rubrics.template import Template, as_text, compile_template
 SHIPPED = Path(__file__).parent / "shipped"
 
 
-class RubricError(ValueError):
+class RubricError(StartRefused):
     """A rubric that cannot be used; the message names file, field, value and remedy. `field` is in `rubric.toml`, or
     `template` or `argue`."""
 

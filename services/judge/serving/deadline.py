@@ -7,14 +7,15 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 
-from services.judge.serving.errors import Refused, error_response, invalid_fields
+from selfreward.server.errors import ApiError
+from services.judge.serving.errors import invalid_fields
 
 TIMEOUT_HEADER = "x-request-timeout"
 Result = TypeVar("Result")
 
 
 def timeout_of(request: Request) -> float | None:
-    """Seconds of the caller's `X-Request-Timeout`, None without one. Raises Refused (422)."""
+    """Seconds of the caller's `X-Request-Timeout`, None without one. Raises ApiError (422)."""
     given = request.headers.get(TIMEOUT_HEADER)
     if given is None:
         return None
@@ -31,7 +32,7 @@ def timeout_of(request: Request) -> float | None:
 async def while_wanted(request: Request, work: Coroutine[Any, Any, Result], seconds: float | None) -> Result:
     """Do the work, but drop it when the client goes away or its time is up: judging for nobody would delay others.
 
-    Raises Refused: 504 after `seconds`, whatever was judged by then, because no answer is better than one that leaves
+    Raises ApiError: 504 after `seconds`, whatever was judged by then, because no answer is better than one that leaves
     open which items are missing for want of time; 499 when nobody is there to read it.
     """
     working = asyncio.ensure_future(work)
@@ -41,11 +42,9 @@ async def while_wanted(request: Request, work: Coroutine[Any, Any, Result], seco
         if working.done():
             return working.result()
         if gone.done():
-            raise Refused(error_response(499, "the client went away", "client_closed_request"))
+            raise ApiError(499, "the client went away")
         message = f"not judged within the {seconds:g} s of X-Request-Timeout: give it more, or send fewer items"
-        raise Refused(
-            error_response(504, message, "timeout_error", param="X-Request-Timeout", code="deadline_exceeded")
-        )
+        raise ApiError(504, message, "X-Request-Timeout", "deadline_exceeded")
     finally:
         for task in (working, gone):
             task.cancel()

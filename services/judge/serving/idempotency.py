@@ -17,13 +17,12 @@ from typing import Any
 
 from redis.exceptions import RedisError
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from selfreward.redis.connection import RedisClient
 from selfreward.redis.queue import PREFIX
-from services.judge.serving.errors import error_response
+from selfreward.server.errors import ApiError, error_response
 
 PATHS = ("/v1/judge", "/v1/jobs")
 _LEASE_SECONDS = 30
@@ -57,18 +56,13 @@ class Idempotency:
         if key is None or scope["method"] != "POST" or scope["path"] not in PATHS:
             await self.app(scope, receive, send)
         elif not 0 < len(key) <= _MOST_CHARACTERS or not key.isprintable():
-            await _refuse(422, f"Idempotency-Key = {key!r}: give 1 to {_MOST_CHARACTERS} printable characters")(
-                scope, receive, send
-            )
+            message = f"Idempotency-Key = {key!r}: give 1 to {_MOST_CHARACTERS} printable characters"
+            await _refuse(message)(scope, receive, send)
         else:
             await self._once(key, scope, receive, send)
 
     async def _once(self, key: str, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            body = await _read(receive)
-        except HTTPException as error:
-            await error_response(error.status_code, str(error.detail), "invalid_request_error")(scope, receive, send)
-            return
+        body = await _read(receive)
         caller = Headers(scope=scope).get("authorization", "")
         name = _digest(scope["path"], caller, key)
         fingerprint = _digest(scope.get("query_string", b"").decode("latin-1"), body.hex())
@@ -138,20 +132,17 @@ class Idempotency:
 def _again(held: Mapping[str, Any], fingerprint: str, key: str) -> Response:
     """The answer to a request whose key is held."""
     if held["fingerprint"] != fingerprint:
-        return _refuse(
-            422, f"Idempotency-Key = {key!r} was used for another request: use a new key", "idempotency_key_reused"
-        )
+        message = f"Idempotency-Key = {key!r} was used for another request: use a new key"
+        return _refuse(message, "idempotency_key_reused")
     if "status" not in held:
         message = f"the request with Idempotency-Key = {key!r} is still worked on: try again"
-        again = {"Retry-After": "1"}
-        return error_response(
-            409, message, "conflict_error", param="Idempotency-Key", code="idempotency_key_in_use", headers=again
-        )
+        code, headers = "idempotency_key_in_use", {"Retry-After": "1"}
+        return error_response(ApiError(409, message, "Idempotency-Key", code, headers))
     return Response(held["body"], held["status"], headers={**held["headers"], "Idempotent-Replayed": "true"})
 
 
-def _refuse(status: int, message: str, code: str = "invalid_request") -> Response:
-    return error_response(status, message, "invalid_request_error", param="Idempotency-Key", code=code)
+def _refuse(message: str, code: str = "invalid_request") -> Response:
+    return error_response(ApiError(422, message, "Idempotency-Key", code))
 
 
 def _digest(*parts: str) -> str:

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from selfreward.server.errors import ApiError
 from selfreward.server.keys import Key, Rate
 from services.judge.metrics import REFUSED
-from services.judge.serving.errors import Refused, error_response, invalid_fields
+from services.judge.serving.errors import invalid_fields
 
 Clock = Callable[[], float]
 
@@ -49,7 +50,7 @@ class KeyUse:
 
     @contextmanager
     def admitted(self, items: int) -> Iterator[None]:
-        """Count a request of so many items while it is judged. Raises Refused: 429, or 422 where waiting is no help."""
+        """Count a request of so many items while it is judged. ApiError: 429, or 422 where waiting is no help."""
         key, rate = self.key, self.key.rate
         if rate and items > rate.burst:
             message = (
@@ -69,7 +70,7 @@ class KeyUse:
             self._seconds += (self._clock() - started - self._seconds) / 5
 
     def submitted(self, items: int) -> None:
-        """Count a job of so many items, as a request of as many as the rate allows at once. Raises Refused: 429."""
+        """Count a job of so many items, as a request of as many as the rate allows at once. Raises ApiError: 429."""
         self._spend(min(items, self.key.rate.burst) if self.key.rate else items)
 
     def _spend(self, items: int) -> None:
@@ -85,17 +86,11 @@ class KeyUse:
             self._bucket = Bucket(key.rate, self._clock) if key.rate else None
         self.key = key
 
-    def _limited(self, reason: str, message: str, seconds: float) -> Refused:
+    def _limited(self, reason: str, message: str, seconds: float) -> ApiError:
         REFUSED.labels(self.key.name, reason).inc()
         wait = max(1, math.ceil(seconds))
-        answer = error_response(
-            429,
-            f"{message}: try again in {wait} s",
-            "rate_limit_error",
-            code=f"{reason}_limit",
-            headers={"Retry-After": str(wait)},
-        )
-        return Refused(answer)
+        headers = {"Retry-After": str(wait)}
+        return ApiError(429, f"{message}: try again in {wait} s", code=f"{reason}_limit", headers=headers)
 
 
 class Limits:

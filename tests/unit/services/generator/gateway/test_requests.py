@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.generator.gateway.middleware import ApiError
+from selfreward.server.errors import ApiError
 from services.generator.gateway.requests import pinned, prepare
 
 CHAT = "/v1/chat/completions"

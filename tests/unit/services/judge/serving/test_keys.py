@@ -9,15 +9,12 @@ import tomllib
 import traceback
 from pathlib import Path
 
-import httpx
 import pytest
-from fastapi import FastAPI
 from pydantic import SecretStr
 
 from selfreward.server.keys import SCOPES, Key, Keyring, KeysError, LiveKeyring, load_keyring, load_keys
 from selfreward.settings import Settings
 from services.judge.app import create_app
-from services.judge.serving.middleware import Gate
 from services.judge.settings import JudgeSettings
 from tests.support.judge_engine import Engine, body, message, running
 
@@ -220,24 +217,13 @@ def test_wrong_keys_are_401_and_missing_scopes_403(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_marked_routes_need_the_admin_scope() -> None:
-    keys = [Key(name=scope, sha256=sha256(scope), scopes=[scope]) for scope in ("judge", "admin")]
-    app = FastAPI()
-    app.add_middleware(Gate, keyring=Keyring(keys), routes=app.router.routes, max_body_bytes=1024)
-
-    @app.put("/things/{name}", openapi_extra={"x-scope": "admin"})
-    async def put(name: str) -> str:
-        return name
-
-    @app.get("/things/{name}")
-    async def get(name: str) -> str:
-        return name
+def test_marked_routes_need_the_admin_scope(tmp_path: Path) -> None:
+    path = keys_file(tmp_path, reader='scopes = ["judge"]', keeper='scopes = ["admin"]')
 
     async def scenario() -> list[int]:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://judge") as client:
-            calls = [("PUT", "judge"), ("PUT", "admin"), ("GET", "judge"), ("GET", "admin")]
-            return [
-                (await client.request(method, "/things/x", headers=bearer(key))).status_code for method, key in calls
-            ]
+        async with running(Engine(), keys=path) as client:
+            calls = [("PUT", "reader"), ("PUT", "keeper"), ("GET", "reader"), ("GET", "keeper")]
+            answers = [await client.request(method, "/v1/rubrics/mine", headers=bearer(key)) for method, key in calls]
+            return [answer.status_code for answer in answers]
 
-    assert asyncio.run(scenario()) == [403, 200, 200, 403]
+    assert asyncio.run(scenario()) == [403, 422, 404, 403]

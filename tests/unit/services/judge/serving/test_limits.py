@@ -8,8 +8,8 @@ import httpx
 import pytest
 from starlette.responses import Response
 
+from selfreward.server.errors import ApiError, error_response
 from selfreward.server.keys import Key, Rate
-from services.judge.serving.errors import Refused
 from services.judge.serving.limits import Bucket, KeyUse, Limits
 from tests.support.judge_engine import Engine, body, fours, message, running
 from tests.unit.services.judge.serving.test_keys import bearer, keys_file
@@ -45,9 +45,9 @@ def test_when_to_come_again_is_computed() -> None:
     use = KeyUse(limited, clock)
 
     def refused(items: int) -> httpx.Response:
-        with pytest.raises(Refused) as caught, use.admitted(items):
+        with pytest.raises(ApiError) as caught, use.admitted(items):
             raise AssertionError
-        answer = caught.value.response
+        answer = error_response(caught.value)
         return httpx.Response(answer.status_code, headers=dict(answer.headers), content=bytes(answer.body))
 
     with use.admitted(4):
@@ -72,16 +72,16 @@ def test_a_key_whose_limits_change_is_held_to_the_new_ones() -> None:
     key = Key(name="k", sha256="0" * 64, rate=Rate(items_per_second=1, burst=4), concurrency=1)
 
     with limits.of(key).admitted(4):
-        with pytest.raises(Refused), limits.of(key).admitted(1):
+        with pytest.raises(ApiError), limits.of(key).admitted(1):
             raise AssertionError
         wider = key.model_copy(update={"concurrency": 2, "rate": Rate(items_per_second=1, burst=6)})
         with limits.of(wider).admitted(6):
             assert limits.of(wider).running == 2
-            with pytest.raises(Refused) as caught, limits.of(wider).admitted(1):
+            with pytest.raises(ApiError) as caught, limits.of(wider).admitted(1):
                 raise AssertionError
-    assert "has 2 requests running, 2 are allowed" in bytes(caught.value.response.body).decode()
+    assert "has 2 requests running, 2 are allowed" in str(caught.value)
     same_rate = wider.model_copy(update={"concurrency": None})
-    with pytest.raises(Refused), limits.of(same_rate).admitted(1):  # a bucket that stays does not fill up
+    with pytest.raises(ApiError), limits.of(same_rate).admitted(1):  # a bucket that stays does not fill up
         raise AssertionError
 
 

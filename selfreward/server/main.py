@@ -1,0 +1,77 @@
+"""What the `__main__` of every service does: read the settings, refuse a bad start in one line, log, serve."""
+
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from selfreward.server.logging import configure_logging
+from selfreward.server.startup import StartRefused, check_access, what_is_wrong
+from selfreward.settings import Settings
+
+# The status that uvicorn's own command ends with.
+_NOT_STARTED = 3
+ServiceSettings = TypeVar("ServiceSettings", bound=Settings)
+Built = TypeVar("Built")
+
+
+def prepare(
+    settings_class: type[ServiceSettings], build: Callable[[ServiceSettings], Built]
+) -> tuple[ServiceSettings, Built]:
+    """Settings from the environment, and what `build` makes of them; logging is configured.
+
+    Settings that cannot be used end the process with status 1 and a message instead of a traceback.
+    """
+    try:
+        settings = settings_class()
+    except SettingsError as error:
+        sys.exit(str(error))
+    except ValidationError as error:
+        sys.exit(what_is_wrong(error))
+    configure_logging(settings.log_level)
+    try:
+        check_access(settings)
+        return settings, build(settings)
+    except StartRefused as error:
+        sys.exit(str(error))
+
+
+def server_config(
+    app: FastAPI,
+    settings: Settings,
+    default_port: int,
+    *,
+    shutdown_seconds: int,
+    keep_alive_seconds: int = 5,
+    backlog: int = 2048,
+) -> uvicorn.Config:
+    """How uvicorn serves `app` at the address of `settings`.
+
+    After SIGTERM requests in flight have `shutdown_seconds` to end. An idle connection is kept for
+    `keep_alive_seconds`; `backlog` connections may wait to be accepted.
+    """
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port or default_port,
+        log_config=None,
+        access_log=False,
+        backlog=backlog,
+        timeout_keep_alive=keep_alive_seconds,
+        timeout_graceful_shutdown=shutdown_seconds,
+    )
+
+
+def serve(server: uvicorn.Server) -> None:
+    """Serve until SIGTERM or Ctrl-C. A server that could not start ends the process with status 3."""
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        # uvicorn has shut down in good order, and raises what it was sent.
+        return
+    if not server.started:
+        sys.exit(_NOT_STARTED)

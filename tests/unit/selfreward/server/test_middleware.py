@@ -1,0 +1,137 @@
+"""What every request passes first: a request id, the key and its scope, the limit of the body."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import Scope
+
+from selfreward.server.errors import ApiError
+from selfreward.server.keys import Key, Keyring, KeyScope
+from selfreward.server.middleware import RequestGuard, authorize
+
+ALICE = Key(name="alice", sha256=hashlib.sha256(b"alice").hexdigest(), scopes=["judge"])
+AS_ALICE = {"Authorization": "Bearer alice"}
+
+
+class Service:
+    """An application behind the guard: `answers` has the path and status of each answer, `seen` counts its own."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[str, int]] = []
+        self.seen = 0
+
+    async def echo(self, request: Request) -> JSONResponse:
+        """What the guard says of a request."""
+        self.seen += 1
+        length = len(await request.body())
+        return JSONResponse({"id": request.state.request_id, "key": request.state.key.name, "length": length})
+
+    def call(self, path: str, headers: dict[str, str], content: bytes | AsyncIterator[bytes] = b"") -> httpx.Response:
+        """Send one request."""
+        routes = [Route(path, self.echo, methods=["POST"]) for path in ("/any", "/judge", "/admin")]
+        needed: dict[str, KeyScope | None] = {"/any": None, "/judge": "judge", "/admin": "admin"}
+
+        def count(scope: Scope, status: int) -> None:
+            self.answers.append((scope["path"], status))
+
+        guard = RequestGuard(
+            Starlette(routes=[*routes, Route("/healthz", lambda _: JSONResponse({}))]),
+            Keyring([ALICE]),
+            lambda scope: needed[scope["path"]],
+            100,
+            "SELFREWARD_LIMIT",
+            on_answer=count,
+        )
+
+        async def scenario() -> httpx.Response:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://service") as client:
+                method = "GET" if path == "/healthz" else "POST"
+                return await client.request(method, path, content=content, headers=headers)
+
+        return asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "code"),
+    [
+        ("/judge", {}, 401, "invalid_api_key"),
+        ("/any", {"Authorization": "Bearer bob"}, 401, "invalid_api_key"),
+        ("/any", AS_ALICE, 200, None),
+        ("/judge", AS_ALICE, 200, None),
+        ("/admin", AS_ALICE, 403, "missing_scope"),
+        ("/healthz", {}, 200, None),
+    ],
+)
+def test_a_key_opens_the_routes_of_its_scopes(path: str, headers: dict[str, str], status: int, code: str) -> None:
+    service = Service()
+
+    answer = service.call(path, headers)
+
+    assert answer.status_code == status
+    assert answer.json().get("error", {}).get("code") == code
+    assert service.answers == [(path, status)]
+    assert answer.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+
+
+def test_the_application_knows_the_caller() -> None:
+    assert Service().call("/any", AS_ALICE).json()["key"] == "alice"
+
+
+@pytest.mark.parametrize("given", ["abc-1", "0af7651916cd43dd/8448,eb:211c", "~" * 128])
+def test_a_plain_request_id_goes_back(given: str) -> None:
+    answer = Service().call("/any", {**AS_ALICE, "X-Request-Id": given})
+
+    assert answer.headers["x-request-id"] == answer.json()["id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "a b", "a\tb", "~" * 129])
+def test_any_other_request_id_is_replaced(given: str) -> None:
+    for headers in (AS_ALICE, {}):  # a refusal has an id as well
+        answer = Service().call("/any", {**headers, "X-Request-Id": given})
+
+        assert len(answer.headers["x-request-id"]) == 32
+
+
+async def pieces(count: int) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        yield b" " * 10
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_body_within_the_limit_arrives_whole(announced: bool) -> None:
+    content = b" " * 100 if announced else pieces(10)
+
+    assert Service().call("/any", AS_ALICE, content).json()["length"] == 100
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_longer_body_is_refused_before_the_application_sees_it(announced: bool) -> None:
+    service = Service()
+
+    answer = service.call("/any", AS_ALICE, b" " * 110 if announced else pieces(11))
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_long")
+    assert answer.json()["error"]["message"] == (
+        "the body has more than 100 bytes: send less in one request, or raise SELFREWARD_LIMIT"
+    )
+    assert answer.headers["connection"] == "close"
+    assert (service.seen, service.answers) == (0, [("/any", 413)])
+
+
+def test_a_stranger_learns_nothing_of_the_limit() -> None:
+    assert Service().call("/any", {}, b" " * 110).status_code == 401
+
+
+def test_a_key_without_the_scope_is_named() -> None:
+    authorize(ALICE, "judge")
+    authorize(ALICE, None)
+    with pytest.raises(ApiError, match="key 'alice' lacks the scope 'run': use a key that has it") as refused:
+        authorize(ALICE, "run")
+    assert refused.value.status == 403
