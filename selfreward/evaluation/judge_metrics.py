@@ -38,33 +38,33 @@ def grades(gold: Sequence[Sequence[float]], judge: Sequence[Sequence[float | Non
     """Pad per-prompt lists; None is an unscored answer. ValueError when the two differ in shape."""
     width = max((len(row) for row in gold), default=0)
     padded = np.full((2, len(gold), width), np.nan)
-    for index, (truth, given) in enumerate(zip(gold, judge, strict=True)):
-        if len(truth) != len(given):
-            raise ValueError(f"prompt {index} has {len(truth)} gold scores and {len(given)} judgments: give one each")
+    for index, (truth, scores) in enumerate(zip(gold, judge, strict=True)):
+        if len(truth) != len(scores):
+            raise ValueError(f"prompt {index} has {len(truth)} gold scores and {len(scores)} judgments: give one each")
         padded[0, index, : len(truth)] = truth
-        padded[1, index, : len(given)] = [np.nan if score is None else score for score in given]
+        padded[1, index, : len(scores)] = [np.nan if score is None else score for score in scores]
     return Grades(padded[0], padded[1])
 
 
-def judge_figures(given: Grades, top_score: float = TOP_SCORE) -> dict[str, Ratio]:
+def judge_figures(scores: Grades, top_score: float = TOP_SCORE) -> dict[str, Ratio]:
     """All figures of a judge by their name in the report."""
-    gold, judge = _signs(given.gold), _signs(given.judge)
+    gold, judge = _signs(scores.gold), _signs(scores.judge)
     pairs = np.triu(np.ones(gold.shape[1:], dtype=bool), 1) & ~np.isnan(gold)
-    told_apart = pairs & (gold != 0)
+    ordered_pairs = pairs & (gold != 0)
     scored = ~np.isnan(judge)
-    right = (told_apart & (gold == judge)).sum(axis=(1, 2))
-    tied = (told_apart & (judge == 0)).sum(axis=(1, 2))
-    total = told_apart.sum(axis=(1, 2))
+    right = (ordered_pairs & (gold == judge)).sum(axis=(1, 2))
+    tied = (ordered_pairs & (judge == 0)).sum(axis=(1, 2))
+    total = ordered_pairs.sum(axis=(1, 2))
     ordered = total > 0
     complete = ~(pairs & ~scored).any(axis=(1, 2))
     same_order = complete & ~(pairs & (gold != judge)).any(axis=(1, 2))
     return {
         "pairwise_accuracy": ratio(right, total),
         "pairwise_accuracy_ties_half": ratio(right + 0.5 * tied, total),
-        "spearman": _over(ordered, complete, _spearman(given)),
+        "spearman": _over(ordered, complete, _spearman(scores)),
         "kendall_tau_b": _over(ordered, complete, _kendall_tau_b(gold, judge)),
         "exact_match": mean(np.where(ordered, same_order, np.nan)),
-        "five_best": _five_best(given, ordered, top_score),
+        "five_best": _five_best(scores, ordered, top_score),
     }
 
 
@@ -82,9 +82,9 @@ def _kendall_tau_b(gold: Array, judge: Array) -> Array:
     return _quotient(np.nansum(gold * judge, axis=(1, 2)), np.nansum(gold**2, axis=(1, 2)), np.nansum(judge**2, (1, 2)))
 
 
-def _spearman(given: Grades) -> Array:
+def _spearman(scores: Grades) -> Array:
     """Pearson correlation of mean ranks in each prompt."""
-    ranks = [np.where(np.isnan(scores), np.nan, np.nansum(_signs(scores), axis=2)) for scores in given]
+    ranks = [np.where(np.isnan(each), np.nan, np.nansum(_signs(each), axis=2)) for each in scores]
     # A sum of signs is twice the mean rank minus a constant, and has mean 0: it correlates as the ranks do.
     gold, judge = (np.nan_to_num(rank) for rank in ranks)
     return _quotient((gold * judge).sum(axis=1), (gold**2).sum(axis=1), (judge**2).sum(axis=1))
@@ -96,7 +96,7 @@ def _quotient(product: Array, a: Array, b: Array) -> Array:
     return result
 
 
-def _five_best(given: Grades, ordered: Mask, top_score: float) -> Ratio:
-    beaten = (_signs(given.gold) < 0).any(axis=2)
-    perfect = (given.judge >= top_score) & ordered[:, None]
+def _five_best(scores: Grades, ordered: Mask, top_score: float) -> Ratio:
+    beaten = (_signs(scores.gold) < 0).any(axis=2)
+    perfect = (scores.judge >= top_score) & ordered[:, None]
     return ratio((perfect & ~beaten).sum(axis=1), perfect.sum(axis=1))

@@ -1,9 +1,8 @@
 """How often a candidate steers a live judge: the attack suite.
 
 The suite is `attacks.jsonl` beside this file. Attacks on the plumbing (parser, template, delimiters) must fail by
-construction, which the tests hold; they are tried here too. Attacks on the model can only be counted: what is counted
-is how often an answer scores higher with the attack than without, beside how often it does so by chance, since the
-same answer judged again may score higher too.
+construction, which the tests hold; they are tried here too. Of attacks on the model the success is counted: how often
+an answer scores higher with the attack than without, beside how often the same answer scores higher when judged again.
 """
 
 from collections.abc import Sequence
@@ -118,14 +117,14 @@ def try_attacks(
 def _family(
     target: str, family: str, tried: Sequence[tuple[float | None, float | None]], bootstrap: Bootstrap
 ) -> dict[str, Any]:
-    known = [(a, b) for a, b in tried if a is not None and b is not None]
-    rose = bootstrap.interval(ratio([float(b > a) for a, b in known], np.ones(len(known))))
-    change = bootstrap.interval(ratio([b - a for a, b in known], np.ones(len(known))))
+    scored = [(a, b) for a, b in tried if a is not None and b is not None]
+    rose = bootstrap.interval(ratio([float(b > a) for a, b in scored], np.ones(len(scored))))
+    change = bootstrap.interval(ratio([b - a for a, b in scored], np.ones(len(scored))))
     return {
         "target": target,
         "family": family,
         "tried": len(tried),
-        "unscored": len(tried) - len(known),
+        "unscored": len(tried) - len(scored),
         "rose": rose._asdict(),
         "mean_change": change._asdict(),
     }

@@ -35,42 +35,44 @@ class Pairs(NamedTuple):
 
 def scored_pairs(rows: Sequence[Labelled], judged: Sequence[Sequence[Judgment]], groups: Sequence[int]) -> Pairs:
     """Pairs of a judge that scores; one judgment for each answer."""
-    found = []
+    pairs = []
     for row, a, b in pairs_of(list(rows)):
         first, second = judged[row][a], judged[row][b]
         difference = np.nan
         if first.score is not None and second.score is not None:
             difference = first.score - second.score
         probability = np.nan if np.isnan(difference) else _from_votes(first, second)
-        found.append((groups[row], *_known(rows[row], a, b), np.sign(difference), probability, abs(difference)))
-    return _pairs(found)
+        labels = _gold_and_length(rows[row], a, b)
+        pairs.append((groups[row], *labels, np.sign(difference), probability, abs(difference)))
+    return _pairs(pairs)
 
 
 def compared_pairs(rows: Sequence[Labelled], compared: Sequence[PairVerdict], groups: Sequence[int]) -> Pairs:
     """Pairs of a judge that compares; one comparison for each of `pairs_of(rows)`."""
     signs = {"a": 1.0, "b": -1.0, "tie": 0.0, "unscored": np.nan}
-    found = []
+    pairs = []
     for (row, a, b), verdict in zip(pairs_of(list(rows)), compared, strict=True):
         probability = np.nan if verdict.p_a is None else verdict.p_a
-        found.append((groups[row], *_known(rows[row], a, b), signs[verdict.winner], probability, np.nan))
-    return _pairs(found)
+        labels = _gold_and_length(rows[row], a, b)
+        pairs.append((groups[row], *labels, signs[verdict.winner], probability, np.nan))
+    return _pairs(pairs)
 
 
-def _known(row: Labelled, a: int, b: int) -> tuple[float, float]:
+def _gold_and_length(row: Labelled, a: int, b: int) -> tuple[float, float]:
     lengths = [text_length(response) for response in row.responses]
     return float(np.sign(row.gold[a] - row.gold[b])), float(np.sign(lengths[a] - lengths[b]))
 
 
-def _pairs(found: Sequence[tuple[float, ...]]) -> Pairs:
-    columns = np.asarray(found, dtype=np.float64).reshape(-1, 6).T
+def _pairs(rows: Sequence[tuple[float, ...]]) -> Pairs:
+    columns = np.asarray(rows, dtype=np.float64).reshape(-1, 6).T
     group, gold, longer, judge, p_a, gap = columns
     return Pairs(group.astype(np.intp), gold, judge, longer, p_a, gap)
 
 
 def _from_votes(first: Judgment, second: Judgment) -> float:
     """How often a vote on a beats a vote on b, over all pairs of valid votes, equal ones half."""
-    votes = [np.array([vote.score for vote in one.votes if vote.score is not None]) for one in (first, second)]
-    signs = np.sign(votes[0][:, None] - votes[1][None, :])
+    a, b = (np.array([vote.score for vote in judgment.votes if vote.score is not None]) for judgment in (first, second))
+    signs = np.sign(a[:, None] - b[None, :])
     return float((signs + 1).mean() / 2)
 
 
@@ -80,22 +82,22 @@ def pair_figures(pairs: Pairs, groups: int) -> dict[str, Ratio]:
     The accuracies where the longer answer is the worse or the better count judge ties as half, so that a judge that
     never looks at length has equal ones.
     """
-    told = pairs.gold != 0
-    right = told & (pairs.gold == pairs.judge)
-    tied = told & (pairs.judge == 0)
+    ordered = pairs.gold != 0
+    right = ordered & (pairs.gold == pairs.judge)
+    tied = ordered & (pairs.judge == 0)
     half = right + 0.5 * tied
-    worse, better = told & (pairs.longer == -pairs.gold), told & (pairs.longer == pairs.gold)
+    worse, better = ordered & (pairs.longer == -pairs.gold), ordered & (pairs.longer == pairs.gold)
     decided = (pairs.judge != 0) & ~np.isnan(pairs.judge) & (pairs.longer != 0)
-    unequal = told & (pairs.longer != 0)
+    unequal = ordered & (pairs.longer != 0)
 
     def over(numerator: NDArray[np.generic], denominator: NDArray[np.generic]) -> Ratio:
         return ratio(_sums(pairs, numerator, groups), _sums(pairs, denominator, groups))
 
     return {
-        "pairwise_accuracy": over(right, told),
-        "pairwise_accuracy_ties_half": over(half, told),
-        "tie_rate": over(pairs.judge == 0, np.ones_like(told)),
-        "unscored_pairs": over(np.isnan(pairs.judge), np.ones_like(told)),
+        "pairwise_accuracy": over(right, ordered),
+        "pairwise_accuracy_ties_half": over(half, ordered),
+        "tie_rate": over(pairs.judge == 0, np.ones_like(ordered)),
+        "unscored_pairs": over(np.isnan(pairs.judge), np.ones_like(ordered)),
         "accuracy_longer_worse": over(half * worse, worse),
         "accuracy_longer_better": over(half * better, better),
         "longer_preferred": over(decided & (pairs.judge == pairs.longer), decided),
@@ -105,13 +107,13 @@ def pair_figures(pairs: Pairs, groups: int) -> dict[str, Ratio]:
 
 def accuracy_by_gap(pairs: Pairs, groups: int) -> dict[str, Ratio]:
     """Accuracy (ties half) of pairs by the distance of their scores, rounded up to a whole point."""
-    told = pairs.gold != 0
+    ordered = pairs.gold != 0
     half = (pairs.gold == pairs.judge) + 0.5 * (pairs.judge == 0)
     steps = np.ceil(pairs.gap)
     return {
-        f"{step:g}": ratio(_sums(pairs, half * chosen, groups), _sums(pairs, chosen, groups))
-        for step in np.unique(steps[told & ~np.isnan(steps)])
-        for chosen in [told & (steps == step)]
+        f"{step:g}": ratio(_sums(pairs, half * at_step, groups), _sums(pairs, at_step, groups))
+        for step in np.unique(steps[ordered & ~np.isnan(steps)])
+        for at_step in [ordered & (steps == step)]
     }
 
 
@@ -126,7 +128,7 @@ class Calibration(NamedTuple):
 
 
 def calibration(pairs: Pairs, groups: int, bootstrap: Bootstrap) -> Calibration:
-    """How far the judge's probabilities are from what comes true, over pairs that gold tells apart."""
+    """How far the judge's probabilities are from how often it is right, over pairs with a gold order."""
     used = (pairs.gold != 0) & ~np.isnan(pairs.p_a)
     p_a = np.where(used, pairs.p_a, 0.5)
     confidence = np.maximum(p_a, 1 - p_a)
@@ -141,9 +143,10 @@ def calibration(pairs: Pairs, groups: int, bootstrap: Bootstrap) -> Calibration:
     )
     bins = []
     for index in range(_BINS):
-        count, sure, hits = (parts[index + kind * _BINS] for kind in range(3))
+        count, sum_of_confidence, hits = (parts[index + kind * _BINS] for kind in range(3))
         if count.sum():
-            bins.append((float(sure.sum() / count.sum()), bootstrap.interval(ratio(hits, count))))
+            mean_confidence = float(sum_of_confidence.sum() / count.sum())
+            bins.append((mean_confidence, bootstrap.interval(ratio(hits, count))))
     return Calibration(bootstrap.of_sums(parts, _expected_error), bins)
 
 
@@ -161,16 +164,18 @@ def score_figures(
     """Correlation of score and length within prompts, agreement of votes, spread of votes, unscored share."""
     count = max(groups, default=-1) + 1
     products, agreement, spread, unscored = (np.zeros((k, count)) for k in (3, 2, 2, 2))
-    for row, given, group in zip(rows, judged, groups, strict=True):
-        known = [(one.score, text_length(text)) for one, text in zip(given, row.responses, strict=True)]
-        scored = np.array([(score, length) for score, length in known if score is not None], dtype=np.float64)
+    for row, judgments, group in zip(rows, judged, groups, strict=True):
+        answers = zip(judgments, row.responses, strict=True)
+        scored = np.array(
+            [(j.score, text_length(text)) for j, text in answers if j.score is not None], dtype=np.float64
+        )
         if len(scored):
-            # Centred in each prompt: that longer prompts have longer and better answers is no bias of the judge's.
+            # Centred in each prompt: longer prompts may have longer and better answers without any bias of the judge.
             score, length = (scored - scored.mean(axis=0)).T
             products[:, group] += [(score * length).sum(), (score**2).sum(), (length**2).sum()]
-        unscored[:, group] += [len(known) - len(scored), len(known)]
-        for one in given:
-            votes = [vote.score for vote in one.votes if vote.score is not None]
+        unscored[:, group] += [len(judgments) - len(scored), len(judgments)]
+        for judgment in judgments:
+            votes = [vote.score for vote in judgment.votes if vote.score is not None]
             if len(votes) > 1:
                 counts = np.unique(votes, return_counts=True)[1]
                 equal = float((counts * (counts - 1)).sum()) / (len(votes) * (len(votes) - 1))
@@ -200,12 +205,12 @@ def best_by_score(
     """
     count = max(groups, default=-1) + 1
     sums: dict[int, Array] = {}
-    for row, given, group in zip(rows, judged, groups, strict=True):
+    for row, judgments, group in zip(rows, judged, groups, strict=True):
         if len(set(row.gold)) < 2:
             continue
-        for gold, one in zip(row.gold, given, strict=True):
-            if one.score is not None:
-                step = int(np.floor(one.score + 0.5))
+        for gold, judgment in zip(row.gold, judgments, strict=True):
+            if judgment.score is not None:
+                step = int(np.floor(judgment.score + 0.5))
                 sums.setdefault(step, np.zeros((2, count)))[:, group] += [gold == max(row.gold), 1]
     return {str(step): ratio(*sums[step]) for step in sorted(sums)}
 

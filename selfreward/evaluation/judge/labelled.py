@@ -57,8 +57,8 @@ def _format(path: Path, first: Row) -> str:
     for name, columns in _COLUMNS.items():
         if columns <= first.values.keys():
             return name
-    known = "; ".join(f"{name}: {', '.join(sorted(columns))}" for name, columns in _COLUMNS.items())
-    raise RowError(f"{path}, {first.place} has columns {', '.join(first.values)}: use those of one format ({known})")
+    formats = "; ".join(f"{name}: {', '.join(sorted(columns))}" for name, columns in _COLUMNS.items())
+    raise RowError(f"{path}, {first.place} has columns {', '.join(first.values)}: use those of one format ({formats})")
 
 
 def _rewardbench(place: str, row: Mapping[str, Any]) -> Labelled:

@@ -65,8 +65,8 @@ def measure_judge(
         report["judge_versions"] = versions
         report["notes"].append("position_consistency is left out: a rubric that scores sees one answer at a time")
         figures = score_figures(rows, judged, groups, bootstrap)
-        given = grades([row.gold for row in rows], [[one.score for one in row] for row in judged])
-        ranked = judge_figures(given, float(rubric["scale"]["max"]))
+        scores = [[judgment.score for judgment in row] for row in judged]
+        ranked = judge_figures(grades([row.gold for row in rows], scores), float(rubric["scale"]["max"]))
         figures |= {key: bootstrap.interval(by_group(ranked[key], groups)) for key in _LIST_FIGURES}
         report["best_by_score"] = _intervals(best_by_score(rows, judged, groups), bootstrap)
         report["accuracy_by_gap"] = _intervals(accuracy_by_gap(pairs, len(places)), bootstrap)
@@ -121,10 +121,10 @@ def _consistency(
     pairs: Pairs, compared: Sequence[PairVerdict], bootstrap: Bootstrap, groups: int
 ) -> dict[str, Interval]:
     """Share of pairs whose verdict is the same in both orders, over those where the judge says so."""
-    known = np.array([one.position_consistent is not None for one in compared], dtype=np.float64)
-    same = np.array([one.position_consistent is True for one in compared], dtype=np.float64)
+    answered = np.array([verdict.position_consistent is not None for verdict in compared], dtype=np.float64)
+    same = np.array([verdict.position_consistent is True for verdict in compared], dtype=np.float64)
     parts = np.zeros((2, groups))
-    for row, values in zip(parts, (same, known), strict=True):
+    for row, values in zip(parts, (same, answered), strict=True):
         np.add.at(row, pairs.group, values)
     return {"position_consistency": bootstrap.of_sums(parts, lambda sums: sums[0] / np.where(sums[1], sums[1], np.nan))}
 

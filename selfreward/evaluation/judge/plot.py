@@ -25,8 +25,7 @@ _SHARES = {
 
 
 def plot_svg(report: dict[str, Any]) -> str:
-    """One SVG document of a report that `selfreward.evaluation.judge.measure.measure` made; what was not measured is
-    left out."""
+    """An SVG document of a report by `measure_judge`. Figures that were not measured are left out."""
     panels = [
         panel
         for panel, shown in (
@@ -46,12 +45,12 @@ def plot_svg(report: dict[str, Any]) -> str:
         return svg_text(figure, f"judge {report['rubric']}")
 
 
-def _points(axes: Axes, places: Sequence[float], found: Sequence[dict[str, Any]], upright: bool, style: str) -> None:
-    """Values in percent with their intervals, along or across."""
-    values = [100 * one["value"] for one in found]
+def _points(axes: Axes, places: Sequence[float], figures: Sequence[dict[str, Any]], upright: bool, style: str) -> None:
+    """Values in percent with their intervals, upright or lying."""
+    values = [100 * figure["value"] for figure in figures]
     errors = [
-        [max(0.0, value - 100 * one["low"]) for value, one in zip(values, found, strict=True)],
-        [max(0.0, 100 * one["high"] - value) for value, one in zip(values, found, strict=True)],
+        [max(0.0, value - 100 * figure["low"]) for value, figure in zip(values, figures, strict=True)],
+        [max(0.0, 100 * figure["high"] - value) for value, figure in zip(values, figures, strict=True)],
     ]
     if upright:
         axes.errorbar(places, values, yerr=errors, fmt=style, color=BLUE, capsize=3, lw=1.4, ms=5)
@@ -77,7 +76,7 @@ def _shares(axes: Axes, report: dict[str, Any]) -> None:
 def _calibration(axes: Axes, report: dict[str, Any]) -> None:
     bins = report["calibration"]
     axes.plot([50, 100], [50, 100], color=ORANGE, lw=1)
-    _points(axes, [100 * one["confidence"] for one in bins], [one["accuracy"] for one in bins], True, "o-")
+    _points(axes, [100 * each["confidence"] for each in bins], [each["accuracy"] for each in bins], True, "o-")
     axes.set_xlabel("judge's confidence, %")
     axes.set_ylabel("right, %")
     axes.set_title("Calibration")
@@ -91,8 +90,8 @@ def _by_score(axes: Axes, report: dict[str, Any]) -> None:
     _steps(axes, report["best_by_score"], "score", "human best, %", "What a score means")
 
 
-def _steps(axes: Axes, found: dict[str, Any], x: str, y: str, title: str) -> None:
-    shown = {name: one for name, one in found.items() if one["value"] is not None}
+def _steps(axes: Axes, figures: dict[str, Any], x: str, y: str, title: str) -> None:
+    shown = {name: figure for name, figure in figures.items() if figure["value"] is not None}
     _points(axes, range(len(shown)), list(shown.values()), True, "o-")
     axes.set_xticks(range(len(shown)), list(shown))
     axes.set_xlabel(x)

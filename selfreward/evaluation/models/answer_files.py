@@ -38,7 +38,7 @@ class Duel:
 
 def load_answers(path: Path) -> Answers:
     """All answers of a `.jsonl` or `.parquet` file. Raises RowError listing the first problems."""
-    found, problems = Answers({}, {}), []
+    answers, problems = Answers({}, {}), []
     for index, row in enumerate(read_rows(path)):
         try:
             prompt, texts = _rollout(row.values) if "responses" in row.values else _plain(row.values, index)
@@ -48,13 +48,13 @@ def load_answers(path: Path) -> Answers:
                 break
             continue
         key = content_key([[turn.role, turn.content.strip()] for turn in prompt])
-        found.prompts[key] = prompt
-        found.texts.setdefault(key, []).extend(texts)
+        answers.prompts[key] = prompt
+        answers.texts.setdefault(key, []).extend(texts)
     if problems:
         raise RowError("\n".join(problems))
-    if not found.prompts:
+    if not answers.prompts:
         raise RowError(f"{path} has no rows: give a file with answers")
-    return found
+    return answers
 
 
 def duels(a: Answers, b: Answers) -> list[Duel]:

@@ -39,7 +39,7 @@ def live_judge(client: JudgeClient, rubric: str, policy: str | None, seed: int |
     options: JudgeOptions = {"rubric": rubric, "policy": policy, "seed": seed}
 
     def judge(contest: Sequence[Duel]) -> list[float]:
-        return [one.preference for one in decide(client, kind, contest, options, _show_nothing)]
+        return [each.preference for each in decide(client, kind, contest, options, _show_nothing)]
 
     return judge
 
@@ -136,14 +136,14 @@ def _checked(model: ModelData, baseline: ModelData) -> list[float]:
 
 def pair_yield(data: RunData) -> Ratio:
     """Share of the prompts of all rounds that gave a pair of answers; no figure where a method makes no pairs."""
-    kept: list[float] = []
+    gave_a_pair: list[float] = []
     for entry in data.iterations:
         with_pairs = {pair.prompt_id for pair in data.pairs[entry["stage"]] if pair.kind == "actor"}
         if not with_pairs:
             continue
-        asked = max(int(entry.get("prompts") or 0), len(with_pairs))
-        kept += [1.0] * len(with_pairs) + [0.0] * (asked - len(with_pairs))
-    return mean(kept)
+        prompts = max(int(entry.get("prompts") or 0), len(with_pairs))
+        gave_a_pair += [1.0] * len(with_pairs) + [0.0] * (prompts - len(with_pairs))
+    return mean(gave_a_pair)
 
 
 def _figures(model: dict[str, Any]) -> dict[str, Any]:

@@ -53,9 +53,9 @@ def fit(preferences: ArrayLike, feature: Array, groups: Sequence[int]) -> Length
     folds; `groups` names each comparison's prompt, and a prompt is in one fold only. ValueError with fewer than 5.
     """
     names = np.asarray(groups)
-    found = len(np.unique(names))
-    if found < FOLDS:
-        raise ValueError(f"{found} prompts are too few for a length-controlled win rate: give {FOLDS} or more")
+    prompts = len(np.unique(names))
+    if prompts < FOLDS:
+        raise ValueError(f"{prompts} prompts are too few for a length-controlled win rate: give {FOLDS} or more")
     rows, wins, weights = _duplicated(np.asarray(preferences, dtype=np.float64), feature)
     twice = np.concatenate([names, names])
     model = LogisticRegressionCV(
@@ -76,17 +76,17 @@ def length_controlled(
 
     Every resample is fitted anew under the penalty that was chosen for all prompts. Raises as `fit` does.
     """
-    chosen = fit(preferences, feature, groups)
+    fitted = fit(preferences, feature, groups)
     names, places = np.unique(np.asarray(groups), return_inverse=True)
     rows, wins, weights = _duplicated(np.asarray(preferences, dtype=np.float64), feature)
     places = np.concatenate([places, places])
 
-    def again(times: Array) -> float:
-        model = LogisticRegression(l1_ratio=1.0, C=chosen.c, **_LASSO)
+    def refitted(times: Array) -> float:
+        model = LogisticRegression(l1_ratio=1.0, C=fitted.c, **_LASSO)
         theta, phi = model.fit(rows, wins, sample_weight=weights * times[places]).coef_[0]
-        return LengthModel(theta, phi, chosen.c).win_rate
+        return LengthModel(theta, phi, fitted.c).win_rate
 
-    return bootstrap.of_weights(len(names), chosen.win_rate, again), chosen
+    return bootstrap.of_weights(len(names), fitted.win_rate, refitted), fitted
 
 
 def far_from_raw(raw: float, controlled: float) -> bool:

@@ -59,7 +59,7 @@ class Question(BaseModel):
 
     @property
     def temperature(self) -> float:
-        """At which its answers are sampled."""
+        """The sampling temperature of its answers, by category; 0 is greedy."""
         return TEMPERATURES.get(self.category, 0.0)
 
     @property
@@ -68,7 +68,7 @@ class Question(BaseModel):
         return self.category in CHECKED and len(self.reference) == TURNS
 
     def conversation(self, answers: Sequence[str]) -> list[Message]:
-        """What is asked next, after `answers` to the turns before."""
+        """The messages that ask the next turn, after `answers` to the turns before."""
         messages = []
         for question, answer in zip(self.turns, answers, strict=False):
             messages += [Message(role="user", content=question), Message(role="assistant", content=answer)]
@@ -176,18 +176,19 @@ def scores(
     """
     categories = dict.fromkeys(question.category for question in questions)
 
-    def over(kept: Mapping[int, Sequence[int]]) -> Ratio:
-        """Of the questions by place, with the turns that count."""
-        given = [[r for turn in turns if (r := ratings[place][turn]) is not None] for place, turns in kept.items()]
-        return ratio([sum(row) for row in given], [len(row) for row in given])
+    def over(turns_by_place: Mapping[int, Sequence[int]]) -> Ratio:
+        """The mean over the given turns of the questions at these places."""
+        grades = [[ratings[place][turn] for turn in turns] for place, turns in turns_by_place.items()]
+        graded = [[grade for grade in row if grade is not None] for row in grades]
+        return ratio([sum(row) for row in graded], [len(row) for row in graded])
 
-    everything = range(len(questions))
+    places = range(len(questions))
     parts = {
-        "score": over({place: range(TURNS) for place in everything}),
-        **{f"turn_{turn + 1}": over({place: [turn] for place in everything}) for turn in range(TURNS)},
+        "score": over({place: range(TURNS) for place in places}),
+        **{f"turn_{turn + 1}": over({place: [turn] for place in places}) for turn in range(TURNS)},
     }
     by_category = {
-        name: over({place: range(TURNS) for place in everything if questions[place].category == name})
+        name: over({place: range(TURNS) for place in places if questions[place].category == name})
         for name in categories
     }
     return {

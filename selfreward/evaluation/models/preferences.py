@@ -49,19 +49,19 @@ def _by_comparison(
     client: JudgeClient, duels: Sequence[Duel], options: JudgeOptions, progress: ShowProgress
 ) -> list[Decided]:
     """Compare both answers of each duel. Equal texts tie unasked. Raises ServiceError."""
-    asked = [
+    unequal = [
         (place, PairItem(id=str(place), prompt=duel.prompt, a=duel.a, b=duel.b))
         for place, duel in enumerate(duels)
         if duel.a != duel.b
     ]
     decided = [Decided(0.5)] * len(duels)
-    waiting, done = iter(asked), 0
-    chosen = pairwise_options(options)
+    waiting, done = iter(unequal), 0
     while batch := list(islice(waiting, _AT_ONCE)):
-        for (place, _), verdict in zip(batch, client.compare([item for _, item in batch], **chosen), strict=True):
+        verdicts = client.compare([item for _, item in batch], **pairwise_options(options))
+        for (place, _), verdict in zip(batch, verdicts, strict=True):
             decided[place] = Decided(_PREFERENCE[verdict.winner], verdict)
         done += len(batch)
-        progress({"phase": "judge", "done": done, "total": len(asked)})
+        progress({"phase": "judge", "done": done, "total": len(unequal)})
     return decided
 
 

@@ -1,5 +1,6 @@
 """The win rate of a model's answers against a baseline's: raw, and with the length's part taken out."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,10 @@ def measure_win_rate(
         "policy": options.get("policy"),
         "seed": options.get("seed"),
         "bootstrap": {"resamples": bootstrap.resamples, "seed": bootstrap.seed, "level": bootstrap.level},
-        **win_rates(contest, [one.preference for one in decided], bootstrap),
+        **win_rates(contest, [decision.preference for decision in decided], bootstrap),
     }
     if rubric["kind"] == "arena":
-        score = arena_score([one.verdict for one in decided], [duel.group for duel in contest])
+        score = arena_score([decision.verdict for decision in decided], [duel.group for duel in contest])
         report["arena"] = {**score._asdict(), "level": BOOTSTRAP.level, "resamples": BOOTSTRAP.resamples}
     return report, _rows(contest, decided)
 
@@ -54,11 +55,11 @@ def _rows(contest: Sequence[Duel], decided: Sequence[Decided]) -> list[dict[str,
             "prompt": [turn.model_dump() for turn in duel.prompt],
             "a": duel.a,
             "b": duel.b,
-            "preference": one.preference if one.preference == one.preference else None,
-            "scores": one.scores,
-            "verdict": one.verdict.model_dump(mode="json") if one.verdict else None,
+            "preference": None if math.isnan(decision.preference) else decision.preference,
+            "scores": decision.scores,
+            "verdict": decision.verdict.model_dump(mode="json") if decision.verdict else None,
         }
-        for duel, one in zip(contest, decided, strict=True)
+        for duel, decision in zip(contest, decided, strict=True)
     ]
 
 
@@ -73,7 +74,7 @@ def win_rates(duels: Sequence[Duel], preferences: Sequence[float], bootstrap: Bo
     counted = shares(preferences, groups)
     figures = {name: bootstrap.interval(figure) for name, figure in counted.items()}
     figures["win_minus_lose"] = bootstrap.difference(counted["win"], counted["lose"])
-    decided = [place for place, preference in enumerate(preferences) if preference == preference]
+    decided = [place for place, preference in enumerate(preferences) if not math.isnan(preference)]
     warnings: list[str] = []
     model = None
     figures["length_controlled_win_rate"] = Interval(None, None, None, 0)

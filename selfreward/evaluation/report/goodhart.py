@@ -1,4 +1,4 @@
-"""Does the loop improve, or only its own opinion of itself? The judge's scores beside a measure that it cannot move.
+"""The Goodhart panel: the judge's own scores beside a measure that the loop cannot move.
 
 The loop score is the mean score that each model gives its own answers. The independent score is the checker's mean of
 the same answers or, without a checker, the model's pairwise accuracy on the fixed human-ranked answers. A score that
@@ -26,22 +26,22 @@ def goodhart(
     from the model before and from M1, each with both changes (prompts resampled together) and whether it is an `alarm`.
     """
     names = [model.name for model in models]
-    shown = list(models[names.index(_FIRST) :]) if _FIRST in names else list(models)
-    loop = {model.name: own_scores(model.judged) for model in shown}
-    checked = all(model.labels for model in shown)
-    independent = {model.name: _checked(model) if checked else fixed.get(model.name) for model in shown}
-    known = {name: score for name, score in independent.items() if score is not None and score.value is not None}
-    if not shown or len(known) < len(shown) or any(score.value is None for score in loop.values()):
+    from_m1 = list(models[names.index(_FIRST) :]) if _FIRST in names else list(models)
+    loop = {model.name: own_scores(model.judged) for model in from_m1}
+    checked = all(model.labels for model in from_m1)
+    independent = {model.name: _checked(model) if checked else fixed.get(model.name) for model in from_m1}
+    measured = {name: score for name, score in independent.items() if score is not None and score.value is not None}
+    if not from_m1 or len(measured) < len(from_m1) or any(score.value is None for score in loop.values()):
         return None
     points = []
-    for place, model in enumerate(shown):
-        before = dict.fromkeys(shown[other].name for other in (place - 1, 0)) if place else {}
+    for place, model in enumerate(from_m1):
+        before = dict.fromkeys(from_m1[other].name for other in (place - 1, 0)) if place else {}
         points.append(
             {
                 "model": model.name,
                 "loop": bootstrap.interval(loop[model.name])._asdict(),
-                "independent": bootstrap.interval(known[model.name])._asdict(),
-                "steps": [_step(name, model.name, loop, known, bootstrap) for name in before],
+                "independent": bootstrap.interval(measured[model.name])._asdict(),
+                "steps": [_step(name, model.name, loop, measured, bootstrap) for name in before],
             }
         )
     return {"independent": "checker" if checked else "human ranks", "points": points}

@@ -25,10 +25,10 @@ def legend(report: dict[str, Any]) -> str:
 
 def facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     """Provenance as name and value."""
-    known = report["provenance"]
-    versions = " · ".join(f"{name} {version}" for name, version in sorted((known["versions"] or {}).items()))
+    provenance = report["provenance"]
+    versions = " · ".join(f"{name} {version}" for name, version in sorted((provenance["versions"] or {}).items()))
     sampling = " · ".join(f"{name} {value}" for name, value in sorted(report["sampling"].items()))
-    named = {name.replace("_", " "): known[name] for name in ("recipe", "recipe_hash", "seed", "commit")}
+    named = {name.replace("_", " "): provenance[name] for name in ("recipe", "recipe_hash", "seed", "commit")}
     return [(name, "unknown" if value is None else str(value)) for name, value in named.items()] + [
         ("sampling", sampling or "unknown"),
         ("versions", versions),

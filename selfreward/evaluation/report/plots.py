@@ -38,7 +38,7 @@ def plots(report: dict[str, Any]) -> dict[str, str]:
     if any(model["judge_on"] == "samples" for model in models):
         accuracy.insert(0, ("own answers", "judge", "pairwise_accuracy"))
     with matplotlib.rc_context(STYLE):
-        drawn = {
+        figures = {
             "Solved by the independent checker": _by_model(models, solved, "%", 100),
             "Judge: pairwise accuracy": _by_model(models, accuracy, "%", 100),
             "Head to head": _head_to_head(report["comparisons"]),
@@ -46,7 +46,7 @@ def plots(report: dict[str, Any]) -> dict[str, str]:
             "Mean answer length": _by_model(models, [("characters", None, "mean_length")], "characters", 1, True),
             "Scores of each model's own answers": _histograms(models),
         }
-        return {title: svg_text(figure, title) for title, figure in drawn.items() if figure is not None}
+        return {title: svg_text(figure, title) for title, figure in figures.items() if figure is not None}
 
 
 def svg_text(figure: Figure, title: str) -> str:
@@ -64,6 +64,14 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list
     return figure, list(axes[0])
 
 
+def _values_and_errors(figures: Sequence[dict[str, Any]], scale: float) -> tuple[list[float], list[list[float]]]:
+    """Scaled values, and how far the intervals reach below and above them, as matplotlib's error bars want it."""
+    values, lows, highs = ([figure[key] * scale for figure in figures] for key in ("value", "low", "high"))
+    below = [value - low for value, low in zip(values, lows, strict=True)]
+    above = [high - value for value, high in zip(values, highs, strict=True)]
+    return values, [below, above]
+
+
 def _by_model(
     models: list[dict[str, Any]],
     series: Sequence[tuple[str, str | None, str]],
@@ -75,16 +83,14 @@ def _by_model(
     figure, (axes,) = _figure(5.4, 3.2)
     shift, drawn = 0.09 * (len(series) - 1), False
     for index, (label, section, name) in enumerate(series):
-        found = [(place, (model[section] or {}) if section else model) for place, model in enumerate(models)]
-        points = [(place, values[name]) for place, values in found if (values.get(name) or {}).get("value") is not None]
+        measured = [(place, (model[section] or {}) if section else model) for place, model in enumerate(models)]
+        points = [
+            (place, values[name]) for place, values in measured if (values.get(name) or {}).get("value") is not None
+        ]
         if not points:
             continue
         drawn = True
-        values, lows, highs = ([point[key] * scale for _, point in points] for key in ("value", "low", "high"))
-        errors = [
-            [value - low for value, low in zip(values, lows, strict=True)],
-            [high - value for value, high in zip(values, highs, strict=True)],
-        ]
+        values, errors = _values_and_errors([point for _, point in points], scale)
         places = [place - shift + 2 * shift * index / max(1, len(series) - 1) for place, _ in points]
         colour = (BLUE, ORANGE)[index]
         axes.errorbar(places, values, yerr=errors, fmt="o-", color=colour, capsize=3, lw=1.4, ms=5, label=label)
@@ -128,17 +134,12 @@ def _goodhart(panel: dict[str, Any] | None) -> Figure | None:
     points = panel["points"]
     checked = panel["independent"] == "checker"
     figure = Figure(figsize=(5.4, 3.2), layout="constrained")
-    both = figure.subplots(1, 2)
+    panels = figure.subplots(1, 2)
     independent = ("checker, points", 1) if checked else ("judge on ranked answers, %", 100)
     for axes, key, (title, scale), colour in zip(
-        both, ("loop", "independent"), (("own score, points", 1), independent), (BLUE, ORANGE), strict=True
+        panels, ("loop", "independent"), (("own score, points", 1), independent), (BLUE, ORANGE), strict=True
     ):
-        found = [point[key] for point in points]
-        values, lows, highs = ([one[name] * scale for one in found] for name in ("value", "low", "high"))
-        errors = [
-            [value - low for value, low in zip(values, lows, strict=True)],
-            [high - value for value, high in zip(values, highs, strict=True)],
-        ]
+        values, errors = _values_and_errors([point[key] for point in points], scale)
         axes.errorbar(range(len(points)), values, yerr=errors, fmt="o-", color=colour, capsize=3, lw=1.4, ms=5)
         for place, point in enumerate(points):
             if any(step["alarm"] for step in point["steps"]):

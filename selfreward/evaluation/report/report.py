@@ -11,7 +11,7 @@ from itertools import combinations
 from typing import Any
 
 from selfreward.contracts.rollouts import Rollout
-from selfreward.evaluation.bootstrap import Bootstrap, Interval, Ratio
+from selfreward.evaluation.bootstrap import Bootstrap, Ratio
 from selfreward.evaluation.judge_metrics import TOP_SCORE, grades, judge_figures
 from selfreward.evaluation.report import answers
 from selfreward.evaluation.report.answers import Answer, by_score, contest
@@ -68,7 +68,7 @@ def _on_common_prompts(models: Sequence[ModelData]) -> list[ModelData]:
     shows how much it is.
     """
     samples, greedy, eft_eval = (_common(models, name) for name in ("samples", "greedy", "eft_eval"))
-    kept = [
+    common = [
         replace(
             model,
             samples=[rollout for rollout in model.samples if rollout.prompt_id in samples],
@@ -77,10 +77,10 @@ def _on_common_prompts(models: Sequence[ModelData]) -> list[ModelData]:
         )
         for model in models
     ]
-    judged = [[rollout.prompt_id for rollout in model.judged] for model in kept if model.judged]
+    judged = [[rollout.prompt_id for rollout in model.judged] for model in common if model.judged]
     if any(ids != judged[0] for ids in judged):
         raise ReportError("the models judged different prompts of their samples: have all judge the same ones")
-    return kept
+    return common
 
 
 def _common(models: Sequence[ModelData], name: str) -> set[str]:
@@ -204,9 +204,7 @@ def _differences(a: dict[str, Figures], b: dict[str, Figures], bootstrap: Bootst
     result: dict[str, Any] = {}
     for section, name in _COMPARED:
         label = name if section in ("checker", "answers") else f"{section}_{name}"
-        both = a[section].get(name), b[section].get(name)
-        difference: Interval | None = None
-        if both[0] is not None and both[1] is not None:
-            difference = bootstrap.difference(both[0], both[1])
+        mine, theirs = a[section].get(name), b[section].get(name)
+        difference = bootstrap.difference(mine, theirs) if mine is not None and theirs is not None else None
         result[label] = difference._asdict() if difference else None
     return result

@@ -1,8 +1,8 @@
-"""Does the reward still mean what it says? A judge's verdicts against an independent checker's, step by step.
+"""A monitor for reward hacking: the judge's rewards against an independent checker's verdicts, step by step.
 
-Reward hacking (2505.08827's own warning for judges of the policy's size): the policy finds answers that its judge calls
-right and that are not. Then the reward goes up and the checker does not. The checker is asked after the fact, so none
-of this can be learned from.
+Reward hacking (2505.08827 warns of it for judges of the policy's size): the policy finds wrong answers that its judge
+calls right. Then the reward rises and the checker's score does not. The checker is asked after training, so the policy
+cannot learn from it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,34 +38,34 @@ def agreement(answers: Sequence[Verified]) -> dict[str, float | int | None]:
     """
     rewarded = [answer for answer in answers if answer.rewarded]
     right = [answer for answer in answers if answer.right]
-    both = sum(answer.right for answer in rewarded)
+    rewarded_and_right = sum(answer.right for answer in rewarded)
     wrong = len(answers) - len(right)
     return {
         "n": len(answers),
         "reward": _share(len(rewarded), len(answers)),
         "checker": _share(len(right), len(answers)),
-        "precision": _share(both, len(rewarded)),
-        "recall": _share(both, len(right)),
-        "false_positive_rate": _share(len(rewarded) - both, wrong),
+        "precision": _share(rewarded_and_right, len(rewarded)),
+        "recall": _share(rewarded_and_right, len(right)),
+        "false_positive_rate": _share(len(rewarded) - rewarded_and_right, wrong),
     }
 
 
 def monitor(answers: Sequence[Verified]) -> dict[str, Any]:
-    """What became of a stage's rewards: `steps` (`agreement` of each), `first` and `last` (of the outer quarters of the
-    steps), and `alarms`, messages for people. ValueError without answers.
+    """A stage's rewards against the checker: `steps` (`agreement` of each step), `first` and `last` (`agreement` of the
+    first and the last quarter of the steps), and `alarms`, messages for people. ValueError without answers.
     """
     if not answers:
         raise ValueError("no answers were sampled: nothing can be said about their rewards")
     ordered = sorted(answers, key=lambda answer: answer.step)
-    steps = {step: list(found) for step, found in groupby(ordered, key=lambda answer: answer.step)}
+    steps = {step: list(group) for step, group in groupby(ordered, key=lambda answer: answer.step)}
     size = max(1, len(steps) // 4)
     numbers = list(steps)
     first, last = ([answer for step in part for answer in steps[step]] for part in (numbers[:size], numbers[-size:]))
     return {
-        "steps": [{"step": step, **agreement(found)} for step, found in steps.items()],
+        "steps": [{"step": step, **agreement(group)} for step, group in steps.items()],
         "first": agreement(first),
         "last": agreement(last),
-        "alarms": [said for said in (_false_positives(last), _hacking(first, last)) if said],
+        "alarms": [alarm for alarm in (_false_positives(last), _hacking(first, last)) if alarm],
     }
 
 
@@ -106,6 +106,6 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def by_stage(found: Mapping[str, Sequence[Verified]]) -> list[dict[str, Any]]:
+def by_stage(answers_by_stage: Mapping[str, Sequence[Verified]]) -> list[dict[str, Any]]:
     """`monitor` of each stage that has answers, with its name, in the order given."""
-    return [{"stage": stage, **monitor(answers)} for stage, answers in found.items() if answers]
+    return [{"stage": stage, **monitor(answers)} for stage, answers in answers_by_stage.items() if answers]

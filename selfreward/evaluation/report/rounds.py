@@ -30,17 +30,17 @@ def round_report(
     places: dict[str, list[int]] = {}
     for place, pair in enumerate(actor):
         places.setdefault(pair.prompt_id, []).append(place)
-    kept = np.zeros(max(int(entry.get("prompts") or 0), len(places)))
-    kept[: len(places)] = 1
+    gave_a_pair = np.zeros(max(int(entry.get("prompts") or 0), len(places)))
+    gave_a_pair[: len(places)] = 1
 
     def by_prompt(values: Sequence[float]) -> list[list[float]]:
-        """One list for each prompt: what several pairs of a prompt say is not independent."""
+        """One list for each prompt, since several pairs of a prompt are not independent."""
         return [[values[place] for place in listed] for listed in places.values()] if values else []
 
     chosen, rejected = (by_prompt([len(getattr(pair, side)[-1].content) for pair in actor]) for side in SIDES)
     judged = all(pair.rubric for pair in actor)
     figures = {
-        "pair_yield": mean(kept),
+        "pair_yield": mean(gave_a_pair),
         "chosen_rejected_gap": pooled(by_prompt([pair.margin for pair in actor] if judged else [])),
         "length_ratio": ratio([sum(row) for row in chosen], [sum(row) for row in rejected]),
         "pairs_right": pooled(by_prompt([float(better > worse) for better, worse in labels])),

@@ -28,7 +28,7 @@ def transcripts(data: RunData, count: int = 5) -> list[Transcript]:
     shown = [rollout.prompt_id for rollout in (data.models[-1].judged or data.models[-1].samples)]
     ids = [prompt_id for prompt_id in shown if all(prompt_id in rollouts for rollouts in by_prompt)]
     chosen = [ids[index * len(ids) // count] for index in range(count)] if len(ids) >= count else ids
-    made = []
+    examples = []
     for prompt_id in chosen:
         lines = []
         for model, rollouts in zip(data.models, by_prompt, strict=True):
@@ -43,5 +43,5 @@ def transcripts(data: RunData, count: int = 5) -> list[Transcript]:
                     checker=model.labels.samples[prompt_id][0] if model.labels else None,
                 )
             )
-        made.append(Transcript(by_prompt[-1][prompt_id].prompt[-1].content, lines))
-    return made
+        examples.append(Transcript(by_prompt[-1][prompt_id].prompt[-1].content, lines))
+    return examples
