@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from selfreward import AsyncJudgeClient, JudgeClient, JudgeItem, ServiceError
 from selfreward.client.http import ServiceClient
-from selfreward.client.judge_job_calls import RESULTS_AT_ONCE
+from selfreward.client.judge import RESULTS_PER_PAGE
 from tests.support.judge_engine import Engine, by_length, content
 from tests.support.listening import listening_judge
 
@@ -51,7 +51,7 @@ def url(redis_url: str, held: Held) -> Iterator[str]:
 
 def test_a_job_is_submitted_followed_and_read(client: JudgeClient, held: Held) -> None:
     held.go = True
-    count = RESULTS_AT_ONCE + 50
+    count = RESULTS_PER_PAGE + 50
 
     job = client.submit_job(pairs(count), rubric="countdown", votes=2, seed=1)
     assert (job.state, job.items) == ("queued", count)
