@@ -1,7 +1,7 @@
 """The wire contracts of comparisons: two responses, two judgments of one response, or a list of candidates.
 
-A comparison is shown in both orders unless `swap` is false, because judges prefer a position (Zheng et al. 2023,
-2306.05685: GPT-4 keeps its verdict in 65 % of swaps): what both orders say counts, and disagreement is a tie.
+Judges prefer a position (Zheng et al. 2023, 2306.05685: GPT-4 keeps its verdict in 65 % of swaps). So each comparison
+is judged in both orders unless `swap` is false, and a disagreement of the orders is a tie.
 """
 
 from typing import Literal, Self
@@ -16,8 +16,8 @@ Order = Literal["ab", "ba"]
 ArgumentStatus = Literal["ok", "truncated", "empty", "refused", "error"]
 
 
-class Ballot(Contract):
-    """What every sampled verdict carries. `reason` says what is wrong with one that is not `ok`."""
+class ComparisonVote(Contract):
+    """The fields of every vote of a comparison. `reason` says what is wrong with one that is not `ok`."""
 
     status: VoteStatus
     text: str = ""
@@ -25,11 +25,11 @@ class Ballot(Contract):
     reason: str | None = None
 
 
-class PairVote(Ballot):
-    """One sampled comparison. `order` `ba` showed b first; `winner` names the item's side, never the place shown.
+class PairVote(ComparisonVote):
+    """One sampled comparison. In `order` `ba` b stands first. `winner` is the item's side, never the position shown.
 
-    `clearly`: by a rubric of kind `arena` alone, whether the winner is much better and not a little.
-    `p_a`: the judge's probability that a wins over b (0 to 1) at the verdict's own token, where the engine gave it.
+    `clearly` (only by a rubric of kind `arena`) says whether the winner is much better and not only a little. `p_a` is
+    the judge's probability (0 to 1) that a wins over b, at the verdict's own token, where the engine gives it.
     """
 
     order: Order
@@ -39,11 +39,11 @@ class PairVote(Ballot):
 
 
 class Argument(Contract):
-    """What one debater said in one round of a debate, in its own words. `side` is the item's side that it spoke for;
-    its words say A for what stood first in this `order`.
+    """What one debater wrote in one round of a debate. `side` is the item's side that it argued for.
 
-    `truncated` ran into the limit of tokens and was used as it is; one that is `empty`, `refused` or `error` (the
-    engine failed, see `reason`) was not, and the judge was told that there is none.
+    In its text, A is the response that stands first in this `order`. A `truncated` argument reached the token limit and
+    is used as it is. One that is `empty`, `refused` or `error` (the engine failed, see `reason`) is not used, and the
+    judge reads that there is none.
     """
 
     order: Order
@@ -57,12 +57,12 @@ class Argument(Contract):
 class PairVerdict(Contract):
     """Which of two is better.
 
-    `winner_ab` and `winner_ba` are the most frequent verdicts in each order (tie when two are equally frequent);
-    `winner` is theirs where they agree and `tie` where they do not, which `position_consistent` tells apart. `p_a` is
-    the probability (0 to 1) that a wins, the orders weighing the same: from the judge's own probabilities
-    (`p_a_from` is `logprobs`) where every valid vote has one, else the share of votes, a tie counting half.
-    `agreement` is the share of valid votes for the most frequent verdict. `principle` is the one that was judged by.
-    `debate`, by a rubric of kind `debate` alone, has the arguments that the judge read, those of each order by itself.
+    `winner_ab` and `winner_ba` are the most frequent verdicts in each order (`tie` when two are equally frequent).
+    `winner` is their common verdict; where they disagree it is `tie`, and `position_consistent` is false. `p_a` is the
+    probability (0 to 1) that a wins, with equal weights for the orders: from the judge's own probabilities (`p_a_from`
+    is `logprobs`) where every valid vote has one, else the share of votes, of which a tie counts half. `agreement` is
+    the share of valid votes for the most frequent verdict. `principle` is the principle of the judgment. `debate` (only
+    by a rubric of kind `debate`) has the arguments that the judge read, for each order its own.
     """
 
     id: str
@@ -84,9 +84,9 @@ class PairVerdict(Contract):
 
 
 class PairResponse(Contract):
-    """Answer of `POST /v1/judge/pairwise` and `/v1/judge/meta`; `data` is in the order of the items.
+    """Answer of `POST /v1/judge/pairwise` and `/v1/judge/meta`. `data` is in the order of the items.
 
-    `flip_rate`: share of the items decided in both orders whose verdicts differ; null when there is none.
+    `flip_rate` is the share of the items decided in both orders whose orders disagree; null when there is no such item.
     """
 
     id: str
@@ -97,8 +97,8 @@ class PairResponse(Contract):
     usage: Usage = Usage()
 
 
-class RankVote(Ballot):
-    """One sampled ranking. `scores` has for each candidate the share of the others that it beats (a tie is half)."""
+class RankVote(ComparisonVote):
+    """One sampled ranking. `scores` has for each candidate the share of the others that it beats; a tie counts half."""
 
     shown: Literal["given", "reversed"]
     scores: list[float] | None = None
@@ -107,10 +107,10 @@ class RankVote(Ballot):
 class RankVerdict(Contract):
     """Candidates from best to worst.
 
-    `order` holds indices of the candidates that have a score, equal scores by index. `scores` are, for a listwise
-    rubric, shares of the other candidates beaten (0 to 1), and for a pointwise one its points; null where there is
-    none. `votes` are the rankings of a listwise rubric, `judgments` the candidates' own of a pointwise one.
-    `position_consistent`: both orders shown gave the same `order`.
+    `order` has the indices of the candidates with a score, best first, equal scores by index. `scores` are the shares
+    (0 to 1) of the other candidates beaten by a listwise rubric, and points by a pointwise rubric; null where there is
+    no score. `votes` are the rankings of a listwise rubric, `judgments` the candidates' judgments of a pointwise one.
+    `position_consistent` says whether both orders shown gave the same `order`.
     """
 
     id: str
@@ -127,7 +127,7 @@ class RankVerdict(Contract):
 
 
 class RankResponse(Contract):
-    """Answer of `POST /v1/judge/rank`; `data` is in the order of the items."""
+    """Answer of `POST /v1/judge/rank`. `data` is in the order of the items."""
 
     id: str
     rubric: str
@@ -137,7 +137,7 @@ class RankResponse(Contract):
 
 
 class PairItem(Contract):
-    """Two responses to one prompt. `principle` (kind `constitution`) is else drawn from the rubric's list."""
+    """Two responses to one prompt. Without a `principle`, a rubric of kind `constitution` draws one from its list."""
 
     id: str | None = None
     prompt: str | list[Message]
@@ -167,10 +167,10 @@ class RankItem(Contract):
 
 
 class Comparison(Contract):
-    """What all comparisons have in common. Fields that are left out are the rubric's own.
+    """The fields of every request for a comparison. Defaults of the sampling fields are the rubric's.
 
-    `votes` are sampled for each order shown, `min_valid_votes` needed in each. A truncated vote is sampled once more,
-    with twice the tokens, as far as `retry_max_tokens` allows. `policy` pins the judging version (`policy@N`).
+    `votes` are sampled in each order, and `min_valid_votes` are needed in each. A truncated vote is sampled once more
+    with twice the tokens, but not more than `retry_max_tokens`. `policy` pins the judging version (`policy@N`).
     """
 
     votes: int = Field(default=1, ge=1, le=64, strict=True)
@@ -203,12 +203,12 @@ class MetaRequest(Comparison):
 
     @model_validator(mode="after")
     def _items_or_one(self) -> Self:
-        _one_way(self, ("prompt", "response", "judgment_a", "judgment_b"))
+        _check_items_or_fields(self, ("prompt", "response", "judgment_a", "judgment_b"))
         return self
 
     @property
     def entries(self) -> list[MetaItem]:
-        """The items, however they were given."""
+        """The items, in whichever way the request gives them."""
         if self.items or self.prompt is None or self.response is None:
             return self.items
         judgments = {"judgment_a": self.judgment_a or "", "judgment_b": self.judgment_b or ""}
@@ -216,8 +216,10 @@ class MetaRequest(Comparison):
 
 
 class RankRequest(Comparison):
-    """Body of `POST /v1/judge/rank`: `items`, or the fields of a single one. A pointwise rubric judges each candidate
-    by itself (`swap` then has no meaning)."""
+    """Body of `POST /v1/judge/rank`: `items`, or the fields of a single one.
+
+    A pointwise rubric judges each candidate by itself; then `swap` has no effect.
+    """
 
     rubric: str = "rank"
     votes: int = Field(default=3, ge=1, le=64, strict=True)
@@ -228,21 +230,23 @@ class RankRequest(Comparison):
 
     @model_validator(mode="after")
     def _items_or_one(self) -> Self:
-        _one_way(self, ("prompt", "candidates"), ("reference",))
+        _check_items_or_fields(self, ("prompt", "candidates"), ("reference",))
         return self
 
     @property
     def entries(self) -> list[RankItem]:
-        """The items, however they were given."""
+        """The items, in whichever way the request gives them."""
         if self.items or self.prompt is None or self.candidates is None:
             return self.items
         return [RankItem(prompt=self.prompt, candidates=self.candidates, reference=self.reference)]
 
 
-def _one_way(request: MetaRequest | RankRequest, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
-    given = [name for name in (*needed, *optional) if getattr(request, name) is not None]
-    if request.items and given:
-        raise ValueError(f"items and {given[0]} are both given: put {given[0]} into the items")
+def _check_items_or_fields(
+    request: MetaRequest | RankRequest, needed: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> None:
+    single = [name for name in (*needed, *optional) if getattr(request, name) is not None]
+    if request.items and single:
+        raise ValueError(f"items and {single[0]} are both given: put {single[0]} into the items")
     missing = [name for name in needed if getattr(request, name) is None]
     if not request.items and missing:
         raise ValueError(f"items is missing: give items, or {', '.join(needed)} of a single one")

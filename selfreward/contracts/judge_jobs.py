@@ -1,4 +1,4 @@
-"""The wire contract of asynchronous jobs: what is sent, what a job's state is, what a line of its results is."""
+"""The wire contract of asynchronous judging jobs: the request, the job with its state, and the lines of its results."""
 
 from typing import Literal
 
@@ -9,22 +9,23 @@ from selfreward.contracts.judging import JudgeItem, JudgeRequest, Judgment
 
 JobState = Literal["queued", "running", "done", "cancelled", "failed"]
 ENDED: tuple[JobState, ...] = ("done", "cancelled", "failed")
+"""States in which a job no longer changes."""
 MOST_JOB_ITEMS = 100_000
 MOST_LISTED = 100
-"""Jobs of one key that can be listed; older ones are still found by their id."""
+"""Jobs of one API key that a list may have. Older jobs can still be requested by their id."""
 
 
 class JobRequest(JudgeRequest):
-    """Body of `POST /v1/jobs`: that of `POST /v1/judge`, with room for many more items."""
+    """Body of `POST /v1/jobs`: the body of `POST /v1/judge` with up to 100,000 items."""
 
     items: list[JudgeItem] = Field(min_length=1, max_length=MOST_JOB_ITEMS)
 
 
 class Job(Contract):
-    """A job. `judged` counts the items that have a result, of which `unscored` have no score.
+    """A job. `judged` counts the items with a result, `unscored` those of them without a score.
 
-    `judge_versions` counts results by the policy version that gave them: a job that pins none may see several. Times
-    are seconds since 1970. `error` says why a job failed.
+    `judge_versions` counts results by the policy version that gave them; a job that pins no version may have several.
+    Times are seconds since 1970. `error` says why a job failed. `results` is the path of the results.
     """
 
     id: str
@@ -41,12 +42,12 @@ class Job(Contract):
 
 
 class JobList(Contract):
-    """Answer of `GET /v1/jobs`: jobs of the key that asks, the newest first."""
+    """Answer of `GET /v1/jobs`: the jobs of the requesting API key, the newest first."""
 
     data: list[Job]
 
 
 class JobResult(Judgment):
-    """One line of a job's results: a judgment, and the policy version that gave it."""
+    """One line of a job's results: a judgment with the policy version that gave it."""
 
     judge_version: str

@@ -1,7 +1,7 @@
-"""The wire contracts of the loop: what a rollout, a vote, a judgment and a preference pair are.
+"""The wire contract of judging: a request of items, and for each item its votes and its judgment.
 
-Every service validates what it receives and sends with these models. Unknown fields are refused, so that a
-misspelt field is an error that names it and never a silently ignored setting.
+Services validate what they receive and send with these models. Unknown fields are refused, so a misspelt field is an
+error that names it and never a setting that is silently ignored.
 """
 
 from typing import Literal, Self
@@ -16,11 +16,11 @@ Aggregation = Literal["mean", "median", "majority", "expected"]
 
 
 class Vote(Contract):
-    """One sampled judgment of one response. `score` is set exactly when `status` is `ok`.
+    """One text that the judge sampled about one response. `score` is set exactly when `status` is `ok`.
 
     `reason` says what is wrong with a vote that is not ok. `expected` is the expected score under the judge's own
-    probabilities of the digits (aggregation `expected` only). `criteria` (rubrics with an explicit sum) holds for
-    each criterion whether it earns its weight: it is met, or it is a pitfall that was avoided.
+    probabilities of the digits (only with aggregation `expected`). `criteria` (only by rubrics with an explicit sum)
+    says for each criterion whether it earns its weight: it is met, or it is a pitfall that was avoided.
     """
 
     score: float | None = None
@@ -39,13 +39,13 @@ class Vote(Contract):
 
 
 class Judgment(Contract):
-    """The verdict on one response: its valid votes in one number (by default their mean), or no score at all.
+    """The result for one response: its valid votes in one number (by default their mean), or no score at all.
 
-    `status`: `ok` all votes valid, `partial` some, `unscored` fewer than the rubric's minimum. A failed parse
-    is never a number (papers: Meta-Rewarding section 2.1 averages valid scores only).
-    `stdev` is the population standard deviation of the valid scores, `agreement` the share of them (0 to 1) that
-    equal the most frequent one. `failure_kind` is low-cardinality and safe as a metric label; `failure_reason` is
-    free text.
+    `status`: `ok` if all votes are valid, `partial` if some are, `unscored` if fewer than the rubric's minimum are. A
+    vote that cannot be read never counts as a number (Meta-Rewarding, 2407.19594 section 2.1, averages valid scores
+    only). `stdev` is the population standard deviation of the valid scores, `agreement` the share of them (0 to 1) that
+    equal the most frequent one. `failure_kind` has few values and is safe as a metric label; `failure_reason` is free
+    text.
     """
 
     id: str
@@ -61,10 +61,10 @@ class Judgment(Contract):
 
 
 class Criterion(Contract):
-    """One thing that a response shall do, or for a `pitfall` shall not do, in one self-contained sentence.
+    """One thing that a response shall do (a `pitfall`: shall not do), in one self-contained sentence.
 
-    `weight` is 1.0, 0.7, 0.3 and 0.9 by default for essential, important, optional and pitfall (Rubrics as Rewards,
-    2507.17746).
+    The default `weight` is 1.0 for essential, 0.7 for important, 0.3 for optional and 0.9 for pitfall (Rubrics as
+    Rewards, 2507.17746).
     """
 
     text: str = Field(min_length=1, max_length=2000)
@@ -73,9 +73,9 @@ class Criterion(Contract):
 
 
 class JudgeItem(Contract):
-    """One (prompt, response) to judge. `id` is echoed; by default the item's position.
+    """One prompt and response to judge. The judgment has the same `id`, by default the item's position.
 
-    `criteria` are this prompt's own, for a rubric of kind `criteria`; they stand in place of the rubric's.
+    `criteria` are the prompt's own criteria, for a rubric of kind `criteria`. They replace those of the rubric.
     """
 
     id: str | None = None
@@ -88,9 +88,9 @@ class JudgeItem(Contract):
 class JudgeRequest(Contract):
     """Body of `POST /v1/judge`. `policy` pins the judging model's version (`policy@N`).
 
-    `aggregation`, `min_valid_votes` and the sampling fields are the rubric's where they are left out. A truncated
-    vote is sampled once more, with twice the tokens, as far as `retry_max_tokens` allows.
-    Numbers are numbers: neither `true` nor `"3"` is taken for one.
+    Defaults of `aggregation`, `min_valid_votes` and the sampling fields are the rubric's. A truncated vote is sampled
+    once more with twice the tokens, but not more than `retry_max_tokens`. Numbers must be numbers: `true` and `"3"` are
+    refused.
     """
 
     rubric: str = "additive5"
@@ -115,7 +115,7 @@ class Usage(Contract):
 
 
 class JudgeResponse(Contract):
-    """Answer of `POST /v1/judge`; `data` is in the order of the items. `rubric` is `name@sha256:<12 hex>`."""
+    """Answer of `POST /v1/judge`. `data` is in the order of the items, `rubric` is `name@sha256:<12 hex>`."""
 
     id: str
     rubric: str
@@ -125,7 +125,7 @@ class JudgeResponse(Contract):
 
 
 class JudgePrompts(Contract):
-    """Answer of `POST /v1/rubrics/{id}/prompt`: the conversation that would be judged for each item, in order."""
+    """Answer of `POST /v1/rubrics/{id}/prompt`: for each item the conversation that the judge would get, in order."""
 
     rubric: str
     messages: list[list[Message]]

@@ -28,7 +28,7 @@ from services.judge.api.rerank import add_rerank
 from services.judge.api.slime import add_slime
 from services.judge.api.vllm_score import add_vllm
 from services.judge.engine.cache import AnswerCache
-from services.judge.engine.engine import Engine
+from services.judge.engine.engine import Engine, EngineUnavailable
 from services.judge.engine.slots import FairSlots
 from services.judge.jobs.store import JobStore
 from services.judge.jobs.worker import JobWorker
@@ -38,7 +38,6 @@ from services.judge.service import JudgeService
 from services.judge.serving.idempotency import Idempotency
 from services.judge.serving.tracing import provider_from_environment, trace_requests, traced
 from services.judge.settings import JudgeSettings, engine_key, engine_url
-from services.judge.verdicts.questions import EngineUnavailable
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

@@ -22,11 +22,11 @@ from services.judge.checks import (
     find_rubric,
 )
 from services.judge.engine.cache import cache_mode
-from services.judge.engine.engine import Engine
+from services.judge.engine.engine import Engine, EngineUnavailable
 from services.judge.metrics import BATCH_SIZE, DURATION, REQUESTS, observe, observe_pairs, observe_ranks
 from services.judge.rubrics.rubric import Rubric, RubricError
 from services.judge.rubrics.spec import COMPARING, POINTWISE
-from services.judge.rubrics.store import RubricBody, RubricTaken, reread, store_rubric
+from services.judge.rubrics.store import RubricBody, RubricTaken, reload_rubric, store_rubric
 from services.judge.serving.deadline import timeout_of, while_wanted
 from services.judge.serving.errors import invalid_fields, overloaded
 from services.judge.serving.limits import Limits
@@ -35,7 +35,6 @@ from services.judge.settings import JudgeSettings
 from services.judge.verdicts.debate import compare_by_debate, requests_of
 from services.judge.verdicts.pairs import compare_judgments, compare_responses
 from services.judge.verdicts.pointwise import judge_batch
-from services.judge.verdicts.questions import EngineUnavailable
 from services.judge.verdicts.ranks import rank
 
 Result = TypeVar("Result", JudgeResponse, PairResponse, RankResponse)
@@ -59,7 +58,7 @@ class JudgeService:
             return find_rubric(self.rubrics, wanted)
         except ApiError:
             name = wanted.partition("@")[0]
-            found = reread(self.settings.judge_rubrics, name) if self.settings.judge_rubrics else None
+            found = reload_rubric(self.settings.judge_rubrics, name) if self.settings.judge_rubrics else None
             if found is None:
                 raise
             self.rubrics[name] = found

@@ -1,4 +1,4 @@
-"""One question to the judging engine: all votes on one item in one chat request, to any OpenAI-compatible server."""
+"""Ask the judging engine, any OpenAI-compatible server: one chat request samples all votes on one item."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,18 @@ from selfreward.contracts.base import is_policy_version
 from services.judge.engine.cache import AnswerCache, Lookup, Mode
 from services.judge.engine.slots import FairSlots, Lane
 from services.judge.metrics import ENGINE_DURATION, ENGINE_INFLIGHT
+from services.judge.reading.read import BROKEN_OFF
 
-_BROKEN_OFF = ("abort", "error")
+
+class EngineUnavailable(ServiceError):
+    """The engine answered none of the items, for a reason that is not the items' own."""
 
 
-class Choice(NamedTuple):
-    """One sampled judgment as the engine returned it; `logprobs` of its tokens where they were asked for."""
+class Completion(NamedTuple):
+    """One sampled text as the engine returned it.
+
+    `logprobs` is `choices[].logprobs.content` of the reply, where log-probabilities were requested.
+    """
 
     text: str
     finish_reason: str | None
@@ -25,10 +31,10 @@ class Choice(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """All sampled judgments of one item, by one policy version."""
+class EngineReply:
+    """The reply to one request: all completions, by one policy version, and their token counts."""
 
-    choices: list[Choice]
+    completions: list[Completion]
     version: str
     prompt_tokens: int
     completion_tokens: int
@@ -36,9 +42,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Engine:
-    """`model` is what the engine is asked for when a request pins no version; `probe` asks it for small things.
+    """The judging engine with its clients, its slots and its cache.
 
-    `caller` is whose turns a question takes, `lookup` where an answer may be found without asking.
+    `model` is the model name of requests that pin no version. `probe` is a client for small requests. `caller` is whose
+    turns a request takes. `lookup` finds cached replies for one request of the judge's API.
     """
 
     service: ServiceClient
@@ -50,54 +57,60 @@ class Engine:
     lookup: Lookup | None = None
 
     def for_request(self, caller: str, cache: Mode | None) -> "Engine":
-        """The same engine, asked for one request of somebody."""
+        """The same engine, for one request of a caller."""
         lookup = Lookup(self.cache, cache, self.current_version) if self.cache and cache != "off" else None
         return replace(self, caller=caller, lookup=lookup)
 
     async def current_version(self) -> str | None:
-        """The policy version that the engine serves now; None when it does not say, as engines other than ours."""
+        """The policy version that the engine serves now; None when it does not say, as other engines than ours."""
         try:
-            reply = await self.probe.request("GET", "/v1/models")
-            names = [str(card["id"]) for card in reply.json()["data"]]
+            response = await self.probe.request("GET", "/v1/models")
+            names = [str(card["id"]) for card in response.json()["data"]]
         except (ServiceError, ValueError, KeyError, TypeError):
             return None
         versions = [name for name in names if is_policy_version(name)]
         return versions[0] if len(versions) == 1 else None
 
-    async def ask(self, lane: Lane, prompt: str, model: str | None, sampling: Mapping[str, Any]) -> Answer:
-        """Sample judgments of one filled prompt.
+    async def ask(self, lane: Lane, prompt: str, model: str | None, sampling: Mapping[str, Any]) -> EngineReply:
+        """Sample completions of one filled prompt. `sampling` are further fields of the request.
 
         Raises WrongPolicyVersion when a pinned version is not served, ServiceError on any other failure.
         """
+        # Look the request up in the cache.
         body = {"model": model or self.model, "messages": [{"role": "user", "content": prompt}], **sampling}
-        kept = await self.lookup.find(body) if self.lookup else None
-        if kept is not None:
-            return _read(json.loads(kept.content), kept.version)
+        cached = await self.lookup.find(body) if self.lookup else None
+        if cached is not None:
+            return _parse_reply(json.loads(cached.content), cached.version)
+
+        # Send it when there is a slot.
         async with self.slots.slot(lane, self.caller):
             with ENGINE_INFLIGHT.track_inprogress(), ENGINE_DURATION.time():
                 try:
-                    reply = await self.service.request("POST", "/v1/chat/completions", json=body)
+                    response = await self.service.request("POST", "/v1/chat/completions", json=body)
                 except WrongPolicyVersion:
                     if self.lookup:
                         self.lookup.forget_version()
                     raise
+
+        # Parse the response, and cache it if it is complete.
         try:
-            answer = _read(reply.json(), reply.headers.get(VERSION_HEADER))
+            reply = _parse_reply(response.json(), response.headers.get(VERSION_HEADER))
         except (ValueError, KeyError, TypeError) as error:
-            raise ServiceError(f"{reply.url} did not answer with a chat completion: {error!r}", 502) from error
-        if self.lookup and _complete(answer, sampling["n"]):
-            self.lookup.keep(body, answer.version, reply.content)
-        return answer
+            raise ServiceError(f"{response.url} did not answer with a chat completion: {error!r}", 502) from error
+        if self.lookup and _is_complete(reply, sampling["n"]):
+            self.lookup.keep(body, reply.version, response.content)
+        return reply
 
 
-def _complete(answer: Answer, votes: int) -> bool:
-    """Whether every vote was cast, whatever it says: what the engine failed to do it may do next time."""
-    return len(answer.choices) >= votes and all(choice.finish_reason not in _BROKEN_OFF for choice in answer.choices)
+def _is_complete(reply: EngineReply, votes: int) -> bool:
+    """Whether the engine finished every vote, whatever it says. What the engine failed to do it may do next time."""
+    completions = reply.completions
+    return len(completions) >= votes and all(item.finish_reason not in BROKEN_OFF for item in completions)
 
 
-def _read(data: dict[str, Any], version: str | None) -> Answer:
-    choices = [
-        Choice(
+def _parse_reply(data: dict[str, Any], version: str | None) -> EngineReply:
+    completions = [
+        Completion(
             choice["message"].get("content") or "",
             choice.get("finish_reason"),
             choice["message"].get("refusal"),
@@ -106,8 +119,8 @@ def _read(data: dict[str, Any], version: str | None) -> Answer:
         for choice in data["choices"]
     ]
     usage = data.get("usage") or {}
-    return Answer(
-        choices,
+    return EngineReply(
+        completions,
         version or str(data.get("model", "unknown")),
         int(usage.get("prompt_tokens") or 0),
         int(usage.get("completion_tokens") or 0),

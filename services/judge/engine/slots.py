@@ -1,4 +1,4 @@
-"""A bounded number of slots, shared fairly: first between callers, then between the requests of one caller.
+"""A bounded number of engine slots, shared fairly: first between callers, then between the requests of one caller.
 
 A request of one item never waits behind a request of a thousand, and a caller with a thousand requests gets no more
 turns than a caller with one.
@@ -11,16 +11,17 @@ from contextlib import asynccontextmanager
 
 
 class Lane:
-    """The waiting line of one HTTP request."""
+    """The queue of one HTTP request: its engine requests that wait for a slot."""
 
     def __init__(self) -> None:
         self.waiting: deque[asyncio.Future[None]] = deque()
 
 
 class FairSlots:
-    """At most `limit` holders at a time.
+    """At most `limit` slots in use.
 
-    A freed slot goes to the next caller in turn, of its lanes to the next in turn, and in that to who came first.
+    A free slot goes to the next caller in turn, to the next of that caller's lanes in turn, and to the first in that
+    lane. `waiting` counts the requests in all lanes.
     """
 
     def __init__(self, limit: int) -> None:
@@ -28,7 +29,7 @@ class FairSlots:
         self.in_use = 0
         self.waiting = 0
         self._turns: dict[str, deque[Lane]] = {}
-        """Lanes with somebody waiting, by caller; both in the order of their turns."""
+        """The lanes with waiting requests, by caller; callers and lanes are in the order of their turns."""
 
     @asynccontextmanager
     async def slot(self, lane: Lane, caller: str = "") -> AsyncIterator[None]:
@@ -51,7 +52,7 @@ class FairSlots:
         try:
             await turn
         except asyncio.CancelledError:
-            if not turn.cancelled():  # the slot had already been handed to us
+            if not turn.cancelled():  # the slot was ours already
                 self._hand_over()
             raise
         finally:
@@ -66,7 +67,7 @@ class FairSlots:
         self.in_use -= 1
 
     def _next(self) -> asyncio.Future[None]:
-        """Take who is next; caller and lane go to the end of their lines."""
+        """Take the next request; its caller and its lane go to the end of their queues."""
         caller = next(iter(self._turns))
         lanes = self._turns.pop(caller)
         lane = lanes.popleft()

@@ -22,11 +22,11 @@ from selfreward.redis.connection import outlast
 from selfreward.redis.queue import Work, WorkQueue
 from selfreward.server.background import end
 from selfreward.server.errors import ApiError
+from services.judge.engine.engine import EngineUnavailable
 from services.judge.jobs.store import QUEUE, Chunk, JobStore
 from services.judge.metrics import observe
 from services.judge.service import JudgeService
 from services.judge.verdicts.pointwise import judge_batch
-from services.judge.verdicts.questions import EngineUnavailable
 
 _log = logging.getLogger(__name__)
 _DELIVERIES = 5

@@ -1,10 +1,10 @@
-"""Make text from outside harmless inside a judge prompt: it can neither close its section nor speak as a role.
+"""Make foreign text harmless inside a judge prompt: it can neither close its section nor speak as a role.
 
 Clean text comes back byte for byte. What looks like a delimiter, a verdict label or a chat role token loses the signs
-that make it one (`</response>` becomes `(/response)`, `Score: 5` becomes `Score - 5`) and stays readable. Looking is
-done on a folded view of the text: compatibility forms, look-alike letters, accents, case, invisible characters and
-spacing are ignored, so disguises are found too, while the text itself is never normalised. No nonce is used: equal
-input gives an equal prompt, which keeps judgments reproducible and prefix caches warm.
+that make it one (`</response>` becomes `(/response)`, `Score: 5` becomes `Score - 5`) and stays readable. The search
+uses a folded view of the text, which ignores compatibility forms, look-alike letters, accents, case, invisible
+characters and spacing, so it finds disguises too; the text itself is never normalised. There is no nonce: equal input
+gives an equal prompt, which keeps judgments reproducible and prefix caches warm.
 """
 
 import re
@@ -16,7 +16,7 @@ _SIGNS = {"<": "(", ">": ")", "[": "(", "]": ")", "|": "/", ":": " -"}
 _DECORATION = r"[\s*_`\"'~\\]*"
 _KEPT_CONTROLS = "\t\n\r"
 
-# Controls, lone surrogates (no valid text), bidirectional overrides (text that reads otherwise than it is shown) and
+# Controls, lone surrogates (not valid text), bidirectional overrides (which show text in another order than it has) and
 # invisible tag characters.
 _DROPPED = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
@@ -30,7 +30,7 @@ _ROLE_TOKENS = (
     r"\[\s*(?:/\s*)?(?:inst|system_prompt|available_tools|tool_calls|tool_results|bos|eos|cls|sep|mask|pad)\s*\]",
 )
 
-# Look-alikes that Unicode's compatibility decomposition leaves alone, by what they look like.
+# Look-alikes that Unicode's compatibility decomposition does not change, and what they look like.
 _LOOKALIKES = str.maketrans(
     {
         **dict(zip("авеёкмнорстухіїѕјһԁԛԝӏ", "abeekmhopctyxiisjhdqwl", strict=True)),
@@ -47,7 +47,7 @@ _LOOKALIKES = str.maketrans(
 
 
 def check_delimiter(delimiter: str) -> None:
-    """ValueError when a delimiter has no sign whose loss would make it harmless."""
+    """Raise ValueError when a delimiter has no sign whose loss would make it harmless."""
     if not any(sign in delimiter for sign in _SIGNS):
         raise ValueError(
             f"{delimiter!r} cannot be neutralised in candidate text: use a delimiter with one of {' '.join(_SIGNS)}"
@@ -55,7 +55,7 @@ def check_delimiter(delimiter: str) -> None:
 
 
 def compile_guard(delimiters: Sequence[str], numbered: Sequence[str] = ()) -> re.Pattern[str]:
-    """A pattern, for the folded view, of the given delimiters and of all known role tokens.
+    """A pattern, for the folded view, of these delimiters and of all known role tokens.
 
     In `numbered` delimiters, `#` stands for any number.
     """
@@ -64,9 +64,9 @@ def compile_guard(delimiters: Sequence[str], numbered: Sequence[str] = ()) -> re
 
 
 def _disguises(delimiter: str) -> str:
-    """A tag in any of its forms (`<x>`, `</ x`, `<x/>`); anything else with spacing or markdown between its parts.
+    """A pattern of a tag in any of its forms (`<x>`, `</ x`, `<x/>`), or of other text with markdown between its parts.
 
-    There is no condition on what stands before or after: an invisible character could fake it.
+    It has no condition on what stands before or after, which an invisible character could fake.
     """
     tag = re.fullmatch(r"<\s*/?\s*(\w+)\s*>", delimiter)
     if tag:
@@ -75,7 +75,7 @@ def _disguises(delimiter: str) -> str:
 
 
 def neutralise(text: str, guard: re.Pattern[str]) -> str:
-    """`text` with every match of `guard` and every control character made harmless; the result has neither left."""
+    """Make every match of `guard` and every control character in `text` harmless; the result has neither."""
     plain = text.isascii() and not _DROPPED.search(text)
     while True:
         folded, origin = (text, None) if plain else _fold_text(text)
@@ -103,7 +103,7 @@ def _harmless(character: str) -> str:
 
 
 def _fold_text(text: str) -> tuple[str, list[int]]:
-    """The folded view and, for each of its characters, the index in `text` that it came from."""
+    """The folded view, and for each of its characters the index in `text` of the character it comes from."""
     folded, origin = [], []
     for index, character in enumerate(text):
         seen = _fold(character)
@@ -114,7 +114,7 @@ def _fold_text(text: str) -> tuple[str, list[int]]:
 
 @lru_cache(maxsize=8192)
 def _fold(character: str) -> str:
-    """What a reader takes one character for: lower case, no accents; nothing at all when it is invisible."""
+    """What a reader takes one character for: lower case without accents; empty when it is invisible."""
     if unicodedata.category(character) in ("Cc", "Cf", "Cs") and character not in _KEPT_CONTROLS:
         return ""
     seen = unicodedata.normalize("NFKD", character).casefold().translate(_LOOKALIKES)

@@ -1,8 +1,9 @@
-"""Rubrics are data: a folder with `rubric.toml` (how to read the verdict) and `template.txt` (what the judge reads).
+"""A rubric is a folder: `rubric.toml` (kind, scale, sampling) and `template.txt` (the prompt that the judge reads).
 
-Of kind `debate` there is `argue.txt` too, what the debaters read.
+A rubric of kind `debate` also has `argue.txt`, the prompt that the debaters read. To add a rubric, add its folder to
+`shipped/` here, or to the folder that SELFREWARD_JUDGE_RUBRICS names.
 
-A rubric's id is `name@sha256:<12 hex>` over its files, so a score always says by which text it was given.
+A rubric's id is `name@sha256:<12 hex>` over its files, so every score names the text by which it was given.
 """
 
 import hashlib
@@ -18,16 +19,19 @@ from selfreward.contracts.base import Message, explain
 from selfreward.contracts.judging import JudgeItem
 from selfreward.server.startup import StartRefused
 from services.judge.reading.criteria import as_list
-from services.judge.reading.read import VerdictFormat, compile_verdict
+from services.judge.reading.score import ScoreForm
 from services.judge.rubrics.spec import ARGUE, KINDS, DebateSpec, RubricSpec
 from services.judge.rubrics.template import Template, as_text, compile_template
 
 SHIPPED = Path(__file__).parent / "shipped"
+"""The folder of the rubrics that come with the judge."""
 
 
 class RubricError(StartRefused):
-    """A rubric that cannot be used; the message names file, field, value and remedy. `field` is in `rubric.toml`, or
-    `template` or `argue`."""
+    """A rubric cannot be used. The message names file, field, value and remedy.
+
+    `field` is a field of `rubric.toml`, or `template` or `argue`.
+    """
 
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
@@ -36,7 +40,7 @@ class RubricError(StartRefused):
 
 @dataclass(frozen=True)
 class Debate:
-    """What goes before the verdicts of kind `debate`, and what the debaters are asked."""
+    """The debate of a rubric of kind `debate`. `text` is `argue.txt`, `argue` the compiled prompt of the debaters."""
 
     spec: DebateSpec
     text: str
@@ -45,15 +49,17 @@ class Debate:
 
 @dataclass(frozen=True)
 class Rubric:
-    """A loaded rubric, everything compiled. `verdict` is how a number after the label is read; `debate` is there
-    in kind `debate` alone."""
+    """A loaded rubric, everything compiled. `text` is `template.txt`, `score_form` reads a number after the label.
+
+    Only a rubric of kind `debate` has a `debate`.
+    """
 
     name: str
     digest: str
     spec: RubricSpec
     text: str
     template: Template
-    verdict: VerdictFormat
+    score_form: ScoreForm
     debate: Debate | None = None
 
     @property
@@ -63,11 +69,11 @@ class Rubric:
 
     @property
     def uses_reference(self) -> bool:
-        """Whether responses are compared with a reference answer."""
+        """Whether the rubric compares responses with a reference answer."""
         return "reference" in self.template.fields
 
     def prompt(self, item: JudgeItem) -> str:
-        """The filled judge prompt, which is one user turn. For rubrics of a pointwise kind only."""
+        """The filled judge prompt, which is one user turn. Only for rubrics of a pointwise kind."""
         return self.template.fill_with(
             {
                 "prompt": as_text(item.prompt),
@@ -82,25 +88,33 @@ class Rubric:
         return [Message(role="user", content=self.prompt(item))]
 
     def describe(self) -> dict[str, Any]:
-        """What `GET /v1/rubrics/{id}` answers."""
+        """The answer of `GET /v1/rubrics/{id}`."""
         texts = {"template": self.text, "argue": self.debate.text if self.debate else None}
         return {"id": self.id, "name": self.name, **self.spec.model_dump(mode="json"), **texts}
 
 
 def load_rubric(folder: Path) -> Rubric:
-    """Read and check one rubric folder. The newline that ends a text file is not part of the prompt."""
+    """Read and check one rubric folder. The newline that ends a text file is not part of the prompt.
+
+    Raises RubricError.
+    """
+    # Read the files.
     raw = {}
     for file in ("rubric.toml", "template.txt"):
         try:
             raw[file] = (folder / file).read_bytes()
         except FileNotFoundError:
             raise RubricError(f"rubric {folder.name}: {folder / file} is missing; a rubric needs both files") from None
+
+    # Check `rubric.toml`.
     try:
         spec = RubricSpec.model_validate(tomllib.loads(raw["rubric.toml"].decode()))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RubricError(f"rubric {folder.name}: {folder / 'rubric.toml'} is not valid TOML: {error}") from error
     except ValidationError as error:
         raise RubricError(f"rubric {folder.name}: {folder / 'rubric.toml'}:\n{explain(error)}") from error
+
+    # Decode the prompts.
     if (folder / "argue.txt").exists():
         raw["argue.txt"] = (folder / "argue.txt").read_bytes()
     texts = {}
@@ -109,6 +123,7 @@ def load_rubric(folder: Path) -> Rubric:
             texts[file] = raw[file].decode().removesuffix("\n")
         except UnicodeDecodeError as error:
             raise RubricError(f"rubric {folder.name}: {folder / file} is not UTF-8: {error}") from error
+
     digest = hashlib.sha256(b"\0".join(raw.values())).hexdigest()
     return compile_rubric(folder.name, spec, texts["template.txt"], texts.get("argue.txt"), digest, folder)
 
@@ -116,7 +131,8 @@ def load_rubric(folder: Path) -> Rubric:
 def compile_rubric(
     name: str, spec: RubricSpec, text: str, argue_text: str | None, digest: str, folder: Path = Path()
 ) -> Rubric:
-    """A rubric from its parts; errors say that its files are in `folder`. Raises RubricError."""
+    """Make a rubric from its parts. Raises RubricError, whose message says that the files are in `folder`."""
+    # Compile the judge's prompt and how its scores are read.
     for delimiter in spec.delimiters:
         if delimiter not in text:
             message = f"rubric {name}: delimiters: {delimiter!r} does not occur in template.txt"
@@ -127,9 +143,11 @@ def compile_rubric(
         template = compile_template(text, marks, KINDS[spec.kind], numbered)
     except ValueError as error:
         raise RubricError(f"rubric {name}: {folder / 'template.txt'}: {error}", "template") from error
-    verdict = compile_verdict(spec.verdict_label, spec.scale.min, spec.scale.max)
+    score_form = ScoreForm(spec.verdict_label, spec.scale.min, spec.scale.max)
     if spec.debate is None and argue_text is None:
-        return Rubric(name, digest, spec, text, template, verdict)
+        return Rubric(name, digest, spec, text, template, score_form)
+
+    # Compile the debaters' prompt.
     where = folder / "argue.txt"
     if spec.debate is None or argue_text is None:
         wrong = "is missing: add it" if argue_text is None else "is read by kind 'debate' alone: leave it out"
@@ -138,11 +156,14 @@ def compile_rubric(
         argue = compile_template(argue_text, marks, ARGUE)
     except ValueError as error:
         raise RubricError(f"rubric {name}: {where}: {error}", "argue") from error
-    return Rubric(name, digest, spec, text, template, verdict, Debate(spec.debate, argue_text, argue))
+    return Rubric(name, digest, spec, text, template, score_form, Debate(spec.debate, argue_text, argue))
 
 
 def load_rubrics(folders: Iterable[Path]) -> dict[str, Rubric]:
-    """All rubrics below the folders by name, a later folder's before an earlier one's."""
+    """Load all rubrics in the folders, by name. A rubric of a later folder replaces one of the same name.
+
+    Raises RubricError.
+    """
     loaded = {}
     for folder in folders:
         if not folder.is_dir():

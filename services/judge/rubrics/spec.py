@@ -1,4 +1,4 @@
-"""What `rubric.toml` may say: the kind of judging, how its verdict is read, how it is sampled and aggregated."""
+"""What `rubric.toml` may contain, and the kinds of rubrics: placeholders, verdict label and route of each kind."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -10,13 +10,18 @@ from selfreward.contracts.judging import Aggregation, Criterion
 from services.judge.rubrics.neutralise import check_delimiter
 
 Kind = Literal["points", "criteria", "binary", "pairwise", "arena", "constitution", "debate", "meta", "rank"]
+COMPARING: tuple[Kind, ...] = ("pairwise", "arena", "constitution", "debate")
+"""Kinds that compare two responses."""
+POINTWISE: tuple[Kind, ...] = ("points", "criteria", "binary")
+"""Kinds that give one response a score."""
+_NUMBER = "#"
 
 
 @dataclass(frozen=True)
 class KindShape:
-    """`required` and `optional` placeholders of the template, the default verdict label, the route that judges.
+    """The `required` and `optional` placeholders of the template, the default verdict label, and the route that judges.
 
-    `unit`: verdicts are no points but lie between 0 and 1, so that the rubric's scale is 0 to 1.
+    `unit`: scores are not points but shares from 0 to 1, which is then the rubric's scale.
     """
 
     required: tuple[str, ...]
@@ -41,21 +46,8 @@ KINDS: dict[Kind, KindShape] = {
     "meta": KindShape(("prompt", "response", "judgment_a", "judgment_b"), (), "Winner:", "/v1/judge/meta"),
     "rank": KindShape(("prompt", "candidates"), ("reference",), "Ranking:", "/v1/judge/rank"),
 }
-
-
 ARGUE = KindShape(("prompt", "response_a", "response_b", "side", "debate"), (), "Winner:", "/v1/judge/pairwise")
-"""What the debaters of a `debate` are shown."""
-
-
-COMPARING: tuple[Kind, ...] = ("pairwise", "arena", "constitution", "debate")
-"""Kinds that compare two responses."""
-
-
-POINTWISE: tuple[Kind, ...] = ("points", "criteria", "binary")
-"""Kinds that give one response a score."""
-
-
-_NUMBER = "#"
+"""The placeholders of `argue.txt`, which the debaters of a rubric of kind `debate` read."""
 
 
 class Scale(Contract):
@@ -72,9 +64,10 @@ class Scale(Contract):
 
 
 class RubricSampling(Contract):
-    """How the judge samples when the request does not say (Yuan et al. 2024, 2.2: as the answers, T=0.7, p=0.9).
+    """Default sampling of votes; a request may set its own (Yuan et al. 2024, 2.2: as the answers, T=0.7, p=0.9).
 
-    A truncated vote is sampled once more with twice `max_tokens`, at most `retry_max_tokens`; unset: it is not.
+    A truncated vote is sampled once more with twice `max_tokens`, at most `retry_max_tokens`. It is not where
+    `retry_max_tokens` is unset.
     """
 
     temperature: float = Field(default=0.7, ge=0, le=2)
@@ -93,7 +86,7 @@ class RubricSampling(Contract):
 
 
 class DebateSpec(Contract):
-    """Rounds of a debate, with one argument for each side in each, and the most tokens of an argument."""
+    """The number of rounds, with one argument for each side in each round, and the token limit of an argument."""
 
     rounds: int = Field(default=2, ge=1, le=4)
     argument_tokens: int = Field(default=256, ge=1, le=2048)
@@ -102,12 +95,15 @@ class DebateSpec(Contract):
 class RubricSpec(Contract):
     """Content of `rubric.toml`.
 
-    `delimiters` are the marks in the template that no candidate text may forge. `verdict_label` and `scale` have the
-    kind's own defaults; in the label of explicit criteria, `#` stands for the criterion's number. `guided` makes the
-    engine write the verdict in its exact form (vLLM's structured outputs). `logprobs` asks for the probabilities of
-    the verdict's token in comparisons. `criteria_sum`: `explicit` is a yes or no for each criterion and their weighted
-    share, `implicit` is one score in view of all (Rubrics as Rewards, 2507.17746). `principles`: what a constitution
-    chooses by (Constitutional AI, 2212.08073). `debate`: what goes before the verdicts of kind `debate`.
+    - `delimiters`: the marks in the template that no candidate text may forge.
+    - `verdict_label`, `scale`: by default those of the kind. In the label of explicit criteria, `#` stands for the
+      criterion's number.
+    - `guided`: the engine must write the verdict in its exact form (vLLM's structured outputs).
+    - `logprobs`: ask for the probabilities of the verdict's token in comparisons.
+    - `criteria_sum`: `explicit` is a yes or no for each criterion and their weighted share, `implicit` is one score in
+      view of all criteria (Rubrics as Rewards, 2507.17746).
+    - `principles`: the principles that a rubric of kind `constitution` chooses by (Constitutional AI, 2212.08073).
+    - `debate`: the debate before the verdicts of a rubric of kind `debate`.
     """
 
     title: str = Field(min_length=1)
@@ -128,7 +124,7 @@ class RubricSpec(Contract):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_the_kind(cls, values: Any) -> Any:
-        """A judgment in words has no points: its scale is 0 to 1."""
+        """Set the label of the kind, and the scale 0 to 1 where scores are shares."""
         if not isinstance(values, dict):
             return values
         shape = next((shape for kind, shape in KINDS.items() if kind == values.get("kind")), None)
@@ -145,6 +141,7 @@ class RubricSpec(Contract):
 
     @model_validator(mode="after")
     def _fits_the_kind(self) -> Self:
+        # Each pair is a condition and the message where it holds.
         problems = [
             (self.criteria and self.kind != "criteria", f"criteria are for kind 'criteria', not {self.kind!r}"),
             (self.principles and self.kind != "constitution", f"principles are for 'constitution', not {self.kind!r}"),
@@ -177,17 +174,17 @@ class RubricSpec(Contract):
 
     @property
     def unit(self) -> bool:
-        """Whether scores are no points but lie between 0 and 1."""
+        """Whether scores are shares from 0 to 1 and not points."""
         return KINDS[self.kind].unit and not (self.kind == "criteria" and self.criteria_sum == "implicit")
 
     @property
     def numbered(self) -> bool:
-        """Whether there is a verdict for each criterion, by its number."""
+        """Whether the judge writes one verdict for each criterion, labelled with its number."""
         return self.kind == "criteria" and self.criteria_sum == "explicit"
 
     @property
     def has_digit_scores(self) -> bool:
-        """Whether every whole score is one digit, and so one token of the judge."""
+        """Whether every whole score is one digit, so that it is one token of the judge."""
         whole = float(self.scale.min).is_integer() and float(self.scale.max).is_integer()
         return not self.unit and whole and self.scale.min >= 0 and self.scale.max <= 9
 

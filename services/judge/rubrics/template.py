@@ -1,4 +1,4 @@
-"""Fill a judge prompt: one pass over the template, so that what is put in is never read as template again."""
+"""Fill a judge prompt in one pass over the template, so that no inserted text is read as template."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,15 @@ from services.judge.rubrics.neutralise import compile_guard, neutralise
 from services.judge.rubrics.spec import KINDS, KindShape
 
 _TAGGED = (("candidate", "candidates"), ("argument", "debate"))
-"""Tags that are not in the template's text but around what is put in for a placeholder."""
+"""Tags that filling writes around the text of a placeholder: (tag, placeholder)."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """`parts` alternates literal text and placeholder names, literal first; all other braces are plain text."""
+    """A compiled prompt. `parts` alternates literal text and placeholder names, literal text first.
+
+    All braces that are not around a placeholder are plain text. `guard` matches what inserted texts must not contain.
+    """
 
     parts: tuple[str, ...]
     guard: re.Pattern[str]
@@ -25,16 +28,16 @@ class Template:
         return frozenset(self.parts[1::2])
 
     def fill(self, prompt: str, response: str, reference: str | None = None) -> str:
-        """The judge prompt for one answer. A reference that is not used is left out."""
+        """The judge prompt for one answer. Ignores a reference where the template has no placeholder for it."""
         return self.fill_with({"prompt": prompt, "response": response, "reference": reference or ""})
 
     def fill_with(
         self, values: Mapping[str, str], candidates: Sequence[str] = (), transcript: str | None = None
     ) -> str:
-        """The judge prompt with a text for each placeholder that it uses; every text is neutralised.
+        """The judge prompt with the texts of all its placeholders. Neutralises every text except `transcript`.
 
-        `candidates` stand in numbered tags, which no candidate can close or open. `transcript` stands for `{debate}`
-        as it is: whoever wrote it has neutralised what is in it.
+        Each of the `candidates` is put into numbered tags, which no candidate can close or open. `transcript` replaces
+        `{debate}` unchanged: its arguments are neutralised already.
         """
         filled = {name: neutralise(text, self.guard) for name, text in values.items() if name in self.fields}
         if candidates:
@@ -50,9 +53,9 @@ class Template:
 def compile_template(
     text: str, delimiters: Sequence[str], shape: KindShape = KINDS["points"], numbered: Sequence[str] = ()
 ) -> Template:
-    """Split `text` at the placeholders of a kind. `numbered` are delimiters with `#` for any number.
+    """Split `text` at the placeholders of a kind. `numbered` are delimiters in which `#` stands for any number.
 
-    ValueError when a placeholder that the kind requires is missing.
+    Raises ValueError when a placeholder that the kind requires is missing.
     """
     names = "|".join((*shape.required, *shape.optional))
     parts = tuple(re.split(f"{{({names})}}", text))
@@ -64,7 +67,7 @@ def compile_template(
 
 
 def as_text(value: str | Sequence[Message]) -> str:
-    """A conversation as text: one message is its content; several are `Role: content` paragraphs."""
+    """A conversation as text: the content of a single message, or several messages as `Role: content` paragraphs."""
     if isinstance(value, str):
         return value
     if len(value) == 1:

@@ -1,9 +1,9 @@
-"""Debates: two copies of the judge argue for one response each, and the judge decides on what they said (Irving et al.
-2018, 1805.00899).
+"""Debates: two copies of the judge argue for one response each, and then the judge decides (Irving et al. 2018,
+1805.00899).
 
-There is one debate for each order in which a pair is shown, and all votes on that order read it. In a round both sides
-speak at once, so that neither has the last word. What they say is text of a model, so it is made as harmless as the
-responses themselves before anybody reads it.
+Each order of a pair has its own debate, which all votes on that order read. Both sides of a round speak at the same
+time, so that neither has the last word. An argument is text of a model, so it is neutralised like the responses before
+anybody reads it.
 """
 
 import asyncio
@@ -17,38 +17,39 @@ from selfreward.client.http import WrongPolicyVersion
 from selfreward.contracts.base import is_policy_version
 from selfreward.contracts.comparisons import Argument, ArgumentStatus, Order, PairRequest, PairResponse
 from selfreward.contracts.judging import Usage
-from services.judge.engine.engine import Choice, Engine
+from services.judge.engine.engine import Completion, Engine
 from services.judge.metrics import REJUDGED
 from services.judge.reading.read import BROKEN_OFF
 from services.judge.rubrics.neutralise import neutralise
 from services.judge.rubrics.rubric import Debate, Rubric
-from services.judge.verdicts.pairs import Look, compare, looks, shown_pair
+from services.judge.verdicts.pairs import compare
 from services.judge.verdicts.questions import Question, judge_questions
-from services.judge.verdicts.sampling import Sampling, another_seed, sampling_of
+from services.judge.verdicts.sampling import VoteSampling, derive_seed, sampling_of
+from services.judge.verdicts.swap import Presentation, presentations, response_texts
 
 _ATTEMPTS = 4
 _SIDES: dict[Order, tuple[Literal["a", "b"], Literal["a", "b"]]] = {"ab": ("a", "b"), "ba": ("b", "a")}
-"""The item's sides that are shown as A and B."""
-_NOTHING_YET = "Nothing has been said yet."
+"""The item's sides at the positions A and B."""
+_NO_ARGUMENTS = "Nothing has been said yet."
 
 
 class _Debates(NamedTuple):
-    """What was said about each look; by which version, None when nothing was."""
+    """The arguments of each presentation, and the version that wrote them; None when it wrote none."""
 
-    said: list[list[Argument]]
+    arguments: list[list[Argument]]
     version: str | None
     usage: Usage
 
 
 def requests_of(rubric: Rubric) -> int:
-    """Engine requests for one look at one item: its verdicts, and before them the arguments of a debate."""
+    """Engine requests for one item in one order: one for its votes, and one for each argument of a debate."""
     return 1 + (2 * rubric.debate.spec.rounds if rubric.debate else 0)
 
 
 async def compare_by_debate(
     engine: Engine, rubric: Rubric, debate: Debate, request: PairRequest, answer_id: str
 ) -> PairResponse:
-    """Debate and judge every pair, all of it by one policy version: where that is replaced, anew by the next.
+    """Debate and judge every pair, all by one policy version. Starts again when that version is replaced.
 
     Raises WrongPolicyVersion when the pinned version is not served, or versions kept changing; EngineUnavailable when
     the engine failed for all items.
@@ -58,109 +59,131 @@ async def compare_by_debate(
             REJUDGED.inc(len(request.items))
             await asyncio.sleep(0.1 * 2**attempt * random.random())  # noqa: S311 - guards no secret
         try:
-            return await _debated(engine, rubric, debate, request, answer_id)
+            return await _debate_and_judge(engine, rubric, debate, request, answer_id)
         except WrongPolicyVersion:
             if request.policy is not None:
                 raise
     raise WrongPolicyVersion("the policy kept changing while it debated: try again", 409)
 
 
-async def _debated(
+async def _debate_and_judge(
     engine: Engine, rubric: Rubric, debate: Debate, request: PairRequest, answer_id: str
 ) -> PairResponse:
-    shown = looks(request, request.items)
-    values = [shown_pair(request.items[look.item], look.order) for look in shown]
+    # Debate every presentation.
+    shown = presentations(request, request.items)
+    texts = [response_texts(request.items[presentation.item], presentation.order) for presentation in shown]
     sampling = sampling_of(rubric.spec, request)
-    debates = await _hold(engine, debate, shown, values, sampling)
+    debates = await _hold_debates(engine, debate, shown, texts, sampling)
+
+    # Judge the pairs by the version that debated.
     prompts = [
-        rubric.template.fill_with(pair, transcript=transcript(said, rubric.template.guard))
-        for pair, said in zip(values, debates.said, strict=True)
+        rubric.template.fill_with(values, transcript=transcript(arguments, rubric.template.guard))
+        for values, arguments in zip(texts, debates.arguments, strict=True)
     ]
     pinned = request.model_copy(update={"policy": _pin(sampling, debates.version).policy})
-    answer = await compare(engine, rubric, pinned, request.items, prompts, [None] * len(request.items), answer_id)
-    _one_version(debates.version, answer.judge_version, (vote.status for one in answer.data for vote in one.votes))
-    said_of: list[list[Argument]] = [[] for _ in request.items]
-    for look, said in zip(shown, debates.said, strict=True):
-        said_of[look.item] += said
-    data = [one.model_copy(update={"debate": said}) for one, said in zip(answer.data, said_of, strict=True)]
-    return answer.model_copy(update={"data": data, "usage": _sum([debates.usage, answer.usage])})
+    response = await compare(engine, rubric, pinned, request.items, prompts, [None] * len(request.items), answer_id)
+    statuses = (vote.status for verdict in response.data for vote in verdict.votes)
+    _check_version(debates.version, response.judge_version, statuses)
+
+    # Add each item's arguments to its verdict.
+    arguments_of: list[list[Argument]] = [[] for _ in request.items]
+    for presentation, arguments in zip(shown, debates.arguments, strict=True):
+        arguments_of[presentation.item] += arguments
+    data = [
+        verdict.model_copy(update={"debate": arguments})
+        for verdict, arguments in zip(response.data, arguments_of, strict=True)
+    ]
+    return response.model_copy(update={"data": data, "usage": _sum_usage([debates.usage, response.usage])})
 
 
-async def _hold(
-    engine: Engine, debate: Debate, shown: Sequence[Look], values: Sequence[Mapping[str, str]], sampling: Sampling
+async def _hold_debates(
+    engine: Engine,
+    debate: Debate,
+    shown: Sequence[Presentation],
+    texts: Sequence[Mapping[str, str]],
+    sampling: VoteSampling,
 ) -> _Debates:
     spec, argue = debate.spec, debate.argue
-    said: list[list[Argument]] = [[] for _ in shown]
+    arguments: list[list[Argument]] = [[] for _ in shown]
     version: str | None = None
     usages = []
-    once = replace(sampling, votes=1, max_tokens=spec.argument_tokens, retry_max_tokens=None, logprobs=0)
-    for number in range(1, spec.rounds + 1):
+    one_argument = replace(sampling, votes=1, max_tokens=spec.argument_tokens, retry_max_tokens=None, logprobs=0)
+    for round_number in range(1, spec.rounds + 1):
+        # Ask both sides of every presentation, with the arguments of the rounds before.
         questions = [
             Question(
-                argue.fill_with({**pair, "side": place}, transcript=transcript(before, argue.guard)),
-                _reader(look.order, number, side),
-                _failer(look.order, number, side),
-                None if look.seed is None else another_seed(look.seed, "argument", number, place),
+                argue.fill_with({**values, "side": position}, transcript=transcript(before, argue.guard)),
+                _argument_reader(presentation.order, round_number, side),
+                _error_argument(presentation.order, round_number, side),
+                None
+                if presentation.seed is None
+                else derive_seed(presentation.seed, "argument", round_number, position),
             )
-            for look, pair, before in zip(shown, values, said, strict=True)
-            for place, side in zip("AB", _SIDES[look.order], strict=True)
+            for presentation, values, before in zip(shown, texts, arguments, strict=True)
+            for position, side in zip("AB", _SIDES[presentation.order], strict=True)
         ]
-        judged = await judge_questions(engine, questions, _pin(once, version))
-        arguments = [argument for votes in judged.votes for argument in votes]
-        version = _one_version(version, judged.version, (argument.status for argument in arguments))
-        for place, argument in enumerate(arguments):
-            said[place // 2].append(argument)
+        judged = await judge_questions(engine, questions, _pin(one_argument, version))
+
+        # Add the answers, two for each presentation.
+        spoken = [argument for votes in judged.votes for argument in votes]
+        version = _check_version(version, judged.version, (argument.status for argument in spoken))
+        for index, argument in enumerate(spoken):
+            arguments[index // 2].append(argument)
         usages.append(judged.usage)
-    return _Debates(said, version, _sum(usages))
+    return _Debates(arguments, version, _sum_usage(usages))
 
 
-def transcript(said: Sequence[Argument], guard: re.Pattern[str]) -> str:
-    """The arguments in tags that name side and round, which none of them can close or open.
+def transcript(arguments: Sequence[Argument], guard: re.Pattern[str]) -> str:
+    """The arguments in tags that name position and round, which no argument can close or open.
 
     The tag says where an argument was cut off, and where there is none.
     """
     parts = []
-    for argument in said:
-        place = "A" if argument.side == argument.order[0] else "B"
+    for argument in arguments:
+        position = "A" if argument.side == argument.order[0] else "B"
         used = argument.status in ("ok", "truncated")
-        how = ", cut off at its limit" if argument.status == "truncated" else "" if used else ", not made"
+        note = ", cut off at its limit" if argument.status == "truncated" else "" if used else ", not made"
         text = neutralise(argument.text.strip(), guard) if used else ""
-        parts.append(f"<argument for {place}, round {argument.round}{how}>\n{text}\n</argument>")
-    return "\n\n".join(parts) or _NOTHING_YET
+        parts.append(f"<argument for {position}, round {argument.round}{note}>\n{text}\n</argument>")
+    return "\n\n".join(parts) or _NO_ARGUMENTS
 
 
-def _reader(order: Order, number: int, side: Literal["a", "b"]) -> Callable[[Choice], Argument]:
-    def made(choice: Choice) -> Argument:
-        status, reason = _became(choice)
-        text = choice.text or choice.refusal or ""
-        return Argument(order=order, round=number, side=side, status=status, text=text, reason=reason)
+def _argument_reader(order: Order, round_number: int, side: Literal["a", "b"]) -> Callable[[Completion], Argument]:
+    def read_argument(completion: Completion) -> Argument:
+        status, reason = _status(completion)
+        text = completion.text or completion.refusal or ""
+        return Argument(order=order, round=round_number, side=side, status=status, text=text, reason=reason)
 
-    return made
+    return read_argument
 
 
-def _became(choice: Choice) -> tuple[ArgumentStatus, str | None]:
-    if choice.finish_reason in BROKEN_OFF:
-        return "error", f"the engine broke off: finish_reason is {choice.finish_reason!r}"
-    if choice.refusal or choice.finish_reason == "content_filter":
+def _status(completion: Completion) -> tuple[ArgumentStatus, str | None]:
+    """The status of an argument, and what is wrong with one that is not ok."""
+    if completion.finish_reason in BROKEN_OFF:
+        return "error", f"the engine broke off: finish_reason is {completion.finish_reason!r}"
+    if completion.refusal or completion.finish_reason == "content_filter":
         return "refused", "the engine reports a refusal"
-    if not choice.text.strip():
+    if not completion.text.strip():
         return "empty", "the debater wrote nothing"
-    if choice.finish_reason == "length":
+    if completion.finish_reason == "length":
         return "truncated", "the limit of debate.argument_tokens was reached"
     return "ok", None
 
 
-def _failer(order: Order, number: int, side: Literal["a", "b"]) -> Callable[[str], Argument]:
-    return lambda why: Argument(order=order, round=number, side=side, status="error", reason=why)
+def _error_argument(order: Order, round_number: int, side: Literal["a", "b"]) -> Callable[[str], Argument]:
+    return lambda why: Argument(order=order, round=round_number, side=side, status="error", reason=why)
 
 
-def _pin(sampling: Sampling, version: str | None) -> Sampling:
-    """Ask for the version that spoke before, where it can be asked for by its name."""
+def _pin(sampling: VoteSampling, version: str | None) -> VoteSampling:
+    """Ask for the version that spoke before, unless it has no version number that can be asked for."""
     return replace(sampling, policy=version) if version is not None and is_policy_version(version) else sampling
 
 
-def _one_version(before: str | None, now: str, statuses: Iterable[str]) -> str | None:
-    """The version that gave everything so far. Where nobody answered, none did. Raises WrongPolicyVersion."""
+def _check_version(before: str | None, now: str, statuses: Iterable[str]) -> str | None:
+    """The version that wrote everything so far; None when nothing was written.
+
+    Raises WrongPolicyVersion when another version wrote what came before.
+    """
     if all(status == "error" for status in statuses):
         return before
     if before not in (None, now):
@@ -168,7 +191,7 @@ def _one_version(before: str | None, now: str, statuses: Iterable[str]) -> str |
     return now
 
 
-def _sum(usages: Sequence[Usage]) -> Usage:
+def _sum_usage(usages: Sequence[Usage]) -> Usage:
     prompt = sum(usage.prompt_tokens for usage in usages)
     completion = sum(usage.completion_tokens for usage in usages)
     return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)

@@ -1,4 +1,4 @@
-"""How verdicts are sampled: the request's own figures, else the rubric's, and seeds that can be repeated."""
+"""How votes are sampled: the request's settings, else the rubric's, and a reproducible seed for each item."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,14 +9,15 @@ from selfreward.contracts.base import content_key
 from selfreward.contracts.comparisons import Comparison
 from selfreward.contracts.judging import JudgeRequest
 from services.judge.rubrics.spec import RubricSpec
-from services.judge.verdicts.logprobs import TOP, TOP_SIDES
+from services.judge.verdicts.logprobs import TOP_AT_CHOICE, TOP_AT_SCORE
 
-_FREE_TEXT = 2000
+_MOST_FREE_TEXT = 2000
+"""Characters that a guided verdict may have before its last line."""
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """Sampling of all verdicts of one request. `logprobs`: alternatives at each token, 0 for none."""
+class VoteSampling:
+    """Sampling of all votes of one request. `logprobs` is the number of alternatives at each token, 0 for none."""
 
     votes: int
     temperature: float
@@ -28,7 +29,7 @@ class Sampling:
     policy: str | None
 
     def body(self, seed: int | None, guide: str | None) -> dict[str, Any]:
-        """Fields of one engine request. `guide` is a pattern that the last line has to have."""
+        """The sampling fields of one engine request. `guide` is a pattern that the last line must match."""
         body: dict[str, Any] = {
             "n": self.votes,
             "temperature": self.temperature,
@@ -40,24 +41,24 @@ class Sampling:
         if self.logprobs:
             body |= {"logprobs": True, "top_logprobs": self.logprobs}
         if guide is not None:
-            # A paragraph of free text may come first; a token is at least a character, mostly several.
-            free = min(2 * self.max_tokens, _FREE_TEXT)
+            # A paragraph of free text may come first. A token has at least one character, mostly several.
+            free = min(2 * self.max_tokens, _MOST_FREE_TEXT)
             body["structured_outputs"] = {"regex": f"([^\\n]{{1,{free}}}\\n)?{guide}"}
         return body
 
 
-def sampling_of(spec: RubricSpec, request: JudgeRequest | Comparison, *, expected: bool = False) -> Sampling:
-    """The request's sampling with the rubric's where it says nothing. `expected`: scores need probabilities."""
+def sampling_of(spec: RubricSpec, request: JudgeRequest | Comparison, *, expected: bool = False) -> VoteSampling:
+    """The request's sampling settings, and the rubric's where it sets none. `expected`: scores need probabilities."""
     default = spec.sampling
     retry = default.retry_max_tokens if request.retry_max_tokens is None else request.retry_max_tokens
-    return Sampling(
+    return VoteSampling(
         votes=request.votes,
         temperature=default.temperature if request.temperature is None else request.temperature,
         top_p=default.top_p if request.top_p is None else request.top_p,
         max_tokens=default.max_tokens if request.max_tokens is None else request.max_tokens,
         retry_max_tokens=retry,
         min_valid_votes=spec.min_valid_votes if request.min_valid_votes is None else request.min_valid_votes,
-        logprobs=TOP if expected else TOP_SIDES if spec.logprobs else 0,
+        logprobs=TOP_AT_SCORE if expected else TOP_AT_CHOICE if spec.logprobs else 0,
         policy=request.policy,
     )
 
@@ -65,20 +66,20 @@ def sampling_of(spec: RubricSpec, request: JudgeRequest | Comparison, *, expecte
 def item_seeds(seed: int | None, ids: Sequence[str | None]) -> list[int | None]:
     """A 31-bit seed for each item, from the request's seed and the item's id (its position where it has none).
 
-    An item keeps its seed wherever it stands in a batch; items that share an id still get different ones. All None
-    without a request's seed.
+    An item keeps its seed wherever it stands in a batch. Items with the same id get different seeds. Without a seed of
+    the request all are None.
     """
     if seed is None:
         return [None] * len(ids)
-    seen: Counter[str | int] = Counter()
+    repeats: Counter[str | int] = Counter()
     seeds: list[int | None] = []
     for index, item_id in enumerate(ids):
         name = index if item_id is None else item_id
-        seeds.append(another_seed(seed, name, seen[name]))
-        seen[name] += 1
+        seeds.append(derive_seed(seed, name, repeats[name]))
+        repeats[name] += 1
     return seeds
 
 
-def another_seed(seed: int, *names: object) -> int:
-    """A 31-bit seed that depends on `seed` and `names` alone."""
+def derive_seed(seed: int, *names: object) -> int:
+    """A 31-bit seed that depends only on `seed` and `names`."""
     return int(content_key(seed, *names)[:8], 16) >> 1

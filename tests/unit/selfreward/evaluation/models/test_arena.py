@@ -30,13 +30,13 @@ FORM = FiveWayForm("Verdict:")
     ],
 )
 def test_the_last_verdict_in_double_brackets_counts(text: str, winner: str, clearly: bool) -> None:
-    found = FORM.find(text)
-    assert (found.status, found.value) == ("ok", (winner, clearly))
+    extraction = FORM.extract(text)
+    assert (extraction.status, extraction.value) == ("ok", (winner, clearly))
 
 
 @pytest.mark.parametrize("text", ["", "A>>B", "[A>B]", "[[A]]", "[[A>>>B]]", "[[A>A]]", "[[C>B]]", "Verdict: A"])
 def test_anything_else_is_unread_never_guessed(text: str) -> None:
-    assert FORM.find(text).status == "unparsed"
+    assert FORM.extract(text).status == "unparsed"
 
 
 def test_a_grammar_writes_exactly_the_five() -> None:

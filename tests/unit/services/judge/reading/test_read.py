@@ -4,9 +4,10 @@ import time
 
 import pytest
 
-from services.judge.reading.read import compile_verdict, parse_vote
+from services.judge.reading.read import read
+from services.judge.reading.score import ScoreForm
 
-FIVE = compile_verdict("Score:", 0, 5)
+FIVE = ScoreForm("Score:", 0, 5)
 
 SCORES = [
     ("Score: 4", 4),
@@ -100,16 +101,16 @@ NOT_SCORES = [
 
 @pytest.mark.parametrize(("text", "score"), SCORES)
 def test_reads_the_score(text: str, score: float) -> None:
-    vote = parse_vote(text, "stop", FIVE)
+    reading = read(text, "stop", FIVE)
 
-    assert (vote.status, vote.score, vote.text, vote.finish_reason) == ("ok", score, text, "stop")
+    assert (reading.status, reading.value, reading.text, reading.finish_reason) == ("ok", score, text, "stop")
 
 
 @pytest.mark.parametrize(("text", "status"), NOT_SCORES)
 def test_never_makes_up_a_score(text: str, status: str) -> None:
-    vote = parse_vote(text, "stop", FIVE)
+    reading = read(text, "stop", FIVE)
 
-    assert (vote.status, vote.score, vote.text) == (status, None, text)
+    assert (reading.status, reading.value, reading.text) == (status, None, text)
 
 
 @pytest.mark.parametrize(
@@ -129,24 +130,24 @@ def test_never_makes_up_a_score(text: str, status: str) -> None:
     ],
 )
 def test_how_the_text_ended_matters(text: str, finish_reason: str | None, status: str, score: float | None) -> None:
-    vote = parse_vote(text, finish_reason, FIVE)
+    reading = read(text, finish_reason, FIVE)
 
-    assert (vote.status, vote.score, vote.finish_reason) == (status, score, finish_reason)
+    assert (reading.status, reading.value, reading.finish_reason) == (status, score, finish_reason)
 
 
 def test_a_refusal_field_is_a_refusal_and_its_text_is_kept() -> None:
-    vote = parse_vote("", "stop", FIVE, refusal="I will not grade that.")
+    reading = read("", "stop", FIVE, refusal="I will not grade that.")
 
-    assert (vote.status, vote.text) == ("refused", "I will not grade that.")
+    assert (reading.status, reading.text) == ("refused", "I will not grade that.")
 
 
 def test_other_labels_and_scales() -> None:
-    ten = compile_verdict("Final grade:", 1, 10)
+    ten = ScoreForm("Final grade:", 1, 10)
 
-    assert parse_vote("Score: 3\n**Final grade:** 10/10", "stop", ten).score == 10
-    assert parse_vote("final  Grade : 7", "stop", ten).score == 7
-    assert parse_vote("Final grade: 0", "stop", ten).status == "out_of_range"
-    assert parse_vote("Score: 3", "stop", ten).status == "unparsed"
+    assert read("Score: 3\n**Final grade:** 10/10", "stop", ten).value == 10
+    assert read("final  Grade : 7", "stop", ten).value == 7
+    assert read("Final grade: 0", "stop", ten).status == "out_of_range"
+    assert read("Score: 3", "stop", ten).status == "unparsed"
 
 
 @pytest.mark.parametrize(
@@ -161,6 +162,6 @@ def test_other_labels_and_scales() -> None:
 )
 def test_hostile_text_is_read_in_linear_time(text: str) -> None:
     started = time.perf_counter()
-    parse_vote(text, "stop", FIVE)
+    read(text, "stop", FIVE)
 
     assert time.perf_counter() - started < 2

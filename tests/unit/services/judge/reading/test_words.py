@@ -6,10 +6,11 @@ import time
 import pytest
 
 from selfreward.contracts.judging import Criterion
-from services.judge.reading.criteria import CriteriaForm, as_list, earned, explicit_sum
-from services.judge.reading.read import Form, compile_verdict, read
+from services.judge.reading.criteria import CriteriaForm, as_list, earned_weights, explicit_sum
+from services.judge.reading.ranking import RankForm
+from services.judge.reading.read import VerdictForm, read
+from services.judge.reading.score import ScoreForm
 from services.judge.reading.words import correctness, sides
-from services.judge.verdicts.ranks import RankForm
 
 WINNER, CHOICE, VERDICT = sides("Winner:", tie=True), sides("Answer:", tie=False), correctness("Verdict:")
 BRITISH = "Judge" + "ment"
@@ -138,13 +139,13 @@ CRITERIA = [
     ],
 )
 def test_explicit_sum_of_criteria(answers: list[bool], score: float) -> None:
-    assert explicit_sum(CRITERIA, earned(CRITERIA, answers)) == pytest.approx(score)
+    assert explicit_sum(CRITERIA, earned_weights(CRITERIA, answers)) == pytest.approx(score)
 
 
 def test_own_weights_stand_in_place_of_the_labels() -> None:
     two = [Criterion(text="a", weight=3), Criterion(text="b", weight=1)]
 
-    assert explicit_sum(two, earned(two, [True, False])) == 0.75
+    assert explicit_sum(two, earned_weights(two, [True, False])) == 0.75
 
 
 def test_a_criterion_is_one_line() -> None:
@@ -206,11 +207,11 @@ def test_a_ranking_is_complete_or_unread(text: str, status: str, scores: list[fl
         (VERDICT, "Verdict: incorrect", "Verdict: maybe"),
         (CriteriaForm("Criterion #:", 2), "Criterion 1: yes\nCriterion 2: no", "Criterion 1: yes"),
         (RankForm("Ranking:", 3), "Ranking: 3 > 1 > 2", "Ranking: 3 > 1"),
-        (compile_verdict("Score:", 0, 5), "Score: 5", "Score: 6"),
-        (compile_verdict("Grade (1-9):", 0.5, 9), "Grade (1-9): 4.25", "Grade (1-9): x"),
+        (ScoreForm("Score:", 0, 5), "Score: 5", "Score: 6"),
+        (ScoreForm("Grade (1-9):", 0.5, 9), "Grade (1-9): 4.25", "Grade (1-9): x"),
     ],
 )
-def test_what_a_grammar_allows_can_be_read(form: Form[object], written: str, wrong: str) -> None:
+def test_what_a_grammar_allows_can_be_read(form: VerdictForm[object], written: str, wrong: str) -> None:
     assert re.fullmatch(form.pattern, written)
     assert not re.fullmatch(form.pattern, wrong)
     assert read(written, "stop", form).status == "ok"
@@ -220,7 +221,7 @@ def test_what_a_grammar_allows_can_be_read(form: Form[object], written: str, wro
 @pytest.mark.parametrize(
     "unit", ["Winner: ", "Winner: A or ", "Criterion 1: ", "Ranking: 1 > ", "1 > ", "Verdict: [", " ", "A, "]
 )
-def test_hostile_verdicts_are_read_in_linear_time(form: Form[object], unit: str) -> None:
+def test_hostile_verdicts_are_read_in_linear_time(form: VerdictForm[object], unit: str) -> None:
     started = time.perf_counter()
     read("Winner: Verdict: Criterion 1: Ranking: " + unit * (200_000 // len(unit)), "stop", form)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from selfreward.contracts.judging import Aggregation, Vote, VoteStatus
-from services.judge.verdicts.aggregate import aggregate, one_number
+from services.judge.verdicts.aggregate import aggregate_scores, aggregate_votes
 
 
 def votes(*scores: float | VoteStatus) -> list[Vote]:
@@ -25,7 +25,7 @@ def votes(*scores: float | VoteStatus) -> list[Vote]:
     ],
 )
 def test_mean_and_population_deviation(scores: tuple[float, ...], mean: float, stdev: float) -> None:
-    judgment = aggregate(0, None, votes(*scores), min_valid_votes=1)
+    judgment = aggregate_votes(0, None, votes(*scores), min_valid_votes=1)
 
     assert judgment.score == pytest.approx(mean, abs=5e-4)
     assert judgment.stdev == pytest.approx(stdev, abs=5e-4)
@@ -34,14 +34,14 @@ def test_mean_and_population_deviation(scores: tuple[float, ...], mean: float, s
 
 
 def test_an_invalid_vote_is_left_out_of_the_mean() -> None:
-    judgment = aggregate(3, "a", votes(4, "unparsed", 5), min_valid_votes=2)
+    judgment = aggregate_votes(3, "a", votes(4, "unparsed", 5), min_valid_votes=2)
 
     assert (judgment.id, judgment.index, judgment.status, judgment.score) == ("a", 3, "partial", 4.5)
     assert (judgment.valid_votes, len(judgment.votes)) == (2, 3)
 
 
 def test_too_few_valid_votes_is_unscored_and_says_why() -> None:
-    judgment = aggregate(1, None, votes(4, "truncated", "truncated"), min_valid_votes=2)
+    judgment = aggregate_votes(1, None, votes(4, "truncated", "truncated"), min_valid_votes=2)
 
     assert (judgment.id, judgment.status, judgment.score, judgment.stdev) == ("1", "unscored", None, None)
     assert judgment.failure_kind == "truncated"
@@ -49,7 +49,7 @@ def test_too_few_valid_votes_is_unscored_and_says_why() -> None:
 
 
 def test_the_most_frequent_failure_is_the_kind() -> None:
-    judgment = aggregate(0, None, votes("error", "unparsed", "unparsed"), min_valid_votes=1)
+    judgment = aggregate_votes(0, None, votes("error", "unparsed", "unparsed"), min_valid_votes=1)
 
     assert judgment.failure_kind == "unparsed"
     assert judgment.failure_reason is not None
@@ -57,8 +57,8 @@ def test_the_most_frequent_failure_is_the_kind() -> None:
 
 
 def test_one_vote_is_enough_when_one_was_asked_for() -> None:
-    assert aggregate(0, None, votes(3), min_valid_votes=2).status == "ok"
-    assert aggregate(0, None, votes("refused"), min_valid_votes=2).status == "unscored"
+    assert aggregate_votes(0, None, votes(3), min_valid_votes=2).status == "ok"
+    assert aggregate_votes(0, None, votes("refused"), min_valid_votes=2).status == "unscored"
 
 
 @pytest.mark.parametrize(
@@ -73,18 +73,18 @@ def test_one_vote_is_enough_when_one_was_asked_for() -> None:
     ],
 )
 def test_other_ways_to_aggregate(scores: tuple[float, ...], how: Aggregation, score: float) -> None:
-    assert one_number(scores, how) == score
+    assert aggregate_scores(scores, how) == score
 
 
 @pytest.mark.parametrize(("scores", "share"), [((5, 4, 5), 2 / 3), ((4, 4), 1), ((1, 2, 3), 1 / 3)])
 def test_agreement_is_the_share_of_the_most_frequent_score(scores: tuple[float, ...], share: float) -> None:
-    assert aggregate(0, None, votes(*scores, "unparsed"), 1).agreement == pytest.approx(share)
+    assert aggregate_votes(0, None, votes(*scores, "unparsed"), 1).agreement == pytest.approx(share)
 
 
 def test_expected_scores_are_averaged_and_their_deviation_is_given() -> None:
     cast = [Vote(status="ok", score=4, expected=expected) for expected in (3.5, 4.5)]
 
-    judgment = aggregate(0, None, cast, 1, "expected")
+    judgment = aggregate_votes(0, None, cast, 1, "expected")
 
     assert (judgment.score, judgment.stdev, judgment.agreement) == (4.0, 0.5, 1.0)
 
@@ -92,4 +92,4 @@ def test_expected_scores_are_averaged_and_their_deviation_is_given() -> None:
 def test_the_reason_of_a_failure_is_passed_on() -> None:
     cast = [Vote(status="out_of_range", reason="10 is not within 0 to 5")]
 
-    assert str(aggregate(0, None, cast, 1).failure_reason).endswith("(first: 10 is not within 0 to 5)")
+    assert str(aggregate_votes(0, None, cast, 1).failure_reason).endswith("(first: 10 is not within 0 to 5)")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from services.judge.verdicts.logprobs import at_verdict, expected_score, preference
+from services.judge.verdicts.logprobs import expected_score, probability_of_a, word_probabilities
 from tests.support.judge_engine import Engine, body, completion, judged, message, post
 
 
@@ -116,12 +116,12 @@ def test_an_expected_score_needs_a_scale_of_digits() -> None:
 def test_golden_figures_of_probabilities() -> None:
     assert expected_score({"0": 0.25, "5": 0.75, "12": 0.9}, 0, 5) == 3.75
     assert expected_score({"six": 1.0}, 0, 5) is None
-    assert preference({"A": 0.3, "a": 0.1, "B": 0.1, "tie": 0.5}) == pytest.approx(0.8)
-    assert preference({"tie": 1.0}) is None
-    assert at_verdict([token("Winner:"), token("A", A=1.0)], "Winner:\n A", 9) == {"A": 1.0}
-    assert at_verdict(None, "Winner: A", 8) == {}
-    assert at_verdict([token("other text", A=1.0)], "Winner: A", 8) == {}
-    assert at_verdict([token("Winner: "), token("A", A=0.5, B=0.5)], "Winner: A", 8) == pytest.approx(
+    assert probability_of_a({"A": 0.3, "a": 0.1, "B": 0.1, "tie": 0.5}) == pytest.approx(0.8)
+    assert probability_of_a({"tie": 1.0}) is None
+    assert word_probabilities([token("Winner:"), token("A", A=1.0)], "Winner:\n A", 9) == {"A": 1.0}
+    assert word_probabilities(None, "Winner: A", 8) == {}
+    assert word_probabilities([token("other text", A=1.0)], "Winner: A", 8) == {}
+    assert word_probabilities([token("Winner: "), token("A", A=0.5, B=0.5)], "Winner: A", 8) == pytest.approx(
         {"A": 0.5, "B": 0.5}
     )
 

@@ -1,0 +1,124 @@
+"""Have all prompts of a request answered by one policy version, also while the engine swaps its weights.
+
+Where a swap comes in between, the prompts that the older version answered are asked again.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from selfreward.client.http import ServiceError, WrongPolicyVersion
+from selfreward.contracts.base import is_policy_version, policy_number
+from services.judge.engine.engine import Engine, EngineReply, EngineUnavailable
+from services.judge.engine.slots import Lane
+from services.judge.metrics import REJUDGED
+
+Outcome = EngineReply | ServiceError
+"""What became of one prompt."""
+_VERSION_ROUNDS = 6
+_ITEM_FAULTS = frozenset({400, 413, 422})
+"""Statuses with which the engine refuses one item."""
+
+
+async def ask_one_version(
+    engine: Engine,
+    lane: Lane,
+    prompts: Sequence[str],
+    bodies: Sequence[dict[str, Any]],
+    policy: str | None,
+    on_outcome: Callable[[int, Outcome], None],
+) -> tuple[list[Outcome], str]:
+    """The outcome of every prompt, in order, and the one version that gave all replies. `policy` pins it.
+
+    Calls `on_outcome` with a prompt's index as soon as its outcome is there; the last call for an index counts. Raises
+    WrongPolicyVersion when the pinned version is not served, or versions kept changing; EngineUnavailable when the
+    engine failed for all prompts.
+    """
+    outcomes: dict[int, Outcome] = {}
+    pending, model = list(range(len(prompts))), policy
+    for attempt in range(_VERSION_ROUNDS):
+        if attempt:
+            REJUDGED.inc(len(pending))
+            await asyncio.sleep(0.1 * 2**attempt * random.random())  # noqa: S311 - guards no secret
+        try:
+            outcomes |= await _ask(engine, lane, prompts, bodies, model, pending, on_outcome)
+        except WrongPolicyVersion:
+            if policy is not None:
+                raise
+            model = None  # the version of the round before has been replaced: ask for the newest again
+            continue
+
+        # Ask again what another version than the newest one answered.
+        version = _newest_version(outcomes.values(), policy)
+        pending = [
+            index
+            for index, outcome in outcomes.items()
+            if isinstance(outcome, EngineReply) and outcome.version != version
+        ]
+        if not pending:
+            return [outcomes[index] for index in sorted(outcomes)], version
+        if policy is not None:
+            break
+        model = version if is_policy_version(version) else None
+    problem = f"the request pins {policy}" if policy else "the policy kept changing while it was judged"
+    raise WrongPolicyVersion(f"{problem}, and the engine does not serve one version for all items: try again", 409)
+
+
+async def _ask(
+    engine: Engine,
+    lane: Lane,
+    prompts: Sequence[str],
+    bodies: Sequence[dict[str, Any]],
+    model: str | None,
+    indices: Iterable[int],
+    on_outcome: Callable[[int, Outcome], None],
+) -> dict[int, Outcome]:
+    """The outcome of each of the prompts at `indices`, asked concurrently. Raises WrongPolicyVersion."""
+    outcomes: dict[int, Outcome] = {}
+
+    async def ask(index: int) -> None:
+        try:
+            outcomes[index] = await engine.ask(lane, prompts[index], model, bodies[index])
+        except WrongPolicyVersion:
+            raise
+        except ServiceError as error:
+            outcomes[index] = error
+        # Now, and not after the last reply: the engine computes the others meanwhile.
+        on_outcome(index, outcomes[index])
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for index in indices:
+                group.create_task(ask(index))
+    except* WrongPolicyVersion as errors:
+        wrong = errors
+    else:
+        return outcomes
+    raise WrongPolicyVersion(str(_first(wrong)), 409)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _newest_version(outcomes: Iterable[Outcome], pinned: str | None) -> str:
+    """The version that shall answer all prompts: the pinned one, else the newest of the replies.
+
+    Raises EngineUnavailable when there is no reply, for a reason that is not the items' own.
+    """
+    outcomes = list(outcomes)
+    versions = Counter(outcome.version for outcome in outcomes if isinstance(outcome, EngineReply))
+    if versions:
+        return pinned or max(versions, key=lambda label: (_number(label), versions[label], label))
+    for outcome in outcomes:
+        if isinstance(outcome, ServiceError) and outcome.status not in _ITEM_FAULTS:
+            raise EngineUnavailable(f"the judging engine answered none of the items: {outcome}", outcome.status)
+    return pinned or "unknown"
+
+
+def _number(label: str) -> int:
+    """The number of a policy version; -1 for a model that has none."""
+    return policy_number(label) if is_policy_version(label) else -1
