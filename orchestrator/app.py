@@ -28,6 +28,7 @@ from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient, ServiceError
 from selfreward.client.judge import AsyncJudgeClient
 from selfreward.contracts.base import Contract, explain
+from selfreward.contracts.training import TRAIN_QUEUE
 from selfreward.loop.export import Layout, export_pairs
 from selfreward.loop.load import parse_recipe
 from selfreward.loop.record import RunState
@@ -36,7 +37,7 @@ from selfreward.loop.tasks import QUEUE
 from selfreward.recipe.recipe import RecipeError
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
-from selfreward.server.background import end, for_ever
+from selfreward.server.background import cancel_and_wait, restart_forever
 from selfreward.server.disk import is_full
 from selfreward.server.errors import ApiError, add_error_handlers, error_response
 from selfreward.server.health import add_health
@@ -103,11 +104,11 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
             worker = RolloutWorker(settings, redis, services.generator, AsyncJudgeClient(judge))
             app.state.services = services
             app.state.tasks = [
-                asyncio.create_task(for_ever("worker", worker.run)),
-                asyncio.create_task(for_ever("leader", Leader(services).run)),
+                asyncio.create_task(restart_forever("worker", worker.run)),
+                asyncio.create_task(restart_forever("leader", Leader(services).run)),
             ]
             yield
-            await end(app.state.tasks)
+            await cancel_and_wait(app.state.tasks)
         await redis.aclose()
 
     app = FastAPI(title="selfreward orchestrator", lifespan=lifespan)
@@ -221,7 +222,7 @@ def _add_health(app: FastAPI) -> None:
 
     async def observe_queues() -> str:
         redis = app.state.services.redis
-        for name in (QUEUE, "train"):
+        for name in (QUEUE, TRAIN_QUEUE):
             await metrics.observe_queue(WorkQueue(redis, name), name)
         return ""
 

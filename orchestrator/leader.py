@@ -14,7 +14,7 @@ from orchestrator.runs.lease import Lease, acquire
 from orchestrator.runs.state import load_all, stopped_runs
 from selfreward.loop.record import RunState
 from selfreward.redis.connection import connect
-from selfreward.server.background import end
+from selfreward.server.background import cancel_and_wait
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Leader:
         finally:
             metrics.LEADER.set(0)
             metrics.BLOCKED.set(0)
-            await end([work])
+            await cancel_and_wait([work])
             # Without Redis there is nothing to release: the lease runs out by itself.
             with contextlib.suppress(RedisError, TimeoutError):
                 async with asyncio.timeout(2):

@@ -8,18 +8,12 @@ from orchestrator.phases.questions import verdict_judge
 from orchestrator.runs.context import RunContext
 from orchestrator.runs.errors import RunFailed
 from selfreward.contracts.base import Message
-from selfreward.contracts.training import TrainJob, TrainStatus, queue_of
+from selfreward.contracts.training import TRAIN_QUEUE, TrainJob, TrainStatus, queue_of, status_key
 from selfreward.loop.plan import kind
 from selfreward.loop.train_jobs import train_job
 from selfreward.redis.queue import WorkQueue
 
-QUEUE = "train"
 _POLLS_PER_LOOK = 10
-
-
-def status_key(job_id: str) -> str:
-    """Redis key of a job's progress."""
-    return f"selfreward:train:{job_id}"
 
 
 async def train(context: RunContext, canary: list[Message]) -> TrainStatus:
@@ -37,7 +31,7 @@ async def follow(context: RunContext, job: TrainJob) -> TrainStatus:
     RunStopped when asked to stop (the job in hand goes on, and its checkpoint is found on resume).
     """
     redis, settings, jobs = context.services.redis, context.services.settings, context.services.trainer_jobs
-    queue = WorkQueue(redis, queue_of(job.id) if jobs else QUEUE)
+    queue = WorkQueue(redis, queue_of(job.id) if jobs else TRAIN_QUEUE)
     await queue.open()
     letters = DeadLetters(queue)
     await letters.start()

@@ -5,7 +5,6 @@ Delivery is at least once and the effect is idempotent by key, so a worker may d
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -20,6 +19,7 @@ from orchestrator.settings import OrchestratorSettings
 from orchestrator.worker.compare import compared
 from orchestrator.worker.revise import Ask, revise
 from orchestrator.worker.search import searched
+from selfreward.backoff import jittered
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceError, WrongPolicyVersion
 from selfreward.client.judge import AsyncJudgeClient
@@ -29,9 +29,9 @@ from selfreward.contracts.judging import JudgeItem, JudgeResponse
 from selfreward.contracts.rollouts import Response, Rollout
 from selfreward.loop.own_verdicts import final_answer
 from selfreward.loop.tasks import QUEUE, Compare, Search, Task, seed_of
-from selfreward.redis.connection import RedisClient, outlast
+from selfreward.redis.connection import RedisClient, retry_while_redis_is_away
 from selfreward.redis.queue import Work, WorkQueue
-from selfreward.server.background import end
+from selfreward.server.background import cancel_and_wait
 
 _TAKEN_AT_ONCE = 32
 Reply = TypeVar("Reply")
@@ -77,7 +77,7 @@ class RolloutWorker:
                     self._active[task] = work
                     task.add_done_callback(lambda done: self._active.pop(done, None))
         finally:
-            await end([beating, *self._active])
+            await cancel_and_wait([beating, *self._active])
 
     async def _take(self, count: int) -> list[Work]:
         """New work; none while Redis is away, so that its absence does not cost the work in hand."""
@@ -85,10 +85,10 @@ class RolloutWorker:
             taken = await self.queue.take(self.settings.worker_name, count=count, block_ms=500)
         except RedisError as error:
             _log.warning("no work can be taken", extra={"error": repr(error)})
-            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - guards no secret
+            await asyncio.sleep(jittered(1.0))
             return []
         if taken:
-            await outlast(self._read_stopped_runs, "which runs are stopped")
+            await retry_while_redis_is_away(self._read_stopped_runs, "which runs are stopped")
         redelivered = sum(work.deliveries > 1 for work in taken)
         metrics.REDELIVERIES.labels(QUEUE).inc(redelivered)
         # After an absence of Redis, this worker may take over from itself what it still has in hand.
@@ -117,25 +117,27 @@ class RolloutWorker:
             task = Task.model_validate(work.body)
         except ValidationError as error:
             why = f"not a task: {error}"
-            await outlast(lambda: self.queue.dead_letter(work, why), "a dead letter")
+            await retry_while_redis_is_away(lambda: self.queue.dead_letter(work, why), "a dead letter")
             metrics.DEAD_LETTERS.labels(QUEUE).inc()
             return
         results = Results(self.redis, task.run, task.stage, phase_of(task.part))
         # A finished task may be queued again: by a command that Redis got twice, or when Redis lost its last second.
-        if task.run in self._stopped or await outlast(lambda: results.has(task.key), "a result"):
-            await outlast(lambda: self.queue.done(work), "finished work")
+        if task.run in self._stopped or await retry_while_redis_is_away(lambda: results.has(task.key), "a result"):
+            await retry_while_redis_is_away(lambda: self.queue.done(work), "finished work")
             return
         try:
             rollout = await self.perform(task, last=work.deliveries >= self.queue.max_deliveries)
         except (ServiceError, ValidationError) as error:
             _log.warning("prompt failed", extra={"run": task.run, "prompt": task.prompt_id, "error": str(error)})
             why = f"{type(error).__name__}: {error}"
-            await outlast(lambda: self.queue.failed(work, why), "a failure")
+            await retry_while_redis_is_away(lambda: self.queue.failed(work, why), "a failure")
             if work.deliveries >= self.queue.max_deliveries:
                 metrics.DEAD_LETTERS.labels(QUEUE).inc()
             return
         # What was sampled and judged is not given away because Redis is away or full: it is held until it is stored.
-        await outlast(lambda: self.queue.done_with(work, results.key, rollout.model_dump_json()), "a result")
+        await retry_while_redis_is_away(
+            lambda: self.queue.done_with(work, results.key, rollout.model_dump_json()), "a result"
+        )
 
     async def perform(self, task: Task, last: bool = False) -> Rollout:
         """Answer and judge one prompt.
@@ -228,7 +230,7 @@ class RolloutWorker:
             except WrongPolicyVersion:
                 if time.monotonic() > deadline:
                     raise
-                await asyncio.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - guards no secret
+                await asyncio.sleep(jittered(1.0))
 
     async def _read_stopped_runs(self) -> None:
         """At most once a second: a stop need not be instant, and reading costs a round trip."""

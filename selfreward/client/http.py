@@ -2,13 +2,15 @@
 
 import asyncio
 import functools
-import random
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
 
+from selfreward.backoff import backoff
+
 RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
+_LONGEST_WAIT_SECONDS = 30.0
 
 
 class ServiceError(RuntimeError):
@@ -27,7 +29,7 @@ class ServiceClient:
     """One pooled connection set to one base URL.
 
     Retries 429, 5xx, whatever has a `Retry-After`, and transport errors up to `attempts` times within `deadline`
-    seconds, waiting `base * 2**k` seconds with full jitter (at least `Retry-After` where the service sends one).
+    seconds, with a `backoff` that begins at `base_delay` seconds (at least `Retry-After` where the service sends one).
     A `transport` is called directly, which spares a third of the CPU that httpx takes for a request; without one
     requests go over httpx's own pool and the environment's proxies.
     """
@@ -79,8 +81,9 @@ class ServiceClient:
 
     async def _attempt(self, method: str, path: str, json: Any, headers: Mapping[str, str] | None) -> httpx.Response:
         failure, status = "", None
+        waits = backoff(self._base_delay, _LONGEST_WAIT_SECONDS)
         for attempt in range(self._attempts):
-            wait = self._base_delay * 2**attempt * random.random()  # noqa: S311 - guards no secret
+            wait = next(waits)
             try:
                 response = await self._once(method, path, json, headers)
             except httpx.TransportError as error:
@@ -94,7 +97,7 @@ class ServiceClient:
                     raise refusal(f"{method} {response.url}: {failure}", status)
                 wait = max(wait, _retry_after(response))
             if attempt + 1 < self._attempts:
-                await asyncio.sleep(min(wait, 30.0))
+                await asyncio.sleep(min(wait, _LONGEST_WAIT_SECONDS))
         url = f"{self._base}{path}"
         raise ServiceError(f"{method} {url}: failed {self._attempts} times, at last with {failure}", status)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import random
 import uuid
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
+from selfreward.backoff import backoff
 from selfreward.client.http import ServiceClient
 from selfreward.client.judge_inputs import (
     Comparable,
@@ -200,15 +200,14 @@ class AsyncJudgeClient:
 
         Polls at growing intervals of up to 5 s. Raises TimeoutError after `seconds`; the job then goes on.
         """
-        job, interval = None, _FIRST_POLL_SECONDS
+        job, waits = None, backoff(_FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS)
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     job = await self.job(job_id)
                     if job.state in ENDED:
                         return job
-                    await asyncio.sleep(interval * random.uniform(0.5, 1.0))  # noqa: S311 - guards no secret
-                    interval = min(2 * interval, _LONGEST_POLL_SECONDS)
+                    await asyncio.sleep(next(waits))
         except TimeoutError:
             state = "no state" if job is None else f"state {job.state!r}, {job.judged} of {job.items} items judged"
             raise TimeoutError(f"job {job_id} has {state} after {seconds:g} s: wait longer, or cancel it") from None

@@ -8,10 +8,18 @@ from selfreward.contracts.base import Contract, Message
 from selfreward.contracts.optimisation import Optimisation, Sharding, check_sharding
 from selfreward.contracts.reinforcement import JobVerdicts, RlHyper
 
+TRAIN_QUEUE = "train"
+"""Name of the queue of all training jobs that no worker is started for."""
+
 
 def queue_of(job_id: str) -> str:
     """Name of the queue that holds one job alone, for a worker that is started for it."""
     return f"train-{job_id}"
+
+
+def status_key(job_id: str) -> str:
+    """Redis key of a job's `TrainStatus`."""
+    return f"selfreward:train:{job_id}"
 
 
 class SftHyper(Optimisation):
@@ -141,7 +149,7 @@ class TrainJob(Contract):
 
 
 class TrainStatus(Contract):
-    """Progress of a job, kept in Redis under `selfreward:train:<id>` and overwritten in place.
+    """Progress of a job, kept in Redis under its `status_key` and overwritten in place.
 
     `waiting`: for room on the trainer's disk, as `error` says; the job goes on by itself.
     """

@@ -1,8 +1,7 @@
-"""How every part connects to Redis: decoded strings, deadlines, reconnects with jitter, and what a pause looks like."""
+"""How every part connects to Redis, and which of its errors are worth another try."""
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -22,11 +21,15 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from selfreward.backoff import backoff
+
 # redis-py types each reply as the union of all protocol versions' shapes; nothing can be checked against that.
 RedisClient = Any
 Reply = TypeVar("Reply")
-_PASSING = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, MasterDownError)
-_PASSING_WORDS = ("-OOM ", "MISCONF ", "-READONLY ")
+_TRANSIENT = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, MasterDownError)
+_TRANSIENT_WORDS = ("-OOM ", "MISCONF ", "-READONLY ")
+_FIRST_WAIT_SECONDS = 0.2
+_LONGEST_WAIT_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -34,8 +37,8 @@ class RedisRefused(AuthenticationError):
     """Redis is there and does not let this client in; the message says why and what to correct."""
 
 
-class _WhileAway(Retry):
-    """redis-py's retries, but for a Redis that is away only: it counts a wrong password as a lost connection too."""
+class _RetryWhileAway(Retry):
+    """redis-py's retries, for a Redis that is away only: redis-py counts a wrong password as a lost connection too."""
 
     async def call_with_retry(
         self,
@@ -44,9 +47,9 @@ class _WhileAway(Retry):
         is_retryable: Callable[[Exception], bool] | None = None,
         with_failure_count: bool = False,
     ) -> Reply:
-        """What `do` gives. Raises RedisRefused after the first try where no other would help."""
+        """The result of `do`. Raises RedisRefused after the first try where no other would help."""
         try:
-            return await super().call_with_retry(do, fail, is_retryable or _may_return, with_failure_count)
+            return await super().call_with_retry(do, fail, is_retryable or _lets_us_in, with_failure_count)
         except RedisRefused:
             # A retry may run within another one.
             raise
@@ -57,11 +60,10 @@ class _WhileAway(Retry):
 
 
 def connect(url: str) -> RedisClient:
-    """An async client of `url`: commands time out after 10 s and are tried up to 8 times while Redis is away.
+    """An async client of `url` that gives strings. A command times out after 10 s and is tried 8 times more.
 
-    A wrong or missing password is RedisRefused at once.
-
-    At most 64 connections: a burst of commands waits for one (up to 30 s), where a plain pool would refuse the surplus.
+    Raises RedisRefused at once for a wrong or missing password. Has at most 64 connections: a burst of commands waits
+    up to 30 s for one, where a plain pool would refuse the surplus.
     """
     pool = BlockingConnectionPool.from_url(
         url,
@@ -71,14 +73,17 @@ def connect(url: str) -> RedisClient:
         socket_timeout=10,
         socket_connect_timeout=5,
         health_check_interval=30,
-        retry=_WhileAway(FullJitterBackoff(cap=5, base=0.1), 8),
+        retry=_RetryWhileAway(FullJitterBackoff(cap=5, base=0.1), 8),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
     )
     return Redis.from_pool(pool)
 
 
 def connect_briefly(url: str, decode_responses: bool = False) -> RedisClient:
-    """An async client for what can be done without, or for people: short deadlines, one more try, bytes by default."""
+    """An async client for data that the caller can do without, or for people who wait: it gives up within seconds.
+
+    A command times out after 2 s and is tried once more. Gives bytes, or strings with `decode_responses`.
+    """
     return Redis.from_url(
         url,
         decode_responses=decode_responses,
@@ -88,33 +93,37 @@ def connect_briefly(url: str, decode_responses: bool = False) -> RedisClient:
     )
 
 
-def _may_return(error: Exception) -> bool:
+def _lets_us_in(error: Exception) -> bool:
     return not isinstance(error, (AuthenticationError, AuthorizationError))
 
 
-def passes(error: RedisError) -> bool:
+def is_transient(error: RedisError) -> bool:
     """Whether the same command may succeed later: Redis is away, starting, full, or cannot write to its disk."""
-    if not _may_return(error):
+    if not _lets_us_in(error):
         return False
-    if isinstance(error, _PASSING):
+    if isinstance(error, _TRANSIENT):
         return True
-    # Redis 6.2 reports what went wrong inside a script as a general error, so its words tell and its class does not.
-    return isinstance(error, ResponseError) and any(word in str(error) for word in _PASSING_WORDS)
+    # Redis 6.2 reports an error inside a script as a general one: only its words tell which.
+    return isinstance(error, ResponseError) and any(word in str(error) for word in _TRANSIENT_WORDS)
 
 
-async def outlast(call: Callable[[], Awaitable[Reply]], what: str) -> Reply:
-    """Repeat an idempotent call for as long as Redis is away or full; `what` is said in the log. Other errors pass."""
+async def retry_while_redis_is_away(call: Callable[[], Awaitable[Reply]], what: str) -> Reply:
+    """Repeat an idempotent call until it succeeds, while Redis is away or full; the log says `what` waits.
+
+    Raises the RedisError of a call that no other try would help.
+    """
+    waits = backoff(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
     began: float | None = None
     while True:
         try:
             reply = await call()
         except RedisError as error:
-            if not passes(error):
+            if not is_transient(error):
                 raise
             if began is None:
                 began = time.monotonic()
                 _log.warning("waiting for Redis", extra={"what": what, "error": repr(error)})
-            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - guards no secret
+            await asyncio.sleep(next(waits))
         else:
             if began is not None:
                 _log.info("Redis is back", extra={"what": what, "seconds": round(time.monotonic() - began, 1)})

@@ -7,7 +7,6 @@ is ever trimmed. An entry delivered more than `max_deliveries` times goes to `<s
 
 import asyncio
 import json
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
+from selfreward.backoff import jittered
 from selfreward.redis import queue_scripts as scripts
-from selfreward.redis.connection import RedisClient, passes
+from selfreward.redis.connection import RedisClient, is_transient
 
 PREFIX = "selfreward"
 LIMIT = 10_000
@@ -97,7 +97,7 @@ class WorkQueue:
             try:
                 accepted, new = await self._offer(items[handled : handled + _AT_ONCE])
             except RedisError as error:
-                if not passes(error):
+                if not is_transient(error):
                     raise
                 reason = error
             handled, added = handled + accepted, added + new
@@ -106,7 +106,7 @@ class WorkQueue:
             elif time.monotonic() > deadline:
                 raise BacklogFull(self._full(len(items) - handled, wait_s, reason)) from reason
             else:
-                await asyncio.sleep(random.uniform(0.05, 0.25))  # noqa: S311 - guards no secret
+                await asyncio.sleep(jittered(0.25))
         return added
 
     async def offer(self, items: Sequence[Item]) -> int:

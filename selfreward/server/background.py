@@ -1,39 +1,40 @@
-"""Loops that run beside the API for as long as the process does, and how they are ended."""
+"""Loops that run beside the API for as long as the process does, and how to end them."""
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-_LEAST_BACKOFF = 0.5
-_MOST_BACKOFF = 10.0
-_SETTLED = 60.0
+from selfreward.backoff import backoff
+
+_FIRST_WAIT_SECONDS = 0.5
+_LONGEST_WAIT_SECONDS = 10.0
+_SETTLED_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
 
-async def for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Keep a background loop alive: whatever ends it is logged, and it starts again."""
-    delay = _LEAST_BACKOFF
+async def restart_forever(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work` again whenever it ends, after a growing wait; errors are logged. Ends when it is cancelled."""
+    waits = backoff(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
     while True:
         began = time.monotonic()
         try:
             await work()
         except Exception:
             _log.exception("background loop ended; it starts again", extra={"loop": name})
-        if time.monotonic() - began > _SETTLED:
-            # Long work is no part of the outage before it: the next one begins with a short wait again.
-            delay = _LEAST_BACKOFF
-        await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - guards no secret
-        delay = min(delay * 2, _MOST_BACKOFF)
+        if time.monotonic() - began > _SETTLED_SECONDS:
+            # A loop that ran for long failed for a new reason: its waits begin short again.
+            waits = backoff(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
+        await asyncio.sleep(next(waits))
 
 
-async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until they have ended: an error in a clean-up (a lost connection, say) swallows one cancellation.
+async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, again each second, until all of them have ended.
 
-    A TaskGroup cancels once, so one swallowed cancellation would have it wait for ever. A cancellation of this call
-    leaves no task behind either: it takes effect when they have ended.
+    Once is not enough: an error in a task's clean-up (a lost connection, say) swallows a cancellation, and a TaskGroup,
+    which cancels once, would then wait forever. Cancelling this call leaves no task behind: CancelledError is raised
+    when all have ended.
     """
     pending, cancelled = set(tasks), False
     while pending:

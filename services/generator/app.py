@@ -15,7 +15,7 @@ from selfreward.client.aiohttp_transport import AiohttpTransport
 from selfreward.client.generator import VERSION_HEADER
 from selfreward.redis.announcements import Announced
 from selfreward.redis.connection import connect
-from selfreward.server.background import end
+from selfreward.server.background import cancel_and_wait
 from selfreward.server.errors import ApiError, add_error_handlers
 from selfreward.server.health import add_health
 from selfreward.server.keys import KeyScope, LiveKeyring
@@ -65,7 +65,7 @@ def create_app(settings: GeneratorSettings) -> FastAPI:
             # A poll that ends by itself leaves its Redis connection whole; a swap or a start is not waited for.
             follower.stopping.set()
             await asyncio.wait(tasks[:1], timeout=1)
-            await end(tasks)
+            await cancel_and_wait(tasks)
             await replica.stop()
             await http.aclose()
             await transport.aclose()

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from selfreward.redis.connection import RedisClient, connect
-from selfreward.server.background import end
+from selfreward.server.background import cancel_and_wait
 from selfreward.server.errors import add_error_handlers
 from selfreward.server.health import add_health
 from selfreward.server.startup import StartRefused
@@ -38,7 +38,7 @@ def create_app(settings: TrainerSettings) -> FastAPI:
         if settings.train_job:
             task.add_done_callback(lambda _: app.state.leave())
         yield
-        await end([task])
+        await cancel_and_wait([task])
         await redis.aclose()
 
     # Health and metrics are all there is to see: no document of the routes, and nothing that wants a key.

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.app import create_app
 from orchestrator.cluster.jobs import TrainerJobs
 from orchestrator.cluster.templates import CronJobTemplate, RuntimeTemplate, job_name, train_job_body
-from orchestrator.phases.training import status_key, train
+from orchestrator.phases.training import train
 from orchestrator.runs.context import RunContext, Services
 from orchestrator.runs.errors import RunFailed
 from orchestrator.runs.lease import acquire
@@ -17,7 +17,7 @@ from orchestrator.settings import OrchestratorSettings
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
 from selfreward.contracts.base import Message
-from selfreward.contracts.training import SftHyper, TrainJob, TrainStatus, queue_of
+from selfreward.contracts.training import SftHyper, TrainJob, TrainStatus, queue_of, status_key
 from selfreward.loop.record import RunState, now
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import connect

@@ -22,7 +22,7 @@ from selfreward.loop.tasks import PromptItem, Task, rollout_tasks
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
-from selfreward.server.background import end
+from selfreward.server.background import cancel_and_wait
 from selfreward.store.artifacts import ArtifactStore
 from services.judge.app import create_app as create_judge
 from services.judge.settings import JudgeSettings
@@ -134,4 +134,4 @@ async def working(worker: RolloutWorker) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await end([task])
+        await cancel_and_wait([task])

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import httpx
 
 from selfreward.processes.child import kill_group, log_tail, reserve_port
-from selfreward.server.background import end
+from selfreward.server.background import cancel_and_wait
 from services.generator.engine import keeper
 from services.generator.engine.sockets import SocketFolder
 from services.generator.settings import GeneratorSettings
@@ -168,7 +168,7 @@ class EngineProcess:
                     raise EngineFailed("the engine died")
             return task.result()
         finally:
-            await end([task])
+            await cancel_and_wait([task])
 
     async def ended(self) -> None:
         """Wait until the process ends, and clear away what it may have left behind."""

@@ -6,6 +6,7 @@ import logging
 
 from redis.exceptions import RedisError
 
+from selfreward.backoff import backoff
 from selfreward.redis.announcements import Announced, announced, current
 from selfreward.redis.connection import RedisClient
 from selfreward.store.manifest import InvalidArtifact
@@ -16,7 +17,7 @@ from services.generator.replica.swap import EngineRestarting, WeightsRefused
 
 _SWAPS_TRIED = 2
 _MOST_ENGINES_LOST = 4
-_MOST_BACKOFF = 30.0
+_LONGEST_WAIT_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -30,21 +31,21 @@ class Follower:
         self._replica = replica
         self._poll_seconds = poll_seconds
         self._handled: Announced | None = None
-        self._failures = 0
         self._engines_lost = 0
 
     async def run(self) -> None:
         """Run until `stopping` is set. Whatever fails is logged, counted and tried again with growing waits."""
+        failures, waits = 0, backoff(2 * self._poll_seconds, _LONGEST_WAIT_SECONDS)
         while not self.stopping.is_set():
+            wait = self._poll_seconds
             try:
                 await self.step()
-                self._failures = 0
+                failures, waits = 0, backoff(2 * self._poll_seconds, _LONGEST_WAIT_SECONDS)
             except Exception as error:
-                self._failures += 1
+                failures, wait = failures + 1, next(waits)
                 self._replica.not_started(str(error))
                 metrics.FOLLOW_ERRORS.inc()
-                _log.exception("following the announced weights failed", extra={"failures": self._failures})
-            wait = min(_MOST_BACKOFF, self._poll_seconds * 2 ** min(self._failures, 10))
+                _log.exception("following the announced weights failed", extra={"failures": failures})
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), wait)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Literal
 
 import httpx
 
+from selfreward.backoff import backoff
 from selfreward.redis.announcements import Announced
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import MANIFEST_NAME, read_manifest
@@ -31,7 +31,7 @@ from services.generator.replica.swap import (
 from services.generator.settings import GeneratorSettings
 
 UNANNOUNCED = "policy@none"
-_MOST_BACKOFF = 30.0
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 2.0, 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -221,7 +221,7 @@ class Replica:
         if good is None or facts is None:
             raise RuntimeError("an engine was lost that never served")
         self.gate.close("restarting the engine")
-        failures = 0
+        failures, waits = 0, backoff(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
         while True:
             if self.engine is not None:
                 lost, self.engine = self.engine, None
@@ -232,7 +232,7 @@ class Replica:
                 await self._start(good, facts)
             except (EngineFailed, OSError) as error:
                 failures += 1
-                wait = min(_MOST_BACKOFF, 2.0**failures) * (0.5 + random.random() / 2)  # noqa: S311 - guards no secret
+                wait = next(waits)
                 _log.error("engine did not restart", extra={"reason": str(error), "failures": failures, "wait": wait})
                 self.gate.close(f"the engine did not restart ({failures} times): {error}")
                 await asyncio.sleep(wait)

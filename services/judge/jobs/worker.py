@@ -7,7 +7,6 @@ are. An engine that is away is waited for. What a replica has in hand when it di
 
 import asyncio
 import logging
-import random
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -15,12 +14,13 @@ from contextlib import asynccontextmanager
 
 from redis.exceptions import RedisError
 
+from selfreward.backoff import backoff, jittered
 from selfreward.client.http import WrongPolicyVersion
 from selfreward.contracts.judge_jobs import ENDED
 from selfreward.contracts.judging import JudgeResponse
-from selfreward.redis.connection import outlast
+from selfreward.redis.connection import retry_while_redis_is_away
 from selfreward.redis.queue import Work, WorkQueue
-from selfreward.server.background import end
+from selfreward.server.background import cancel_and_wait
 from selfreward.server.errors import ApiError
 from services.judge.engine.engine import EngineUnavailable
 from services.judge.jobs.store import QUEUE, Chunk, JobStore
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 _DELIVERIES = 5
 _NO_DEAD_LETTERS = 1_000_000  # a chunk that cannot be judged fails its job, which says why; a dead letter would not
 _LOOK_SECONDS = 1.0
-_MOST_BACKOFF = 30.0
+_LONGEST_WAIT_SECONDS = 30.0
 _PIN_WAIT_SECONDS = 300.0
 
 
@@ -58,7 +58,7 @@ class JobWorker:
         try:
             yield
         finally:
-            await end([task])
+            await cancel_and_wait([task])
 
     async def _drain(self) -> None:
         looking = asyncio.create_task(self._look_after())
@@ -74,7 +74,7 @@ class JobWorker:
                     self._active[task] = work
                     task.add_done_callback(lambda done: self._active.pop(done, None))
         finally:
-            await end([looking, *self._active])
+            await cancel_and_wait([looking, *self._active])
 
     async def _take(self) -> list[Work]:
         """New chunks; none while Redis is away, so that its absence does not cost the chunks in hand."""
@@ -87,7 +87,7 @@ class JobWorker:
             if not self._away:
                 _log.warning("Redis is away, jobs wait for it", extra={"error": str(error)})
             self._away = True
-            await asyncio.sleep(random.uniform(0.5, 2.0))  # noqa: S311 - guards no secret
+            await asyncio.sleep(jittered(2.0))
             return []
 
     async def _look_after(self) -> None:
@@ -120,7 +120,7 @@ class JobWorker:
     async def handle(self, work: Work) -> None:
         """Judge one chunk and store its result, or fail its job."""
         job, chunk = str(work.body["job"]), int(work.body["chunk"])
-        wanted = await outlast(lambda: self.store.begin(job, chunk), "a chunk")
+        wanted = await retry_while_redis_is_away(lambda: self.store.begin(job, chunk), "a chunk")
         if wanted is not None and work.deliveries > _DELIVERIES:
             items = wanted.request.items
             tries = f"{_DELIVERIES} judges took items {items[0].id} to {items[-1].id} and none finished"
@@ -132,18 +132,18 @@ class JobWorker:
                 await self._fail(job, str(error))
             else:
                 # A chunk given back because Redis is full would be judged again, and after a few times fail its job.
-                await outlast(lambda: self.store.store(job, chunk, judged), "a chunk's result")
-        await outlast(lambda: self.queue.done(work), "a finished chunk")
+                await retry_while_redis_is_away(lambda: self.store.store(job, chunk, judged), "a chunk's result")
+        await retry_while_redis_is_away(lambda: self.queue.done(work), "a finished chunk")
 
     async def _fail(self, job: str, error: str) -> None:
-        await outlast(lambda: self.store.end(job, "failed", error), "a job's failure")
+        await retry_while_redis_is_away(lambda: self.store.end(job, "failed", error), "a job's failure")
 
     async def _patiently(self, wanted: Chunk, answer_id: str) -> JudgeResponse:
         """Judge, and wait for an engine that is away, and for some time for a version that is not served.
 
         The engine's slots are taken in the turns of the job's owner, so that a job costs other callers nothing.
         """
-        started, wait = time.monotonic(), 0.5
+        started, waits = time.monotonic(), backoff(0.5, _LONGEST_WAIT_SECONDS)
         engine = self.service.engine.for_request(wanted.owner, "off")
         while True:
             try:
@@ -157,5 +157,4 @@ class JobWorker:
             else:
                 observe(rubric.name, judged.data)
                 return judged
-            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - guards no secret
-            wait = min(2 * wait, _MOST_BACKOFF)
+            await asyncio.sleep(next(waits))

@@ -5,12 +5,12 @@ it is waited for, and after `patience_s` the attempt at the job fails and is tak
 """
 
 import json
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfreward.backoff import backoff
 from selfreward.client.http import RETRIED_STATUSES, ServiceError, WrongPolicyVersion
 from selfreward.client.judge import Judged
 from selfreward.client.judge_sync import JudgeClient
@@ -19,7 +19,7 @@ from selfreward.contracts.judging import JudgeItem, Judgment
 from selfreward.contracts.reinforcement import JobVerdicts, Sample
 from selfreward.loop.own_verdicts import final_answer, reward
 
-_LONGEST_WAIT_S = 15.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 15.0
 Messages = Sequence[dict[str, Any]]
 
 
@@ -94,7 +94,7 @@ class Verdicts:
 
     def _judge(self, items: dict[str, JudgeItem]) -> dict[str, Judged]:
         found: dict[str, Judged] = {}
-        started, attempt = time.monotonic(), 0
+        started, waits = time.monotonic(), backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
         while missing := [item for key, item in items.items() if key not in found]:
             problem = self._ask(missing, found)
             if problem is None:
@@ -104,8 +104,7 @@ class Verdicts:
                     f"{len(items) - len(found)} of {len(items)} answers have no verdict after "
                     f"{self._rules.patience_s:g} s: {problem}"
                 )
-            time.sleep(random.uniform(0.1, min(2.0**attempt, _LONGEST_WAIT_S)))  # noqa: S311 - guards no secret
-            attempt += 1
+            time.sleep(next(waits))
         return found
 
     def _ask(self, items: Sequence[JudgeItem], found: dict[str, Judged]) -> str | None:

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from selfreward.contracts.base import explain
-from selfreward.contracts.training import TrainJob, TrainStatus, queue_of
+from selfreward.contracts.training import TRAIN_QUEUE, TrainJob, TrainStatus, queue_of, status_key
 from selfreward.processes.child import log_tail, start_child, stop_child
-from selfreward.redis.connection import RedisClient, outlast, passes
+from selfreward.redis.connection import RedisClient, is_transient, retry_while_redis_is_away
 from selfreward.redis.queue import Work, WorkQueue
 from selfreward.server.disk import free_bytes, shortage
 from selfreward.store.artifacts import ArtifactStore
@@ -30,8 +30,6 @@ from services.trainer.settings import TrainerSettings
 from services.trainer.worker.launch import job_command, job_environment, this_node
 from services.trainer.worker.progress import PROGRESS_NAME, read_progress, write_spec
 
-QUEUE = "train"
-STATUS_PREFIX = "selfreward:train:"
 _TRY_AGAIN_S = 600.0
 Reply = TypeVar("Reply")
 _log = logging.getLogger(__name__)
@@ -46,7 +44,7 @@ class Worker:
         self._settings = settings
         self._name = settings.consumer_name
         # This worker counts attempts itself, so that the job's status says so when they are used up.
-        queue = queue_of(settings.train_job) if settings.train_job else QUEUE
+        queue = queue_of(settings.train_job) if settings.train_job else TRAIN_QUEUE
         self.queue = WorkQueue(
             redis, queue, claim_after_ms=int(settings.claim_after_seconds * 1000), max_deliveries=1_000_000
         )
@@ -79,7 +77,7 @@ class Worker:
                         await self._ended(self._settings.train_job)
                         return
             except RedisError as error:
-                if not passes(error):
+                if not is_transient(error):
                     raise
                 opened = False
                 _log.warning("Redis is away: %s", error)
@@ -116,7 +114,7 @@ class Worker:
             uri = f"{self._store.root}/{job.output}"
             await self._succeed(work, job, TrainStatus(id=job.id, state="done", uri=uri, digest=digest))
         elif work.deliveries > self._settings.max_attempts:
-            last = await self._outlast(lambda: self.status(job.id), "a status")
+            last = await self._while_redis_is_away(lambda: self.status(job.id), "a status")
             text = f"given up after {self._settings.max_attempts} attempts"
             await self._fail(work, job, f"{text}; {last.error}" if last and last.error else text)
         else:
@@ -200,7 +198,7 @@ class Worker:
         checkpoints = self._settings.job_folder(job.id) / "checkpoints"
         await asyncio.to_thread(shutil.rmtree, checkpoints, ignore_errors=True)
         await self._put(status)
-        await self._outlast(lambda: self.queue.done(work), "a finished job")
+        await self._while_redis_is_away(lambda: self.queue.done(work), "a finished job")
         metrics.JOBS.labels(job.method, "done").inc()
         metrics.JOB_SECONDS.labels(job.method).observe(status.seconds)
         _log.info("job done", extra={"job": job.id, "digest": status.digest, "seconds": round(status.seconds, 1)})
@@ -212,33 +210,33 @@ class Worker:
         _log.warning("job will be tried again", extra={"job": job.id, "error": error})
         metrics.JOBS.labels(job.method, "retried").inc()
         await self._put(TrainStatus(id=job.id, state="queued", error=f"attempt {work.deliveries} {error}"))
-        await self._outlast(lambda: self.queue.failed(work, error), "a failure")
+        await self._while_redis_is_away(lambda: self.queue.failed(work, error), "a failure")
 
     async def _fail(self, work: Work, job: TrainJob | None, error: str) -> None:
         _log.error("job failed", extra={"job": work.key, "error": error})
         metrics.JOBS.labels(job.method if job else "unknown", "failed").inc()
         await self._put(TrainStatus(id=job.id if job else work.key, state="failed", error=error))
-        await self._outlast(lambda: self.queue.dead_letter(work, error), "a dead letter")
+        await self._while_redis_is_away(lambda: self.queue.dead_letter(work, error), "a dead letter")
 
     async def status(self, job_id: str) -> TrainStatus | None:
         """The status of a job as others see it."""
         return await read_status(self._redis, job_id)
 
     async def _put(self, status: TrainStatus) -> None:
-        await self._outlast(lambda: self._set(status), "a status")
+        await self._while_redis_is_away(lambda: self._set(status), "a status")
 
     async def _set(self, status: TrainStatus) -> None:
         metrics.show(status)
-        await self._redis.set(f"{STATUS_PREFIX}{status.id}", status.model_dump_json())
+        await self._redis.set(status_key(status.id), status.model_dump_json())
 
-    async def _outlast(self, call: Callable[[], Awaitable[Reply]], what: str) -> Reply:
+    async def _while_redis_is_away(self, call: Callable[[], Awaitable[Reply]], what: str) -> Reply:
         """Repeat a call while Redis is away or full, as a worker that is alive: what a job has cost is not given up."""
 
         async def turn() -> Reply:
             self.last_turn = time.monotonic()
             return await call()
 
-        return await outlast(turn, what)
+        return await retry_while_redis_is_away(turn, what)
 
     def _digest(self, job: TrainJob) -> str:
         name = job.output if job.method == "logprobs" else f"{job.output}/{MANIFEST_NAME}"
@@ -247,5 +245,5 @@ class Worker:
 
 async def read_status(redis: RedisClient, job_id: str) -> TrainStatus | None:
     """The status of a job as others see it; None before it was ever taken up."""
-    body = await redis.get(f"{STATUS_PREFIX}{job_id}")
+    body = await redis.get(status_key(job_id))
     return TrainStatus.model_validate_json(body) if body else None

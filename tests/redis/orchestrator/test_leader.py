@@ -14,7 +14,7 @@ from orchestrator.settings import OrchestratorSettings
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
 from selfreward.redis.connection import connect
-from selfreward.server.background import end
+from selfreward.server.background import cancel_and_wait
 from selfreward.store.artifacts import ArtifactStore
 from tests.redis.orchestrator.runs.test_state import new_run
 
@@ -41,7 +41,7 @@ def test_a_successor_tells_the_end_once(left: str, shown: str, redis_url: str, t
                     await asyncio.sleep(0.02)
                     state = await load(redis, "one")
             await asyncio.sleep(0.2)
-            await end([leading])
+            await cancel_and_wait([leading])
             assert store.read_json("runs/one/run.json")["state"] == shown
             told = []
             with suppress(TimeoutError):

@@ -16,7 +16,7 @@ from selfreward.loop import plan
 from selfreward.loop.record import Transition, now
 from selfreward.processes.child import free_port
 from selfreward.processes.redis import start_redis
-from selfreward.server.background import end, for_ever
+from selfreward.server.background import cancel_and_wait, restart_forever
 from tests.support.orchestrator_bench import Bench, bench, working
 
 
@@ -61,11 +61,11 @@ async def finished(b: Bench, count: int) -> list[Rollout]:
         ended.set()
         await asyncio.Event().wait()
 
-    loop = asyncio.create_task(for_ever("phase", phase))
+    loop = asyncio.create_task(restart_forever("phase", phase))
     try:
         await asyncio.wait_for(ended.wait(), 60)
     finally:
-        await end([loop])
+        await cancel_and_wait([loop])
     return done
 
 

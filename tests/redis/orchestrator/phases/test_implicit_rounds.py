@@ -14,7 +14,7 @@ from orchestrator.phases.retention import needed
 from orchestrator.submission.quotas import tokens_asked
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import ResponseLogprobs
-from selfreward.contracts.training import Consistency, TrainStatus
+from selfreward.contracts.training import Consistency, TrainStatus, status_key
 from selfreward.evaluation.report.inputs import load_run
 from selfreward.evaluation.report.report import build_report
 from selfreward.evaluation.report.tables import tables
@@ -23,7 +23,6 @@ from selfreward.loop.load import load_recipe
 from selfreward.loop.tasks import PromptItem, rollout_tasks
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.store.artifacts import ArtifactStore
-from services.trainer.worker.worker import STATUS_PREFIX
 from tests.redis.orchestrator.phases.test_rounds import QUESTIONS, enter, recipe
 from tests.support.implicit_rounds import rows
 from tests.support.orchestrator_bench import bench, working
@@ -123,7 +122,7 @@ def test_the_score_phase_follows_the_trainers_job_and_may_be_done_again(redis_ur
             enter(b.context, asked, "M3")
             store = b.context.services.store
             store.write_jsonl(paths.data("one", "heldout"), [{"prompt": [CANARY[0].model_dump()]}])
-            await b.context.services.redis.set(f"{STATUS_PREFIX}{job.id}", done.model_dump_json())
+            await b.context.services.redis.set(status_key(job.id), done.model_dump_json())
             await asyncio.wait_for(phases.score(b.context), 20)
             await asyncio.wait_for(phases.score(b.context), 20)
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from orchestrator.phases.training import QUEUE, status_key, train
+from orchestrator.phases.training import train
 from orchestrator.runs.context import RunContext, Services
 from orchestrator.runs.errors import RunFailed, RunStopped
 from orchestrator.runs.lease import acquire
@@ -14,7 +14,7 @@ from orchestrator.settings import OrchestratorSettings
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
 from selfreward.contracts.base import Message
-from selfreward.contracts.training import TrainJob, TrainStatus
+from selfreward.contracts.training import TRAIN_QUEUE, TrainJob, TrainStatus, status_key
 from selfreward.loop.record import RunState, now
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import RedisClient, connect
@@ -56,7 +56,7 @@ def test_a_job_is_submitted_once_and_followed_to_its_digest(redis_url: str, stor
     async def check(context: RunContext) -> None:
         redis = context.services.redis
         following = asyncio.create_task(train(context, CANARY))
-        queue = WorkQueue(redis, QUEUE)
+        queue = WorkQueue(redis, TRAIN_QUEUE)
         await asyncio.sleep(0.1)
         job = await taken(queue)
         assert (job.id, job.method, job.recipe_hash) == ("one-sft", "sft", RECIPE.hash)
@@ -90,7 +90,7 @@ def test_a_run_is_paused_while_the_trainer_waits_for_room(redis_url: str, store_
 
 def test_a_failure_is_the_runs_and_a_resume_does_not_see_it_again(redis_url: str, store_root: str) -> None:
     async def check(context: RunContext) -> None:
-        redis, queue = context.services.redis, WorkQueue(context.services.redis, QUEUE)
+        redis, queue = context.services.redis, WorkQueue(context.services.redis, TRAIN_QUEUE)
         following = asyncio.create_task(train(context, CANARY))
         await asyncio.sleep(0.1)
         (work,) = await queue.take("trainer")
@@ -108,7 +108,7 @@ def test_a_failure_is_the_runs_and_a_resume_does_not_see_it_again(redis_url: str
 
 def test_a_job_that_was_given_up_fails_the_run(redis_url: str, store_root: str) -> None:
     async def check(context: RunContext) -> None:
-        queue = WorkQueue(context.services.redis, QUEUE)
+        queue = WorkQueue(context.services.redis, TRAIN_QUEUE)
         following = asyncio.create_task(train(context, CANARY))
         await asyncio.sleep(0.1)
         (work,) = await queue.take("trainer")
@@ -126,6 +126,6 @@ def test_a_stop_leaves_the_job_in_hand_alone(redis_url: str, store_root: str) ->
         await ask_to_stop(context.services.redis, "one")
         with pytest.raises(RunStopped):
             await following
-        assert await WorkQueue(context.services.redis, QUEUE).length() == 1
+        assert await WorkQueue(context.services.redis, TRAIN_QUEUE).length() == 1
 
     with_context(redis_url, store_root, check)

@@ -17,9 +17,9 @@ from redis.asyncio import Redis
 
 from selfreward.processes.child import free_port
 from selfreward.processes.redis import start_redis
-from selfreward.redis.connection import RedisClient, RedisRefused, connect, outlast
+from selfreward.redis.connection import RedisClient, RedisRefused, connect, retry_while_redis_is_away
 from selfreward.redis.queue import BacklogFull, Item, WorkQueue
-from selfreward.server.background import end
+from selfreward.server.background import cancel_and_wait
 
 RESULTS = "results"
 
@@ -76,15 +76,15 @@ async def consume(url: str, name: str, effects: Counter[str], pause: float = 0.0
     async with client(url) as redis:
         queue = WorkQueue(redis, "test", claim_after_ms=2_000, max_deliveries=1_000)
         while True:
-            for work in await outlast(lambda: queue.take(name, count=5, block_ms=100), "work"):
+            for work in await retry_while_redis_is_away(lambda: queue.take(name, count=5, block_ms=100), "work"):
                 await asyncio.sleep(pause)
-                stored = outlast(lambda work=work: queue.done_with(work, RESULTS, name), "a result")  # type: ignore[misc]
+                stored = retry_while_redis_is_away(lambda work=work: queue.done_with(work, RESULTS, name), "a result")  # type: ignore[misc]
                 effects[work.key] += await stored
 
 
 async def results_become(url: str, count: int, seconds: float = 60) -> None:
     async with client(url) as redis, asyncio.timeout(seconds):
-        while await outlast(lambda: redis.hlen(RESULTS), "results") != count:  # noqa: ASYNC110
+        while await retry_while_redis_is_away(lambda: redis.hlen(RESULTS), "results") != count:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
@@ -102,7 +102,7 @@ async def through(server: Server, items: list[Item], hurt: Callable[[], Awaitabl
         assert await queue.dead() == []
         assert sorted(await redis.hkeys(RESULTS)) == sorted(key for key, _ in items)
         assert not await redis.exists("selfreward:test:known", "selfreward:test:errors")
-    await end(consumers)
+    await cancel_and_wait(consumers)
     return effects
 
 
@@ -144,7 +144,7 @@ def test_a_full_redis_takes_no_new_work_lets_work_be_finished_and_then_goes_on(s
             consumer = asyncio.create_task(consume(url, "one", effects))
             assert await queue.put_many(items, wait_s=30) == 1_000 - queued
             await results_become(url, 1_000)
-            await end([consumer])
+            await cancel_and_wait([consumer])
             assert await queue.length() == 0
 
     asyncio.run(main())
@@ -157,7 +157,9 @@ def test_a_result_waits_for_room_and_its_item_with_it(small_server: Server) -> N
             await queue.put_many([("a", {}), ("b", {})])
             works = await queue.take("one", count=2)
             await redis.config_set("maxmemory", 1)
-            storing = asyncio.create_task(outlast(lambda: queue.done_with(works[0], RESULTS, "a result"), "a result"))
+            storing = asyncio.create_task(
+                retry_while_redis_is_away(lambda: queue.done_with(works[0], RESULTS, "a result"), "a result")
+            )
             await asyncio.sleep(0.5)
             assert not storing.done()
             await queue.dead_letter(works[1], "broken")
@@ -196,7 +198,7 @@ def test_a_password_that_is_wrong_or_missing_is_an_error_at_once(server: Server,
             await redis.config_set("requirepass", "secret")
             began = time.monotonic()
             with pytest.raises(RedisRefused, match=r"^Redis refuses this client \((?!Redis).*SELFREWARD_REDIS_URL"):
-                await asyncio.wait_for(outlast(lambda: stranger.get("x"), "x"), 10)
+                await asyncio.wait_for(retry_while_redis_is_away(lambda: stranger.get("x"), "x"), 10)
             assert time.monotonic() - began < 2
 
     asyncio.run(main())

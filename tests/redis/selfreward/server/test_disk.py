@@ -14,17 +14,17 @@ from safetensors.numpy import save_file
 
 from orchestrator.runs.context import RunContext
 from orchestrator.runs.state import ask_to_stop, load, public, stopped_runs
-from selfreward.contracts.training import TrainStatus
+from selfreward.contracts.training import TRAIN_QUEUE, TrainStatus
 from selfreward.loop.record import RunState
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
-from selfreward.server.background import end
+from selfreward.server.background import cancel_and_wait
 from selfreward.server.disk import free_bytes, is_full, shortage
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import Lineage, WeightsManifest
 from services.trainer.settings import TrainerSettings
 from services.trainer.worker import worker as worker_module
-from services.trainer.worker.worker import QUEUE, Worker
+from services.trainer.worker.worker import Worker
 from tests.redis.orchestrator.phases.test_watching import ended, messages, on_run, recipe
 from tests.redis.services.trainer.worker.test_outages import train_job
 
@@ -177,7 +177,11 @@ def test_a_job_that_finds_the_disk_full_goes_on_in_the_same_attempt(
             settings = TrainerSettings(
                 work_dir=disk / "work", min_free_disk=1, poll_seconds=0.02, consumer="one", max_attempts=1
             )
-            worker, queue, job = Worker(redis, ArtifactStore(str(disk)), settings), WorkQueue(redis, QUEUE), train_job()
+            worker, queue, job = (
+                Worker(redis, ArtifactStore(str(disk)), settings),
+                WorkQueue(redis, TRAIN_QUEUE),
+                train_job(),
+            )
             filler = disk / "filler"
             filler.write_bytes(b"x" * (2 << 20))
             await queue.put(job.id, job.model_dump(mode="json"))
@@ -186,7 +190,7 @@ def test_a_job_that_finds_the_disk_full_goes_on_in_the_same_attempt(
             assert str(status.error).startswith("disk: a found no space left at ")
             filler.unlink()
             assert (await became(worker, job.id, "done")).digest == "d"
-            await end([working])
+            await cancel_and_wait([working])
 
     monkeypatch.setattr(worker_module, "job_command", lambda _, spec: [sys.executable, "-c", CHILD, str(spec)])
     asyncio.run(main())
@@ -205,13 +209,13 @@ def test_a_training_job_waits_for_room_in_the_hand_of_its_worker(redis_url: str,
         async with connect(redis_url) as redis:
             settings = TrainerSettings(work_dir=disk / "work", min_free_disk=5, poll_seconds=0.02, consumer="one")
             store = ArtifactStore(str(disk / "store"))
-            worker, queue, job = Worker(redis, store, settings), WorkQueue(redis, QUEUE), train_job()
+            worker, queue, job = Worker(redis, store, settings), WorkQueue(redis, TRAIN_QUEUE), train_job()
             await queue.put(job.id, job.model_dump(mode="json"))
             working = asyncio.create_task(worker.run())
             status = await became(worker, job.id, "waiting")
             assert str(status.error).startswith(f"disk: 4 MiB free below 5 at {disk / 'work'}; free some or lower")
             assert not (disk / "work").exists()
-            await end([working])
+            await cancel_and_wait([working])
             assert [work.deliveries for work in await queue.take("one", count=5)] == []
             assert await queue.length() == 1
 

@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from selfreward.server.background import end
+from selfreward.server.background import cancel_and_wait
 
 
 def test_a_task_that_ends_others_is_not_ended_before_they_are() -> None:
@@ -24,11 +24,11 @@ def test_a_task_that_ends_others_is_not_ended_before_they_are() -> None:
             try:
                 await asyncio.sleep(60)
             finally:
-                await end([inner])
+                await cancel_and_wait([inner])
 
         task = asyncio.create_task(outer())
         await asyncio.sleep(0)
-        await end([task])
+        await cancel_and_wait([task])
         assert inner.cancelled()
         assert task.cancelled()
 
@@ -38,7 +38,7 @@ def test_a_task_that_ends_others_is_not_ended_before_they_are() -> None:
 def test_a_cancelled_end_is_cancelled_once_its_tasks_have_ended() -> None:
     async def main() -> None:
         task = asyncio.create_task(asyncio.sleep(60))
-        ending = asyncio.create_task(end([task]))
+        ending = asyncio.create_task(cancel_and_wait([task]))
         await asyncio.sleep(0)
         ending.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from selfreward.contracts.training import TrainStatus, queue_of
+from selfreward.contracts.training import TrainStatus, queue_of, status_key
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
 from selfreward.store.artifacts import ArtifactStore
@@ -15,7 +15,7 @@ from services.trainer.settings import TrainerSettings
 from services.trainer.worker import node as follower_module
 from services.trainer.worker import worker as worker_module
 from services.trainer.worker.node import Follower
-from services.trainer.worker.worker import STATUS_PREFIX, Worker
+from services.trainer.worker.worker import Worker
 from tests.redis.services.trainer.worker.test_outages import train_job
 
 
@@ -75,7 +75,7 @@ def _follow(redis_url: str, settings: TrainerSettings, status: TrainStatus | Non
     async def main() -> TrainStatus | None:
         async with connect(redis_url) as redis:
             if status is not None:
-                await redis.set(f"{STATUS_PREFIX}a", status.model_dump_json())
+                await redis.set(status_key("a"), status.model_dump_json())
             follower = Follower(redis, settings, "a")
             async with asyncio.timeout(60):
                 await follower.run()

@@ -7,14 +7,14 @@ import pytest
 from redis.asyncio import Redis
 
 from selfreward.contracts.base import Message
-from selfreward.contracts.training import TrainJob, TrainStatus
+from selfreward.contracts.training import TRAIN_QUEUE, TrainJob, TrainStatus
 from selfreward.redis.connection import RedisRefused, connect
 from selfreward.redis.queue import WorkQueue
-from selfreward.server.background import end
+from selfreward.server.background import cancel_and_wait
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import Lineage, WeightsManifest
 from services.trainer.settings import TrainerSettings
-from services.trainer.worker.worker import QUEUE, Worker
+from services.trainer.worker.worker import Worker
 
 
 def finished_job(store: ArtifactStore) -> TrainJob:
@@ -35,7 +35,7 @@ def test_a_job_that_is_done_waits_for_redis_in_the_hand_of_its_worker(redis_url:
         async with connect(redis_url) as redis:
             settings = TrainerSettings(claim_after_seconds=60, consumer="one", work_dir=tmp_path / "work")
             worker = Worker(redis, store, settings)
-            queue = WorkQueue(redis, QUEUE)
+            queue = WorkQueue(redis, TRAIN_QUEUE)
             job = finished_job(store)
             checkpoints = settings.job_folder(job.id) / "checkpoints"
             (checkpoints / "checkpoint-1").mkdir(parents=True)
@@ -58,7 +58,7 @@ def test_a_job_that_is_done_waits_for_redis_in_the_hand_of_its_worker(redis_url:
             assert isinstance(status, TrainStatus)
             assert status.state == "done"
             assert not checkpoints.exists()
-            await end([working])
+            await cancel_and_wait([working])
 
     asyncio.run(main())
 
