@@ -27,7 +27,7 @@ from services.judge.api.openrlhf import add_openrlhf
 from services.judge.api.rerank import add_rerank
 from services.judge.api.slime import add_slime
 from services.judge.api.vllm_score import add_vllm
-from services.judge.engine.cache import AnswerCache
+from services.judge.engine.cache import ResultCache
 from services.judge.engine.engine import Engine, EngineUnavailable
 from services.judge.engine.slots import FairSlots
 from services.judge.jobs.store import JobStore
@@ -70,7 +70,7 @@ def create_app(
     probe = ServiceClient(url, key, deadline=_READY_DEADLINE, attempts=1, max_connections=8, transport=engine_transport)
     cache = None
     if settings.judge_cache_seconds:
-        cache = AnswerCache(
+        cache = ResultCache(
             connect_briefly(settings.judge_cache_url or settings.redis_url), settings.judge_cache_seconds
         )
     engine = Engine(engine_client, probe, settings.judge_engine_model, FairSlots(settings.judge_concurrency), cache)

@@ -1,4 +1,4 @@
-"""Requests that are answered with an error, and the checks that the wire contracts cannot express."""
+"""Checks of a request that its wire contract cannot express: each raises an ApiError with field, value and remedy."""
 
 from collections.abc import Sequence
 
@@ -11,20 +11,23 @@ from services.judge.rubrics.spec import KINDS, POINTWISE, Kind
 from services.judge.serving.errors import invalid_fields
 
 
-def find_rubric(rubrics: dict[str, Rubric], wanted: str) -> Rubric:
-    """A rubric by name or id; ApiError (404) when it is unknown or its text is no longer the one that the id names."""
-    rubric = rubrics.get(wanted.partition("@")[0])
-    if rubric is not None and wanted in (rubric.name, rubric.id):
+def find_rubric(rubrics: dict[str, Rubric], name_or_id: str) -> Rubric:
+    """A rubric by name or id.
+
+    Raises ApiError (404) when it is unknown, or its text is no longer the one that the id names.
+    """
+    rubric = rubrics.get(name_or_id.partition("@")[0])
+    if rubric is not None and name_or_id in (rubric.name, rubric.id):
         return rubric
-    known = ", ".join(known.id for known in rubrics.values())
+    ids = ", ".join(rubric.id for rubric in rubrics.values())
     message = (
-        f"rubric {wanted!r} is not known: use one of {known}, or add a folder for it under SELFREWARD_JUDGE_RUBRICS"
+        f"rubric {name_or_id!r} is not known: use one of {ids}, or add a folder for it under SELFREWARD_JUDGE_RUBRICS"
     )
     raise ApiError(404, message, "rubric", "rubric_not_found")
 
 
 def check_kind(rubric: Rubric, allowed: Sequence[Kind]) -> None:
-    """A rubric judges on the routes of its kind. Raises ApiError (422) that names the right one."""
+    """Check that a route takes rubrics of this kind. Raises ApiError (422) that names the right route."""
     if rubric.spec.kind not in allowed:
         route = KINDS[rubric.spec.kind].route
         message = (
@@ -35,9 +38,9 @@ def check_kind(rubric: Rubric, allowed: Sequence[Kind]) -> None:
 
 
 def check_items(items: Sequence[JudgeItem], rubric: Rubric, max_items: int) -> None:
-    """The configured size, the kind of rubric, and what this rubric needs. Raises ApiError (422)."""
+    """Check items to judge: how many there are, the kind of rubric, and what it needs. Raises ApiError (422)."""
     check_kind(rubric, POINTWISE)
-    problems = shared_problems(items, rubric, max_items, ("prompt", "response"))
+    problems = _shared_problems(items, rubric, max_items, ("prompt", "response"))
     for index, item in enumerate(items):
         path = f"items.{index}.criteria"
         if rubric.spec.kind != "criteria" and item.criteria is not None:
@@ -52,8 +55,8 @@ def check_items(items: Sequence[JudgeItem], rubric: Rubric, max_items: int) -> N
 
 
 def check_pairs(items: Sequence[PairItem | MetaItem | RankItem], rubric: Rubric, max_items: int) -> None:
-    """The same for items of a comparison, whose kind has been checked. Raises ApiError (422)."""
-    problems = shared_problems(items, rubric, max_items, ("prompt", "response", "a", "b"))
+    """Check items to compare or rank, by a rubric whose kind is checked already. Raises ApiError (422)."""
+    problems = _shared_problems(items, rubric, max_items, ("prompt", "response", "a", "b"))
     for index, item in enumerate(items):
         if isinstance(item, RankItem):
             for place, candidate in enumerate(item.candidates):
@@ -72,10 +75,35 @@ def check_pairs(items: Sequence[PairItem | MetaItem | RankItem], rubric: Rubric,
         raise invalid_fields(problems)
 
 
-def shared_problems(
+def check_criteria(rubric: Rubric) -> None:
+    """Check that a rubric for a ranking by criteria has criteria of its own. Raises ApiError (422)."""
+    if rubric.spec.kind == "criteria" and not rubric.spec.criteria:
+        raise invalid_fields([("rubric", f"rubric = {rubric.name!r} has no criteria of its own: use /v1/judge")])
+
+
+def check_aggregation(aggregation: Aggregation | None, rubric: Rubric) -> None:
+    """Check that the rubric's scores are single digits where expected scores are requested. Raises ApiError (422)."""
+    if aggregation == "expected" and not rubric.spec.has_digit_scores:
+        message = (
+            f"aggregation = 'expected' reads the probabilities of single digits, and rubric {rubric.name!r} has no "
+            "scale of whole numbers within 0 to 9: use mean, median or majority"
+        )
+        raise invalid_fields([("aggregation", message)])
+
+
+def check_policy(policy: str | None) -> None:
+    """Check that a pinned version is `policy@N`. Raises ApiError (422)."""
+    try:
+        if policy is not None:
+            policy_number(policy)
+    except ValueError as error:
+        raise invalid_fields([("policy", f"policy = {policy!r}: {error}, or leave it out for the newest")]) from error
+
+
+def _shared_problems(
     items: Sequence[JudgeItem | PairItem | MetaItem | RankItem], rubric: Rubric, max_items: int, texts: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """(field, what is wrong) for what is the same in all items: their number, ids, empty texts, references."""
+    """The problems that all kinds of items may have, as (field, message): number, ids, empty texts, references."""
     problems = []
     if len(items) > max_items:
         problems.append(("items", f"items has {len(items)} entries, {max_items} are allowed: send several requests"))
@@ -96,28 +124,3 @@ def shared_problems(
             )
             problems.append((path, message))
     return problems
-
-
-def check_criteria(rubric: Rubric) -> None:
-    """A ranking by criteria uses the rubric's own. Raises ApiError (422)."""
-    if rubric.spec.kind == "criteria" and not rubric.spec.criteria:
-        raise invalid_fields([("rubric", f"rubric = {rubric.name!r} has no criteria of its own: use /v1/judge")])
-
-
-def check_aggregation(aggregation: Aggregation | None, rubric: Rubric) -> None:
-    """Expected scores need scores of one digit. Raises ApiError (422)."""
-    if aggregation == "expected" and not rubric.spec.has_digit_scores:
-        message = (
-            f"aggregation = 'expected' reads the probabilities of single digits, and rubric {rubric.name!r} has no "
-            "scale of whole numbers within 0 to 9: use mean, median or majority"
-        )
-        raise invalid_fields([("aggregation", message)])
-
-
-def check_policy(policy: str | None) -> None:
-    """A pin must be `policy@N`. Raises ApiError (422)."""
-    try:
-        if policy is not None:
-            policy_number(policy)
-    except ValueError as error:
-        raise invalid_fields([("policy", f"policy = {policy!r}: {error}, or leave it out for the newest")]) from error

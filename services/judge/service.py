@@ -1,4 +1,4 @@
-"""What every route judges through, whichever contract it speaks: checks, admission, judging, metrics."""
+"""The service behind every route, whatever its contract: check, admit, judge, count."""
 
 import asyncio
 import time
@@ -21,9 +21,9 @@ from services.judge.checks import (
     check_policy,
     find_rubric,
 )
-from services.judge.engine.cache import cache_mode
 from services.judge.engine.engine import Engine, EngineUnavailable
-from services.judge.metrics import BATCH_SIZE, DURATION, REQUESTS, observe, observe_pairs, observe_ranks
+from services.judge.engine.lookup import cache_mode
+from services.judge.metrics import BATCH_SIZE, DURATION, REQUESTS, observe_judgments, observe_pairs, observe_ranks
 from services.judge.rubrics.rubric import Rubric, RubricError
 from services.judge.rubrics.spec import COMPARING, POINTWISE
 from services.judge.rubrics.store import RubricBody, RubricTaken, reload_rubric, store_rubric
@@ -41,7 +41,7 @@ Result = TypeVar("Result", JudgeResponse, PairResponse, RankResponse)
 
 
 class JudgeService:
-    """The rubrics, the engine that judges by them, and the bounds on what is taken on."""
+    """The rubrics, the engine that judges by them, and the limits of each API key."""
 
     def __init__(self, settings: JudgeSettings, rubrics: dict[str, Rubric], engine: Engine) -> None:
         self.settings = settings
@@ -49,30 +49,31 @@ class JudgeService:
         self.engine = engine
         self.limits = Limits()
 
-    def rubric(self, wanted: str) -> Rubric:
-        """A rubric by name or id; ApiError (404) when there is none.
+    def rubric(self, name_or_id: str) -> Rubric:
+        """A rubric by name or id. Raises ApiError (404) when it is not known.
 
-        One that is not known here may have been put through another replica: the folder is looked at again.
+        Looks for an unknown rubric in the folder of own rubrics, because it may have been added through another
+        replica.
         """
         try:
-            return find_rubric(self.rubrics, wanted)
+            return find_rubric(self.rubrics, name_or_id)
         except ApiError:
-            name = wanted.partition("@")[0]
-            found = reload_rubric(self.settings.judge_rubrics, name) if self.settings.judge_rubrics else None
-            if found is None:
+            name = name_or_id.partition("@")[0]
+            rubric = reload_rubric(self.settings.judge_rubrics, name) if self.settings.judge_rubrics else None
+            if rubric is None:
                 raise
-            self.rubrics[name] = found
-            return find_rubric(self.rubrics, wanted)
+            self.rubrics[name] = rubric
+            return find_rubric(self.rubrics, name_or_id)
 
-    def uses_reference(self, wanted: str) -> bool:
-        """Whether a rubric compares with a reference; True for one that is not there, which judging refuses."""
+    def uses_reference(self, name_or_id: str) -> bool:
+        """Whether a rubric compares with a reference. True for an unknown rubric, which judging refuses later."""
         try:
-            return self.rubric(wanted).uses_reference
+            return self.rubric(name_or_id).uses_reference
         except ApiError:
             return True
 
     async def put_rubric(self, name: str, body: RubricBody) -> Rubric:
-        """Keep a rubric in the folder of own ones, and judge by it from now on. Raises ApiError (409, 422)."""
+        """Store a rubric in the folder of own rubrics, and judge by it from now on. Raises ApiError (409, 422)."""
         if self.settings.judge_rubrics is None:
             message = "there is no folder for rubrics: set SELFREWARD_JUDGE_RUBRICS"
             raise ApiError(409, message, "name", "no_rubric_folder")
@@ -86,11 +87,11 @@ class JudgeService:
         return stored
 
     async def judge(self, request: Request, body: JudgeRequest, contract: str = "native") -> JudgeResponse:
-        """Judge a batch for the client behind `request`, and count it under `contract`.
+        """Judge a batch for the client of `request`, and count it under `contract`.
 
-        Raises ApiError, WrongPolicyVersion or EngineUnavailable; the application's handlers answer them.
+        Raises ApiError, WrongPolicyVersion or EngineUnavailable, which the application's handlers answer.
         """
-        with self.counted(body.rubric, contract):
+        with self._counted(body.rubric, contract):
             rubric = self.rubric(body.rubric)
             check_items(body.items, rubric, self.settings.judge_max_items)
             check_aggregation(body.aggregation, rubric)
@@ -102,14 +103,14 @@ class JudgeService:
                 body.votes,
                 lambda engine: judge_batch(engine, rubric, body, answer_id(request)),
             )
-            observe(rubric.name, result.data)
+            observe_judgments(rubric.name, result.data)
             return result
 
     async def compare(
         self, request: Request, body: PairRequest | MetaRequest, contract: str = "native"
     ) -> PairResponse:
         """Compare pairs of responses or of judgments. Raises as `judge` does."""
-        with self.counted(body.rubric, contract):
+        with self._counted(body.rubric, contract):
             rubric = self.rubric(body.rubric)
             check_kind(rubric, ("meta",) if isinstance(body, MetaRequest) else COMPARING)
             items = body.entries if isinstance(body, MetaRequest) else body.items
@@ -123,23 +124,26 @@ class JudgeService:
                     return compare_by_debate(engine, rubric, rubric.debate, body, answer_id(request))
                 return compare_responses(engine, rubric, body, answer_id(request))
 
-            looks = len(items) * (2 if body.swap else 1)
-            result = await self._perform(request, rubric, looks * requests_of(rubric), body.votes, work)
+            engine_requests = len(items) * (2 if body.swap else 1) * requests_of(rubric)
+            result = await self._perform(request, rubric, engine_requests, body.votes, work)
             observe_pairs(rubric.name, result.data)
             return result
 
     async def rank(self, request: Request, body: RankRequest, contract: str = "native") -> RankResponse:
         """Rank candidates, listwise or by a pointwise rubric. Raises as `judge` does."""
-        with self.counted(body.rubric, contract):
+        with self._counted(body.rubric, contract):
             rubric, items = self.rubric(body.rubric), body.entries
             check_kind(rubric, ("rank", *POINTWISE))
             check_pairs(items, rubric, self.settings.judge_max_items)
             check_criteria(rubric)
             check_policy(body.policy)
-            looks = 2 if body.swap else 1
-            questions = sum(looks if rubric.spec.kind == "rank" else len(item.candidates) for item in items)
+            orders = 2 if body.swap else 1
             result = await self._perform(
-                request, rubric, questions, body.votes, lambda engine: rank(engine, rubric, body, answer_id(request))
+                request,
+                rubric,
+                sum(orders if rubric.spec.kind == "rank" else len(item.candidates) for item in items),
+                body.votes,
+                lambda engine: rank(engine, rubric, body, answer_id(request)),
             )
             observe_ranks(rubric.name, result.data)
             return result
@@ -148,24 +152,24 @@ class JudgeService:
         self,
         request: Request,
         rubric: Rubric,
-        questions: int,
+        engine_requests: int,
         votes: int,
         work: Callable[[Engine], Coroutine[Any, Any, Result]],
     ) -> Result:
-        """Admit so many questions of the caller and have them answered, within its limits and its patience."""
+        """Admit so many engine requests of the caller and do the work, within its limits and its timeout."""
         seconds, cache = timeout_of(request), cache_mode(request.headers)
-        self.admit(questions)
-        with self.limits.of(request.state.key).admitted(questions):
-            BATCH_SIZE.observe(questions)
-            describe(rubric=rubric.id, items=questions, votes=votes, request_id=request.state.request_id)
+        self._check_backlog(engine_requests)
+        with self.limits.of(request.state.key).admitted(engine_requests):
+            BATCH_SIZE.observe(engine_requests)
+            describe(rubric=rubric.id, items=engine_requests, votes=votes, request_id=request.state.request_id)
             engine = self.engine.for_request(request.state.key.name, cache)
             result = await while_wanted(request, work(engine), seconds)
         describe(policy_version=result.judge_version)
         return result
 
     @contextmanager
-    def counted(self, wanted: str, contract: str) -> Iterator[None]:
-        """Count one request for rubric `wanted` by what becomes of it, and how long it takes."""
+    def _counted(self, rubric: str, contract: str) -> Iterator[None]:
+        """Count one request for a rubric (its name or id) with the status of its answer, and measure its duration."""
         started, status = time.perf_counter(), 500
         try:
             yield
@@ -180,17 +184,17 @@ class JudgeService:
             status = 503
             raise
         finally:
-            name = wanted.partition("@")[0]
+            name = rubric.partition("@")[0]
             REQUESTS.labels(name if name in self.rubrics else "unknown", contract, str(status)).inc()
             DURATION.observe(time.perf_counter() - started)
 
-    def admit(self, items: int) -> None:
-        """Raise ApiError (429) when too many items wait for the engine already; `items` are its requests."""
+    def _check_backlog(self, engine_requests: int) -> None:
+        """Backpressure: raise ApiError (429) when too many engine requests wait for a slot already."""
         waiting = self.engine.slots.waiting
-        if waiting and waiting + items > self.settings.judge_max_waiting:
+        if waiting and waiting + engine_requests > self.settings.judge_max_waiting:
             raise overloaded(waiting)
 
 
 def answer_id(request: Request) -> str:
-    """Id of the answer to a request."""
+    """The id of the answer to a request."""
     return f"judge-{request.state.request_id}"

@@ -1,6 +1,6 @@
-"""Asynchronous jobs: send up to 100,000 items, come back for the results. `/v1/jobs`.
+"""`/v1/jobs`: asynchronous jobs. Send up to 100,000 items, and fetch the results later.
 
-A job is there for the key that made it and for keys with the scope `admin`; to all others it does not exist.
+Only the API key that created a job and keys with the scope `admin` see it; for all others it does not exist.
 """
 
 import uuid
@@ -18,13 +18,13 @@ from services.judge.service import JudgeService
 from services.judge.serving.errors import redis_needed
 
 CONTRACT = "jobs"
-_LINES = "application/x-ndjson"
+_JSON_LINES = "application/x-ndjson"
 
 
 def add_jobs(app: FastAPI, service: JudgeService, store: JobStore) -> None:
-    """The routes of jobs."""
+    """Add the routes of jobs."""
 
-    async def known(request: Request, job_id: str) -> Job:
+    async def visible_job(request: Request, job_id: str) -> Job:
         key = request.state.key
         job = await store.get(job_id, None if "admin" in key.scopes else key.name)
         if job is None:
@@ -34,12 +34,12 @@ def add_jobs(app: FastAPI, service: JudgeService, store: JobStore) -> None:
 
     @app.post("/v1/jobs", status_code=202, response_model=Job, tags=[CONTRACT])
     async def create_job(request: Request, body: JobRequest) -> Response:
-        """Take in a batch to judge in the background; `Location` is where its state is."""
+        """Accept a batch to judge in the background. The header `Location` has the path of the job."""
         rubric, key = service.rubric(body.rubric), request.state.key
         check_items(body.items, rubric, min(MOST_JOB_ITEMS, key.job_items or MOST_JOB_ITEMS))
         check_policy(body.policy)
         service.limits.of(key).submitted(len(body.items))
-        # One key, one job: should the answer be lost before it is stored, the repeated request finds the job.
+        # One idempotency key, one job: if the answer is lost before it is stored, the repeated request finds the job.
         name = getattr(request.state, "idempotency", None) or uuid.uuid4().hex
         async with redis_needed("jobs"):
             job = await store.create(f"job-{name}", rubric.id, body, key.name)
@@ -49,16 +49,16 @@ def add_jobs(app: FastAPI, service: JudgeService, store: JobStore) -> None:
 
     @app.get("/v1/jobs", response_model=JobList, tags=[CONTRACT])
     async def list_jobs(request: Request, limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 20) -> Response:
-        """The newest jobs of the key that asks, the newest first."""
+        """The newest jobs of the requesting key, the newest first."""
         async with redis_needed("jobs"):
             jobs = JobList(data=await store.newest(request.state.key.name, limit))
         return Response(jobs.model_dump_json(), media_type="application/json")
 
     @app.get("/v1/jobs/{job_id}", response_model=Job, tags=[CONTRACT])
     async def show_job(request: Request, job_id: str) -> Response:
-        """A job's state and progress."""
+        """The state and progress of a job."""
         async with redis_needed("jobs"):
-            job = await known(request, job_id)
+            job = await visible_job(request, job_id)
         return Response(job.model_dump_json(), media_type="application/json")
 
     @app.get("/v1/jobs/{job_id}/results", tags=[CONTRACT], response_class=StreamingResponse)
@@ -68,22 +68,22 @@ def add_jobs(app: FastAPI, service: JudgeService, store: JobStore) -> None:
         offset: Annotated[int, Query(ge=0, le=MOST_JOB_ITEMS)] = 0,
         limit: Annotated[int | None, Query(ge=1, le=MOST_JOB_ITEMS)] = None,
     ) -> StreamingResponse:
-        """Results as JSON lines in the order of the items, from `offset` on; `X-Next-Offset` is where to go on.
+        """The results as JSON lines, in the order of the items, from `offset` on. `X-Next-Offset` is the next offset.
 
-        While the job goes on, lines end where the first item without a result is; when it has been cancelled or has
-        failed, such items are left out.
+        While the job runs, the lines end before the first item without a result. Those of an ended job leave
+        out items without a result.
         """
         async with redis_needed("jobs"):
-            job = await known(request, job_id)
+            job = await visible_job(request, job_id)
             items = page(await store.ready(job), offset, limit)
         headers = {"X-Next-Offset": str(items[-1].stop if items else offset), "X-Job-State": job.state}
-        return StreamingResponse(store.lines(job, items), media_type=_LINES, headers=headers)
+        return StreamingResponse(store.lines(job, items), media_type=_JSON_LINES, headers=headers)
 
     @app.delete("/v1/jobs/{job_id}", response_model=Job, tags=[CONTRACT])
     async def cancel_job(request: Request, job_id: str) -> Response:
-        """Cancel a job, or leave one as it is that has ended. Its results so far stay until they expire."""
+        """Cancel a job. A job that has ended stays as it is. The results so far stay until they expire."""
         async with redis_needed("jobs"):
-            await known(request, job_id)
+            await visible_job(request, job_id)
             await store.end(job_id, "cancelled")
-            job = await known(request, job_id)
+            job = await visible_job(request, job_id)
         return Response(job.model_dump_json(), media_type="application/json")

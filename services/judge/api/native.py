@@ -1,4 +1,4 @@
-"""The judge's own routes: judge, compare and rank, and the rubrics that are judged by."""
+"""The judge's own routes: judge, compare and rank, and the rubrics."""
 
 from typing import Any
 
@@ -21,27 +21,27 @@ class PromptRequest(Contract):
 
 
 def add_native(app: FastAPI, service: JudgeService) -> None:
-    """`/v1/judge` and `/v1/rubrics`."""
+    """Add `/v1/judge` and `/v1/rubrics`."""
 
     @app.post("/v1/judge", response_model=JudgeResponse)
     async def judge(request: Request, body: JudgeRequest) -> Response:
-        """Judge each item by `votes` sampled judgments and return one score for it, every vote with it."""
-        return _sent(await service.judge(request, body))
+        """Judge each item by `votes` sampled votes, and return its score with all votes."""
+        return _answer(await service.judge(request, body))
 
     @app.post("/v1/judge/pairwise", response_model=PairResponse)
     async def pairwise(request: Request, body: PairRequest) -> Response:
-        """Compare two responses to each prompt, shown in both orders; disagreement between the orders is a tie."""
-        return _sent(await service.compare(request, body))
+        """Compare two responses to each prompt, in both orders. A disagreement of the orders is a tie."""
+        return _answer(await service.compare(request, body))
 
     @app.post("/v1/judge/meta", response_model=PairResponse)
     async def meta(request: Request, body: MetaRequest) -> Response:
-        """Compare two judgments of each response, shown in both orders; disagreement between the orders is a tie."""
-        return _sent(await service.compare(request, body))
+        """Compare two judgments of each response, in both orders. A disagreement of the orders is a tie."""
+        return _answer(await service.compare(request, body))
 
     @app.post("/v1/judge/rank", response_model=RankResponse)
     async def rank(request: Request, body: RankRequest) -> Response:
-        """Order candidates from best to worst, in one look at all or, by a pointwise rubric, each by itself."""
-        return _sent(await service.rank(request, body))
+        """Order candidates from best to worst: all in one prompt or, by a pointwise rubric, each by its own score."""
+        return _answer(await service.rank(request, body))
 
     @app.get("/v1/rubrics")
     async def list_rubrics() -> dict[str, Any]:
@@ -61,20 +61,20 @@ def add_native(app: FastAPI, service: JudgeService) -> None:
 
     @app.put("/v1/rubrics/{rubric_id}", openapi_extra={"x-scope": "admin"})
     async def put_rubric(rubric_id: str, body: RubricBody, response: Response) -> dict[str, Any]:
-        """Add a rubric, or replace one that was added this way: 201 or 200, and the rubric with its new id."""
+        """Add a rubric (201), or replace one that was added this way (200). Returns the rubric with its new id."""
         response.status_code = 200 if rubric_id in service.rubrics else 201
         return (await service.put_rubric(rubric_id, body)).describe()
 
     @app.post("/v1/rubrics/{rubric_id}/prompt", response_model=JudgePrompts)
     async def fill_prompt(rubric_id: str, body: PromptRequest) -> Response:
-        """The conversations that `POST /v1/judge` would send for these items, letter for letter."""
+        """The conversations that `POST /v1/judge` would send to the engine for these items, letter for letter."""
         rubric = service.rubric(rubric_id)
         check_items(body.items, rubric, service.settings.judge_max_items)
         filled = JudgePrompts(rubric=rubric.id, messages=[rubric.messages(item) for item in body.items])
         return Response(filled.model_dump_json(), media_type="application/json")
 
 
-def _sent(result: JudgeResponse | PairResponse | RankResponse) -> Response:
+def _answer(result: JudgeResponse | PairResponse | RankResponse) -> Response:
     return Response(
         result.model_dump_json(), media_type="application/json", headers={VERSION_HEADER: result.judge_version}
     )

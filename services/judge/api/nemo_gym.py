@@ -1,8 +1,8 @@
-"""NeMo Gym's resources server: `POST /verify`, as `nemo_gym/base_resources_server.py` has it.
+"""NeMo Gym's contract of a resources server: `POST /verify`, as in `nemo_gym/base_resources_server.py`.
 
-The prompt is the conversation of `responses_create_params`; the response is what the assistant says in `response`.
-Reasoning and tool calls are not judged. The answer is the request with its reward. An unscored sample has
-`mask_sample` true, by which NeMo Gym leaves it out; its reward, which the contract wants, is 0 and must not be used.
+The prompt is the conversation of `responses_create_params`, and the response is what the assistant says in `response`.
+Reasoning and tool calls are not judged. The answer is the request with its reward. For an unscored sample `mask_sample`
+is true, so that NeMo Gym leaves it out; its reward, which the contract requires, is 0 and must not be used.
 """
 
 from collections.abc import Iterable
@@ -13,12 +13,11 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from selfreward.contracts.base import Message
 from selfreward.contracts.judging import JudgeItem, VoteStatus
-from services.judge.api.openrlhf import as_reference
-from services.judge.api.shared import Choice, answer, check_echo, judge_request
+from services.judge.api.shared import JudgeQuery, as_reference, check_json, json_answer, judge_request
 from services.judge.service import JudgeService
 
 CONTRACT = "nemo_gym"
-# Names of nemo_gym/failure_kinds.py.
+# The names are those of nemo_gym/failure_kinds.py.
 _FAILURE_KINDS: dict[VoteStatus, str] = {
     "truncated": "judge_unparseable",
     "unparsed": "judge_unparseable",
@@ -35,19 +34,19 @@ _ROLES: dict[str, Literal["system", "user", "assistant"]] = {
 
 
 class _Echoed(BaseModel):
-    """What is not read here goes back as it came."""
+    """A model that keeps the fields it does not know, because the answer repeats the request."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
 class ContentPart(_Echoed):
-    """A piece of a message; only pieces with text are read."""
+    """A part of a message. Only parts with text are judged."""
 
     text: str | None = None
 
 
 class Item(_Echoed):
-    """An input or output item of OpenAI's Responses API; only messages are read."""
+    """An input or output item of OpenAI's Responses API. Only messages are judged."""
 
     type: str = "message"
     role: str | None = None
@@ -55,20 +54,20 @@ class Item(_Echoed):
 
 
 class CreateParams(_Echoed):
-    """What the policy was asked."""
+    """The request to the policy."""
 
     input: str | list[Item]
     instructions: str | None = None
 
 
 class ModelResponse(_Echoed):
-    """What the policy answered."""
+    """The answer of the policy."""
 
     output: list[Item]
 
 
 class VerifyRequest(_Echoed):
-    """NeMo Gym's body, with whatever else the dataset's row has. `expected_answer` is the reference."""
+    """NeMo Gym's body, with all other fields of the dataset's row. `expected_answer` is the reference."""
 
     responses_create_params: CreateParams
     response: ModelResponse
@@ -76,7 +75,7 @@ class VerifyRequest(_Echoed):
 
 
 class VerifyResponse(_Echoed):
-    """The request, and the verdict on it."""
+    """The request with its reward."""
 
     responses_create_params: CreateParams
     response: ModelResponse
@@ -87,7 +86,7 @@ class VerifyResponse(_Echoed):
 
 
 def conversation(params: CreateParams) -> list[Message]:
-    """The messages that the policy was given."""
+    """The messages that the policy received."""
     messages = [Message(role="system", content=params.instructions)] if params.instructions else []
     if isinstance(params.input, str):
         return [*messages, Message(role="user", content=params.input)]
@@ -98,36 +97,30 @@ def conversation(params: CreateParams) -> list[Message]:
     ]
 
 
-def spoken(output: Iterable[Item]) -> str:
-    """What the assistant said, its messages a blank line apart; empty when it only thought or called tools."""
+def assistant_text(output: Iterable[Item]) -> str:
+    """The assistant's messages, separated by blank lines; empty when it only reasoned or called tools."""
     return "\n\n".join(_text(item) for item in output if item.type == "message" and item.role in (None, "assistant"))
 
 
-def _text(item: Item) -> str:
-    if isinstance(item.content, list):
-        return "".join(part.text or "" for part in item.content)
-    return item.content or ""
-
-
 def add_nemo_gym(app: FastAPI, service: JudgeService) -> None:
-    """`/verify`, and `/seed_session`, which Gym's agents call first."""
+    """Add `/verify`, and `/seed_session`, which Gym's agents call first."""
 
     @app.post("/seed_session", tags=[CONTRACT])
     async def seed_session() -> dict[str, str]:
-        """Begin an episode. Judging has no state, so there is nothing to begin; whatever is sent is accepted."""
+        """Begin an episode. Accepts any body and does nothing, because judging has no state."""
         return {}
 
     @app.post("/verify", response_model=VerifyResponse, tags=[CONTRACT])
-    async def verify(request: Request, body: VerifyRequest, choice: Annotated[Choice, Query()]) -> Response:
-        """Judge one rollout; the contract of NeMo Gym's resources servers."""
-        sent = body.model_dump(exclude_unset=True)
-        check_echo(sent, "(body)")
+    async def verify(request: Request, body: VerifyRequest, query: Annotated[JudgeQuery, Query()]) -> Response:
+        """Judge one rollout. This is the contract of NeMo Gym's resources servers."""
+        row = body.model_dump(exclude_unset=True)
+        check_json(row, "(body)")
         item = JudgeItem(
             prompt=conversation(body.responses_create_params),
-            response=spoken(body.response.output),
+            response=assistant_text(body.response.output),
             reference=as_reference(body.expected_answer),
         )
-        judged = await service.judge(request, judge_request(service, choice, [item]), contract=CONTRACT)
+        judged = await service.judge(request, judge_request(service, query, [item]), contract=CONTRACT)
         judgment = judged.data[0]
         kind = judgment.failure_kind
         verdict: dict[str, Any] = {
@@ -136,4 +129,10 @@ def add_nemo_gym(app: FastAPI, service: JudgeService) -> None:
             "failure_kind": None if kind is None else _FAILURE_KINDS[kind],
             "failure_reason": judgment.failure_reason,
         }
-        return answer({**sent, **verdict}, judged)
+        return json_answer({**row, **verdict}, judged)
+
+
+def _text(item: Item) -> str:
+    if isinstance(item.content, list):
+        return "".join(part.text or "" for part in item.content)
+    return item.content or ""

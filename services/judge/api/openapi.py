@@ -1,6 +1,6 @@
-"""The OpenAPI document: what FastAPI derives from the routes, with every error answer and an example of each request.
+"""The OpenAPI document: what FastAPI derives from the routes, with the error answers and an example of each request.
 
-Errors are the same for all routes of a kind, so they are said here once and not at each route.
+All routes of a kind have the same errors, so they are written here once and not at each route.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ _ERRORS: dict[int, tuple[str, str, str]] = {
         "rubric 'nosuch' is not known: use one of additive5@sha256:0123456789ab",
     ),
     409: (
-        "Another policy version is served than was asked for, or a request with this Idempotency-Key is worked on.",
+        "Another policy version is served than is pinned, or a request with this Idempotency-Key is in progress.",
         "conflict_error",
         "the request pins policy@3, and the engine does not serve one version for all items: try again",
     ),
@@ -40,7 +40,7 @@ _ERRORS: dict[int, tuple[str, str, str]] = {
         "items.0.response is missing: add it",
     ),
     429: (
-        "More is asked for than is taken on at a time.",
+        "A limit of the key is reached, or too many items are waiting.",
         "rate_limit_error",
         "8192 items are already waiting for the judging engine: try again, or run more replicas",
     ),
@@ -75,6 +75,39 @@ _KEY_PARAMETER = {
     "description": "The same key with the same body gets the same answer again, marked `Idempotent-Replayed: true`.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
+_PROMPT = "Use 7 3 12 to make 33 ."
+_GOOD = "7 * 3 = 21 ; 21 + 12 = 33"
+_BAD = "7 + 3 = 11"
+_ITEM = {"prompt": _PROMPT, "response": _GOOD}
+_BATCH = {"rubric": "countdown", "votes": 3, "seed": 1, "items": [_ITEM, {**_ITEM, "id": "bad", "response": _BAD}]}
+_SCORE = {"model": "countdown", "text_1": _PROMPT, "text_2": [_GOOD, _BAD]}
+_RERANK = {"model": "countdown", "query": _PROMPT, "documents": [_BAD, _GOOD], "top_n": 1}
+_VERIFY = {
+    "responses_create_params": {"input": [{"role": "user", "content": _PROMPT}]},
+    "response": {
+        "output": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": _GOOD}]}]
+    },
+}
+EXAMPLES: dict[str, Any] = {
+    "/v1/judge": _BATCH,
+    "/v1/judge/pairwise": {"rubric": "pairwise", "seed": 1, "items": [{"prompt": _PROMPT, "a": _GOOD, "b": _BAD}]},
+    "/v1/judge/meta": {
+        "rubric": "meta",
+        "items": [{**_ITEM, "judgment_a": "All steps are right. Score: 5", "judgment_b": "It is short. Score: 2"}],
+    },
+    "/v1/judge/rank": {"rubric": "countdown", "items": [{"prompt": _PROMPT, "candidates": [_BAD, _GOOD]}]},
+    "/v1/jobs": _BATCH,
+    "/v1/rubrics/{rubric_id}/prompt": {"items": [_ITEM]},
+    "/score": _SCORE,
+    "/v1/score": _SCORE,
+    "/rerank": _RERANK,
+    "/v1/rerank": _RERANK,
+    "/v2/rerank": _RERANK,
+    "/get_reward": {"query": [_PROMPT + _GOOD], "prompts": [_PROMPT], "labels": [""]},
+    "/compat/slime": {"prompt": _PROMPT, "response": _GOOD, "label": None},
+    "/verify": _VERIFY,
+}
+"""An example body for each POST route, by path. Each is answered as it stands."""
 
 
 def add_openapi(app: FastAPI) -> None:
@@ -86,6 +119,14 @@ def add_openapi(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def contract_of(app: FastAPI, path: str) -> str:
+    """The metric label of a path's contract: the tag of its route, or `native` where it has no tag."""
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.path == path and route.tags:
+            return str(route.tags[0])
+    return "native"
 
 
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
@@ -108,13 +149,13 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _statuses(path: str, method: str, parameters: bool) -> list[int]:
-    """The error statuses of a route: a POST judges, a GET or DELETE finds something."""
+    """The error statuses of a route. A POST judges; a GET or DELETE looks something up."""
     if path in _OPEN:
         return [503] if path == "/readyz" else []
     if method in ("post", "put", "patch"):
         return sorted(_ERRORS)
-    found = [404] if "{" in path else []
-    return [401, *found, *([422] if parameters else []), *([503] if path.startswith("/v1/jobs") else [])]
+    not_found = [404] if "{" in path else []
+    return [401, *not_found, *([422] if parameters else []), *([503] if path.startswith("/v1/jobs") else [])]
 
 
 def _error(status: int) -> dict[str, Any]:
@@ -126,62 +167,3 @@ def _error(status: int) -> dict[str, Any]:
         "content": content,
         **({"headers": _RETRY} if status in (409, 429, 503) else {}),
     }
-
-
-_PROMPT = "Use 7 3 12 to make 33 ."
-
-
-_GOOD = "7 * 3 = 21 ; 21 + 12 = 33"
-
-
-_BAD = "7 + 3 = 11"
-
-
-_ITEM = {"prompt": _PROMPT, "response": _GOOD}
-
-
-_BATCH = {"rubric": "countdown", "votes": 3, "seed": 1, "items": [_ITEM, {**_ITEM, "id": "bad", "response": _BAD}]}
-
-
-_SCORE = {"model": "countdown", "text_1": _PROMPT, "text_2": [_GOOD, _BAD]}
-
-
-_RERANK = {"model": "countdown", "query": _PROMPT, "documents": [_BAD, _GOOD], "top_n": 1}
-
-
-_VERIFY = {
-    "responses_create_params": {"input": [{"role": "user", "content": _PROMPT}]},
-    "response": {
-        "output": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": _GOOD}]}]
-    },
-}
-
-
-EXAMPLES: dict[str, Any] = {
-    "/v1/judge": _BATCH,
-    "/v1/judge/pairwise": {"rubric": "pairwise", "seed": 1, "items": [{"prompt": _PROMPT, "a": _GOOD, "b": _BAD}]},
-    "/v1/judge/meta": {
-        "rubric": "meta",
-        "items": [{**_ITEM, "judgment_a": "All steps are right. Score: 5", "judgment_b": "It is short. Score: 2"}],
-    },
-    "/v1/judge/rank": {"rubric": "countdown", "items": [{"prompt": _PROMPT, "candidates": [_BAD, _GOOD]}]},
-    "/v1/jobs": _BATCH,
-    "/v1/rubrics/{rubric_id}/prompt": {"items": [_ITEM]},
-    "/score": _SCORE,
-    "/v1/score": _SCORE,
-    "/rerank": _RERANK,
-    "/v1/rerank": _RERANK,
-    "/v2/rerank": _RERANK,
-    "/get_reward": {"query": [_PROMPT + _GOOD], "prompts": [_PROMPT], "labels": [""]},
-    "/compat/slime": {"prompt": _PROMPT, "response": _GOOD, "label": None},
-    "/verify": _VERIFY,
-}
-"""Body by path, for the POST routes."""
-
-
-def contract_of(app: FastAPI, path: str) -> str:
-    """The metric label of the contract that a path belongs to: its route's tag, or `native` where it has none."""
-    for route in app.routes:
-        if isinstance(route, APIRoute) and route.path == path and route.tags:
-            return str(route.tags[0])
-    return "native"

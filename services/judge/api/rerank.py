@@ -1,7 +1,8 @@
 """The rerank contract of Cohere, Jina and vLLM: `POST /rerank`, `/v1/rerank`, `/v2/rerank`.
 
-As `litellm/types/rerank.py` sends it and `vllm/entrypoints/pooling/scoring/protocol.py` answers it. The query is the
-prompt and each document a response. `relevance_score` is the score's share of the rubric's scale, from 0 to 1.
+The request is that of `litellm/types/rerank.py`, the answer that of `vllm/entrypoints/pooling/scoring/protocol.py`. The
+query is the prompt, and each document is a response. `relevance_score` is the score as a share of the rubric's scale,
+from 0 to 1.
 """
 
 from typing import Annotated
@@ -11,7 +12,7 @@ from pydantic import Field, JsonValue
 
 from selfreward.contracts.base import Contract
 from selfreward.contracts.judging import JudgeItem, Usage
-from services.judge.api.shared import MOST_ITEMS, Choice, answer, check_echo, judge_request, normalised, scores
+from services.judge.api.shared import MOST_ITEMS, JudgeQuery, check_json, json_answer, judge_request, normalise, scores
 from services.judge.service import JudgeService
 from services.judge.serving.errors import invalid_fields
 
@@ -20,11 +21,11 @@ Document = str | dict[str, JsonValue]
 
 
 class RerankRequest(Contract):
-    """Body of all three. `top_n` 0 or left out is all documents; `rank_fields` are the fields read of a document.
+    """Body of all three routes. `top_n` is by default (and with 0) the number of documents.
 
     A document is a string or an object; of an object its `text` is judged, or its `rank_fields` as `name: value` lines.
-    `return_documents` left out is what the route's own tool does: yes, except on `/v2/rerank`. Nothing is ever cut, so
-    `max_chunks_per_doc`, `max_tokens_per_doc` and `priority` have no effect.
+    The default of `return_documents` is that of the route's own tool: true, except on `/v2/rerank`. Documents are never
+    cut, so `max_chunks_per_doc`, `max_tokens_per_doc` and `priority` have no effect.
     """
 
     model: str | None = None
@@ -39,7 +40,7 @@ class RerankRequest(Contract):
 
 
 class RerankResult(Contract):
-    """One document's place: its position in the request, its score, and the document itself where it was asked for."""
+    """One document: its position in the request, its score, and the document itself where it is requested."""
 
     index: int
     relevance_score: float
@@ -47,7 +48,7 @@ class RerankResult(Contract):
 
 
 class RerankResponse(Contract):
-    """Best document first; documents of equal score keep their order. `model` is the rubric's id."""
+    """The best document first; documents with equal scores keep their order. `model` is the rubric's id."""
 
     id: str
     model: str
@@ -56,7 +57,7 @@ class RerankResponse(Contract):
 
 
 def document_text(document: Document, rank_fields: list[str] | None, path: str) -> str:
-    """The text of a document that is judged. Raises ApiError when a field that shall be read is missing."""
+    """The text of a document to judge. Raises ApiError (422) when the document lacks a field to read."""
     if isinstance(document, str):
         return document
     fields = rank_fields or ["text"]
@@ -69,34 +70,36 @@ def document_text(document: Document, rank_fields: list[str] | None, path: str) 
 
 
 def add_rerank(app: FastAPI, service: JudgeService) -> None:
-    """The three rerank routes."""
+    """Add the three rerank routes."""
 
     @app.post("/v2/rerank", response_model=RerankResponse, tags=[CONTRACT])
     @app.post("/v1/rerank", response_model=RerankResponse, tags=[CONTRACT])
     @app.post("/rerank", response_model=RerankResponse, tags=[CONTRACT])
-    async def rerank(request: Request, body: RerankRequest, choice: Annotated[Choice, Query()]) -> Response:
-        """Judge each document as a response to the query, and sort them; the contract of Cohere, Jina and vLLM."""
-        shown = request.url.path != "/v2/rerank" if body.return_documents is None else body.return_documents
+    async def rerank(request: Request, body: RerankRequest, query: Annotated[JudgeQuery, Query()]) -> Response:
+        """Judge each document as a response to the query, and sort. This is the contract of Cohere, Jina and vLLM."""
+        with_documents = request.url.path != "/v2/rerank" if body.return_documents is None else body.return_documents
         items = []
         for index, document in enumerate(body.documents):
             path = f"documents.{index}"
-            check_echo(document, path)
+            check_json(document, path)
             items.append(JudgeItem(prompt=body.query, response=document_text(document, body.rank_fields, path)))
-        judged = await service.judge(request, judge_request(service, choice, items, body.model), contract=CONTRACT)
+        judged = await service.judge(request, judge_request(service, query, items, body.model), contract=CONTRACT)
         rubric = service.rubric(judged.rubric)
-        found = [normalised(score, rubric) for score in scores(judged.data, "documents")]
-        best = sorted(range(len(found)), key=lambda index: -found[index])[: body.top_n or None]
+        relevances = [normalise(score, rubric) for score in scores(judged.data, "documents")]
+        best = sorted(range(len(relevances)), key=lambda index: -relevances[index])[: body.top_n or None]
         ranked = RerankResponse(
             id=f"rerank-{request.state.request_id}",
             model=judged.rubric,
-            results=[_result(index, found[index], body.documents[index] if shown else None) for index in best],
+            results=[
+                _result(index, relevances[index], body.documents[index] if with_documents else None) for index in best
+            ],
             usage=judged.usage,
         )
-        return answer(ranked.model_dump(exclude_unset=True), judged)
+        return json_answer(ranked.model_dump(exclude_unset=True), judged)
 
 
 def _result(index: int, score: float, document: Document | None) -> RerankResult:
     if document is None:
         return RerankResult(index=index, relevance_score=score)
-    shown: dict[str, JsonValue] = {"text": document} if isinstance(document, str) else document
-    return RerankResult(index=index, relevance_score=score, document=shown)
+    fields: dict[str, JsonValue] = {"text": document} if isinstance(document, str) else document
+    return RerankResult(index=index, relevance_score=score, document=fields)

@@ -1,14 +1,14 @@
-"""What the contracts of other tools share: how they choose rubric and votes, and what they do without a score.
+"""Shared by the contracts of other tools: choose rubric and votes, and refuse a request with missing scores.
 
-A contract that can only carry numbers has no place for "no score". Such a request is refused as a whole, and the
-answer names the items: a made-up number would be trained on.
+A contract that can only carry numbers cannot say "no score". Then the whole request is refused with an error that names
+the items, because a made-up number would be trained on.
 """
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 from starlette.responses import Response
 
 from selfreward.client.generator import VERSION_HEADER
@@ -21,33 +21,33 @@ from services.judge.serving.errors import invalid_fields
 
 MOST_ITEMS = 1024
 """Items in one request, as in the native contract."""
-_NAMED = 5
+_MOST_NAMED = 5
 
 
-class Choice(Contract):
-    """Query parameters of every contract that is not ours. `rubric` is a name or id, and wins over `model`."""
+class JudgeQuery(Contract):
+    """Query parameters of every contract that is not ours. `rubric` is a name or id, and overrides `model`."""
 
     rubric: str | None = None
     votes: int = Field(default=3, ge=1, le=64)
 
 
 def judge_request(
-    service: JudgeService, choice: Choice, items: Sequence[JudgeItem], model: str | None = None
+    service: JudgeService, query: JudgeQuery, items: Sequence[JudgeItem], model: str | None = None
 ) -> JudgeRequest:
-    """The native request behind another contract's.
+    """The native request for a request of another contract.
 
-    `model` is a rubric's name or id; or the engine's own model name, which leaves the rubric at its default; or
-    `policy@N`, which leaves it too and pins the judging version. Trainers send every sample's label, whatever it is
-    judged by: a reference is dropped where the rubric compares with none.
+    `model` is the name or id of a rubric; or the engine's model name, which means the default rubric; or `policy@N`,
+    which means the default rubric too and pins the judging version. Drops references where the rubric compares with
+    none, because trainers send every sample's label whatever the rubric is.
     """
     fields: dict[str, str] = {}
-    if choice.rubric is not None:
-        fields["rubric"] = choice.rubric
+    if query.rubric is not None:
+        fields["rubric"] = query.rubric
     if model is not None and is_policy_version(model):
         fields["policy"] = model
     elif model not in (None, "", service.settings.judge_engine_model):
         fields.setdefault("rubric", str(model))
-    request = JudgeRequest.model_validate({"items": list(items), "votes": choice.votes, **fields})
+    request = JudgeRequest.model_validate({"items": list(items), "votes": query.votes, **fields})
     if service.uses_reference(request.rubric):
         return request
     return request.model_copy(update={"items": [item.model_copy(update={"reference": None}) for item in items]})
@@ -56,16 +56,16 @@ def judge_request(
 def scores(judgments: Sequence[Judgment], field: str) -> list[float]:
     """The score of every judgment. Raises ApiError when any has none.
 
-    503 when the engine failed, which another try may mend; 422 when the judge's words could not be read. `field` is
-    the request's list that the judgments belong to.
+    The error is 503 when the engine failed, so that another try may help, and 422 when the judge's texts could not be
+    read. `field` is the list of the request that the judgments belong to.
     """
     missing = [judgment for judgment in judgments if judgment.score is None]
     if not missing:
         return [judgment.score for judgment in judgments if judgment.score is not None]
-    named = "; ".join(f"{field}[{judgment.index}]: {judgment.failure_reason}" for judgment in missing[:_NAMED])
-    more = f"; and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    reasons = "; ".join(f"{field}[{judgment.index}]: {judgment.failure_reason}" for judgment in missing[:_MOST_NAMED])
+    more = f"; and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
     message = (
-        f"{len(missing)} of {len(judgments)} items have no score, and this contract cannot say so: {named}{more}. "
+        f"{len(missing)} of {len(judgments)} items have no score, and this contract cannot say so: {reasons}{more}. "
         "POST /v1/judge answers each item for itself"
     )
     if any(judgment.failure_kind == "error" for judgment in missing):
@@ -73,14 +73,21 @@ def scores(judgments: Sequence[Judgment], field: str) -> list[float]:
     raise ApiError(422, message, field, "unscored")
 
 
-def normalised(score: float, rubric: Rubric) -> float:
-    """A score of the rubric's scale as a share of it, from 0 to 1."""
+def as_reference(label: JsonValue) -> str | None:
+    """A trainer's label as reference text; None for no label, which some trainers send as an empty string."""
+    if label is None or label == "":
+        return None
+    return label if isinstance(label, str) else json.dumps(label, ensure_ascii=False)
+
+
+def normalise(score: float, rubric: Rubric) -> float:
+    """A score as a share of the rubric's scale, from 0 to 1."""
     scale = rubric.spec.scale
     return (score - scale.min) / (scale.max - scale.min)
 
 
-def answer(body: Any, judged: JudgeResponse) -> Response:
-    """200 with a JSON body, and the judging version in the header, as the native route has it."""
+def json_answer(body: Any, judged: JudgeResponse) -> Response:
+    """The answer 200 with a JSON body, and the judging version in a header as the native routes send it."""
     return Response(
         json.dumps(body, allow_nan=False),
         media_type="application/json",
@@ -88,8 +95,11 @@ def answer(body: Any, judged: JudgeResponse) -> Response:
     )
 
 
-def check_echo(value: Any, path: str) -> None:
-    """What goes back as it came must be valid JSON, which NaN and Infinity are not. Raises ApiError (422)."""
+def check_json(value: Any, path: str) -> None:
+    """Check that a value that the answer repeats is valid JSON, which NaN and Infinity are not.
+
+    Raises ApiError (422).
+    """
     try:
         json.dumps(value, allow_nan=False)
     except ValueError:

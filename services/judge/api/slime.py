@@ -1,7 +1,7 @@
-"""slime's remote reward model: `POST /compat/slime`, as `slime/rollout/rm_hub/__init__.py` sends and reads it.
+"""slime's contract of a remote reward model: `POST /compat/slime`, as in `slime/rollout/rm_hub/__init__.py`.
 
-slime takes the JSON of the answer as the reward. By default that is the bare number. With slime's `--reward-key KEY`,
-add `?reward_key=KEY` to `--rm-url`: then the answer is an object that has the number under that key.
+slime takes the JSON of the answer as the reward. By default the answer is the bare number. With slime's `--reward-key
+KEY`, add `?reward_key=KEY` to `--rm-url`; then the answer is an object with the number under that key.
 """
 
 from typing import Annotated
@@ -11,39 +11,38 @@ from pydantic import Field, JsonValue, RootModel
 
 from selfreward.contracts.base import Contract, Message
 from selfreward.contracts.judging import JudgeItem
-from services.judge.api.openrlhf import as_reference
-from services.judge.api.shared import Choice, answer, judge_request, scores
+from services.judge.api.shared import JudgeQuery, as_reference, json_answer, judge_request, scores
 from services.judge.service import JudgeService
 
 CONTRACT = "slime"
 
 
 class SlimeRequest(Contract):
-    """slime's body. A label that is not empty is the reference."""
+    """slime's body. A non-empty label is the reference."""
 
     prompt: str | list[Message]
     response: str
     label: JsonValue = None
 
 
-class SlimeChoice(Choice):
-    """Query parameters; `reward_key` asks for an object instead of the bare number."""
+class SlimeQuery(JudgeQuery):
+    """Query parameters. With `reward_key` the answer is an object instead of the bare number."""
 
     reward_key: str | None = Field(default=None, min_length=1, max_length=128)
 
 
 class SlimeReward(RootModel[float | dict[str, float]]):
-    """The reward: a number, or an object with it under `reward_key`."""
+    """The reward: a number, or an object with the number under `reward_key`."""
 
 
 def add_slime(app: FastAPI, service: JudgeService) -> None:
-    """`/compat/slime`."""
+    """Add `/compat/slime`."""
 
     @app.post("/compat/slime", response_model=SlimeReward, tags=[CONTRACT])
-    async def slime(request: Request, body: SlimeRequest, choice: Annotated[SlimeChoice, Query()]) -> Response:
-        """Reward one response; the contract of slime's `--rm-type remote_rm`."""
+    async def slime(request: Request, body: SlimeRequest, query: Annotated[SlimeQuery, Query()]) -> Response:
+        """Reward one response. This is the contract of slime's `--rm-type remote_rm`."""
         item = JudgeItem(prompt=body.prompt, response=body.response, reference=as_reference(body.label))
-        judged = await service.judge(request, judge_request(service, choice, [item]), contract=CONTRACT)
+        judged = await service.judge(request, judge_request(service, query, [item]), contract=CONTRACT)
         (score,) = scores(judged.data, "response")
-        reward = SlimeReward(score if choice.reward_key is None else {choice.reward_key: score})
-        return answer(reward.model_dump(), judged)
+        reward = SlimeReward(score if query.reward_key is None else {query.reward_key: score})
+        return json_answer(reward.model_dump(), judged)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from selfreward.client.generator import VERSION_HEADER
 from selfreward.client.http import ServiceClient, ServiceError, WrongPolicyVersion
 from selfreward.contracts.base import is_policy_version
-from services.judge.engine.cache import AnswerCache, Lookup, Mode
+from services.judge.engine.cache import ResultCache
+from services.judge.engine.lookup import CacheLookup, CacheMode
 from services.judge.engine.slots import FairSlots, Lane
 from services.judge.metrics import ENGINE_DURATION, ENGINE_INFLIGHT
 from services.judge.reading.read import BROKEN_OFF
@@ -52,13 +53,13 @@ class Engine:
     probe: ServiceClient
     model: str
     slots: FairSlots
-    cache: AnswerCache | None = None
+    cache: ResultCache | None = None
     caller: str = ""
-    lookup: Lookup | None = None
+    lookup: CacheLookup | None = None
 
-    def for_request(self, caller: str, cache: Mode | None) -> "Engine":
+    def for_request(self, caller: str, cache: CacheMode | None) -> "Engine":
         """The same engine, for one request of a caller."""
-        lookup = Lookup(self.cache, cache, self.current_version) if self.cache and cache != "off" else None
+        lookup = CacheLookup(self.cache, cache, self.current_version) if self.cache and cache != "off" else None
         return replace(self, caller=caller, lookup=lookup)
 
     async def current_version(self) -> str | None:

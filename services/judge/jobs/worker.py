@@ -24,7 +24,7 @@ from selfreward.server.background import cancel_and_wait
 from selfreward.server.errors import ApiError
 from services.judge.engine.engine import EngineUnavailable
 from services.judge.jobs.store import QUEUE, Chunk, JobStore
-from services.judge.metrics import observe
+from services.judge.metrics import observe_judgments
 from services.judge.service import JudgeService
 from services.judge.verdicts.pointwise import judge_batch
 
@@ -155,6 +155,6 @@ class JobWorker:
                 if time.monotonic() - started > _PIN_WAIT_SECONDS:
                     raise
             else:
-                observe(rubric.name, judged.data)
+                observe_judgments(rubric.name, judged.data)
                 return judged
             await asyncio.sleep(next(waits))

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from selfreward.redis.connection import connect_briefly
-from services.judge.engine.cache import AnswerCache
+from services.judge.engine.cache import ResultCache
 from tests.support.judge_engine import Engine, body, completion, fours, message, running
 
 
@@ -44,7 +44,7 @@ def counted(result: str) -> float:
 
 async def settle() -> None:
     """Let what is written in the background be written."""
-    others = [task for task in asyncio.all_tasks() if "AnswerCache" in str(task.get_coro())]
+    others = [task for task in asyncio.all_tasks() if "ResultCache" in str(task.get_coro())]
     if others:
         _, unfinished = await asyncio.wait(others, timeout=30)
         assert not unfinished
@@ -208,7 +208,7 @@ def test_without_redis_the_judge_judges_and_says_it_once(caplog: pytest.LogCaptu
 def test_reads_of_one_moment_are_one_command(redis_url: str) -> None:
     async def scenario() -> None:
         redis = connect_briefly(redis_url)
-        cache = AnswerCache(redis, 60)
+        cache = ResultCache(redis, 60)
         for index in range(100):
             cache.put(str(index), b"x" * index)
         await settle()
