@@ -1,9 +1,12 @@
 # Two commands do everything: `make demo` runs the whole loop here, `make test` proves that it works.
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-methods chaos chaos-short lint audit format up env images test-compose test-k8s bench
-.PHONY: evidence methods-evidence lock clean
+.PHONY: evidence methods-evidence schema lock clean
 
-PYTHON ?= python3
+# The first of these that is Python 3.11, 3.12 or 3.13.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(or $(shell for python in python3 python3.12 python3.11 python3.13; do \
+  $$python -c '$(SUPPORTED)' >/dev/null 2>&1 && echo $$python && break; done),python3)
 VENV := .venv
 PY := $(VENV)/bin/python
 SEED ?= 0
@@ -27,7 +30,7 @@ help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | awk -F: '{printf "  make %-12s%s\n", $$1, $$2}'
 
 $(VENV)/installed: $(LOCK) pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed, found %d.%d: set PYTHON=python3.11" % sys.version_info[:2])'
+	@$(PYTHON) -c '$(SUPPORTED)' || { echo "Python 3.11, 3.12 or 3.13 is needed, $$($(PYTHON) --version) was found: set PYTHON=..."; exit 1; }
 	@echo "installing the pinned environment (about 2 minutes, once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --no-deps --requirement $(LOCK)
@@ -97,6 +100,10 @@ evidence: $(VENV)/installed ## Repeat the demo for SEEDS and write evidence/ (ab
 
 methods-evidence: $(VENV)/installed ## Every method from the same M1 for SEEDS, into evidence/methods/ (hours; goes on where it was)
 	@$(PY) -m examples.countdown.methods --seeds $(SEEDS) $(METHODS)
+
+schema: $(VENV)/installed ## Write recipes/recipe.schema.json, with which editors complete and check recipes
+	@$(PY) -c 'import json; from selfreward.recipe.recipe import Recipe; \
+	  print(json.dumps(Recipe.model_json_schema(), indent=1))' > recipes/recipe.schema.json
 
 lock: ## Resolve both lock files again (needs uv, and an index or UV_FIND_LINKS with the CPU build of torch)
 	@uv pip compile $(UV_FLAGS) pyproject.toml $(EXTRAS) --extra engine-cpu $(NO_CUDA_EXTRAS) --output-file requirements.lock
