@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -14,9 +15,31 @@ from redis import Redis
 from selfreward import JudgeClient
 from selfreward.processes.child import free_port
 from selfreward.processes.redis import bundled_redis, start_redis
+from tests.support.hermetic import foreign_connections, isolate
 from tests.support.judge_engine import Engine, by_length
 from tests.support.listening import listening_judge
 from tests.support.s3 import BUCKET, s3_server
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any test module is imported: some libraries read the environment when they are."""
+    # Caches that libraries make there last from session to session; nothing else is to be found there.
+    isolate(config.rootpath / ".pytest_cache" / "home")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def foreign_addresses() -> Iterator[list[Any]]:
+    """Addresses that are none of the tests', to which this process connected all the same (and was refused)."""
+    with foreign_connections() as tried:
+        yield tried
+
+
+@pytest.fixture(autouse=True)
+def connects_to_nothing_foreign(foreign_addresses: list[Any]) -> Iterator[None]:
+    """Fails a test that connects to another machine or to where a developer's own stack listens."""
+    foreign_addresses.clear()
+    yield
+    assert foreign_addresses == [], "give what connects here an address of the test's own, or tests.support's CLOSED"
 
 
 @pytest.fixture(scope="session")

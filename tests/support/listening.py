@@ -19,7 +19,9 @@ from tests.support.judge_engine import Engine
 def listening(app: Any) -> Iterator[str]:
     """Base URL of `app` while it is served."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", ws="none", lifespan="on"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=port, log_level="critical", ws="none", lifespan="on", loop="asyncio")
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + 60

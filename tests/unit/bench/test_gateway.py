@@ -10,6 +10,7 @@ import pytest
 
 from bench.gateway import drop_settings
 from selfreward.processes.child import free_port, log_tail, start_child, stop_child
+from tests.support.hermetic import CLOSED
 
 
 def test_a_shells_settings_do_not_reach_the_services_of_a_bench(
@@ -20,7 +21,8 @@ def test_a_shells_settings_do_not_reach_the_services_of_a_bench(
     port, log = free_port(), tmp_path / "judge.log"
 
     drop_settings()
-    judge = start_child([sys.executable, "-m", "services.judge"], log, {"SELFREWARD_PORT": str(port)})
+    own = {"SELFREWARD_PORT": str(port), "SELFREWARD_REDIS_URL": f"redis://{CLOSED}/0"}
+    judge = start_child([sys.executable, "-m", "services.judge"], log, own)
 
     try:
         deadline = time.monotonic() + 60
