@@ -58,7 +58,7 @@ lint: $(VENV)/installed ## Check style, types, imports, format, dangerous calls 
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/lint-imports --no-logo --no-cache
+	@$(VENV)/bin/lint-imports --no-logo
 	@git ls-files -z | xargs -0 $(VENV)/bin/detect-secrets-hook --no-verify $(NO_SECRETS)
 	@if $(REACHABLE); then $(MAKE) --no-print-directory audit; \
 	  else echo "dependencies were not audited: $(ADVISORIES) cannot be reached"; fi
@@ -123,4 +123,4 @@ lock: ## Resolve both lock files again (needs uv, and an index or UV_FIND_LINKS 
 	@sed -i 's/+cpu$$//' services/*/requirements.lock
 
 clean: ## Remove the environment and all runs
-	@rm -rf $(VENV) runs build .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) runs build .mypy_cache .ruff_cache .import_linter_cache .pytest_cache

@@ -1,7 +1,7 @@
-"""What all parts of selfreward share, and the only part that other people's code imports.
+"""The library of the self-rewarding loop: contracts, recipes, methods, clients, command line and evaluation.
 
-`from selfreward import JudgeClient` is all that a program needs to have answers judged; `selfreward.integrations.trl`
-plugs a client into other tools. Names are loaded when they are first used, so that `import selfreward` costs nothing.
+`from selfreward import JudgeClient` is all that a program needs to have answers judged. `selfreward.integrations` has
+judges for TRL and other tools. A name is loaded at its first use, so that `import selfreward` loads nothing else.
 """
 
 from importlib import import_module

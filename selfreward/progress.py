@@ -1,4 +1,4 @@
-"""Draw a run's events: bars on a terminal, plain lines elsewhere."""
+"""Shows progress: bars on a terminal, plain lines elsewhere."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ ShowProgress = Callable[[dict[str, Any]], None]
 
 
 class RunProgress:
-    """One bar for each phase of each stage (`M1 train`), in the order in which they come. Use as a context manager."""
+    """One bar for each phase of each stage (`M1 train`), in the order of their first events. A context manager."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

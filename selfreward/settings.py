@@ -1,4 +1,4 @@
-"""Settings that every service reads from the environment (`SELFREWARD_*`); recipes hold everything about a run."""
+"""Settings that services and command line read from the environment (`SELFREWARD_*`). A run has a recipe instead."""
 
 import os
 from pathlib import Path
@@ -17,10 +17,10 @@ SECRETS_DIR = "SELFREWARD_SECRETS_DIR"  # pragma: allowlist secret - the name of
 
 
 class Settings(BaseSettings):
-    """Addresses and secrets shared by the services. Each service extends this with its own few settings.
+    """Addresses and secrets that the services share. Each service extends this class with its own settings.
 
-    A setting that the environment leaves out is read from a file of its own, named like the variable in lower case
-    (`selfreward_api_key`), in the folder `SELFREWARD_SECRETS_DIR`, as Docker and Kubernetes mount secrets.
+    A setting that is not in the environment is read from a file in the folder `SELFREWARD_SECRETS_DIR`, as Docker and
+    Kubernetes mount secrets. The file is named like the variable in lower case (`selfreward_api_key`).
     """
 
     model_config = SettingsConfigDict(env_prefix="SELFREWARD_", extra="ignore", hide_input_in_errors=True)
@@ -33,10 +33,10 @@ class Settings(BaseSettings):
     judge_url: str = "http://127.0.0.1:8001"
     orchestrator_url: str = "http://127.0.0.1:8002"
     api_key: SecretStr | None = None
-    """Bearer key that clients and services send. A service lets it in with all scopes, unless `keys` lists it."""
+    """Bearer key that clients and services send. A service grants it all scopes, unless `keys` lists it."""
     keys: Path | None = None
-    """TOML file with API keys, their scopes and limits (`selfreward/server/keys.py`); read again when it changes.
-    Without it and `api_key` a service is open, for loopback use only."""
+    """TOML file with API keys, their scopes and limits (`selfreward/server/keys.py`), read again when it changes.
+    Without this and `api_key` a service asks for no key, which it allows on loopback only."""
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535)
     """Port to listen on; 0 is the service's default: generator 8000, judge 8001, orchestrator 8002, trainer 8003."""
@@ -44,13 +44,13 @@ class Settings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _is_of_a_redis(cls, value: str) -> str:
-        # Never shown: it holds the password.
+    def _check_redis_url(cls, value: str) -> str:
+        # The message does not show the value, which holds the password.
         return _address(value, ("redis", "rediss", "unix"), "redis://:PASSWORD@HOST:6379/0, special characters as %XX")
 
     @field_validator("generator_url", "judge_url", "orchestrator_url")
     @classmethod
-    def _is_of_a_service(cls, value: str) -> str:
+    def _check_service_url(cls, value: str) -> str:
         return _address(value, ("http", "https"), "http://HOST:PORT")
 
     @classmethod
@@ -62,7 +62,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings gives it by name
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What is passed, then the environment, then the secret files. SettingsError when their folder is missing."""
+        """Precedence: arguments, environment, secret files. Raises SettingsError when there is no such folder."""
         folder = os.environ.get(SECRETS_DIR)
         if folder and not Path(folder).is_dir():
             raise SettingsError(f"{SECRETS_DIR}={folder!r} is not a folder: mount the secrets there, or leave it out")
@@ -73,14 +73,14 @@ def _address(value: str, schemes: tuple[str, ...], example: str) -> str:
     starts = tuple(f"{scheme}://" for scheme in schemes)
     try:
         split = urlsplit(value)
-        known = value.startswith(starts) and split.port != 0 and bool(split.netloc or split.path)
+        valid = value.startswith(starts) and split.port != 0 and bool(split.netloc or split.path)
     except ValueError:
-        known = False
-    if not known:
+        valid = False
+    if not valid:
         raise ValueError(f"is no address that begins with {' or '.join(starts)}: {example}")
     return value
 
 
 def key_of(settings: Settings) -> str | None:
-    """The API key in the clear, or None."""
+    """The API key in plain text, or None."""
     return settings.api_key.get_secret_value() if settings.api_key else None

@@ -21,7 +21,7 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """The sum."""
         return sum(self)
 
 
@@ -31,7 +31,7 @@ def memory(shape: Shape, hyper: Optimisation, world_size: int, sharding: Shardin
     Full training: weights, gradients and Adam's two moments in float32, and in bf16 training the copies that autocast
     makes of the weights (ZeRO, 1910.02054, section 3.1, with gradients in float32). LoRA: the weights as they are
     stored, and the rest for the adapters alone. A reference is kept beside full weights; adapters are switched off.
-    The layer that `fsdp` has gathered at the time is not in the sum.
+    The layer that `fsdp` gathers for a moment is not in the sum.
     """
     each = GB * (world_size if sharding == "fsdp" else 1)
     trained = trainable(shape, hyper)
@@ -56,15 +56,15 @@ def trainable(shape: Shape, hyper: Optimisation) -> int:
 
 
 def has_reference(hyper: Optimisation) -> bool:
-    """Whether training looks at a frozen model too: that of DPO, and that of the KL penalty of RL."""
+    """Whether training needs a frozen reference model: DPO does, and RL with a KL penalty."""
     return isinstance(hyper, DpoHyper) or (isinstance(hyper, RlHyper) and hyper.beta > 0)
 
 
 def _activations(shape: Shape, hyper: Optimisation, world_size: int) -> float:
     """Bytes kept for the backward pass of one micro-batch of rows of full length; with DPO a row is two sequences.
 
-    Where RL needs more for the caches of the answers that it samples, that: a process samples its share of the batch at
-    once, and not while it looks back.
+    RL also samples: a process samples its share of the batch at once, before the backward pass. The larger of the two,
+    caches or backward pass, counts.
     """
     share = max(1, hyper.batch_size // world_size)
     rows = min(hyper.micro_batch_size or share, share) * (2 if isinstance(hyper, DpoHyper) else 1)
@@ -72,13 +72,13 @@ def _activations(shape: Shape, hyper: Optimisation, world_size: int) -> float:
     kept = shape.num_hidden_layers * shape.kept_values
     if hyper.gradient_checkpointing:
         kept = shape.num_hidden_layers * shape.hidden_size + shape.kept_values
-    looking_back = rows * hyper.max_length * width * kept
+    backward = rows * hyper.max_length * width * kept
     if not isinstance(hyper, RlHyper):
-        return looking_back
+        return backward
     if hyper.algorithm == "ppo":
-        # Unlike TRL's, its logits are whole: as they are computed, in float32, and the gradient of these.
-        looking_back += rows * hyper.max_length * (width + 8) * shape.vocab_size
-    return max(looking_back, share * hyper.max_length * shape.cached_values * cached_bytes(shape, hyper))
+        # Unlike TRL's, our PPO keeps whole logits: as computed, in float32, and their gradient.
+        backward += rows * hyper.max_length * (width + 8) * shape.vocab_size
+    return max(backward, share * hyper.max_length * shape.cached_values * cached_bytes(shape, hyper))
 
 
 def cached_bytes(shape: Shape, hyper: RlHyper) -> int:

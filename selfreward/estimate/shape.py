@@ -1,7 +1,7 @@
-"""How large a decoder is, from its `config.json`: parameters by kind, and what a token leaves behind in each layer.
+"""The shape of a decoder, from its `config.json`: parameters by kind, and activations and cache for each token.
 
 Llama's layout: grouped-query attention, a gated MLP of three matrices, two norms for each layer. Qwen 2 adds biases to
-the query, key and value projections. Others (mixtures of experts, for example) are refused, not guessed.
+the query, key and value projections. Other layouts (mixtures of experts, for example) are refused.
 """
 
 import json
@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from selfreward.contracts.base import explain
 from selfreward.recipe.recipe import Recipe, RecipeError
 
-_LAID_OUT = ("llama", "qwen2", "qwen3", "mistral")
+_MODEL_TYPES = ("llama", "qwen2", "qwen3", "mistral")
 
 
 class Shape(BaseModel):
-    """The sizes of `config.json` that matter here, by its names; its other keys are not looked at.
+    """The sizes in `config.json` that the estimates use, by the names there. Other keys are ignored.
 
-    `dtype` is what the weights are stored in. `head_dim` is `hidden_size / num_attention_heads` where it is left out.
+    `dtype` is the type of the stored weights. `head_dim` is `hidden_size / num_attention_heads` where it is left out.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -75,7 +75,7 @@ class Shape(BaseModel):
 
     @property
     def kept_values(self) -> int:
-        """Values that one token leaves in each layer for the backward pass.
+        """Values that each layer keeps of one token for the backward pass.
 
         After Korthikanti et al. 2022 (2205.05198, section 4.1), for a gated MLP and attention that keeps no matrix of
         scores: six of the hidden size (inputs of both norms and of both blocks, queries, attention's result), keys and
@@ -109,13 +109,13 @@ KNOWN = {
     "llama-3-8b": _known(4096, 14336, 32, 32, 8, 128256),
     "llama-3-70b": _known(8192, 28672, 80, 64, 8, 128256),
 }
-"""Shapes of models that the shipped recipes name, by the beginning of their folder's name in small letters."""
+"""Shapes of models that the shipped recipes name, by the beginning of their folder's name in lower case."""
 
 
 def shape_of(recipe: Recipe, config: Path | None = None) -> Shape:
     """The shape of a recipe's model: of `config` if given, else of its folder, else a known one by the folder's name.
 
-    Raises RecipeError when there is none, or when it is not laid out as this module counts.
+    Raises RecipeError when there is none, or when it has another layout.
     """
     file = config or Path(recipe.model) / "config.json"
     if file.is_file():
@@ -123,20 +123,21 @@ def shape_of(recipe: Recipe, config: Path | None = None) -> Shape:
     if config is not None:
         raise RecipeError(f"--config {config} does not exist; give the config.json of a checkpoint")
     name = Path(recipe.model).name.lower()
-    for known, shape in KNOWN.items():
-        if name.startswith(known):
+    for beginning, shape in KNOWN.items():
+        if name.startswith(beginning):
             return shape
     raise RecipeError(
-        f"model = {recipe.model!r} is not here and its shape is not known (known: {', '.join(KNOWN)}): download its "
+        f"model = {recipe.model!r} is not here and its shape is not known (known are {', '.join(KNOWN)}): download its "
         "config.json and give it with --config"
     )
 
 
 def _read(file: Path) -> Shape:
     values = json.loads(file.read_text())
-    if values.get("model_type") not in _LAID_OUT:
+    if values.get("model_type") not in _MODEL_TYPES:
         raise RecipeError(
-            f"{file}: model_type = {values.get('model_type')!r} is not laid out as this counts; one of {_LAID_OUT} is"
+            f"{file}: model_type = {values.get('model_type')!r} is of another layout: only {', '.join(_MODEL_TYPES)} "
+            "can be estimated"
         )
     values.setdefault("num_key_value_heads", values.get("num_attention_heads"))
     values.setdefault("dtype", values.get("torch_dtype") or "bfloat16")

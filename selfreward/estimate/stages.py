@@ -1,6 +1,6 @@
-"""What a run needs before it starts: memory of a training process, tokens, and time. The formulas are docs/planning.md.
+"""Estimates for each stage of a run: memory of a training process, tokens and time. docs/planning.md has the formulas.
 
-Estimates, and on the safe side: answers are as long as they may be, and every prompt gives as many pairs as it can.
+The estimates are upper bounds: answers are as long as they may be, and every prompt gives as many pairs as it can.
 """
 
 import json
@@ -17,11 +17,11 @@ from selfreward.loop.cost import Work, pairs_of_a_prompt, revision_work, round_w
 from selfreward.recipe.recipe import Recipe
 
 RUBRIC_TOKENS = 400
-"""Tokens of a rubric around what it judges; the shipped ones for language have 250 to 500."""
+"""Tokens of a rubric without the answer that it judges. The shipped rubrics for language have 250 to 500."""
 
 
 class SeedSizes(NamedTuple):
-    """Rows of `data.ift`, and human-ranked answers in `data.eft` and `data.eft_eval`. The paper's unless known."""
+    """Rows of `data.ift`, and human-ranked answers in `data.eft` and `data.eft_eval`. The defaults are the paper's."""
 
     ift: int = 3200
     eft: int = 1630 * 3
@@ -29,9 +29,9 @@ class SeedSizes(NamedTuple):
 
 
 def seed_sizes(recipe: Recipe) -> tuple[SeedSizes, list[str]]:
-    """Sizes of the recipe's seed files, and the keys of those that are not here and were assumed.
+    """Sizes of the recipe's seed files, and the keys of the files that do not exist here, whose sizes are the paper's.
 
-    Files that the recipe does not name have no rows.
+    A file that the recipe does not name has no rows.
     """
     sizes, assumed = {}, []
     paper = SeedSizes()._asdict()
@@ -49,7 +49,7 @@ def seed_sizes(recipe: Recipe) -> tuple[SeedSizes, list[str]]:
 
 
 class StagePlan(NamedTuple):
-    """One stage: what it trains, its memory, the tokens that it generates at most, and its time in hours."""
+    """One stage: the parameters that it trains, its memory, the most tokens that it generates, its time in hours."""
 
     stage: str
     trained: int
@@ -62,20 +62,20 @@ class StagePlan(NamedTuple):
 
 
 def plan_run(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumptions) -> list[StagePlan]:
-    """Each trained stage of a run, M0 left out: it is taken as it is, as is M1 where the run starts from another's."""
-    made = [] if recipe.loop.start_from else _before_rounds(recipe, shape, seed, by)
+    """An estimate for each stage that the run trains: not for M0, nor for an M1 that comes from another run."""
+    stages = [] if recipe.loop.start_from else _before_rounds(recipe, shape, seed, by)
     work = round_work(recipe)
     for number in range(2, recipe.loop.iterations + 2):
         pairs = recipe.prompts.per_iteration * pairs_of_a_prompt(recipe)
         pairs *= 1 + sum(recipe.loop.replay[: number - 2])
         if recipe.method == "self_improving":
             answers = recipe.prompts.per_iteration * recipe.rl.group
-            made.append(_stage(recipe, shape, f"M{number}", recipe.rl, answers, work, seed, by))
+            stages.append(_stage(recipe, shape, f"M{number}", recipe.rl, answers, work, seed, by))
         elif recipe.loop.train_on == "pairs":
-            made.append(_stage(recipe, shape, f"M{number}", recipe.dpo, pairs, work, seed, by))
+            stages.append(_stage(recipe, shape, f"M{number}", recipe.dpo, pairs, work, seed, by))
         else:
-            made.append(_stage(recipe, shape, f"M{number}", recipe.sft, seed.ift + pairs, work, seed, by))
-    return made
+            stages.append(_stage(recipe, shape, f"M{number}", recipe.sft, seed.ift + pairs, work, seed, by))
+    return stages
 
 
 def _before_rounds(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumptions) -> list[StagePlan]:
@@ -106,9 +106,9 @@ def _stage(
     evaluated = plan.prompts * (plan.samples + 1) * sampling.max_tokens
     evaluated += judgments * judging.votes * judging.max_tokens
     length = by.prompt_tokens + sampling.max_tokens
-    # A prompt is read once for all its samples, a text once for all votes on it: the engine shares what is common.
-    asked, texts = work.prompts + 2 * plan.prompts, work.texts + judgments
-    read = asked * by.prompt_tokens + texts * (RUBRIC_TOKENS + length)
+    # The engine reads a prompt once for all its samples, and a text once for all votes on it (prefix caching).
+    prompts, texts = work.prompts + 2 * plan.prompts, work.texts + judgments
+    read = prompts * by.prompt_tokens + texts * (RUBRIC_TOKENS + length)
     written = work.answered + work.judged + evaluated
     world = recipe.trainer.world_size
     by_trainer, training, own_length = 0, 0.0, length
