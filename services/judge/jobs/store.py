@@ -1,10 +1,10 @@
-"""Jobs in Redis: what is to be judged, cut into chunks, and what has been judged, a result for each chunk.
+"""Jobs in Redis: the items to judge, cut into chunks, and the results, one for each chunk.
 
-A chunk is judged at least once and its result is stored once, so it does not matter how often judges die or share
-work. Every change of a job is one atomic step. All that a job has expires `keep_seconds` after its last progress.
+A chunk is judged at least once and its result is stored once, so judges may die and work may be delivered twice. Every
+change of a job is one atomic step. All keys of a job expire `keep_seconds` after its last progress.
 
-The queue serves who came first, so a job has only its next `AHEAD` chunks there, and each result that is stored queues
-one more: a job waits for `AHEAD` chunks of every job before it, however large they are.
+The queue is first in, first out. So it has only the next `AHEAD` chunks of a job, and storing a result queues one more:
+a job waits for at most `AHEAD` chunks of every job before it, however large those jobs are.
 """
 
 import time
@@ -19,14 +19,14 @@ from selfreward.redis.connection import RedisClient
 from selfreward.redis.queue import PREFIX, WorkQueue
 
 QUEUE = "judge-jobs"
-CHUNK = 32
-"""Items that are judged together: little is lost when a judge dies, and little is in the way of other callers."""
+CHUNK_SIZE = 32
+"""Items that are judged together: few, so that little is lost when a judge dies and other callers wait little."""
 AHEAD = 32
-"""Chunks of a job that are queued or in hand: what its judges can work on at once, and what other jobs wait for."""
+"""Chunks of a job that are queued or in progress. So many can be judged concurrently, and other jobs wait for them."""
 _ITEMS = TypeAdapter(list[JudgeItem])
 _VERSION = "version:"
 
-# Results of a job that has ended, or is forgotten, are dropped. Returns 1 when the result was stored.
+# Drops the result of a job that has ended or expired. Returns 1 when the result was stored.
 _STORE = """
 local state = redis.call('HGET', KEYS[1], 'state')
 if state ~= 'queued' and state ~= 'running' then return 0 end
@@ -58,50 +58,54 @@ return redis.call('HGET', KEYS[1], 'state')
 
 
 class Chunk(NamedTuple):
-    """Items to judge together, and the name of the key that wants them judged."""
+    """A request with the items of one chunk, and the name of the API key that created the job."""
 
     request: JudgeRequest
     owner: str
 
 
 class JobStore:
-    """All jobs. New jobs are cut into chunks of `chunk` items."""
+    """All jobs. Cuts new jobs into chunks of `chunk_size` items."""
 
-    def __init__(self, redis: RedisClient, keep_seconds: int, chunk: int = CHUNK) -> None:
+    def __init__(self, redis: RedisClient, keep_seconds: int, chunk_size: int = CHUNK_SIZE) -> None:
         self.redis = redis
         self.keep_seconds = keep_seconds
-        self.chunk = chunk
+        self.chunk_size = chunk_size
 
     async def create(self, job_id: str, rubric: str, request: JudgeRequest, owner: str) -> Job:
-        """Store a job and queue its first chunks, in one step. A job of that id that exists already stays as it is.
+        """Store a job and queue its first chunks, in one step. Idempotent: an existing job of that id stays as it is.
 
-        `owner` is the name of the API key that made it.
+        `owner` is the name of the API key that creates the job.
         """
-        found = await self.get(job_id)
-        if found is not None:
-            return found
+        existing = await self.get(job_id)
+        if existing is not None:
+            return existing
+
+        # The job itself, with the request but for its items.
         items = [
             item if item.id is not None else item.model_copy(update={"id": str(index)})
             for index, item in enumerate(request.items)
         ]
-        starts = range(0, len(items), self.chunk)
+        starts = range(0, len(items), self.chunk_size)
         job = {
             "state": "queued",
             "owner": owner,
             "rubric": rubric,
             "request": request.model_copy(update={"rubric": rubric, "items": items[:1]}).model_dump_json(),
             "items": len(items),
-            "chunk": self.chunk,
+            "chunk": self.chunk_size,
             "chunks": len(starts),
             "judged": 0,
             "unscored": 0,
             "created_at": time.time(),
         }
+
+        # Its chunks, and its place in the owner's list.
         keys = _keys(job_id)
         async with self.redis.pipeline(transaction=True) as steps:
             steps.hset(keys[0], mapping=job)
             for index, start in enumerate(starts):
-                steps.hset(keys[1], str(index), _ITEMS.dump_json(items[start : start + self.chunk]).decode())
+                steps.hset(keys[1], str(index), _ITEMS.dump_json(items[start : start + self.chunk_size]).decode())
             steps.zadd(_index(owner), {job_id: job["created_at"]})
             steps.zremrangebyrank(_index(owner), 0, -MOST_LISTED - 1)
             for key in (*keys[:2], _index(owner)):
@@ -111,28 +115,28 @@ class JobStore:
         return _job(job_id, job)
 
     async def get(self, job_id: str, owner: str | None = None) -> Job | None:
-        """A job, or None when there is none of that id any more, or none of this owner (None: whoever made it)."""
+        """A job; None when it does not exist or has expired, or when it has another owner (`owner` None: any)."""
         fields = await self.redis.hgetall(_keys(job_id)[0])
         return _job(job_id, fields) if fields and owner in (None, fields.get("owner")) else None
 
     async def newest(self, owner: str, limit: int) -> list[Job]:
-        """The newest jobs of an owner, the newest first, of its latest `MOST_LISTED`."""
-        found: list[Job] = []
+        """Up to `limit` newest jobs of an owner, the newest first, of its latest `MOST_LISTED`."""
+        jobs: list[Job] = []
         for job_id in await self.redis.zrange(_index(owner), 0, -1, desc=True):
             job = await self.get(job_id, owner)
             if job is not None:
-                found.append(job)
-            if len(found) == limit:
+                jobs.append(job)
+            if len(jobs) == limit:
                 break
-        return found
+        return jobs
 
     async def state(self, job_id: str) -> JobState | None:
-        """The state alone; None when the job is forgotten."""
+        """Only the state of a job; None when the job has expired."""
         state: JobState | None = await self.redis.hget(_keys(job_id)[0], "state")
         return state
 
     async def begin(self, job_id: str, chunk: int) -> Chunk | None:
-        """What is to be judged for a chunk, or None when nothing is: it has a result, or its job has ended."""
+        """The request for a chunk; None when the chunk has a result already or its job has ended."""
         keys = _keys(job_id)
         if await self.redis.eval(_BEGIN, 1, keys[0]) != "running":
             return None
@@ -143,8 +147,9 @@ class JobStore:
         update = {"items": _ITEMS.validate_json(items)}
         return Chunk(JudgeRequest.model_validate_json(request).model_copy(update=update), owner or "")
 
-    async def store(self, job_id: str, chunk: int, judged: JudgeResponse) -> bool:
-        """Store a chunk's result and queue the job's next chunk; False when it has one, or its job has ended."""
+    async def store_result(self, job_id: str, chunk: int, judged: JudgeResponse) -> bool:
+        """Store a chunk's result and queue the job's next chunk. False when it has one already or its job has ended."""
+        # The result as JSON lines, whose indices count through the job.
         size, owner, chunks = await self.redis.hmget(_keys(job_id)[0], "chunk", "owner", "chunks")
         keys, start = (*_keys(job_id), _index(owner or "")), chunk * int(size or 0)
         lines = [
@@ -162,10 +167,11 @@ class JobStore:
             time.time(),
             self.keep_seconds,
         )
+
+        # Both in one step, because a judge that dies between the two would stop the job. Where the result is not
+        # stored, the next chunk is queued already, or nobody has to judge it any more.
         async with self.redis.pipeline(transaction=True) as steps:
             steps.eval(_STORE, len(keys), *keys, *values)
-            # In the same step, or a judge that died between the two would stop the job. Where nothing was stored, it
-            # is queued already, or one that nobody has to judge any more.
             self._queue(steps, job_id, range(int(chunks or 0))[chunk + AHEAD : chunk + AHEAD + 1])
             stored, *_ = await steps.execute()
         return bool(stored)
@@ -176,51 +182,54 @@ class JobStore:
             WorkQueue(self.redis, QUEUE).put_within(steps, items)
 
     async def end(self, job_id: str, state: JobState, error: str = "") -> bool:
-        """Cancel or fail a job; False when it has ended already. What has been judged stays."""
+        """Cancel or fail a job. False when it has ended already. Its results stay."""
         keys = _keys(job_id)[:2]
         return bool(await self.redis.eval(_END, len(keys), *keys, state, time.time(), error))
 
     async def ready(self, job: Job) -> list[range]:
-        """Which items' results can be read, chunk by chunk, in order: up to the first gap while the job goes on."""
+        """The items whose results can be read, as a range for each chunk, in order.
+
+        While the job runs they end before the first chunk without a result.
+        """
         keys = _keys(job.id)
-        size = int(await self.redis.hget(keys[0], "chunk") or self.chunk)
+        size = int(await self.redis.hget(keys[0], "chunk") or self.chunk_size)
         chunks = sorted(int(chunk) for chunk in await self.redis.hkeys(keys[2]))
         if job.state not in ENDED:
             chunks = [chunk for position, chunk in enumerate(chunks) if chunk == position]
         return [range(chunk * size, min((chunk + 1) * size, job.items)) for chunk in chunks]
 
     async def lines(self, job: Job, items: Sequence[range]) -> AsyncIterator[str]:
-        """The results of these items, each of which lies within one chunk; one chunk at a time is in memory."""
+        """Yield the results of ranges of items as JSON lines. Each range is within a chunk; one chunk is in memory."""
         keys = _keys(job.id)
-        size = int(await self.redis.hget(keys[0], "chunk") or self.chunk)
-        for wanted in items:
-            chunk = wanted.start // size
+        size = int(await self.redis.hget(keys[0], "chunk") or self.chunk_size)
+        for part in items:
+            chunk = part.start // size
             stored = await self.redis.hget(keys[2], str(chunk))
-            found = (stored or "").split("\n")[wanted.start - chunk * size : wanted.stop - chunk * size]
-            yield "".join(f"{line}\n" for line in found)
+            lines = (stored or "").split("\n")[part.start - chunk * size : part.stop - chunk * size]
+            yield "".join(f"{line}\n" for line in lines)
 
 
 def page(ready: Sequence[range], offset: int, limit: int | None) -> list[range]:
-    """The items from `offset` on, at most `limit` of them."""
-    chosen, left = [], limit
+    """The ranges of `ready` from item `offset` on, with at most `limit` items."""
+    parts, remaining = [], limit
     for items in ready:
-        wanted = range(max(items.start, offset), items.stop)
-        if left is not None:
-            wanted = wanted[:left]
-            left -= len(wanted)
-        if wanted:
-            chosen.append(wanted)
-    return chosen
+        part = range(max(items.start, offset), items.stop)
+        if remaining is not None:
+            part = part[:remaining]
+            remaining -= len(part)
+        if part:
+            parts.append(part)
+    return parts
 
 
 def _keys(job_id: str) -> tuple[str, str, str]:
-    """Keys of the job itself, of the items still to be judged, and of the results."""
+    """The keys of the job itself, of its items without a result, and of its results."""
     base = f"{PREFIX}:judge-job:{job_id}"
     return base, f"{base}:items", f"{base}:results"
 
 
 def _index(owner: str) -> str:
-    """Key of an owner's jobs, by the time when they were made."""
+    """The key of an owner's jobs, sorted by the time of their creation."""
     return f"{PREFIX}:judge-jobs-of:{owner}"
 
 

@@ -1,8 +1,8 @@
-"""Judge replicas drain the jobs themselves, in the background, each a few chunks at a time.
+"""The background worker of every judge replica: it takes chunks of jobs from the queue and judges them.
 
-A chunk is one lane of its owner at the engine, as an interactive request is, and a replica has just enough of them in
-hand to keep its slots busy: so an interactive request is next in turn within a few freed slots, however large the jobs
-are. An engine that is away is waited for. What a replica has in hand when it dies is taken over by another one.
+A chunk is one lane of its owner at the engine, as an interactive request is, and a replica works on just enough chunks
+to keep its slots busy. So an interactive request gets one of the next few free slots, however large the jobs are. The
+worker waits for an engine that is away. When a replica dies, another one takes over its chunks.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ from services.judge.verdicts.pointwise import judge_batch
 
 _log = logging.getLogger(__name__)
 _DELIVERIES = 5
-_NO_DEAD_LETTERS = 1_000_000  # a chunk that cannot be judged fails its job, which says why; a dead letter would not
-_LOOK_SECONDS = 1.0
+_NO_DEAD_LETTERS = 1_000_000  # a chunk that cannot be judged fails its job, which says why, and is no dead letter
+_HEARTBEAT_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 30.0
 _PIN_WAIT_SECONDS = 300.0
 
 
 class JobWorker:
-    """`claim_seconds` is the silence after which another replica takes over a chunk."""
+    """Judges chunks of jobs. `claim_seconds` is the silence after which another replica takes over a chunk."""
 
     def __init__(self, service: JudgeService, store: JobStore, claim_seconds: float) -> None:
         self.service = service
@@ -47,37 +47,37 @@ class JobWorker:
             store.redis, QUEUE, claim_after_ms=int(claim_seconds * 1000), max_deliveries=_NO_DEAD_LETTERS
         )
         self.consumer = socket.gethostname()
-        self.at_once = 1 + service.settings.judge_concurrency // store.chunk
+        self.max_chunks = 1 + service.settings.judge_concurrency // store.chunk_size
         self._active: dict[asyncio.Task[None], Work] = {}
         self._away: bool | None = None  # not known yet
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Drain for the length of the `async with`."""
-        task = asyncio.create_task(self._drain())
+        """Work for the length of the `async with`."""
+        task = asyncio.create_task(self._work())
         try:
             yield
         finally:
             await cancel_and_wait([task])
 
-    async def _drain(self) -> None:
-        looking = asyncio.create_task(self._look_after())
+    async def _work(self) -> None:
+        heartbeats = asyncio.create_task(self._send_heartbeats())
         try:
             while True:
-                if len(self._active) >= self.at_once:
+                if len(self._active) >= self.max_chunks:
                     await asyncio.wait(self._active, return_when=asyncio.FIRST_COMPLETED)
                     continue
                 for work in await self._take():
-                    if any(work.entry_id == held.entry_id for held in self._active.values()):
-                        continue  # a heartbeat was late, and the queue took it for abandoned: it is still in hand
+                    if any(work.entry_id == active.entry_id for active in self._active.values()):
+                        continue  # a heartbeat was late, so the queue delivered again what this worker still works on
                     task = asyncio.create_task(self._attempt(work))
                     self._active[task] = work
                     task.add_done_callback(lambda done: self._active.pop(done, None))
         finally:
-            await cancel_and_wait([looking, *self._active])
+            await cancel_and_wait([heartbeats, *self._active])
 
     async def _take(self) -> list[Work]:
-        """New chunks; none while Redis is away, so that its absence does not cost the chunks in hand."""
+        """Take new chunks; none while Redis is away, so that the chunks in progress go on."""
         try:
             if self._away is not False:
                 await self.queue.open()
@@ -90,17 +90,17 @@ class JobWorker:
             await asyncio.sleep(jittered(2.0))
             return []
 
-    async def _look_after(self) -> None:
-        """Hold on to the chunks in hand, and let go of those whose job has ended."""
+    async def _send_heartbeats(self) -> None:
+        """Keep the chunks in progress, and stop those whose job has ended."""
         while True:
-            await asyncio.sleep(min(_LOOK_SECONDS, self.claim_seconds / 3))
+            await asyncio.sleep(min(_HEARTBEAT_SECONDS, self.claim_seconds / 3))
             for task, work in list(self._active.items()):
                 try:
-                    await self._look_at(task, work)
+                    await self._keep_or_stop(task, work)
                 except (RedisError, OSError) as error:
                     _log.warning("a chunk could not be held on to", extra={"error": str(error)})
 
-    async def _look_at(self, task: asyncio.Task[None], work: Work) -> None:
+    async def _keep_or_stop(self, task: asyncio.Task[None], work: Work) -> None:
         state = await self.store.state(work.body["job"])
         if task.done():
             return
@@ -111,7 +111,7 @@ class JobWorker:
             await self.queue.heartbeat(self.consumer, work)
 
     async def _attempt(self, work: Work) -> None:
-        """Do one chunk. What goes wrong outside of it must not end the others: the queue delivers it again."""
+        """Handle one chunk. After an unexpected error the queue delivers it again; the other chunks go on."""
         try:
             await self.handle(work)
         except Exception:
@@ -120,35 +120,36 @@ class JobWorker:
     async def handle(self, work: Work) -> None:
         """Judge one chunk and store its result, or fail its job."""
         job, chunk = str(work.body["job"]), int(work.body["chunk"])
-        wanted = await retry_while_redis_is_away(lambda: self.store.begin(job, chunk), "a chunk")
-        if wanted is not None and work.deliveries > _DELIVERIES:
-            items = wanted.request.items
+        content = await retry_while_redis_is_away(lambda: self.store.begin(job, chunk), "a chunk")
+        if content is not None and work.deliveries > _DELIVERIES:
+            items = content.request.items
             tries = f"{_DELIVERIES} judges took items {items[0].id} to {items[-1].id} and none finished"
             await self._fail(job, f"{tries}: see the judges' logs")
-        elif wanted is not None:
+        elif content is not None:
             try:
-                judged = await self._patiently(wanted, f"{job}-{chunk}")
+                judged = await self._judge_patiently(content, f"{job}-{chunk}")
             except (ApiError, WrongPolicyVersion) as error:
                 await self._fail(job, str(error))
             else:
-                # A chunk given back because Redis is full would be judged again, and after a few times fail its job.
-                await retry_while_redis_is_away(lambda: self.store.store(job, chunk, judged), "a chunk's result")
+                # Do not give the chunk back while Redis is full: it would be judged again, and at last fail its job.
+                await retry_while_redis_is_away(lambda: self.store.store_result(job, chunk, judged), "a chunk's result")
         await retry_while_redis_is_away(lambda: self.queue.done(work), "a finished chunk")
 
     async def _fail(self, job: str, error: str) -> None:
         await retry_while_redis_is_away(lambda: self.store.end(job, "failed", error), "a job's failure")
 
-    async def _patiently(self, wanted: Chunk, answer_id: str) -> JudgeResponse:
-        """Judge, and wait for an engine that is away, and for some time for a version that is not served.
+    async def _judge_patiently(self, chunk: Chunk, answer_id: str) -> JudgeResponse:
+        """Judge a chunk. Waits while the engine is away, and 5 minutes for a pinned version that is not served.
 
-        The engine's slots are taken in the turns of the job's owner, so that a job costs other callers nothing.
+        Takes engine slots in the turns of the job's owner, so a job costs other callers nothing. Raises ApiError, or
+        WrongPolicyVersion after that time.
         """
         started, waits = time.monotonic(), backoff(0.5, _LONGEST_WAIT_SECONDS)
-        engine = self.service.engine.for_request(wanted.owner, "off")
+        engine = self.service.engine.for_request(chunk.owner, "off")
         while True:
             try:
-                rubric = self.service.rubric(wanted.request.rubric)
-                judged = await judge_batch(engine, rubric, wanted.request, answer_id)
+                rubric = self.service.rubric(chunk.request.rubric)
+                judged = await judge_batch(engine, rubric, chunk.request, answer_id)
             except EngineUnavailable as error:
                 _log.warning("a job waits for the engine", extra={"job": answer_id, "error": str(error)})
             except WrongPolicyVersion:

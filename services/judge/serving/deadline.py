@@ -1,4 +1,4 @@
-"""How long a caller waits: work is bounded by that, and dropped when it passes or when the caller goes away."""
+"""The caller's deadline: work is cancelled when it passes, or when the caller disconnects."""
 
 import asyncio
 import math
@@ -15,42 +15,42 @@ Result = TypeVar("Result")
 
 
 def timeout_of(request: Request) -> float | None:
-    """Seconds of the caller's `X-Request-Timeout`, None without one. Raises ApiError (422)."""
-    given = request.headers.get(TIMEOUT_HEADER)
-    if given is None:
+    """The seconds of the header `X-Request-Timeout`; None without it. Raises ApiError (422)."""
+    value = request.headers.get(TIMEOUT_HEADER)
+    if value is None:
         return None
     try:
-        seconds = float(given)
+        seconds = float(value)
     except ValueError:
         seconds = math.nan
     if not 0 < seconds < math.inf:
-        message = f"X-Request-Timeout = {given!r}: give the seconds that you will wait, for example 30"
+        message = f"X-Request-Timeout = {value!r}: give the seconds that you will wait, for example 30"
         raise invalid_fields([("X-Request-Timeout", message)])
     return seconds
 
 
 async def while_wanted(request: Request, work: Coroutine[Any, Any, Result], seconds: float | None) -> Result:
-    """Do the work, but drop it when the client goes away or its time is up: judging for nobody would delay others.
+    """Do the work. Cancels it when the client disconnects or its time is up, because it would delay other requests.
 
-    Raises ApiError: 504 after `seconds`, whatever was judged by then, because no answer is better than one that leaves
-    open which items are missing for want of time; 499 when nobody is there to read it.
+    Raises ApiError: 504 after `seconds`, even if some items are judged by then, because a partial answer would not say
+    why the other items are missing; 499 when the client has disconnected.
     """
     working = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnect(request))
+    disconnected = asyncio.ensure_future(_wait_for_disconnect(request))
     try:
-        await asyncio.wait([working, gone], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([working, disconnected], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        if gone.done():
+        if disconnected.done():
             raise ApiError(499, "the client went away")
         message = f"not judged within the {seconds:g} s of X-Request-Timeout: give it more, or send fewer items"
         raise ApiError(504, message, "X-Request-Timeout", "deadline_exceeded")
     finally:
-        for task in (working, gone):
+        for task in (working, disconnected):
             task.cancel()
-        await asyncio.gather(working, gone, return_exceptions=True)
+        await asyncio.gather(working, disconnected, return_exceptions=True)
 
 
-async def _disconnect(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

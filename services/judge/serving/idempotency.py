@@ -1,9 +1,9 @@
-"""`Idempotency-Key`: a request that is sent twice is worked on once, and its answer is given twice.
+"""`Idempotency-Key`: a request that is sent twice is served once, and its answer is sent twice.
 
-The first request reserves its key in Redis and renews that while it is worked on; a judge that dies lets go of it in
-`_LEASE_SECONDS`. Successful answers are kept and replayed; after an error the key is free again, so that a retry
-really tries. Without Redis a request is answered as if it had no key: judging has no effect that twice would harm,
-and jobs, which have one, refuse by themselves.
+The first request reserves its key by a lease in Redis, which it renews while it is served; after the death of a judge
+the lease ends within `_LEASE_SECONDS`. A successful answer is stored and replayed. After an error the key is free
+again, so that a retry really tries. Without Redis a request is served as if it had no key: judging twice does no harm,
+and the routes of jobs, where it would, refuse requests by themselves.
 """
 
 import asyncio
@@ -31,8 +31,8 @@ _MOST_CHARACTERS = 255
 _KEPT_HEADERS = ("content-type", "location", "x-selfreward-policy-version")
 _log = logging.getLogger(__name__)
 
-# A reservation is only renewed, answered or dropped by the request that made it.
-_IF_MINE = """
+# Only the request that made a reservation may renew it, replace it by the answer, or drop it.
+_UPDATE_IF_OWNER = """
 local held = redis.call('GET', KEYS[1])
 if not held or cjson.decode(held).owner ~= ARGV[1] then return 0 end
 if ARGV[2] == 'renew' then return redis.call('EXPIRE', KEYS[1], ARGV[3]) end
@@ -43,7 +43,10 @@ return 1
 
 
 class Idempotency:
-    """ASGI middleware for POST on `PATHS`. `scope["state"]["idempotency"]` names the request for what it creates."""
+    """ASGI middleware for POST on `PATHS`.
+
+    `scope["state"]["idempotency"]` is a name of the request, from which the routes derive the ids of what they create.
+    """
 
     def __init__(self, app: ASGIApp, redis: RedisClient, keep_seconds: int) -> None:
         self.app = app
@@ -59,38 +62,43 @@ class Idempotency:
             message = f"Idempotency-Key = {key!r}: give 1 to {_MOST_CHARACTERS} printable characters"
             await _refuse(message)(scope, receive, send)
         else:
-            await self._once(key, scope, receive, send)
+            await self._serve_once(key, scope, receive, send)
 
-    async def _once(self, key: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_once(self, key: str, scope: Scope, receive: Receive, send: Send) -> None:
+        # The reservation's key depends on path, caller and idempotency key, the fingerprint on the request itself.
         body = await _read(receive)
         caller = Headers(scope=scope).get("authorization", "")
         name = _digest(scope["path"], caller, key)
         fingerprint = _digest(scope.get("query_string", b"").decode("latin-1"), body.hex())
         slot, owner = f"{PREFIX}:judge-idempotency:{name}", secrets.token_hex(8)
-        replay = _replayer(body, receive)
+        replay = _replay(body, receive)
+
+        # Reserve the key; serve the request, or answer as the first one was answered.
         try:
-            held = await self._reserve(slot, {"fingerprint": fingerprint, "owner": owner})
+            existing = await self._reserve(slot, {"fingerprint": fingerprint, "owner": owner})
         except (RedisError, OSError) as error:
             _log.warning("Redis is away, Idempotency-Key is not honoured", extra={"error": str(error)})
             await self.app(scope, replay, send)
             return
-        if held is None:
+        if existing is None:
             scope.setdefault("state", {})["idempotency"] = _digest(name, fingerprint)[:32]
-            await self._first(slot, {"fingerprint": fingerprint, "owner": owner}, scope, replay, send)
+            await self._serve_and_store(slot, {"fingerprint": fingerprint, "owner": owner}, scope, replay, send)
         else:
-            await _again(held, fingerprint, key)(scope, receive, send)
+            await _answer_again(existing, fingerprint, key)(scope, receive, send)
 
     async def _reserve(self, slot: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
-        """None when the key is now ours, otherwise what is held under it."""
+        """Reserve the slot for `record`. Returns None, or the record that it has already."""
         async with asyncio.timeout(_REDIS_SECONDS):
             while not await self.redis.set(slot, json.dumps(record), nx=True, ex=_LEASE_SECONDS):
-                held = await self.redis.get(slot)
-                if held is not None:
-                    found: dict[str, Any] = json.loads(held)
-                    return found
+                existing = await self.redis.get(slot)
+                if existing is not None:
+                    return dict(json.loads(existing))
         return None
 
-    async def _first(self, slot: str, record: Mapping[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_and_store(
+        self, slot: str, record: Mapping[str, Any], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        # Pass the answer on, and remember it.
         sent: dict[str, Any] = {"status": 500, "body": b""}
 
         async def remember(message: Message) -> None:
@@ -99,46 +107,43 @@ class Idempotency:
             sent["body"] += message.get("body", b"")
             await send(message)
 
+        # Renew the lease while the request is served; then replace it by the answer, or drop it after an error.
         renewing = asyncio.create_task(self._renew(slot, record["owner"]))
         try:
             await self.app(scope, receive, remember)
         finally:
             renewing.cancel()
-            kept = 200 <= sent["status"] < 300
-            answer = (
-                {
-                    **record,
-                    "status": sent["status"],
-                    "headers": {name: sent["headers"][name] for name in _KEPT_HEADERS if name in sent["headers"]},
-                    "body": sent["body"].decode(),
-                }
-                if kept
-                else None
-            )
-            with suppress(RedisError, OSError):  # then the reservation ends by itself
+            change = "drop"
+            if 200 <= sent["status"] < 300:
+                headers = {name: sent["headers"][name] for name in _KEPT_HEADERS if name in sent["headers"]}
+                answer = {"status": sent["status"], "headers": headers, "body": sent["body"].decode()}
+                change = json.dumps({**record, **answer})
+            with suppress(RedisError, OSError):  # then the lease ends by itself
                 async with asyncio.timeout(_REDIS_SECONDS):
-                    await self._mine(slot, record["owner"], json.dumps(answer) if answer else "drop", self.keep_seconds)
+                    await self._update(slot, record["owner"], change, self.keep_seconds)
 
     async def _renew(self, slot: str, owner: str) -> None:
         while True:
             await asyncio.sleep(_LEASE_SECONDS / 3)
             with suppress(RedisError, OSError):
-                await self._mine(slot, owner, "renew", _LEASE_SECONDS)
+                await self._update(slot, owner, "renew", _LEASE_SECONDS)
 
-    async def _mine(self, slot: str, owner: str, change: str, seconds: int) -> None:
-        await self.redis.eval(_IF_MINE, 1, slot, owner, change, seconds)
+    async def _update(self, slot: str, owner: str, change: str, seconds: int) -> None:
+        await self.redis.eval(_UPDATE_IF_OWNER, 1, slot, owner, change, seconds)
 
 
-def _again(held: Mapping[str, Any], fingerprint: str, key: str) -> Response:
-    """The answer to a request whose key is held."""
-    if held["fingerprint"] != fingerprint:
+def _answer_again(existing: Mapping[str, Any], fingerprint: str, key: str) -> Response:
+    """The answer to a request whose key has the record `existing`."""
+    if existing["fingerprint"] != fingerprint:
         message = f"Idempotency-Key = {key!r} was used for another request: use a new key"
         return _refuse(message, "idempotency_key_reused")
-    if "status" not in held:
+    if "status" not in existing:
         message = f"the request with Idempotency-Key = {key!r} is still worked on: try again"
         code, headers = "idempotency_key_in_use", {"Retry-After": "1"}
         return error_response(ApiError(409, message, "Idempotency-Key", code, headers))
-    return Response(held["body"], held["status"], headers={**held["headers"], "Idempotent-Replayed": "true"})
+    return Response(
+        existing["body"], existing["status"], headers={**existing["headers"], "Idempotent-Replayed": "true"}
+    )
 
 
 def _refuse(message: str, code: str = "invalid_request") -> Response:
@@ -158,15 +163,15 @@ async def _read(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-def _replayer(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body that was read already, and then what comes."""
-    given = False
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that returns the body that was read already, and then what comes after it."""
+    replayed = False
 
     async def replay() -> Message:
-        nonlocal given
-        if given:
+        nonlocal replayed
+        if replayed:
             return await receive()
-        given = True
+        replayed = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay

@@ -1,8 +1,8 @@
 """OpenTelemetry traces: from the caller's `traceparent` through the judge to the engine.
 
-On when `OTEL_EXPORTER_OTLP_ENDPOINT` (or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`) is set; the other standard variables
-(`OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`, ...) are OpenTelemetry's own. Off, its SDK is
-not even imported.
+Tracing is on when `OTEL_EXPORTER_OTLP_ENDPOINT` (or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`) is set. OpenTelemetry itself
+reads its other standard variables (`OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`, ...). When
+tracing is off, its SDK is not imported.
 """
 
 import os
@@ -20,7 +20,7 @@ _NOT_TRACED = "healthz,readyz,metrics"
 
 
 def provider_from_environment() -> "TracerProvider | None":
-    """Exports to the configured collector by OTLP over HTTP; None when none is configured."""
+    """A provider that exports to the configured collector by OTLP over HTTP; None without a collector."""
     if not any(os.environ.get(name) for name in _ENDPOINTS):
         return None
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -35,7 +35,7 @@ def provider_from_environment() -> "TracerProvider | None":
 
 
 def trace_requests(app: FastAPI, provider: "TracerProvider") -> None:
-    """A span for each request that the application answers, below the caller's."""
+    """Make a span for each request to the application, as a child of the caller's span."""
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
     FastAPIInstrumentor.instrument_app(
@@ -44,14 +44,14 @@ def trace_requests(app: FastAPI, provider: "TracerProvider") -> None:
 
 
 def traced(transport: httpx.AsyncBaseTransport, provider: "TracerProvider") -> httpx.AsyncBaseTransport:
-    """The transport with a span for each request sent, whose `traceparent` goes along."""
+    """The transport with a span for each request, which it sends as `traceparent`."""
     from opentelemetry.instrumentation.httpx import AsyncOpenTelemetryTransport
 
     return AsyncOpenTelemetryTransport(transport, tracer_provider=provider)
 
 
 def describe(**attributes: str | int) -> None:
-    """Attributes, as `selfreward.<name>`, of the span of the request that is being answered."""
+    """Set attributes, named `selfreward.<name>`, of the current request's span."""
     span = trace.get_current_span()
     if span.is_recording():
         span.set_attributes({f"selfreward.{name}": value for name, value in attributes.items()})

@@ -7,12 +7,12 @@ anybody reads it.
 """
 
 import asyncio
-import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
+from selfreward.backoff import backoff
 from selfreward.client.http import WrongPolicyVersion
 from selfreward.contracts.base import is_policy_version
 from selfreward.contracts.comparisons import Argument, ArgumentStatus, Order, PairRequest, PairResponse
@@ -28,6 +28,7 @@ from services.judge.verdicts.sampling import VoteSampling, derive_seed, sampling
 from services.judge.verdicts.swap import Presentation, presentations, response_texts
 
 _ATTEMPTS = 4
+_LONGEST_WAIT_SECONDS = 0.8
 _SIDES: dict[Order, tuple[Literal["a", "b"], Literal["a", "b"]]] = {"ab": ("a", "b"), "ba": ("b", "a")}
 """The item's sides at the positions A and B."""
 _NO_ARGUMENTS = "Nothing has been said yet."
@@ -54,10 +55,11 @@ async def compare_by_debate(
     Raises WrongPolicyVersion when the pinned version is not served, or versions kept changing; EngineUnavailable when
     the engine failed for all items.
     """
+    waits = backoff(0.2, _LONGEST_WAIT_SECONDS)
     for attempt in range(_ATTEMPTS):
         if attempt:
             REJUDGED.inc(len(request.items))
-            await asyncio.sleep(0.1 * 2**attempt * random.random())  # noqa: S311 - guards no secret
+            await asyncio.sleep(next(waits))
         try:
             return await _debate_and_judge(engine, rubric, debate, request, answer_id)
         except WrongPolicyVersion:

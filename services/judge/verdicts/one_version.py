@@ -4,11 +4,11 @@ Where a swap comes in between, the prompts that the older version answered are a
 """
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from selfreward.backoff import backoff
 from selfreward.client.http import ServiceError, WrongPolicyVersion
 from selfreward.contracts.base import is_policy_version, policy_number
 from services.judge.engine.engine import Engine, EngineReply, EngineUnavailable
@@ -18,6 +18,7 @@ from services.judge.metrics import REJUDGED
 Outcome = EngineReply | ServiceError
 """What became of one prompt."""
 _VERSION_ROUNDS = 6
+_LONGEST_WAIT_SECONDS = 3.2
 _ITEM_FAULTS = frozenset({400, 413, 422})
 """Statuses with which the engine refuses one item."""
 
@@ -37,11 +38,11 @@ async def ask_one_version(
     engine failed for all prompts.
     """
     outcomes: dict[int, Outcome] = {}
-    pending, model = list(range(len(prompts))), policy
+    pending, model, waits = list(range(len(prompts))), policy, backoff(0.2, _LONGEST_WAIT_SECONDS)
     for attempt in range(_VERSION_ROUNDS):
         if attempt:
             REJUDGED.inc(len(pending))
-            await asyncio.sleep(0.1 * 2**attempt * random.random())  # noqa: S311 - guards no secret
+            await asyncio.sleep(next(waits))
         try:
             outcomes |= await _ask(engine, lane, prompts, bodies, model, pending, on_outcome)
         except WrongPolicyVersion:

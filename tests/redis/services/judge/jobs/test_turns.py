@@ -37,7 +37,7 @@ def fives(chunk: Chunk) -> JudgeResponse:
 async def store_and_queue(url: str) -> AsyncIterator[tuple[JobStore, WorkQueue]]:
     """Jobs with one item a chunk. What a judge has in hand is anybody's at once."""
     async with connect(url) as redis:
-        yield JobStore(redis, 600, chunk=1), WorkQueue(redis, QUEUE, claim_after_ms=0, max_deliveries=1_000_000)
+        yield JobStore(redis, 600, chunk_size=1), WorkQueue(redis, QUEUE, claim_after_ms=0, max_deliveries=1_000_000)
 
 
 def with_store(url: str, check: Callable[[JobStore, WorkQueue], Awaitable[None]]) -> None:
@@ -65,7 +65,7 @@ def test_a_small_job_waits_for_a_part_of_a_large_one(redis_url: str) -> None:
             for work in works:
                 chunk = await store.begin(work.body["job"], work.body["chunk"])
                 assert chunk is not None
-                assert await store.store(work.body["job"], work.body["chunk"], fives(chunk))
+                assert await store.store_result(work.body["job"], work.body["chunk"], fives(chunk))
                 await queue.done(work)
                 judged.append(work.body["job"])
         assert judged == ["large"] * AHEAD + ["small"] + ["large"] * (LARGE - AHEAD)
@@ -87,9 +87,9 @@ def test_every_chunk_is_judged_whenever_its_judges_die(redis_url: str) -> None:
                 job, number, dies = work.body["job"], work.body["chunk"], rng.random()
                 chunk = await store.begin(job, number)
                 if chunk is not None and dies > 0.3:
-                    stored[job, number] += await store.store(job, number, fives(chunk))
+                    stored[job, number] += await store.store_result(job, number, fives(chunk))
                     if dies > 0.9:
-                        assert not await store.store(job, number, fives(chunk)), "a judge that was late"
+                        assert not await store.store_result(job, number, fives(chunk)), "a judge that was late"
                 if chunk is None or dies > 0.6:
                     await queue.done(work)
         assert stored == dict.fromkeys(((name, n) for name in ("one", "other") for n in range(LARGE)), 1)
@@ -106,7 +106,7 @@ def test_what_is_cancelled_is_not_queued_any_more(redis_url: str) -> None:
         chunk = await store.begin("large", 0)
         assert chunk is not None
         await store.end("large", "cancelled")
-        assert not await store.store("large", 0, fives(chunk))
+        assert not await store.store_result("large", 0, fives(chunk))
         await queue.done(work)
         left = 0
         while works := await queue.take("judge", block_ms=0):

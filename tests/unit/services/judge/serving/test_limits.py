@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from selfreward.server.errors import ApiError, error_response
 from selfreward.server.keys import Key, Rate
-from services.judge.serving.limits import Bucket, KeyUse, Limits
+from services.judge.serving.limits import KeyUse, Limits, TokenBucket
 from tests.support.judge_engine import Engine, body, fours, message, running
 from tests.unit.services.judge.serving.test_keys import bearer, keys_file
 
@@ -28,7 +28,7 @@ class Clock:
 
 def test_a_bucket_refills_at_its_rate_and_never_overflows() -> None:
     clock = Clock()
-    bucket = Bucket(Rate(items_per_second=2, burst=10), clock)
+    bucket = TokenBucket(Rate(items_per_second=2, burst=10), clock)
 
     assert bucket.take(10) == 0
     assert bucket.take(3) == 1.5
