@@ -24,7 +24,7 @@ from selfreward.loop.methods.implicit import Scorers, by_place, consistencies, r
 from selfreward.recipe.methods import Cream
 from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
-from services.trainer.algorithms.logprobs import score
+from services.trainer.algorithms.logprobs import write_logprobs
 from services.trainer.worker.progress import PROGRESS_NAME, Progress
 
 _CANARY = [Message(role="user", content="Use 1 2 3 to make 6 .")]
@@ -177,7 +177,7 @@ def _consistency(store: ArtifactStore, run: str, m1: str) -> dict[str, float]:
         canary=_CANARY,
     )
     with TemporaryDirectory() as folder:
-        score(job, store, Path(folder), Progress(Path(folder) / PROGRESS_NAME, job.id))
+        write_logprobs(job, store, Path(folder), Progress(Path(folder) / PROGRESS_NAME, job.id))
     rows = by_place(map(ResponseLogprobs.model_validate, store.read_jsonl(job.output)))
     return consistencies(_rollouts(store, answered), rows, by)
 

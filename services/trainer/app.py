@@ -1,4 +1,4 @@
-"""The trainer's small HTTP face: health and metrics around the worker."""
+"""The trainer's HTTP application: health and metrics, around the worker that its lifespan runs."""
 
 import asyncio
 import time
@@ -15,18 +15,18 @@ from selfreward.server.startup import StartRefused
 from selfreward.store.artifacts import ArtifactStore
 from services.trainer.settings import TrainerSettings
 from services.trainer.worker.launch import this_node
-from services.trainer.worker.node import Follower
+from services.trainer.worker.node import WorkerNode
 from services.trainer.worker.worker import Worker
 
-# The worker's longest silence that is no fault: eight tries of a Redis command that times out.
-_MOST_SILENT = 180.0
+# A healthy worker can be silent for as long as nine tries of a Redis command take to time out.
+_LONGEST_SILENCE_SECONDS = 180.0
 
 
 def create_app(settings: TrainerSettings) -> FastAPI:
-    """An app whose lifespan is the worker's: it starts with the server and is stopped, child and all, with it.
+    """An application whose lifespan runs the worker; when it ends, the worker and its child process are stopped.
 
     A worker for a single job calls `app.state.leave` when it has ended. Raises StartRefused for one of several nodes
-    that is not told its job.
+    without the name of its job.
     """
     redis = connect(settings.redis_url)
     worker = _worker(redis, settings)
@@ -41,7 +41,7 @@ def create_app(settings: TrainerSettings) -> FastAPI:
         await cancel_and_wait([task])
         await redis.aclose()
 
-    # Health and metrics are all there is to see: no document of the routes, and nothing that wants a key.
+    # Health and metrics need no key, and there is nothing else: no document of the routes either.
     app = FastAPI(title="selfreward trainer", lifespan=lifespan, openapi_url=None)
     app.state.worker = worker
 
@@ -49,14 +49,14 @@ def create_app(settings: TrainerSettings) -> FastAPI:
         task, silent = app.state.worker_task, time.monotonic() - worker.last_turn
         if task.done():
             return f"the worker has ended: {task.exception()}"
-        return f"the worker has been silent for {silent:.0f} s" if silent > _MOST_SILENT else None
+        return f"the worker has been silent for {silent:.0f} s" if silent > _LONGEST_SILENCE_SECONDS else None
 
     add_error_handlers(app)
     add_health(app, trouble=trouble)
     return app
 
 
-def _worker(redis: RedisClient, settings: TrainerSettings) -> Worker | Follower:
+def _worker(redis: RedisClient, settings: TrainerSettings) -> Worker | WorkerNode:
     node = this_node()
     if node.nodes > 1 and settings.train_job is None:
         raise StartRefused(
@@ -64,5 +64,5 @@ def _worker(redis: RedisClient, settings: TrainerSettings) -> Worker | Follower:
             "it, or leave PET_NNODES out"
         )
     if node.rank > 0 and settings.train_job is not None:
-        return Follower(redis, settings, settings.train_job)
+        return WorkerNode(redis, settings, settings.train_job)
     return Worker(redis, ArtifactStore(settings.artifacts, settings.artifact_cache), settings)

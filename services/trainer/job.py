@@ -1,8 +1,8 @@
 """`python -m services.trainer.job SPEC`: one process of one job, from the spec to the published checkpoint.
 
-SPEC is a `TrainJob` as JSON; its folder holds the job's progress and checkpoints. For `world_size` above 1 start it by
-torchrun. Exit status 65: refused for bad input (the reason is in the progress file); 74: the disk is full; anything
-else but 0: try again, and training goes on from the last complete checkpoint.
+SPEC is a `TrainJob` as JSON; its folder holds the job's progress and checkpoints. torchrun starts the processes of a
+job with `world_size` above 1. Exit status 0: done; 65: the job is refused, and the progress file says why; 74: the disk
+is full; others: try again, and training goes on from the last complete checkpoint.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ from selfreward.server.logging import configure_logging
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import InvalidArtifact, Lineage, verify_folder
 from services.trainer.algorithms.dpo import dpo_trainer
-from services.trainer.algorithms.logprobs import score
+from services.trainer.algorithms.logprobs import write_logprobs
 from services.trainer.algorithms.rl import finish, rl_trainer
 from services.trainer.algorithms.sft import sft_trainer
 from services.trainer.settings import TrainerSettings
@@ -43,7 +43,6 @@ from services.trainer.training.models import context_length, load_model, stored_
 from services.trainer.training.publish import publish_folder, publish_model
 from services.trainer.worker.progress import PROGRESS_NAME, Progress
 
-EX_DATAERR = 65
 _log = logging.getLogger(__name__)
 
 
@@ -65,8 +64,9 @@ def _work(spec: Path) -> int:
     rank = int(os.environ.get("RANK", "0"))
     if "LOCAL_RANK" in os.environ:
         die_with_parent()  # torchrun puts its processes out of reach of a signal to its own group
+    # A job claimed from a worker that still works on it waits here, and then finds the job done.
     lock = (spec.parent / f"lock-{rank}").open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)  # a job claimed from a worker that still works waits here, and finds it done
+    fcntl.flock(lock, fcntl.LOCK_EX)
     progress = Progress(spec.parent / (PROGRESS_NAME if rank == 0 else f"progress-{rank}.json"), job.id)
     store = ArtifactStore(settings.artifacts, settings.artifact_cache)
     try:
@@ -74,22 +74,24 @@ def _work(spec: Path) -> int:
     except (JobRefused, InvalidArtifact) as error:
         _log.error("job refused: %s", error)
         progress.update(state="failed", error=str(error))
-        return EX_DATAERR
+        return os.EX_DATAERR
     if rank == 0:
         progress.update(state="done", uri=f"{store.root}/{job.output}", digest=digest)
     return 0
 
 
 def run(job: TrainJob, store: ArtifactStore, folder: Path, progress: Progress) -> str:
-    """Do the job; returns the digest of what it publishes (on ranks other than the first: an empty string).
+    """Do the job; returns the digest of what it publishes, an empty string on ranks above 0.
 
     Raises JobRefused or InvalidArtifact before training when the job can never succeed.
     """
+    # Everything that can be wrong is checked before anything is loaded.
     check_world_size(job)
     check_sharding(job)
     if job.method == "logprobs":
-        return score(job, store, folder, progress)
+        return write_logprobs(job, store, folder, progress)
     checkpoints = folder / "checkpoints"
+    # An earlier attempt may have published already.
     if store.exists(job.output):
         shutil.rmtree(checkpoints, ignore_errors=True)
         return verify_folder(store.fetch(job.output))[1]
@@ -98,22 +100,24 @@ def run(job: TrainJob, store: ArtifactStore, folder: Path, progress: Progress) -
     tokenizer = load_tokenizer(parent, job.canary)
     if job.method == "publish":
         return publish_folder(store, job.output, parent, tokenizer, job.canary, lineage)
-    # Other processes of this job may do so too: none of them trains before all have come this far.
+    # Train, from the last complete checkpoint where there is one. All processes of the job may drop the others: none
+    # of them trains before all have come this far.
     drop_incomplete(checkpoints)
     trainer = build_trainer(job, store, parent, tokenizer, checkpoints, progress)
     resumed = last_checkpoint(checkpoints)
     start = {"checkpoint": resumed.name if resumed else None, "world_size": job.world_size}
     _log.info("resuming" if resumed else "training", extra=start)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    # All processes take part in gathering the weights; only the first gets the whole, and only it publishes.
     first = trainer.is_world_process_zero()
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
-    # All processes take part; the first one is left with the whole.
     gathered = trainer.accelerator.get_state_dict(trainer.model) if job.sharding != "none" else None
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
     if not first:
         return ""
+    # Make an ordinary model of it, in the parent's dtype, and publish.
     del trainer
     if gathered is not None:
         model = whole_model(parent, gathered, torch.float32)
@@ -130,7 +134,10 @@ def run(job: TrainJob, store: ArtifactStore, folder: Path, progress: Progress) -
 
 
 def starting_point(job: TrainJob, store: ArtifactStore) -> tuple[Path, Lineage]:
-    """The folder that training starts from, verified, and the lineage of what comes of it."""
+    """The verified folder that training starts from, and the lineage of the weights that it leads to.
+
+    Raises JobRefused when `init_from` cannot be used.
+    """
     lineage = Lineage(run=job.run, stage=job.stage, datasets=job.datasets, recipe_hash=job.recipe_hash, seed=job.seed)
     if job.method == "publish" and Path(job.init_from).is_dir():
         return Path(job.init_from), lineage
@@ -147,7 +154,8 @@ def starting_point(job: TrainJob, store: ArtifactStore) -> tuple[Path, Lineage]:
 def build_trainer(
     job: TrainJob, store: ArtifactStore, parent: Path, tokenizer: Any, checkpoints: Path, progress: Progress
 ) -> Any:
-    """The TRL trainer of the job, with its rows checked and its models loaded."""
+    """The TRL trainer of the job, with its rows checked and its models loaded. Raises JobRefused or InvalidArtifact."""
+    # Reinforcement learning has questions where the others have rows.
     trainer: Any
     if job.method == "rl":
         set_seed(job.seed)
@@ -157,12 +165,14 @@ def build_trainer(
     hyper: SftHyper | DpoHyper | None = job.sft or job.dpo
     if hyper is None:
         raise ValueError(f"method={job.method!r} has no training to build")
+    # Rows are read first: what is wrong with them is found before a model is loaded.
     batch_shape(hyper, job.world_size)
     max_length = min(hyper.max_length, context_length(parent))
     read = sft_rows if isinstance(hyper, SftHyper) else dpo_rows
     prepared = read(store, job.datasets, tokenizer, max_length)
     counts = {"rows": len(prepared.rows), "rows_overlong": prepared.overlong, "rows_identical": prepared.identical}
     progress.measured(counts)
+    # Models. DPO with adapters on `init_from` has its reference in the model itself.
     set_seed(job.seed)
     dtype = weights_dtype(hyper, stored_dtype(parent))
     model = load_model(parent, dtype)

@@ -11,7 +11,7 @@ DEFAULT_PORT = 8003
 
 
 class TrainerSettings(Settings):
-    """Where one worker works, and the bounds of its patience."""
+    """Where one worker works, and how long it waits for what."""
 
     work_dir: Path = Path("runs/trainer")
     """Each job has a folder `train/<job id>` below it: its spec, log, progress and, until published, checkpoints."""
@@ -21,16 +21,16 @@ class TrainerSettings(Settings):
     """This worker's name in the queue's consumer group; by default host name and port."""
     train_job: str | None = None
     """Do this job alone, from its own queue, and end with it, as the pod of a Kubernetes Job does. Exit status 0: done,
-    65: failed for good, others: start another. Unset: take jobs from the queue `train`, for ever. All of PET_NNODES
-    nodes get it; those of PET_NODE_RANK above 0 only lend their processes, and an attempt ends for all at once."""
+    65: failed for good, others: start another. Unset: take jobs from the queue `train` until SIGTERM. All of PET_NNODES
+    nodes get the same value; those with a PET_NODE_RANK above 0 only run processes of the first node's attempts."""
     claim_after_seconds: float = Field(default=30, ge=2)
     """After this long without a heartbeat another worker takes the job over and resumes it."""
     max_attempts: int = Field(default=5, ge=1)
-    """How often a job may be started, stops and crashes of workers included. A refused job is not tried again."""
+    """How often a job may be started; stops and crashes of workers count. A refused job is not tried again."""
     poll_seconds: float = Field(default=0.5, gt=0)
     """How often the job's progress is read."""
     min_free_disk: int = Field(default=256, ge=0)
-    """MiB that have to be free at `work_dir` and at a local artifact store; below that, jobs wait for room."""
+    """MiB that must be free at `work_dir` and at a local artifact store; with less, jobs wait."""
     stop_seconds: float = Field(default=20, gt=0)
     """How long a job may take to end after SIGTERM before it is killed."""
 

@@ -1,4 +1,8 @@
-"""Direct preference optimisation (Rafailov et al. 2023; Yuan et al. 2024, section 2.4) by TRL's DPOTrainer."""
+"""Direct preference optimisation (Rafailov et al. 2023; Yuan et al. 2024, section 2.4) by TRL's DPOTrainer.
+
+Three kinds of pairs are trained: whole answers, whole answers with a soft label (CREAM, 2410.12735; SCIR, 2502.08922),
+and single steps of an answer (Step-DPO, as process-based self-rewarding trains, 2503.03746).
+"""
 
 from pathlib import Path
 from typing import Any
@@ -12,16 +16,18 @@ from selfreward.contracts.training import Consistency, DpoHyper, TrainJob
 from services.trainer.training.arguments import lora_config, shared_arguments
 from services.trainer.training.checks import JobRefused
 from services.trainer.training.data import Prepared, ordered_dataset
-from services.trainer.training.steps import StepDPOTrainer
+
+NEARLY_SURE = 0.01
+"""A judge's probability counts as at least this and at most 1 less this: the divergence from certainty is infinite."""
 
 
 def dpo_trainer(
     job: TrainJob, hyper: DpoHyper, model: Any, reference: Any, tokenizer: Any, prepared: Prepared, checkpoints: Path
 ) -> DPOTrainer:
-    """A trainer of `model` against the frozen `reference`.
+    """A trainer of `model` against the frozen `reference`. Raises JobRefused for labels that the loss cannot use.
 
-    Left to itself TRL loads the reference again from the path in the model's config, which need not be the weights that
-    are trained; so full training must be given one. With adapters None means the model itself without them.
+    Full training needs a `reference`: TRL would load one from the path in the model's config, which need not be the
+    weights that are trained. With adapters None means the model without them.
     """
     soft = "weight" in prepared.rows[0]
     _check_labels(job, hyper, soft)
@@ -53,19 +59,27 @@ def dpo_trainer(
 def _check_labels(job: TrainJob, hyper: DpoHyper, soft: bool) -> None:
     if soft and (hyper.loss != "sigmoid" or hyper.ld_alpha is not None):
         raise JobRefused(
-            f"the pairs have a weight, which is the label of loss='sigmoid' without ld_alpha; given are "
-            f"loss={hyper.loss!r} and ld_alpha={hyper.ld_alpha}: leave both out, or the weights"
+            f"loss={hyper.loss!r} and ld_alpha={hyper.ld_alpha}: the pairs have a weight, which is the soft label of "
+            "loss='sigmoid' without ld_alpha; leave both keys out, or the weights"
         )
     if job.consistency is not None and not soft:
         raise JobRefused("consistency needs the judge's probability as the weight of each pair, and no pair has one")
 
 
-NEARLY_SURE = 0.01
-"""A judge's probability counts as at least this and at most 1 less this: the divergence from certainty is infinite."""
+class StepDPOTrainer(DPOTrainer):
+    """TRL's DPOTrainer on rows that are token ids already, as `data.pair_ids` makes them.
+
+    TRL opens a new assistant turn after a prompt that ends with one, and ends every completion with an end of turn. A
+    step continues the answer within one turn, and only the last step ends it.
+    """
+
+    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+        """The rows unchanged: TRL would tokenise texts that they do not have."""
+        return dataset
 
 
 def soft_label_term(margin: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """What a soft label adds to DPO's loss of each pair, shape (pairs,) as both arguments.
+    """What a soft label adds to DPO's loss of each pair: shape (pairs,), as both arguments have.
 
     CREAM (2410.12735): C * [-log sigma(z)] + (1 - C) * [-log sigma(-z)], which is -log sigma(z) + (1 - C) * z. `margin`
     is z, beta times the difference of the implicit rewards, and `weight` is C, from 0 to 1.
@@ -74,11 +88,11 @@ def soft_label_term(margin: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def consistency_term(margin: torch.Tensor, judged: torch.Tensor, rules: Consistency) -> torch.Tensor:
-    """What SCIR (2502.08922) adds to DPO's loss of each pair, shape (pairs,) as `margin` and `judged`.
+    """What SCIR (2502.08922) adds to DPO's loss of each pair: shape (pairs,), as `margin` and `judged` have.
 
-    The model's own probability that the chosen answer is better is sigma(`margin`), the judge's is `judged`, without a
-    gradient. Where they are on different sides of one half, DPO's own loss is taken away again. The term itself is the
-    mean of both Kullback-Leibler divergences and the weighted entropies of both.
+    The model's probability that the chosen answer is better is sigma(`margin`); the judge's is `judged`, from 0 to 1,
+    without a gradient. Where they are on different sides of one half, DPO's own loss is subtracted. The term is the
+    mean of both Kullback-Leibler divergences plus the weighted entropies of both, in nats.
     """
     own, judged = torch.sigmoid(margin), judged.clamp(NEARLY_SURE, 1 - NEARLY_SURE)
     agreed = (margin > 0) == (judged > 0.5)
@@ -112,19 +126,22 @@ class SoftLabelDPOTrainer(DPOTrainer):
         self.precompute_ref_logps = True
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:  # noqa: ARG002 - training asks for the loss alone
+        # The reference's log-probabilities go into the batch, where TRL's loss looks for them.
         stock: Any = super()
         inputs = dict(inputs)
         weight = inputs.pop("weight")
         reference = stock.compute_ref_log_probs(self.ref_model or self.model, inputs)
         inputs["ref_chosen_logps"], inputs["ref_rejected_logps"] = reference
-        seen: list[Any] = []
+        # TRL returns the loss alone: the policy's log-probabilities are noted on their way.
+        outputs: list[Any] = []
 
-        def observed(**kwargs: Any) -> Any:
-            seen.append(model(**kwargs))
-            return seen[-1]
+        def noting(**kwargs: Any) -> Any:
+            outputs.append(model(**kwargs))
+            return outputs[-1]
 
-        loss = stock._compute_loss(observed, inputs, return_outputs=False)
-        chosen, rejected = seen[0].log_probs.sum(dim=1).chunk(2)
+        loss = stock._compute_loss(noting, inputs, return_outputs=False)
+        # Chosen answers are the first half of the batch.
+        chosen, rejected = outputs[0].log_probs.sum(dim=1).chunk(2)
         margin = self.beta * ((chosen - reference[0]) - (rejected - reference[1]))
         if self.consistency is None:
             return loss + soft_label_term(margin, weight).mean()

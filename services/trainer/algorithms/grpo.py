@@ -1,10 +1,10 @@
 """Group-relative policy optimisation (2402.03300, 4.1) and REINFORCE leave-one-out (2402.14740) by TRL's trainers.
 
-The loss is TRL's default, which departs from the paper in one thing: it is the mean over all tokens of a batch. Each
-answer's own mean, as in the paper, prefers short answers where they are right and long ones where they are wrong.
+The loss is TRL's default, which differs from the paper in one point: it is the mean over all tokens of a batch. The
+paper's mean over each answer prefers short answers where they are right and long ones where they are wrong.
 
-TRL samples from the model in training by transformers' own `generate`. Importing this loads vLLM where it is installed,
-since TRL does: it takes seconds, so only jobs that need it do.
+TRL samples from the model in training with transformers' `generate`. Importing this module loads vLLM where it is
+installed, since TRL does, and takes seconds: only jobs that need it import it.
 """
 
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ def grpo_trainer(
 ) -> GRPOTrainer | RLOOTrainer:
     """A trainer of `model` on the questions `rows`, rewarded by `verdicts`.
 
-    With `beta` above 0 TRL loads the reference from the folder that `model` was loaded from: the weights that training
-    starts from.
+    With `beta` above 0 TRL loads the reference model from the folder that `model` was loaded from, so it is the model
+    that training starts from.
     """
 
     def own_verdict(

@@ -1,7 +1,7 @@
 """Log-probabilities of a round's answers under several checkpoints, for implicit rewards.
 
 Answers are rendered by the same chat template as for training, and the sum is over the tokens that training learns: the
-answer and its end of turn. What is done of a killed job is kept in batches, and the job goes on after the last one.
+answer and its end of turn. Finished batches are kept on disk, so a job that was killed goes on after the last of them.
 """
 
 import gc
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer after its prompt, in tokens; the first `start` of them are the prompt's."""
+    """Token ids of a prompt with one answer; the first `start` of them are the prompt's."""
 
     prompt_id: str
     index: int
@@ -42,8 +42,11 @@ class Answer:
     start: int
 
 
-def score(job: TrainJob, store: ArtifactStore, folder: Path, progress: Progress) -> str:
-    """Write the job's `ResponseLogprobs`; returns the file's SHA-256. Raises JobRefused or InvalidArtifact."""
+def write_logprobs(job: TrainJob, store: ArtifactStore, folder: Path, progress: Progress) -> str:
+    """Write the job's `ResponseLogprobs`; returns the file's SHA-256. Raises JobRefused or InvalidArtifact.
+
+    Does the missing part only: a file that exists is not computed again, nor are batches that an attempt has finished.
+    """
     parts = folder / "checkpoints"
     if not store.exists(job.output):
         folders = {name: store.fetch(name) for name in job.checkpoints}
@@ -75,8 +78,8 @@ def _row(place: int, sequence: Answer, sums: dict[str, list[float]]) -> Response
 
 
 def _sequences(job: TrainJob, store: ArtifactStore, tokenizer: Any, longest: int, progress: Progress) -> list[Answer]:
-    """All answers of the rollouts; those beyond the models' context are left out, counted: they have no probability."""
-    found: list[Answer] = []
+    """All answers of the rollouts. Those beyond the models' context have no probability: they are left out, counted."""
+    answers: list[Answer] = []
     overlong: list[str] = []
     seen: set[str] = set()
     for where, rollout in read_rows(store, job.datasets, Rollout):
@@ -89,17 +92,17 @@ def _sequences(job: TrainJob, store: ArtifactStore, tokenizer: Any, longest: int
             if len(ids) > longest:
                 overlong.append(f"{where} answer {index}")
                 continue
-            found.append(Answer(rollout.prompt_id, index, ids, common_prefix(prompt, ids)))
-    progress.measured({"rows": len(found), "rows_overlong": len(overlong)})
+            answers.append(Answer(rollout.prompt_id, index, ids, common_prefix(prompt, ids)))
+    progress.measured({"rows": len(answers), "rows_overlong": len(overlong)})
     if overlong:
         _log.warning("%d answers exceed %d tokens: %s; left out", len(overlong), longest, ", ".join(overlong[:3]))
-    if not found:
+    if not answers:
         raise JobRefused(f"{job.datasets} hold no answer of at most {longest} tokens: there is nothing to score")
-    return found
+    return answers
 
 
 def batched(lengths: Sequence[int], most: int = BATCH_TOKENS) -> list[list[int]]:
-    """Places of `lengths` in batches of like length, each of at most `most` tokens when padded to its longest."""
+    """Indices of `lengths` in batches of similar length, each of at most `most` tokens when padded to its longest."""
     batches: list[list[int]] = []
     for place in sorted(range(len(lengths)), key=lambda place: lengths[place]):
         if batches and (len(batches[-1]) + 1) * lengths[place] <= most:
@@ -117,7 +120,7 @@ def _sums(
     part: Path,
     progress: Progress,
 ) -> list[float]:
-    """The sum of each sequence's answer under one checkpoint, in nats. `part` keeps the batches that are done."""
+    """The sum of each answer's log-probabilities under one checkpoint, in nats. `part` is the file of done batches."""
     done = _done(part)
     if len(done) < len(batches):
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -139,14 +142,14 @@ def _sums(
 
 
 def _done(part: Path) -> list[list[float]]:
-    """The batches of a part that were written whole."""
+    """The batches that were written to `part` completely."""
     if not part.exists():
         return []
     return [json.loads(line) for line in part.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def _load(checkpoint: Path) -> Any:
-    """The model for inference: as it is stored and spread over all GPUs, or in float32 on a CPU, where bf16 is slow."""
+    """The model for inference: in its stored dtype on all GPUs, or in float32 on a CPU, where bf16 is slow."""
     on_gpu = torch.cuda.is_available()
     dtype = stored_dtype(checkpoint) if on_gpu else torch.float32
     model = load_model(checkpoint, dtype, device_map="auto" if on_gpu else None)
@@ -155,10 +158,11 @@ def _load(checkpoint: Path) -> Any:
 
 
 def answer_logprobs(model: Any, sequences: Sequence[Answer], pad: int) -> list[float]:
-    """For each sequence the sum of the log-probabilities of its answer's tokens, in nats; `model` has TRL's fused head.
+    """The sum of the log-probabilities of each sequence's answer, in nats.
 
-    The logits of all tokens are never there at once.
+    `model` has TRL's fused head, which never holds the logits of all tokens at once; `pad` is the padding token's id.
     """
+    # Rows are padded on the right; labels mark the answer's tokens.
     width = max(len(sequence.ids) for sequence in sequences)
     ids = torch.full((len(sequences), width), pad)
     labels = torch.full((len(sequences), width), IGNORED)

@@ -1,7 +1,7 @@
 """Proximal policy optimisation with a value head (1707.06347), as a transformers Trainer: TRL has none.
 
-The value head is one linear layer on the policy's last hidden state. It sits on the model as a submodule, so that the
-Trainer's checkpoints have it, and is taken off before the model is published. One process, full weights.
+The value head is one linear layer on the policy's last hidden state. It is a submodule of the model, so that the
+Trainer's checkpoints have it, and is removed before the model is published. One process, full weights.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,9 +33,12 @@ from services.trainer.training.data import training_order
 
 
 @dataclass(frozen=True)
-class Rollout:
-    """Answers and what was known when they were written: `ids` and `attention` are of prompt (padded on its left) and
-    answer, all others of the answer's tokens alone."""
+class SampledBatch:
+    """A batch of sampled answers with what was known when they were written.
+
+    `ids` and `attention` have shape (answers, tokens) over the prompt, padded on its left, and the answer. All others
+    have shape (answers, answer tokens).
+    """
 
     ids: torch.Tensor
     attention: torch.Tensor
@@ -45,10 +48,10 @@ class Rollout:
     advantages: torch.Tensor
     returns: torch.Tensor
 
-    def parts(self, size: int) -> Iterator["Rollout"]:
+    def parts(self, size: int) -> Iterator["SampledBatch"]:
         """Consecutive answers, `size` at a time."""
         for start in range(0, len(self.ids), size):
-            yield Rollout(*(getattr(self, field.name)[start : start + size] for field in fields(self)))
+            yield SampledBatch(*(getattr(self, field.name)[start : start + size] for field in fields(self)))
 
 
 class PpoTrainer(Trainer):
@@ -61,23 +64,23 @@ class PpoTrainer(Trainer):
         self._tokenizer = tokenizer
         self._verdicts = verdicts
         self._micro = micro
-        self._rollout: Rollout | None = None
+        self._batch: SampledBatch | None = None
         self._measured: dict[str, list[float]] = {}
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:  # noqa: ARG002
-        """One pass over a batch of answers, which are sampled first where the ones in hand are used up."""
-        if self._rollout is None or self.state.global_step % self._hyper.updates == 0:
-            self._rollout = self._sample(model, inputs["rows"])
-        tokens = self._rollout.mask.sum()
+        """One pass over a batch of answers, sampled first when the last batch has had its `updates`."""
+        if self._batch is None or self.state.global_step % self._hyper.updates == 0:
+            self._batch = self._sample(model, inputs["rows"])
+        tokens = self._batch.mask.sum()
         loss = torch.zeros((), device=self.args.device)
-        for part in self._rollout.parts(self._micro):
+        for part in self._batch.parts(self._micro):
             share = self._loss(model, part) * part.mask.sum() / tokens
             self.accelerator.backward(share)
             loss += share.detach()
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the means of what was measured since the last time."""
+        """Log `logs` with the mean of each figure measured since the last call."""
         means = {name: fmean(values) for name, values in self._measured.items()}
         self._measured.clear()
         super().log({**logs, **means}, start_time)
@@ -87,7 +90,9 @@ class PpoTrainer(Trainer):
             self._measured.setdefault(name, []).append(value)
 
     @torch.no_grad()
-    def _sample(self, model: Any, rows: Sequence[dict[str, Any]]) -> Rollout:
+    def _sample(self, model: Any, rows: Sequence[dict[str, Any]]) -> SampledBatch:
+        """Answer the questions `rows`, have the answers judged, and compute what the loss needs of them."""
+        # Sample one answer to each prompt, from the plain distribution at the job's temperature.
         hyper, device = self._hyper, self.args.device
         prompts = [torch.tensor(row["prompt_ids"]) for row in rows]
         filler = self._tokenizer.pad_token_id
@@ -104,24 +109,26 @@ class PpoTrainer(Trainer):
             max_new_tokens=hyper.max_tokens,
             pad_token_id=filler,
         )
+        # Rewards are the judge's verdicts on the texts.
         answers = written[:, ids.shape[1] :]
         mask = answer_mask(answers, stop_ids(model, self._tokenizer))
         texts = [
             self._tokenizer.decode(answer[kept.bool()], skip_special_tokens=True)
             for answer, kept in zip(answers, mask, strict=True)
         ]
-        asked = [row["prompt"] for row in rows]
-        named = [row["prompt_id"] for row in rows]
-        rewarded = self._verdicts.rewards(asked, texts, named, self.state.global_step + 1)
-        rewards = torch.tensor(rewarded, device=device)
+        questions, prompt_ids = [row["prompt"] for row in rows], [row["prompt_id"] for row in rows]
+        verdicts = self._verdicts.rewards(questions, texts, prompt_ids, self.state.global_step + 1)
+        rewards = torch.tensor(verdicts, device=device)
+        # Log-probabilities and values under the policy that sampled, and log-probabilities under the reference.
         attention = torch.cat([attention, mask.long()], -1)
         parts = list(zip(torch.split(written, self._micro), torch.split(attention, self._micro), strict=True))
         length = answers.shape[1]
-        old = [self._look(model, *part) for part in parts]
+        old = [self._logps_and_values(model, *part) for part in parts]
         logps, values = (torch.cat(column)[:, -length:] for column in zip(*old, strict=True))
         reference = logps
         if self._reference is not None:
             reference = torch.cat([self._reference_logps(*part) for part in parts])[:, -length:]
+        # Advantages of the answers' tokens.
         each = token_rewards(rewards, logps, reference, mask, hyper.beta)
         advantages, returns = advantages_and_returns(each, values, mask, hyper.ppo.gae_lambda)
         self._measure(
@@ -130,16 +137,18 @@ class PpoTrainer(Trainer):
             length=float(mask.sum(-1).mean()),
             value=float(masked_mean(values, mask)),
         )
-        return Rollout(written, attention, mask, logps, values, whitened(advantages, mask), returns)
+        return SampledBatch(written, attention, mask, logps, values, whitened(advantages, mask), returns)
 
     def _reference_logps(self, ids: torch.Tensor, attention: torch.Tensor) -> torch.Tensor:
         seen = self._reference(ids, attention_mask=attention, position_ids=positions(attention))
         return self._logps(seen.logits, ids)
 
-    def _loss(self, model: Any, part: Rollout) -> torch.Tensor:
+    def _loss(self, model: Any, part: SampledBatch) -> torch.Tensor:
         hyper, ppo = self._hyper, self._hyper.ppo
         model.train()
-        logps, values = (column[:, -part.mask.shape[1] :] for column in self._look(model, part.ids, part.attention))
+        length = part.mask.shape[1]
+        new = self._logps_and_values(model, part.ids, part.attention)
+        logps, values = (column[:, -length:] for column in new)
         surrogate, clipped = policy_loss(logps, part.logps, part.advantages, hyper.clip)
         missed = value_loss(values, part.values, part.returns, ppo.value_clip)
         self._measure(
@@ -147,7 +156,9 @@ class PpoTrainer(Trainer):
         )
         return masked_mean(surrogate, part.mask) + ppo.value_weight * masked_mean(missed, part.mask)
 
-    def _look(self, model: Any, ids: torch.Tensor, attention: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _logps_and_values(
+        self, model: Any, ids: torch.Tensor, attention: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probability of every token but the first, and the value before it: `(answers, tokens - 1)` each."""
         seen = model(ids, attention_mask=attention, position_ids=positions(attention), output_hidden_states=True)
         values = model.value_head(seen.hidden_states[-1][:, :-1].float())[..., 0]
@@ -170,7 +181,7 @@ def ppo_trainer(
 ) -> PpoTrainer:
     """A trainer of `model`, which gets a value head, against the frozen `reference` (None where `hyper.beta` is 0).
 
-    Raises JobRefused for what it cannot do: several processes, adapters, gradient checkpointing.
+    Raises JobRefused for what PPO cannot do here: several processes, adapters, gradient checkpointing.
     """
     if job.world_size > 1:
         raise JobRefused(f"world_size={job.world_size}: PPO is one process; use rl.algorithm='grpo' for several")
@@ -195,8 +206,10 @@ def ppo_trainer(
 
 
 def question_order(rows: Sequence[dict[str, Any]], hyper: RlHyper, tokenizer: Any, seed: int) -> Dataset:
-    """The questions of the whole training: shuffled in each epoch, each `group` times, whole batches alone, and every
-    batch as often as it is trained on."""
+    """The questions of the whole training in order: shuffled in each epoch, each question `group` times.
+
+    Only whole batches count, and every batch is there as often as it is trained on (`updates`).
+    """
     asked = [
         {**row, "prompt_ids": render(tokenizer, [Message(**turn) for turn in row["prompt"]], answer_next=True)}
         for row in rows
@@ -209,31 +222,34 @@ def question_order(rows: Sequence[dict[str, Any]], hyper: RlHyper, tokenizer: An
 
 
 def add_value_head(model: Any) -> None:
-    """Put a value head on a causal language model. It starts at 0: the verdict's mean is learned within a few steps,
-    and a random start would only add noise to the first advantages."""
+    """Put a value head on a causal language model.
+
+    It starts at 0: the mean verdict is learned within a few steps, and a random start would only add noise to the first
+    advantages.
+    """
     model.value_head = torch.nn.Linear(model.config.get_text_config().hidden_size, 1).to(model.device)
     torch.nn.init.zeros_(model.value_head.weight)
     torch.nn.init.zeros_(model.value_head.bias)
 
 
 def drop_value_head(model: Any) -> None:
-    """Make it an ordinary language model again."""
+    """Remove the value head: the model is an ordinary language model again."""
     del model.value_head
 
 
 def positions(attention: torch.Tensor) -> torch.Tensor:
-    """Places of tokens that are padded on their left, counted from 0 at the first real one."""
+    """Position ids of sequences that are padded on their left: 0 at the first real token."""
     return (attention.cumsum(-1) - 1).clamp(min=0)
 
 
 def answer_mask(answers: torch.Tensor, stops: Sequence[int]) -> torch.Tensor:
-    """1 up to and including the first of the token ids `stops`, 0 after it; all 1 where there is none."""
+    """1 up to and including the first token of `stops`, 0 after it, all 1 where there is none; shape as `answers`."""
     ended = torch.isin(answers, torch.tensor(list(stops), device=answers.device)).long()
     return (ended.cumsum(-1) - ended < 1).float()
 
 
 def stop_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Every token id that ends an answer: the model's own and the tokenizer's."""
+    """Every token id that ends an answer: the generation config's and the tokenizer's."""
     own = model.generation_config.eos_token_id
     listed = own if isinstance(own, list) else [own]
     return sorted({token for token in [*listed, tokenizer.eos_token_id] if token is not None})

@@ -1,7 +1,8 @@
-"""The reward of an answer: the judge's verdict on its final answer (2505.08827), asked for while the policy trains.
+"""The reward of an answer: the judge's verdict on its final answer (2505.08827), while the policy trains.
 
-A verdict that cannot be read is 0, as the paper has it. A judge or an engine that fails says nothing about an answer:
-it is waited for, and after `patience_s` the attempt at the job fails and is taken up again from its last checkpoint.
+A verdict that cannot be read is a reward of 0, as in the paper. A judge or an engine that fails says nothing about an
+answer: the trainer waits for it, and after `patience_s` the attempt at the job fails. The next attempt goes on from the
+last checkpoint.
 """
 
 import json
@@ -20,17 +21,18 @@ from selfreward.contracts.reinforcement import JobVerdicts, Sample
 from selfreward.loop.own_verdicts import final_answer, reward
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 15.0
+_NAME = "samples-{rank}.jsonl"
 Messages = Sequence[dict[str, Any]]
 
 
 class JudgeAway(RuntimeError):
-    """No verdicts for longer than the job's patience."""
+    """The judge gave no verdicts for longer than the job's patience."""
 
 
 class SampleLog:
-    """Appends to the job folder's file of process `rank`.
+    """Appends the sampled answers of process `rank` to its file in the job's folder.
 
-    Training goes on from checkpoint `step`: what was sampled after it trains nothing any more, and is dropped.
+    Training goes on from checkpoint `step`, so samples of later steps, which no longer train anything, are dropped.
     """
 
     def __init__(self, folder: Path, rank: int, step: int) -> None:
@@ -44,10 +46,23 @@ class SampleLog:
             stream.writelines(f"{sample.model_dump_json()}\n" for sample in samples)
 
 
-class Verdicts:
-    """Rewards by the judge of `rules`, each answer noted in `log`. The same text is judged once in a call.
+def all_samples(folder: Path) -> list[Sample]:
+    """The sampled answers of all processes of a job, by step."""
+    samples = [sample for path in sorted(folder.glob(_NAME.format(rank="*"))) for sample in _read(path)]
+    return sorted(samples, key=lambda sample: sample.step)
 
-    `connect` makes a client; it is closed after each call, since minutes of training lie between two.
+
+def _read(path: Path) -> Iterator[Sample]:
+    """The samples on whole lines: a kill may have cut the last line short."""
+    lines: Iterable[str] = path.read_text().split("\n")[:-1] if path.exists() else []
+    for line in lines:
+        yield Sample.model_validate(json.loads(line))
+
+
+class Verdicts:
+    """Rewards by the judge of `rules`; each answer is noted in `log`. The same text is judged once in a call.
+
+    `connect` makes a client, which is closed after each call, since minutes of training lie between two calls.
     """
 
     def __init__(
@@ -63,7 +78,7 @@ class Verdicts:
     ) -> list[float]:
         """1.0 or 0.0 for each of the `texts`, answers to `prompts`, which train step `step` (from 1).
 
-        Raises JudgeAway, and ServiceError where waiting is no help: an unknown rubric, a wrong key.
+        Raises JudgeAway, and ServiceError where waiting does not help: an unknown rubric, a wrong key.
         """
         answers = [final_answer(text, self._rules.answer_format) for text in texts]
         keys = [content_key(prompt_id, answer) for prompt_id, answer in zip(prompt_ids, answers, strict=True)]
@@ -72,10 +87,11 @@ class Verdicts:
             for key, prompt, answer in zip(keys, prompts, answers, strict=True)
             if answer is not None
         }
-        found = self._judge(items)
+        # An answer that is not in the asked form has no final answer: it is not judged and gets 0.
+        verdicts = self._judge(items)
         samples = []
         for key, prompt, text, prompt_id, answer in zip(keys, prompts, texts, prompt_ids, answers, strict=True):
-            judged = found.get(key)
+            judged = verdicts.get(key)
             score = judged.judgment.score if judged else None
             samples.append(
                 Sample(
@@ -93,22 +109,22 @@ class Verdicts:
         return [float(sample.reward) for sample in samples]
 
     def _judge(self, items: dict[str, JudgeItem]) -> dict[str, Judged]:
-        found: dict[str, Judged] = {}
+        verdicts: dict[str, Judged] = {}
         started, waits = time.monotonic(), backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
-        while missing := [item for key, item in items.items() if key not in found]:
-            problem = self._ask(missing, found)
+        while missing := [item for key, item in items.items() if key not in verdicts]:
+            problem = self._ask(missing, verdicts)
             if problem is None:
                 continue
             if time.monotonic() - started > self._rules.patience_s:
                 raise JudgeAway(
-                    f"{len(items) - len(found)} of {len(items)} answers have no verdict after "
+                    f"{len(items) - len(verdicts)} of {len(items)} answers have no verdict after "
                     f"{self._rules.patience_s:g} s: {problem}"
                 )
             time.sleep(next(waits))
-        return found
+        return verdicts
 
-    def _ask(self, items: Sequence[JudgeItem], found: dict[str, Judged]) -> str | None:
-        """Add verdicts to `found`; what kept the others away, or None when there are all."""
+    def _ask(self, items: Sequence[JudgeItem], verdicts: dict[str, Judged]) -> str | None:
+        """Add the verdicts on `items` to `verdicts`. Returns why some are missing, None when none is."""
         rules, problem = self._rules, None
         try:
             with self._connect() as client:
@@ -125,7 +141,7 @@ class Verdicts:
                     if _engine_failed(judged.judgment):
                         problem = judged.judgment.failure_reason or "the engine failed"
                     else:
-                        found[judged.judgment.id] = judged
+                        verdicts[judged.judgment.id] = judged
         except WrongPolicyVersion as error:
             problem = str(error)
         except ServiceError as error:
@@ -136,21 +152,5 @@ class Verdicts:
 
 
 def _engine_failed(judgment: Judgment) -> bool:
-    """Whether the engine, and not the judge's words, is why there is no score."""
+    """Whether there is no score because the engine failed, and not because of the judge's words."""
     return judgment.score is None and any(vote.status == "error" for vote in judgment.votes)
-
-
-_NAME = "samples-{rank}.jsonl"
-
-
-def all_samples(folder: Path) -> list[Sample]:
-    """The answers of all processes of a job, by step."""
-    found = [sample for path in sorted(folder.glob(_NAME.format(rank="*"))) for sample in _read(path)]
-    return sorted(found, key=lambda sample: sample.step)
-
-
-def _read(path: Path) -> Iterator[Sample]:
-    """Whole lines: a kill may have cut the last one short."""
-    lines: Iterable[str] = path.read_text().split("\n")[:-1] if path.exists() else []
-    for line in lines:
-        yield Sample.model_validate(json.loads(line))

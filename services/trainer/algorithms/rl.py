@@ -1,16 +1,11 @@
-"""A job of reinforcement learning on own verdicts: its questions, its judge, and the trainer of its algorithm."""
+"""A job of reinforcement learning on the policy's own verdicts: its questions, its judge, its algorithm's trainer."""
 
-import json
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from selfreward.contracts.base import explain
 from selfreward.contracts.reinforcement import JobVerdicts, Question, RlHyper
 from selfreward.contracts.training import TrainJob
 from selfreward.store.artifacts import ArtifactStore
@@ -19,9 +14,17 @@ from services.trainer.algorithms.rewards import SampleLog, Verdicts, all_samples
 from services.trainer.training.arguments import batch_shape, weights_dtype
 from services.trainer.training.checkpoints import last_checkpoint
 from services.trainer.training.checks import JobRefused, render
-from services.trainer.training.data import MOST_OVERLONG
+from services.trainer.training.data import leave_out, read_rows
 from services.trainer.training.models import context_length, load_model, stored_dtype
 from services.trainer.worker.progress import Progress
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Rows `{"prompt_id", "prompt"}`, conversational; `overlong` counts those left out because they are too long."""
+
+    rows: list[dict[str, Any]]
+    overlong: int
 
 
 def rl_trainer(
@@ -32,6 +35,7 @@ def rl_trainer(
     batch_shape(hyper, job.world_size)
     questions = read_questions(store, job.datasets, tokenizer, hyper, min(hyper.max_length, context_length(parent)))
     progress.measured({"rows": len(questions.rows), "rows_overlong": questions.overlong})
+    # The record of samples goes back to the checkpoint that training goes on from.
     resumed = last_checkpoint(checkpoints)
     step = int(resumed.name.rpartition("-")[2]) if resumed else 0
     log = SampleLog(checkpoints.parent, int(os.environ.get("RANK", "0")), step)
@@ -47,51 +51,34 @@ def rl_trainer(
 
 
 def finish(job: TrainJob, store: ArtifactStore, folder: Path, model: Any) -> None:
-    """Write the record of all sampled answers, and leave a model that can be published."""
+    """Write the record of all sampled answers, and take off what PPO added to `model`, so that it can be published."""
     hyper, rules = _sections(job)
     store.write_jsonl(rules.samples, (sample.model_dump(mode="json") for sample in all_samples(folder)))
     if hyper.algorithm == "ppo":
         drop_value_head(model)
 
 
-def _sections(job: TrainJob) -> tuple[RlHyper, JobVerdicts]:
-    if job.rl is None or job.verdicts is None:
-        raise ValueError(f"job {job.id}: method={job.method!r} has no `rl` and `verdicts`")
-    return job.rl, job.verdicts
-
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Questions:
-    """Rows `{"prompt_id", "prompt"}`, conversational, and how many others were left out as too long."""
-
-    rows: list[dict[str, Any]]
-    overlong: int
-
-
 def read_questions(
     store: ArtifactStore, names: Sequence[str], tokenizer: Any, hyper: RlHyper, max_length: int
 ) -> Questions:
-    """The questions whose prompt and an answer of `hyper.max_tokens` fit into `max_length` tokens.
+    """The questions whose prompt and an answer of `hyper.max_tokens` tokens fit into `max_length` tokens.
 
-    Raises JobRefused for a row that is no question, for too few of them for one batch, and where more than 1 % do not
-    fit: then the lengths are wrong.
+    Raises JobRefused for an invalid row, for too few questions for one batch, and where more than 1 % do not fit: then
+    the lengths are wrong.
     """
-    found = [question for name in names for question in _read(store, name)]
+    questions = [question for _, question in read_rows(store, names, Question)]
     room = max_length - hyper.max_tokens
-    overlong = [question.prompt_id for question in found if _length(tokenizer, question) > room]
-    if overlong:
-        text = (
-            f"{len(overlong)} of {len(found)} prompts leave no room for an answer of {hyper.max_tokens} tokens within "
-            f"{max_length}: {', '.join(overlong[:3])}"
-        )
-        if len(overlong) > MOST_OVERLONG * len(found):
-            raise JobRefused(f"{text}; lower rl.max_tokens, or raise rl.max_length (within the model's context)")
-        _log.warning("%s; they are left out", text)
+    overlong = [
+        question.prompt_id for question in questions if len(render(tokenizer, question.prompt, answer_next=True)) > room
+    ]
+    leave_out(
+        overlong,
+        len(questions),
+        f"prompts leave no room for an answer of {hyper.max_tokens} tokens within {max_length}",
+        "lower rl.max_tokens, or raise rl.max_length (within the model's context)",
+    )
     left_out = set(overlong)
-    rows = [question.model_dump(exclude={"pass_rate"}) for question in found if question.prompt_id not in left_out]
+    rows = [question.model_dump(exclude={"pass_rate"}) for question in questions if question.prompt_id not in left_out]
     needed = hyper.batch_size // hyper.group
     if len(rows) < needed:
         raise JobRefused(
@@ -101,21 +88,7 @@ def read_questions(
     return Questions(rows, len(overlong))
 
 
-def _read(store: ArtifactStore, name: str) -> list[Question]:
-    try:
-        lines = store.read_bytes(name).splitlines()
-    except FileNotFoundError:
-        raise JobRefused(f"dataset {name!r} does not exist under {store.root}: write it before the job") from None
-    found = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            found.append(Question.model_validate(json.loads(line)))
-        except json.JSONDecodeError as error:
-            raise JobRefused(f"{name} row {number} is not JSON ({error}): write one JSON object on each line") from None
-        except ValidationError as error:
-            raise JobRefused(f"{name} row {number}: fix or drop the row:\n{explain(error)}") from None
-    return found
-
-
-def _length(tokenizer: Any, question: Question) -> int:
-    return len(render(tokenizer, question.prompt, answer_next=True))
+def _sections(job: TrainJob) -> tuple[RlHyper, JobVerdicts]:
+    if job.rl is None or job.verdicts is None:
+        raise ValueError(f"job {job.id}: method={job.method!r} has no `rl` and `verdicts`")
+    return job.rl, job.verdicts

@@ -14,7 +14,7 @@ from services.trainer.training.data import Prepared, ordered_dataset
 def sft_trainer(
     job: TrainJob, hyper: SftHyper, model: Any, tokenizer: Any, prepared: Prepared, checkpoints: Path
 ) -> SFTTrainer:
-    """A trainer over rows that are tokenised, labelled and checked already, so TRL's own preparation is left out."""
+    """A trainer on rows that are already tokenised, labelled and checked: TRL's own preparation is skipped."""
     return SFTTrainer(
         model=model,
         processing_class=tokenizer,

@@ -1,4 +1,4 @@
-"""TRL's arguments that SFT and DPO share, from a job's hyper-parameters."""
+"""The arguments that all of TRL's trainers share, from a job's hyper-parameters."""
 
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from services.trainer.training.checks import JobRefused
 
 
 def shared_arguments(job: TrainJob, hyper: Optimisation, checkpoints: Path) -> dict[str, Any]:
-    """Arguments of SFTConfig and DPOConfig.
+    """Arguments of TRL's configuration classes. Raises JobRefused as `batch_shape` does.
 
-    TRL's own defaults turn bf16 and gradient checkpointing on; on a CPU these cost 17 and 2 times the time, so both are
-    what the job says.
+    The job decides on bf16 and gradient checkpointing: TRL turns both on by default, and on a CPU they take 17 and 2
+    times as long.
     """
     micro, accumulation = batch_shape(hyper, job.world_size)
     return {
@@ -25,7 +25,7 @@ def shared_arguments(job: TrainJob, hyper: Optimisation, checkpoints: Path) -> d
         "learning_rate": hyper.learning_rate,
         "lr_scheduler_type": "cosine_with_min_lr",
         "lr_scheduler_kwargs": {"min_lr_rate": hyper.min_lr_ratio},
-        "warmup_steps": warmup(hyper.warmup_ratio),
+        "warmup_steps": warmup_steps(hyper.warmup_ratio),
         "per_device_train_batch_size": micro,
         "gradient_accumulation_steps": accumulation,
         "weight_decay": hyper.weight_decay,
@@ -48,10 +48,10 @@ def shared_arguments(job: TrainJob, hyper: Optimisation, checkpoints: Path) -> d
 
 
 def sharding_arguments(job: TrainJob, hyper: Optimisation) -> dict[str, Any]:
-    """What splits the model over the processes, and nothing for a job that does not.
+    """The arguments that split the model over the processes; none for a job without sharding.
 
-    Each process writes its own part of a checkpoint. Activations are left to FSDP, which otherwise gathers every layer
-    once more for transformers' gradient checkpointing.
+    Each process writes its own part of a checkpoint. FSDP does the activation checkpointing: with transformers' own it
+    would gather every layer once more.
     """
     if job.sharding == "none":
         return {}
@@ -64,7 +64,10 @@ def sharding_arguments(job: TrainJob, hyper: Optimisation) -> dict[str, Any]:
 
 
 def batch_shape(hyper: Optimisation, world_size: int) -> tuple[int, int]:
-    """Rows of one forward pass and how many such passes make a step, for each process."""
+    """Rows of one forward pass, and the passes of one step, for each process.
+
+    Raises JobRefused for a batch that the processes cannot share evenly.
+    """
     share, rest = divmod(hyper.batch_size, world_size)
     if rest:
         raise JobRefused(f"batch_size={hyper.batch_size} is not a multiple of world_size={world_size}")
@@ -77,7 +80,7 @@ def batch_shape(hyper: Optimisation, world_size: int) -> tuple[int, int]:
     return micro, share // micro
 
 
-def warmup(ratio: float) -> float:
+def warmup_steps(ratio: float) -> float:
     """TRL's `warmup_steps`, which takes values below 1 as a share of all steps."""
     return min(ratio, 0.999999)
 
@@ -96,5 +99,5 @@ def lora_config(lora: Lora | None) -> LoraConfig | None:
 
 
 def weights_dtype(hyper: Optimisation, stored: torch.dtype) -> torch.dtype:
-    """Full training keeps float32 weights, since small steps vanish in bf16; LoRA's frozen base keeps its own dtype."""
+    """float32 for full training, since small steps vanish in bf16; the stored dtype for LoRA's frozen base."""
     return stored if hyper.lora is not None else torch.float32

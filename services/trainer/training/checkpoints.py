@@ -12,13 +12,13 @@ _COMPLETE = "complete"
 
 
 class Reporter(TrainerCallback):
-    """Writes progress, and marks each checkpoint once all of it is on disk. Silent on all ranks but the first."""
+    """Writes progress, and marks each checkpoint once all of it is on disk. Does nothing on ranks above 0."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Report how many steps there will be, and from which one training goes on."""
+        """Report the total steps, and the step that training goes on from."""
         if state.is_world_process_zero:
             self._progress.update(step=state.global_step, total_steps=state.max_steps)
 
@@ -39,13 +39,13 @@ class Reporter(TrainerCallback):
 
 
 def drop_incomplete(folder: Path) -> None:
-    """Delete checkpoints that were cut short: what a full disk left of one would keep it full."""
+    """Delete incomplete checkpoints: what a full disk left of one would keep the disk full."""
     for checkpoint in folder.glob("checkpoint-*"):
         if not (checkpoint / _COMPLETE).exists():
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint: one that a kill cut short is passed over."""
-    steps = {int(mark.parent.name.rpartition("-")[2]): mark.parent for mark in folder.glob(f"checkpoint-*/{_COMPLETE}")}
-    return steps[max(steps)] if steps else None
+    """The newest complete checkpoint; those that a kill cut short do not count."""
+    complete = (mark.parent for mark in folder.glob(f"checkpoint-*/{_COMPLETE}"))
+    return max(complete, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]), default=None)

@@ -1,4 +1,4 @@
-"""What is checked before any work starts, because it would otherwise fail or spoil the run hours later."""
+"""Checks before any work starts, of what would otherwise fail or spoil the run hours later."""
 
 import os
 from pathlib import Path
@@ -11,22 +11,25 @@ from selfreward.contracts.base import Message
 from selfreward.contracts.training import TrainJob
 
 
-def check_world_size(job: TrainJob) -> None:
-    """Refuse when the launcher started another number of processes than the job asks for (`WORLD_SIZE`).
+class JobRefused(ValueError):
+    """Bad input, found before training starts. The message names what is wrong, where, and the remedy."""
 
-    Some launchers fall back to a single process without a word (`accelerate launch --cpu` does); the batch size would
-    silently be another.
+
+def check_world_size(job: TrainJob) -> None:
+    """Raise JobRefused when the launcher started another number of processes (`WORLD_SIZE`) than the job asks for.
+
+    Some launchers silently fall back to one process (`accelerate launch --cpu` does), which changes the batch size.
     """
-    found = int(os.environ.get("WORLD_SIZE", "1"))
-    if found != job.world_size:
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes != job.world_size:
         raise JobRefused(
-            f"WORLD_SIZE={found} but the job asks for world_size={job.world_size}: start it with "
+            f"WORLD_SIZE={processes} but the job asks for world_size={job.world_size}: start it with "
             f"`torchrun --standalone --nproc-per-node {job.world_size} -m services.trainer.job SPEC`"
         )
 
 
 def check_sharding(job: TrainJob) -> None:
-    """Refuse to split a model where there are no GPUs, as accelerate would hours of loading later."""
+    """Raise JobRefused for a sharded job without GPUs; accelerate would refuse it too, hours of loading later."""
     if job.sharding != "none" and not torch.cuda.is_available():
         raise JobRefused(
             f"sharding={job.sharding!r} needs GPUs and this machine has none: leave trainer.sharding out, or run the "
@@ -35,7 +38,7 @@ def check_sharding(job: TrainJob) -> None:
 
 
 def check_weights_present(folder: Path) -> None:
-    """Refuse a checkpoint folder without configuration or safetensors weights."""
+    """Raise JobRefused for a checkpoint folder without configuration or safetensors weights."""
     if not (folder / "config.json").is_file():
         raise JobRefused(f"{folder} has no config.json: give a checkpoint folder in Hugging Face layout")
     if not any(folder.glob("*.safetensors")):
@@ -43,9 +46,9 @@ def check_weights_present(folder: Path) -> None:
 
 
 def check_generation_config(folder: Path) -> GenerationConfig | None:
-    """The generation config, refused when it could not be saved again; None when the folder has none.
+    """The generation config; None when the folder has none. Raises JobRefused for one that cannot be saved again.
 
-    Sampling flags with `do_sample=false` load without complaint and make `save_pretrained` raise after training.
+    Sampling flags with `do_sample=false` load without an error and make `save_pretrained` fail after training.
     """
     if not (folder / "generation_config.json").is_file():
         return None
@@ -61,9 +64,10 @@ def check_generation_config(folder: Path) -> GenerationConfig | None:
 
 
 def load_tokenizer(folder: Path, canary: list[Message]) -> Any:
-    """The tokenizer, refused when its chat template does not end an assistant turn with a token that stops generation.
+    """The tokenizer of a folder, with a pad token.
 
-    A model trained with such a template never learns to stop: TRL adds no EOS to conversational data.
+    Raises JobRefused when its chat template does not end an assistant turn with a token that stops generation: a model
+    trained with such a template never learns to stop, since TRL adds no EOS to conversational data.
     """
     stops = check_generation_config(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -71,8 +75,10 @@ def load_tokenizer(folder: Path, canary: list[Message]) -> Any:
         raise JobRefused(f"{folder} has no chat template: add chat_template.jinja to the tokenizer")
     if tokenizer.eos_token_id is None:
         raise JobRefused(f"{folder}: the tokenizer has no eos_token; set it to the token that ends a turn")
+    # Generation stops at the tokenizer's end token and at those of the generation config.
     configured = stops.eos_token_id if stops is not None else None
     stop_ids = {tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])}
+    # The tokens of an assistant's turn, its end included, are what the template adds to the prompt.
     ids = render(tokenizer, [*canary, Message(role="assistant", content="1")])
     answer = ids[common_prefix(render(tokenizer, canary, answer_next=True), ids) :]
     if not stop_ids & set(answer):
@@ -86,7 +92,7 @@ def load_tokenizer(folder: Path, canary: list[Message]) -> Any:
 
 
 def render(tokenizer: Any, messages: list[Message], *, answer_next: bool = False) -> list[int]:
-    """Token ids of a conversation by the chat template; with `answer_next`, up to where the assistant begins."""
+    """Token ids of a conversation by the chat template; with `answer_next` they end where the assistant begins."""
     turns = [message.model_dump() for message in messages]
     ids: list[int] = tokenizer.apply_chat_template(
         turns, add_generation_prompt=answer_next, tokenize=True, return_dict=False
@@ -100,7 +106,3 @@ def common_prefix(first: list[int], second: list[int]) -> int:
         if a != b:
             return index
     return min(len(first), len(second))
-
-
-class JobRefused(ValueError):
-    """Bad input, found before training starts. The message names what is wrong, where, and the remedy."""

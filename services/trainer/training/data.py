@@ -1,8 +1,8 @@
-"""Training rows: read from the artifact store, validated one by one, tokenised, and never dropped without a word.
+"""Training rows: read from the artifact store, validated one by one, tokenised, and put in training order.
 
-A row that is not what it should be is an error. A row longer than `max_length` tokens would be cut (a cut answer has no
-end of turn) or silently dropped by TRL; here such rows are left out, counted and reported, and refused when they are
-more than 1 % of the rows: then the length or the data is wrong.
+An invalid row is an error. TRL would cut a row longer than `max_length` tokens, so that the answer has no end of turn,
+or drop it silently; here such rows are left out, counted and logged. When they are more than 1 % of all rows, the
+length or the data is wrong, and the job is refused.
 """
 
 import json
@@ -16,13 +16,14 @@ from datasets import Dataset
 from pydantic import Field, ValidationError
 
 from selfreward.contracts.base import Contract, Message, explain
-from selfreward.contracts.rollouts import PreferencePair, Rollout
+from selfreward.contracts.rollouts import PreferencePair
 from selfreward.store.artifacts import ArtifactStore
 from services.trainer.training.checks import JobRefused, common_prefix, render
 
-MOST_OVERLONG = 0.01
 IGNORED = -100
+_MAX_OVERLONG_SHARE = 0.01
 _log = logging.getLogger(__name__)
+Row = TypeVar("Row", bound=Contract)
 
 
 class SftRow(Contract):
@@ -32,12 +33,13 @@ class SftRow(Contract):
     completion: list[Message] = Field(min_length=1)
 
 
-Row = TypeVar("Row", SftRow, PreferencePair, Rollout)
-
-
 @dataclass(frozen=True)
 class Prepared:
-    """Rows as TRL takes them, their lengths in tokens, and how many others were left out as too long or identical."""
+    """Rows in TRL's form with their lengths in tokens.
+
+    `overlong` and `identical` count the rows that were left out: longer than the limit, or with the same text on both
+    sides.
+    """
 
     rows: list[dict[str, Any]]
     lengths: list[int]
@@ -46,25 +48,30 @@ class Prepared:
 
 
 def sft_rows(store: ArtifactStore, names: Sequence[str], tokenizer: Any, max_length: int) -> Prepared:
-    """Rows `{"input_ids", "labels"}`; labels are -100 on the prompt, so the loss is on the completion only."""
-    found = []
+    """Rows `{"input_ids", "labels"}`; labels are -100 on the prompt, so the loss is on the completion only.
+
+    Raises JobRefused for an invalid row, and where more than 1 % are longer than `max_length` tokens.
+    """
+    tokenised = []
     for where, row in read_rows(store, names, SftRow):
         _check_answer(where, "completion", row.completion)
         ids = render(tokenizer, [*row.prompt, *row.completion])
         start = common_prefix(render(tokenizer, row.prompt, answer_next=True), ids)
-        found.append((where, len(ids), {"input_ids": ids, "labels": [IGNORED] * start + ids[start:]}))
-    return _within(found, max_length)
+        tokenised.append((where, len(ids), {"input_ids": ids, "labels": [IGNORED] * start + ids[start:]}))
+    return _within(tokenised, max_length)
 
 
 def dpo_rows(store: ArtifactStore, names: Sequence[str], tokenizer: Any, max_length: int) -> Prepared:
     """Rows `{"prompt", "chosen", "rejected"}`, conversational; TRL tokenises them by the same template.
 
-    Where some of the pairs are of single steps, all rows are token ids instead (`services.trainer.training.steps`).
-    Where a pair
-    has a soft label, all have a `weight`, which is 1 for those with a hard one. A noisy judge gives one text two
-    scores; such pairs prefer nothing and have no gradient: they are left out, counted.
+    If some pairs are of single steps, all rows are token ids instead (`pair_ids`). If some have a soft label, all rows
+    have a `weight`, 1 for the others. Pairs of one text with itself, to which a noisy judge gave two scores, have no
+    gradient: they are left out and counted.
+
+    Raises JobRefused as `sft_rows` does, and for soft labels beside pairs of single steps.
     """
-    found = []
+    # Every pair is tokenised here once to learn its length, whether TRL gets its tokens or its texts.
+    tokenised: list[tuple[str, int, dict[str, Any]]] = []
     identical: list[str] = []
     stepwise = False
     for where, row in read_rows(store, names, PreferencePair):
@@ -74,27 +81,32 @@ def dpo_rows(store: ArtifactStore, names: Sequence[str], tokenizer: Any, max_len
             identical.append(where)
             continue
         ids = pair_ids(tokenizer, row)
-        longest = len(ids["prompt_ids"]) + max(len(ids["chosen_ids"]), len(ids["rejected_ids"]))
-        found.append((where, longest, {**row.model_dump(include={"prompt", "chosen", "rejected", "weight"}), **ids}))
+        length = len(ids["prompt_ids"]) + max(len(ids["chosen_ids"]), len(ids["rejected_ids"]))
+        texts = row.model_dump(include={"prompt", "chosen", "rejected", "weight"})
+        tokenised.append((where, length, {**texts, **ids}))
         stepwise = stepwise or row.separator is not None
-    soft = any(row["weight"] is not None for _, _, row in found)
+    # TRL wants the same columns in every row: texts or token ids, with weights or without.
+    soft = any(row["weight"] is not None for _, _, row in tokenised)
     if soft and stepwise:
         raise JobRefused("some pairs have a weight and others are of single steps: train on the one or the other")
-    for _, _, made in found:
+    for _, _, columns in tokenised:
         for name in ("prompt", "chosen", "rejected"):
-            del made[name if stepwise else f"{name}_ids"]
-        weight = made.pop("weight")
+            del columns[name if stepwise else f"{name}_ids"]
+        weight = columns.pop("weight")
         if soft:
-            made["weight"] = 1.0 if weight is None else weight
+            columns["weight"] = 1.0 if weight is None else weight
     if identical:
         _log.warning(
             "%d pairs prefer a text to itself: %s; they are left out", len(identical), ", ".join(identical[:3])
         )
-    return replace(_within(found, max_length), identical=len(identical))
+    return replace(_within(tokenised, max_length), identical=len(identical))
 
 
 def read_rows(store: ArtifactStore, names: Sequence[str], model: type[Row]) -> Iterator[tuple[str, Row]]:
-    """Each row with the words that locate it: file and row number, counted from 1."""
+    """Each row of the artifacts `names` with its place in words: file and row number, counted from 1.
+
+    Raises JobRefused for a missing file and for an invalid row.
+    """
     for name in names:
         try:
             lines = store.read_bytes(name).splitlines()
@@ -118,22 +130,36 @@ def _check_answer(where: str, field: str, messages: list[Message]) -> None:
         raise JobRefused(f"{where}: {field} is an empty answer; drop the row")
 
 
-def _within(found: list[tuple[str, int, dict[str, Any]]], max_length: int) -> Prepared:
-    """Sort out the rows that are too long; `found` is where each row is, its length in tokens and the row."""
-    if not found:
+def _within(tokenised: list[tuple[str, int, dict[str, Any]]], max_length: int) -> Prepared:
+    """Leave out the rows that are too long; `tokenised` has each row's place, length in tokens and columns."""
+    if not tokenised:
         raise JobRefused("the datasets hold no rows: give at least one")
-    overlong = [where for where, length, _ in found if length > max_length]
-    if overlong:
-        text = f"{len(overlong)} of {len(found)} rows are longer than {max_length} tokens: {', '.join(overlong[:3])}"
-        if len(overlong) > MOST_OVERLONG * len(found):
-            raise JobRefused(f"{text}; raise max_length (within the model's context) or shorten the rows")
-        _log.warning("%s; they are left out", text)
-    kept = [(row, length) for _, length, row in found if length <= max_length]
+    overlong = [where for where, length, _ in tokenised if length > max_length]
+    leave_out(
+        overlong,
+        len(tokenised),
+        f"rows are longer than {max_length} tokens",
+        "raise max_length (within the model's context) or shorten the rows",
+    )
+    kept = [(row, length) for _, length, row in tokenised if length <= max_length]
     return Prepared([row for row, _ in kept], [length for _, length in kept], len(overlong))
 
 
+def leave_out(overlong: Sequence[str], total: int, problem: str, remedy: str) -> None:
+    """Log the places of rows that are left out. Raises JobRefused with the remedy when they are more than 1 %."""
+    if not overlong:
+        return
+    text = f"{len(overlong)} of {total} {problem}: {', '.join(overlong[:3])}"
+    if len(overlong) > _MAX_OVERLONG_SHARE * total:
+        raise JobRefused(f"{text}; {remedy}")
+    _log.warning("%s; they are left out", text)
+
+
 def training_order(lengths: Sequence[int], epochs: float, batch_size: int, seed: int) -> list[int]:
-    """Row indices of the whole training, `epochs` times all rows (rounded to whole rows, at least one)."""
+    """Row indices of the whole training: `epochs` times all rows (rounded to whole rows, at least one).
+
+    Each epoch is shuffled by `seed`. Within a batch rows are sorted by length, so that passes have little padding.
+    """
     total = max(1, round(epochs * len(lengths)))
     order: list[int] = []
     epoch = 0
@@ -147,20 +173,22 @@ def training_order(lengths: Sequence[int], epochs: float, batch_size: int, seed:
 
 
 def ordered_dataset(prepared: Prepared, epochs: float, batch_size: int, seed: int) -> Dataset:
-    """The rows as a dataset in training order, to be read once from its beginning to its end."""
+    """The rows of the whole training as a dataset in training order, to be read once."""
     order = training_order(prepared.lengths, epochs, batch_size, seed)
     return Dataset.from_list(prepared.rows).select(order)
 
 
 def pair_ids(tokenizer: Any, pair: PreferencePair) -> dict[str, list[int]]:
-    """Token ids `prompt_ids`, `chosen_ids` and `rejected_ids` of a pair, of whole answers or of steps.
+    """Token ids `prompt_ids`, `chosen_ids` and `rejected_ids` of a pair, of whole answers or of single steps.
 
-    The completions start where either sequence departs from the prompt's tokens, as TRL has it: a tokenizer may merge
-    across the border.
+    The completions start where either sequence departs from the prompt's tokens, as in TRL: a tokenizer may merge
+    tokens across the border.
     """
+    # The prompt of a step ends with the answer so far, whose turn the step continues.
     begins = [message.content for message in pair.prompt[-1:] if message.role == "assistant" and pair.separator]
     prompt = render_begun(tokenizer, pair.prompt) if begins else render(tokenizer, pair.prompt, answer_next=True)
     asked = pair.prompt[: len(pair.prompt) - len(begins)]
+    # A step that ends with the separator is followed by others; the last one gets the end of the turn.
     sides = []
     for side in (pair.chosen, pair.rejected):
         if pair.separator is None:
@@ -168,14 +196,14 @@ def pair_ids(tokenizer: Any, pair: PreferencePair) -> dict[str, list[int]]:
             continue
         text = "".join([*begins, side[-1].content])
         turns = [*asked, Message(role="assistant", content=text)]
-        goes_on = text.endswith(pair.separator)
-        sides.append(render_begun(tokenizer, turns) if goes_on else render(tokenizer, turns))
+        continues = text.endswith(pair.separator)
+        sides.append(render_begun(tokenizer, turns) if continues else render(tokenizer, turns))
     start = min(common_prefix(prompt, side) for side in sides)
     return {"prompt_ids": prompt[:start], "chosen_ids": sides[0][start:], "rejected_ids": sides[1][start:]}
 
 
 def render_begun(tokenizer: Any, messages: list[Message]) -> list[int]:
-    """Token ids of a conversation whose last message is not at its end: no end of turn follows it."""
+    """Token ids of a conversation whose last message is unfinished: no end of turn follows it."""
     turns = [message.model_dump() for message in messages]
     ids: list[int] = tokenizer.apply_chat_template(turns, continue_final_message=True, tokenize=True, return_dict=False)
     return ids

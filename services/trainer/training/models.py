@@ -1,6 +1,6 @@
-"""Loading of checkpoints for training: complete or not at all, and nothing that they could run as a program.
+"""Loads checkpoints: complete or not at all, and no code of theirs.
 
-`trust_remote_code` is given, because transformers asks the terminal where it is left out.
+`trust_remote_code` is always given, because transformers asks the terminal where it is left out.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from services.trainer.training.checks import JobRefused
 def load_model(folder: Path, dtype: torch.dtype, device_map: str | None = None) -> Any:
     """The model of a folder in `dtype`, on the CPU unless a `device_map` places it.
 
-    Refuses weights that lack a tensor: it would be filled with random numbers.
+    Raises JobRefused for weights that lack a tensor, which transformers would fill with random numbers.
     """
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder,
@@ -35,7 +35,7 @@ def load_model(folder: Path, dtype: torch.dtype, device_map: str | None = None) 
 
 
 def whole_model(folder: Path, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> Any:
-    """The folder's model in `dtype` with other weights, gathered from the processes that held a part of them each."""
+    """The folder's model in `dtype` with other weights: `tensors` gathered from processes that each held a part."""
     model = load_model(folder, dtype)
     model.load_state_dict(tensors)
     return model
@@ -48,6 +48,6 @@ def stored_dtype(folder: Path) -> torch.dtype:
 
 
 def context_length(folder: Path) -> int:
-    """The longest sequence the model was built for, in tokens."""
+    """The longest sequence that the model was built for, in tokens."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     return int(config.get_text_config().max_position_embeddings)

@@ -1,4 +1,4 @@
-"""Publishing of trained weights: safetensors, the parent's other files verbatim, lineage and a canary. No pickles."""
+"""Publishes trained weights: safetensors, the parent's other files verbatim, lineage and a canary. No pickles."""
 
 import shutil
 from collections.abc import Callable
@@ -22,7 +22,10 @@ _KEPT = (".json", ".jinja", ".model", ".txt", ".tiktoken")
 def publish_model(
     store: ArtifactStore, name: str, model: Any, parent: Path, tokenizer: Any, canary: list[Message], lineage: Lineage
 ) -> str:
-    """Publish trained weights; returns the digest. Refuses NaN and Inf: trying again would give them again."""
+    """Publish trained weights; returns the manifest's digest.
+
+    Raises JobRefused for weights with NaN or infinite values: another attempt would give them again.
+    """
     for tensor, value in model.state_dict().items():
         if not torch.isfinite(value).all():
             raise JobRefused(f"training diverged, {tensor} is not finite: lower learning_rate or max_grad_norm")
@@ -37,7 +40,7 @@ def publish_model(
 def publish_folder(
     store: ArtifactStore, name: str, source: Path, tokenizer: Any, canary: list[Message], lineage: Lineage
 ) -> str:
-    """Publish the weights of a folder as they are; returns the digest."""
+    """Publish the weights of a folder unchanged; returns the manifest's digest."""
 
     def fill(folder: Path) -> None:
         for file in [*source.glob("*.safetensors"), *source.glob("*.safetensors.index.json")]:
@@ -65,7 +68,8 @@ def _publish(
 def copy_other_files(source: Path, target: Path) -> None:
     """Copy configuration and tokenizer byte for byte, so that their hashes stay the same from round to round.
 
-    Saving them again would change them: `local_files_only` in the tokenizer's, the pad token in the generation config.
+    Saving them again would change them: it writes `local_files_only` into the tokenizer's configuration and the pad
+    token into the generation config.
     """
     for file in source.iterdir():
         weights = file.name.endswith(".safetensors.index.json")
@@ -74,17 +78,17 @@ def copy_other_files(source: Path, target: Path) -> None:
 
 
 def canary_ids(model: Any, tokenizer: Any, messages: list[Message]) -> list[int]:
-    """The first greedy token ids, at most 8: up to the end of the answer, or up to a choice too close to call."""
+    """The first greedy token ids, at most 8, up to the end of the answer or to a choice that is too close to call."""
     ids = render(tokenizer, messages, answer_next=True)
-    found: list[int] = []
+    greedy: list[int] = []
     model.eval()
     with torch.inference_mode():
-        while len(found) < CANARY_TOKENS:
-            logits = model(torch.tensor([ids + found], device=model.device)).logits[0, -1]
+        while len(greedy) < CANARY_TOKENS:
+            logits = model(torch.tensor([ids + greedy], device=model.device)).logits[0, -1]
             best, second = torch.topk(logits, 2).values.tolist()
-            if found and best - second < CLEAR_LEAD:
+            if greedy and best - second < CLEAR_LEAD:
                 break
-            found.append(int(logits.argmax()))
-            if found[-1] == tokenizer.eos_token_id:
+            greedy.append(int(logits.argmax()))
+            if greedy[-1] == tokenizer.eos_token_id:
                 break
-    return found
+    return greedy

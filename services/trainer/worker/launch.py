@@ -1,4 +1,4 @@
-"""How a job's processes are started on this node: the command and its environment."""
+"""The command and the environment that start a job's processes on this node."""
 
 import os
 import sys
@@ -9,11 +9,12 @@ from selfreward.contracts.training import TrainJob
 
 _MODULE = "services.trainer.job"
 _LAUNCHER = (sys.executable, "-m", "torch.distributed.run", "--max-restarts", "0")
-# The first node starts its processes once its disk has room for them, which people may have to make.
+# The others wait for the first node, which starts its processes when its disk has room: people may have to make some.
 _JOIN_SECONDS = 6 * 3600
 
-# On CPUs. Idle OpenMP threads sleep: spinning ones take the core from the thread they wait for, which made a step six
-# times as dear beside other processes. glibc keeps freed memory: mapping fresh pages for each activation cost a fifth.
+# For CPUs. Idle OpenMP threads sleep: spinning ones take the core from the thread that they wait for, which made a step
+# six times as slow beside other processes. glibc keeps freed memory: mapping new pages for each activation took a fifth
+# of a step.
 _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
@@ -33,7 +34,7 @@ class Node(NamedTuple):
 
 
 def this_node() -> Node:
-    """From the variables that torchrun reads too, as Kubeflow's runtime sets them: PET_NODE_RANK and PET_NNODES."""
+    """This node, by PET_NODE_RANK and PET_NNODES: Kubeflow's runtime sets them, torchrun reads them too."""
     return Node(rank=int(os.environ.get("PET_NODE_RANK", "0")), nodes=int(os.environ.get("PET_NNODES", "1")))
 
 
@@ -47,10 +48,10 @@ def job_command(job: TrainJob, spec: Path) -> list[str]:
 
 
 def node_command(spec: Path) -> list[str]:
-    """torchrun on one of several nodes: how many, which and where the first is, it reads from PET_ variables."""
+    """torchrun on one of several nodes; it reads their number, its rank and the first's address from PET_ variables."""
     return [*_LAUNCHER, "--rdzv-conf", f"timeout={_JOIN_SECONDS}", "-m", _MODULE, str(spec)]
 
 
 def job_environment() -> dict[str, str]:
-    """What the job's environment has besides this process's own; what is set there already wins."""
+    """Variables for the job's environment, beside those of this process, which win."""
     return {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}

@@ -1,8 +1,8 @@
-"""A node that trains along: its processes of one attempt at the job of the first node, which leads.
+"""The worker on every node but the first, when several nodes train one job together.
 
-The first node takes the job from the queue, tells of its progress and starts the attempt; the work folder is shared,
-so the job's spec and its checkpoints are where they are for the first. Here torchrun waits for the first node's. An
-attempt is over for all nodes at once: whoever runs them starts all of them again.
+The first node takes the job from the queue, reports its progress and starts the attempt. The nodes share the work
+folder, so all of them find the job's spec and its checkpoints. Here torchrun starts this node's processes and waits for
+the first node's. An attempt ends on all nodes at once: whoever runs the nodes then starts all of them again.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from services.trainer.worker.worker import read_status
 _log = logging.getLogger(__name__)
 
 
-class Follower:
-    """The part of one job, `train_job`, that this node does."""
+class WorkerNode:
+    """Runs this node's processes of one attempt at the job `job_id`."""
 
     def __init__(self, redis: RedisClient, settings: TrainerSettings, job_id: str) -> None:
         self._redis = redis
@@ -30,15 +30,15 @@ class Follower:
         self.last_turn = time.monotonic()
         """When the node last showed that it is alive (`time.monotonic`)."""
         self.outcome: TrainStatus | None = None
-        """How the job ended, as far as this node has seen; None when its part failed."""
+        """How the job ended, as far as this node knows; None when this node's part failed."""
 
     async def run(self) -> None:
-        """Take part in one attempt; cancelling stops this node's processes. Nothing is done of a job that has ended."""
+        """Take part in one attempt, unless the job has ended. Cancelling stops this node's processes."""
         status = await read_status(self._redis, self._job_id)
         if status is not None and status.state in ("done", "failed"):
             self.outcome = status
             return
-        # Beside the job's folder and not in it: that is the first node's to empty.
+        # Beside the job's folder and not in it, since the first node empties that folder.
         folder = self._settings.job_folder(self._job_id).resolve()
         log = folder.with_name(f"{folder.name}.node-{this_node().rank}.log")
         child = start_child(node_command(folder / SPEC_NAME), log, job_environment())

@@ -1,6 +1,6 @@
-"""The progress file: how a training process tells the worker that started it how far it is.
+"""The files through which a worker and the training process that it started talk: the job's spec and its progress.
 
-A file and not Redis, so that training goes on undisturbed while Redis is away and needs no address or secret of it.
+Files and not Redis, so that training goes on while Redis is away, and needs neither its address nor its password.
 """
 
 import math
@@ -13,11 +13,25 @@ from typing import Any
 
 from selfreward.contracts.training import TrainJob, TrainStatus
 
+SPEC_NAME = "spec.json"
 PROGRESS_NAME = "progress.json"
+_STEP_SECONDS = 0.5
+
+
+def write_spec(folder: Path, job: TrainJob) -> Path:
+    """Write the job's spec into `folder`; returns its path. What another job of the same id left there is removed."""
+    spec = folder / SPEC_NAME
+    text = job.model_dump_json(indent=1)
+    if folder.exists() and not (spec.exists() and spec.read_text() == text):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PROGRESS_NAME).unlink(missing_ok=True)
+    spec.write_text(text)
+    return spec
 
 
 class Progress:
-    """A `TrainStatus` kept in `path`, replaced whole at each change."""
+    """A `TrainStatus` that is kept in the file `path`, which is replaced atomically at each change."""
 
     def __init__(self, path: Path, job_id: str) -> None:
         self._path = path
@@ -32,9 +46,9 @@ class Progress:
         self.write()
 
     def step(self, step: int) -> None:
-        """Note the step; written at most twice a second."""
+        """Note the step; it is written at most every half second."""
         self.status = self.status.model_copy(update={"step": step})
-        if time.monotonic() - self._written >= 0.5:
+        if time.monotonic() - self._written >= _STEP_SECONDS:
             self.write()
 
     def measured(self, metrics: Mapping[str, Any]) -> None:
@@ -56,23 +70,8 @@ class Progress:
 
 
 def read_progress(path: Path) -> TrainStatus | None:
-    """The last written status, or None before the first."""
+    """The status that was written last; None before the first."""
     try:
         return TrainStatus.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-
-
-SPEC_NAME = "spec.json"
-
-
-def write_spec(folder: Path, job: TrainJob) -> Path:
-    """Write the spec. What an earlier job of the same id but other content left behind is removed."""
-    spec = folder / SPEC_NAME
-    text = job.model_dump_json(indent=1)
-    if folder.exists() and not (spec.exists() and spec.read_text() == text):
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / PROGRESS_NAME).unlink(missing_ok=True)
-    spec.write_text(text)
-    return spec

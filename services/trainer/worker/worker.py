@@ -1,7 +1,7 @@
-"""The worker: takes train jobs from the queue one at a time and runs each as a child process.
+"""The worker: takes training jobs from the queue, one at a time, and runs each as a child process.
 
-Delivery is at least once and every effect is idempotent: a published output ends a job at once, a killed job is taken
-up again from its last complete checkpoint. Training never waits for Redis; what comes before and after it does.
+Delivery is at least once and every effect is idempotent: a job whose output is published is done at once, and a killed
+job goes on from its last complete checkpoint. Training never waits for Redis; what comes before and after it does.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from services.trainer.settings import TrainerSettings
 from services.trainer.worker.launch import job_command, job_environment, this_node
 from services.trainer.worker.progress import PROGRESS_NAME, read_progress, write_spec
 
-_TRY_AGAIN_S = 600.0
+_ROOM_WAIT_SECONDS = 600.0
 Reply = TypeVar("Reply")
 _log = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ class Worker:
         self._store = store
         self._settings = settings
         self._name = settings.consumer_name
-        # This worker counts attempts itself, so that the job's status says so when they are used up.
         queue = queue_of(settings.train_job) if settings.train_job else TRAIN_QUEUE
+        # The worker counts attempts itself, so that the job's status says when they are used up.
         self.queue = WorkQueue(
             redis, queue, claim_after_ms=int(settings.claim_after_seconds * 1000), max_deliveries=1_000_000
         )
@@ -55,11 +55,12 @@ class Worker:
         self._beaten = float("-inf")
 
     async def run(self) -> None:
-        """Work for ever, or to the end of the single job; cancelling stops the child and leaves its job to be claimed.
+        """Work until cancelled, or to the end of the single job. Cancelling stops the child; others claim its job.
 
-        On the first of several nodes it ends with the first attempt, whatever came of it.
+        On the first of several nodes `run` ends with the first attempt, successful or not: another attempt needs the
+        other nodes, which have ended with it.
 
-        Raises RedisError where waiting is no help: a wrong password, say.
+        Raises RedisError where waiting does not help: a wrong password, for example.
         """
         opened = False
         while True:
@@ -73,7 +74,6 @@ class Worker:
                 for work in await self.queue.take(self._name):
                     await self._handle(work)
                     if self._settings.train_job and this_node().nodes > 1:
-                        # Another attempt needs the other nodes, which have ended with this one.
                         await self._ended(self._settings.train_job)
                         return
             except RedisError as error:
@@ -84,7 +84,7 @@ class Worker:
                 await asyncio.sleep(1)
 
     async def _ended(self, job_id: str) -> bool:
-        """Whether a job has ended and its queue has forgotten it."""
+        """Whether a job has ended and its queue is empty."""
         status = await self.status(job_id)
         if status is None or status.state not in ("done", "failed") or await self.queue.length():
             return False
@@ -121,17 +121,19 @@ class Worker:
             await self._train(work, job)
 
     async def _train(self, work: Work, job: TrainJob) -> None:
-        """Run the job as a child, in this same attempt again for as long as the disk runs full under it."""
+        """Run the job as a child, and in the same attempt again each time that the disk runs full."""
         folder = self._settings.job_folder(job.id).resolve()
         log = folder / "job.log"
         problem = self._shortage()
         while True:
             if problem:
-                await self._room(work, job, problem)
+                await self._wait_for_room(work, job, problem)
+            # Run the child to its end.
             spec = await asyncio.to_thread(write_spec, folder, job)
             _log.info("job started", extra={"job": job.id, "method": job.method, "attempt": work.deliveries})
-            await self._put(TrainStatus(id=job.id, state="running"))
+            await self._write_status(TrainStatus(id=job.id, state="running"))
             code = await self._run_child(work, job_command(job, spec), log, folder / PROGRESS_NAME)
+            # Its last status and its exit status say what became of the job.
             status = read_progress(folder / PROGRESS_NAME)
             if status is not None and status.state == "done":
                 return await self._succeed(work, job, status)
@@ -139,15 +141,15 @@ class Worker:
                 return await self._fail(work, job, status.error or "refused")
             problem = self._shortage()
             if code == os.EX_IOERR:
-                problem = problem or f"disk: {job.id} found no space left at {self._folders()}; free some"
+                problem = problem or f"disk: {job.id} has no space left at {self._folders()}; free some"
             if not problem:
                 return await self._retry(work, job, f"ended with status {code}; its log ends:\n{log_tail(log)}")
 
-    async def _room(self, work: Work, job: TrainJob, problem: str) -> None:
-        """Keep the job in hand until its disk has room, and more than it has now."""
-        _log.warning("job waits for room on the disk", extra={"job": job.id, "problem": problem})
-        free, deadline = self._free(), time.monotonic() + _TRY_AGAIN_S
-        await self._put(TrainStatus(id=job.id, state="waiting", error=problem))
+    async def _wait_for_room(self, work: Work, job: TrainJob, problem: str) -> None:
+        """Hold the job until disk space is freed; after ten minutes the room of before will do, if it is enough."""
+        _log.warning("job waits for disk space", extra={"job": job.id, "problem": problem})
+        free, deadline = self._free(), time.monotonic() + _ROOM_WAIT_SECONDS
+        await self._write_status(TrainStatus(id=job.id, state="waiting", error=problem))
         while self._shortage() or (self._free() <= free and time.monotonic() < deadline):
             self.last_turn = time.monotonic()
             await self._beat(work)
@@ -163,7 +165,7 @@ class Worker:
         return [self._settings.work_dir, *([Path(self._store.root)] if self._store.local else [])]
 
     async def _beat(self, work: Work) -> None:
-        """Keep a job claimed; Redis hears of it three times in the claim time."""
+        """Keep the job claimed, with three heartbeats in the claim time."""
         if time.monotonic() - self._beaten < self._settings.claim_after_seconds / 3:
             return
         try:
@@ -173,7 +175,7 @@ class Worker:
             _log.warning("the job goes on while Redis is away: %s", error)
 
     async def _run_child(self, work: Work, command: list[str], log: Path, progress: Path) -> int:
-        """Run the child to its end, passing on its progress and keeping the job claimed; returns its exit status."""
+        """Run the child to its end, with the job claimed and its progress in Redis; returns the exit status."""
         child = start_child(command, log, job_environment())
         shown: TrainStatus | None = None
         try:
@@ -183,7 +185,7 @@ class Worker:
                 await self._beat(work)
                 try:
                     if status is not None and status.state == "running" and status != shown:
-                        await self._set(status)
+                        await self._set_status(status)
                         shown = status
                 except RedisError as error:
                     _log.warning("training goes on while Redis is away: %s", error)
@@ -194,10 +196,10 @@ class Worker:
         return child.returncode
 
     async def _succeed(self, work: Work, job: TrainJob, status: TrainStatus) -> None:
-        # A job that died between publishing and this leaves its checkpoints, which nothing needs any more.
+        # An attempt that was killed after publishing has left its checkpoints, which nothing needs any more.
         checkpoints = self._settings.job_folder(job.id) / "checkpoints"
         await asyncio.to_thread(shutil.rmtree, checkpoints, ignore_errors=True)
-        await self._put(status)
+        await self._write_status(status)
         await self._while_redis_is_away(lambda: self.queue.done(work), "a finished job")
         metrics.JOBS.labels(job.method, "done").inc()
         metrics.JOB_SECONDS.labels(job.method).observe(status.seconds)
@@ -209,34 +211,34 @@ class Worker:
             return
         _log.warning("job will be tried again", extra={"job": job.id, "error": error})
         metrics.JOBS.labels(job.method, "retried").inc()
-        await self._put(TrainStatus(id=job.id, state="queued", error=f"attempt {work.deliveries} {error}"))
+        await self._write_status(TrainStatus(id=job.id, state="queued", error=f"attempt {work.deliveries} {error}"))
         await self._while_redis_is_away(lambda: self.queue.failed(work, error), "a failure")
 
     async def _fail(self, work: Work, job: TrainJob | None, error: str) -> None:
         _log.error("job failed", extra={"job": work.key, "error": error})
         metrics.JOBS.labels(job.method if job else "unknown", "failed").inc()
-        await self._put(TrainStatus(id=job.id if job else work.key, state="failed", error=error))
+        await self._write_status(TrainStatus(id=job.id if job else work.key, state="failed", error=error))
         await self._while_redis_is_away(lambda: self.queue.dead_letter(work, error), "a dead letter")
 
     async def status(self, job_id: str) -> TrainStatus | None:
-        """The status of a job as others see it."""
+        """The status of a job in Redis."""
         return await read_status(self._redis, job_id)
 
-    async def _put(self, status: TrainStatus) -> None:
-        await self._while_redis_is_away(lambda: self._set(status), "a status")
+    async def _write_status(self, status: TrainStatus) -> None:
+        await self._while_redis_is_away(lambda: self._set_status(status), "a status")
 
-    async def _set(self, status: TrainStatus) -> None:
+    async def _set_status(self, status: TrainStatus) -> None:
         metrics.show(status)
         await self._redis.set(status_key(status.id), status.model_dump_json())
 
     async def _while_redis_is_away(self, call: Callable[[], Awaitable[Reply]], what: str) -> Reply:
-        """Repeat a call while Redis is away or full, as a worker that is alive: what a job has cost is not given up."""
+        """Repeat a call while Redis is away or full, and stay healthy meanwhile: no training is lost to an outage."""
 
-        async def turn() -> Reply:
+        async def call_alive() -> Reply:
             self.last_turn = time.monotonic()
             return await call()
 
-        return await retry_while_redis_is_away(turn, what)
+        return await retry_while_redis_is_away(call_alive, what)
 
     def _digest(self, job: TrainJob) -> str:
         name = job.output if job.method == "logprobs" else f"{job.output}/{MANIFEST_NAME}"
@@ -244,6 +246,6 @@ class Worker:
 
 
 async def read_status(redis: RedisClient, job_id: str) -> TrainStatus | None:
-    """The status of a job as others see it; None before it was ever taken up."""
+    """The status of a job in Redis; None before its first attempt."""
     body = await redis.get(status_key(job_id))
     return TrainStatus.model_validate_json(body) if body else None

@@ -187,7 +187,7 @@ def test_a_job_that_finds_the_disk_full_goes_on_in_the_same_attempt(
             await queue.put(job.id, job.model_dump(mode="json"))
             working = asyncio.create_task(worker.run())
             status = await became(worker, job.id, "waiting")
-            assert str(status.error).startswith("disk: a found no space left at ")
+            assert str(status.error).startswith("disk: a has no space left at ")
             filler.unlink()
             assert (await became(worker, job.id, "done")).digest == "d"
             await cancel_and_wait([working])

@@ -14,7 +14,7 @@ from services.trainer.__main__ import exit_status
 from services.trainer.settings import TrainerSettings
 from services.trainer.worker import node as follower_module
 from services.trainer.worker import worker as worker_module
-from services.trainer.worker.node import Follower
+from services.trainer.worker.node import WorkerNode
 from services.trainer.worker.worker import Worker
 from tests.redis.services.trainer.worker.test_outages import train_job
 
@@ -76,7 +76,7 @@ def _follow(redis_url: str, settings: TrainerSettings, status: TrainStatus | Non
         async with connect(redis_url) as redis:
             if status is not None:
                 await redis.set(status_key("a"), status.model_dump_json())
-            follower = Follower(redis, settings, "a")
+            follower = WorkerNode(redis, settings, "a")
             async with asyncio.timeout(60):
                 await follower.run()
             return follower.outcome

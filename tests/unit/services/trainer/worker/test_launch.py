@@ -15,7 +15,7 @@ from services.trainer.settings import TrainerSettings
 from services.trainer.training.arguments import batch_shape
 from services.trainer.training.checks import JobRefused
 from services.trainer.worker.launch import job_command, job_environment, node_command, this_node
-from services.trainer.worker.node import Follower
+from services.trainer.worker.node import WorkerNode
 from services.trainer.worker.worker import Worker
 
 
@@ -87,7 +87,7 @@ def test_one_of_several_nodes_has_to_be_told_its_job(monkeypatch: pytest.MonkeyP
         create_app(TrainerSettings())
     assert isinstance(create_app(TrainerSettings(train_job="j")).state.worker, Worker)
     monkeypatch.setenv("PET_NODE_RANK", "1")
-    assert isinstance(create_app(TrainerSettings(train_job="j")).state.worker, Follower)
+    assert isinstance(create_app(TrainerSettings(train_job="j")).state.worker, WorkerNode)
 
 
 def test_what_the_environment_says_wins(monkeypatch: pytest.MonkeyPatch) -> None:
