@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from selfreward.backoff import backoff
-from selfreward.backoff import backoff
 from selfreward.client.http import WrongPolicyVersion
 from selfreward.contracts.base import is_policy_version
 from selfreward.contracts.comparisons import Argument, ArgumentStatus, Order, PairRequest, PairResponse
@@ -29,7 +28,6 @@ from services.judge.verdicts.sampling import VoteSampling, derive_seed, sampling
 from services.judge.verdicts.swap import Presentation, presentations, response_texts
 
 _ATTEMPTS = 4
-_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 3.2
 _LONGEST_WAIT_SECONDS = 0.8
 _SIDES: dict[Order, tuple[Literal["a", "b"], Literal["a", "b"]]] = {"ab": ("a", "b"), "ba": ("b", "a")}
 """The item's sides at the positions A and B."""
@@ -58,7 +56,6 @@ async def compare_by_debate(
     the engine failed for all items.
     """
     waits = backoff(0.2, _LONGEST_WAIT_SECONDS)
-    waits = backoff(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
     for attempt in range(_ATTEMPTS):
         if attempt:
             REJUDGED.inc(len(request.items))

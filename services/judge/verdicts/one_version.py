@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from selfreward.backoff import backoff
-from selfreward.backoff import backoff
 from selfreward.client.http import ServiceError, WrongPolicyVersion
 from selfreward.contracts.base import is_policy_version, policy_number
 from services.judge.engine.engine import Engine, EngineReply, EngineUnavailable
@@ -19,7 +18,6 @@ from services.judge.metrics import REJUDGED
 Outcome = EngineReply | ServiceError
 """What became of one prompt."""
 _VERSION_ROUNDS = 6
-_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 3.2
 _LONGEST_WAIT_SECONDS = 3.2
 _ITEM_FAULTS = frozenset({400, 413, 422})
 """Statuses with which the engine refuses one item."""
@@ -41,7 +39,6 @@ async def ask_one_version(
     """
     outcomes: dict[int, Outcome] = {}
     pending, model, waits = list(range(len(prompts))), policy, backoff(0.2, _LONGEST_WAIT_SECONDS)
-    waits = backoff(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
     for attempt in range(_VERSION_ROUNDS):
         if attempt:
             REJUDGED.inc(len(pending))
