@@ -34,7 +34,7 @@ def tokens_asked(recipe: Recipe, eft_answers: int, eval_answers: int) -> int:
     for stage in plan.stages(recipe):
         if recipe.method == "process" and plan.kind(recipe, stage) == "round":
             rounds += recipe.prompts.per_iteration * _search_tokens(recipe)
-        elif plan.kind(recipe, stage) in ("revised", "future", "round"):
+        elif plan.kind(recipe, stage) in ("future", "round"):
             judgments = plan.answers(recipe, stage) * judged if plan.judged(recipe) else votes
             rounds += recipe.prompts.per_iteration * (sampling.n * sampling.max_tokens + judgments)
     if recipe.method == "temporal":
@@ -77,7 +77,8 @@ def _constitutional_tokens(recipe: Recipe) -> int:
         return 0
     sampling, rules = recipe.sampling, recipe.constitution
     compared = sampling.n * (sampling.n - 1) * rules.principles * rules.max_tokens
-    return 2 * rules.revisions * sampling.max_tokens + recipe.loop.iterations * compared
+    revised = 0 if plan.adopted(recipe, "M1") else (1 + 2 * rules.revisions) * sampling.max_tokens
+    return revised + recipe.loop.iterations * compared
 
 
 def check_seed_files(recipe: Recipe, settings: OrchestratorSettings) -> None:

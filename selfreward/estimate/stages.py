@@ -64,9 +64,9 @@ class StagePlan(NamedTuple):
 def plan_run(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumptions) -> list[StagePlan]:
     """An estimate for each stage that the run trains: not for M0, nor for an M1 that comes from another run."""
     stages = [] if recipe.loop.start_from else _before_rounds(recipe, shape, seed, by)
-    work = round_work(recipe)
     for number in range(2, recipe.loop.iterations + 2):
-        pairs = recipe.prompts.per_iteration * pairs_of_a_prompt(recipe)
+        work = round_work(recipe, f"M{number}")
+        pairs = recipe.prompts.per_iteration * pairs_of_a_prompt(recipe, f"M{number}")
         pairs *= 1 + sum(recipe.loop.replay[: number - 2])
         if recipe.method == "self_improving":
             answers = recipe.prompts.per_iteration * recipe.rl.group

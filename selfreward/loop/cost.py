@@ -3,6 +3,7 @@
 from math import comb
 from typing import NamedTuple
 
+from selfreward.loop import plan
 from selfreward.recipe.recipe import Recipe
 
 
@@ -19,10 +20,10 @@ class Work(NamedTuple):
     sampled: int = 0
 
 
-def round_work(recipe: Recipe) -> Work:
+def round_work(recipe: Recipe, stage: str) -> Work:
     """What a round asks."""
     prompts = recipe.prompts.per_iteration
-    texts, judged = (prompts * each for each in judged_of_a_prompt(recipe))
+    texts, judged = (prompts * each for each in judged_of_a_prompt(recipe, stage))
     asked = Work(prompts, prompts * _answers_to_a_prompt(recipe) * recipe.sampling.max_tokens, texts, judged)
     if recipe.method != "self_improving":
         return asked
@@ -47,8 +48,8 @@ def revision_work(recipe: Recipe) -> Work:
     return Work(prompts, prompts * (1 + 2 * rounds) * recipe.sampling.max_tokens, prompts * 3 * rounds)
 
 
-def pairs_of_a_prompt(recipe: Recipe) -> float:
-    """Pairs that a prompt can give, judge pairs included; those that train a future model too count twice."""
+def pairs_of_a_prompt(recipe: Recipe, stage: str) -> float:
+    """Pairs that a prompt can give in a round, judge pairs included; of a future model too."""
     n, steps = recipe.sampling.n, recipe.process.max_steps
     found = {
         "dno": n * (n + 1) / 2,
@@ -59,7 +60,7 @@ def pairs_of_a_prompt(recipe: Recipe) -> float:
         "self_improving": 0,
     }
     own = found.get(recipe.method, _models(recipe))
-    of_meta_judge = recipe.meta.share if recipe.method == "meta_rewarding" else 0
+    of_meta_judge = recipe.meta.share if plan.meta_judged(recipe, stage) else 0
     return own * (1 + recipe.pairs.judge_pairs + of_meta_judge)
 
 
@@ -68,7 +69,7 @@ def _models(recipe: Recipe) -> int:
     return 2 if recipe.method == "temporal" else 1
 
 
-def judged_of_a_prompt(recipe: Recipe) -> tuple[int, int]:
+def judged_of_a_prompt(recipe: Recipe, stage: str) -> tuple[int, int]:
     """How many texts the judge reads about a prompt's answers, and how many tokens it writes about them at most."""
     if recipe.method in ("spin", "cream"):
         return 0, 0
@@ -85,7 +86,7 @@ def judged_of_a_prompt(recipe: Recipe) -> tuple[int, int]:
         return shown, shown * recipe.process.judging.votes * recipe.process.judging.max_tokens
     answers = 3 * recipe.sampling.n if recipe.method == "temporal" else recipe.sampling.n + (recipe.method == "dno")
     judged = answers * recipe.judging.votes * recipe.judging.max_tokens
-    if recipe.method == "meta_rewarding":
+    if plan.meta_judged(recipe, stage):
         shown = recipe.judging.votes * (recipe.judging.votes - 1)
         return answers + shown, judged + shown * recipe.meta.max_tokens
     return answers, judged

@@ -118,7 +118,7 @@ def test_the_bound_of_tokens_counts_every_phase_that_generates(recipe: Recipe) -
     assert tokens_asked(unjudged, 7, 6) == 2 * 512 + evaluations * 2 // 3
     ruled = {"method": "constitutional", "loop": {"iterations": 1, "use_eft": False}}
     ruled |= {"data": values["data"] | {"constitution": "c"}, "constitution": {"revisions": 3, "max_tokens": 70}}
-    by_principle = 2 * 2 * 512 + 3 * 2 * 512 + 2 * 70
+    by_principle = 2 * 512 + (1 + 2 * 3) * 512 + 2 * 70
     assert tokens_asked(Recipe.model_validate(values | ruled), 0, 6) == by_principle + evaluations
     written = values | {"prompts": {"source": "self_instruct", "self_instruct": {"max_requests": 10, "max_tokens": 20}}}
     asked = Recipe.model_validate(written | {"loop": {"iterations": 0}, "data": values["data"]})

@@ -116,28 +116,31 @@ def test_what_another_run_has_trained_is_not_trained_again() -> None:
 )
 def test_pairs_and_judgments_of_a_prompt(name: str, pairs: float, judged: tuple[int, int]) -> None:
     recipe = load_recipe(ROOT / "recipes" / f"{name}.toml", environment={})
-    assert pairs_of_a_prompt(recipe) == pytest.approx(pairs)
-    assert judged_of_a_prompt(recipe) == judged
+    assert pairs_of_a_prompt(recipe, "M2") == pytest.approx(pairs)
+    assert judged_of_a_prompt(recipe, "M2") == judged
 
 
 def test_a_search_that_goes_back_samples_and_compares_two_steps_more_each_time() -> None:
     recipe = load_recipe(ROOT / "recipes" / "process.toml", ["process.backtracks=2"], environment={})
-    assert judged_of_a_prompt(recipe) == (8 * 12, 8 * 12 * 64)
-    assert round_work(recipe).answered == 600 * 8 * 4 * 40
-    assert pairs_of_a_prompt(recipe) == 4
+    assert judged_of_a_prompt(recipe, "M2") == (8 * 12, 8 * 12 * 64)
+    assert round_work(recipe, "M2").answered == 600 * 8 * 4 * 40
+    assert pairs_of_a_prompt(recipe, "M2") == 4
 
 
 def test_a_meta_judge_compares_every_two_votes_on_an_answer_in_both_orders() -> None:
     overrides = ["sampling.n=7", "judging.votes=11", "judging.max_tokens=10", "meta.max_tokens=100", "meta.share=0.5"]
     recipe = load_recipe(ROOT / "recipes" / "meta_rewarding.toml", overrides, environment={})
-    assert judged_of_a_prompt(recipe) == (7 + 110, 7 * 11 * 10 + 110 * 100)
-    assert pairs_of_a_prompt(recipe) == pytest.approx(1.5 + recipe.pairs.judge_pairs)
+    assert judged_of_a_prompt(recipe, "M2") == (7 + 110, 7 * 11 * 10 + 110 * 100)
+    assert pairs_of_a_prompt(recipe, "M2") == pytest.approx(1.5 + recipe.pairs.judge_pairs)
+    # The third round trains no judge (meta.judge_iterations), so nobody judges judgments in it.
+    assert judged_of_a_prompt(recipe, "M4") == (7, 7 * 11 * 10)
+    assert pairs_of_a_prompt(recipe, "M4") == pytest.approx(1 + recipe.pairs.judge_pairs)
 
 
 def test_a_comparing_judge_reads_each_pair_in_both_orders() -> None:
     overrides = ["scir.judge=pairwise", "scir.votes=2", "scir.max_tokens=100", "sampling.n=5"]
     recipe = load_recipe(ROOT / "recipes" / "scir.toml", overrides, environment={})
-    assert judged_of_a_prompt(recipe) == (4, 4 * 2 * 100)
+    assert judged_of_a_prompt(recipe, "M2") == (4, 4 * 2 * 100)
 
 
 @pytest.mark.parametrize("name", HARDWARE)
