@@ -37,12 +37,13 @@ from bench.stand_in import POLICY, PROMPT_TOKENS, lengths
 from orchestrator.runs.results import Results
 from selfreward.contracts.base import Message
 from selfreward.loop.load import load_recipe
-from selfreward.loop.tasks import QUEUE, PromptItem, rollout_tasks
+from selfreward.loop.tasks import QUEUE, PromptItem
 from selfreward.processes.child import free_port, stop_child
 from selfreward.processes.redis import start_redis
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import RedisClient, connect
 from selfreward.redis.queue import WorkQueue
+from tests.support.methods import rollout_tasks
 
 RECIPE = ROOT / "recipes" / "qwen0.5b-1gpu.toml"
 # An instant engine answers at once: what is left is what the services cost.

@@ -32,7 +32,7 @@ from selfreward.contracts.training import TRAIN_QUEUE
 from selfreward.loop.export import Layout, export_pairs
 from selfreward.loop.load import parse_recipe
 from selfreward.loop.record import RunState
-from selfreward.loop.seed import SeedError
+from selfreward.loop.rows import SeedError
 from selfreward.loop.tasks import QUEUE
 from selfreward.recipe.recipe import RecipeError
 from selfreward.redis.connection import connect

@@ -12,40 +12,35 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from orchestrator import metrics
-from orchestrator.phases import adoption as adopt
-from orchestrator.phases import data as phases
-from orchestrator.phases import foresight, retention
-from orchestrator.phases import meta as meta_phase
-from orchestrator.phases import watching as watch
+from orchestrator.phases import adoption, evaluation, pairs, prompts, retention, serving, training, watching
+from orchestrator.phases.ask_workers import ask_workers
 from orchestrator.phases.disk import with_room
 from orchestrator.runs import events
 from orchestrator.runs.context import RunContext
 from orchestrator.runs.errors import RunFailed, RunStopped
 from orchestrator.runs.lease import LeaseLost
+from orchestrator.runs.results import Results
 from orchestrator.runs.state import ask_to_stop
 from selfreward.client.http import ServiceError
-from selfreward.loop import plan
+from selfreward.loop import paths
 from selfreward.loop.record import Transition, now, seconds_since
 from selfreward.server.disk import is_full
 from selfreward.store.artifacts import ArtifactStore
 
 PHASES: dict[str, Callable[[RunContext], Awaitable[None]]] = {
-    "past": foresight.past,
-    "prompts": phases.prompts,
-    "foresee": foresight.foresee,
-    "rollouts": phases.rollouts,
-    "score": phases.score,
-    "meta": meta_phase.meta,
-    "pairs": phases.pairs,
-    "watch_pairs": watch.watch_pairs,
-    "train": phases.train,
-    "publish": phases.publish,
-    "reload": phases.reload,
-    "evaluate": phases.evaluate,
-    "watch_model": watch.watch_model,
+    "prompts": prompts.prompts,
+    "score": training.score,
+    "pairs": pairs.pairs,
+    "watch_pairs": watching.watch_pairs,
+    "train": training.train,
+    "publish": serving.publish,
+    "reload": serving.reload,
+    "evaluate": evaluation.evaluate,
+    "watch_model": watching.watch_model,
     "retain": retention.retain,
-    "adopt": adopt.adopt,
+    "adopt": adoption.adopt,
 }
+"""The phases by name. Every other phase of a method asks the workers (`ask_workers`): `rollouts` and the like."""
 _log = logging.getLogger(__name__)
 
 
@@ -65,18 +60,18 @@ async def advance(context: RunContext) -> None:
     )
     _log.info("run goes on", extra={"run": context.run, "finished_phases": len(context.state.journal)})
     try:
-        for stage in plan.stages(context.recipe):
-            for phase in plan.phases(context.recipe, stage):
+        for stage in context.method.stages(context.recipe):
+            for phase in context.method.phases(context.recipe, stage):
                 if context.state.finished(stage, phase):
                     # A leader may have died between the journal and this.
-                    await phases.forget_results(context, stage, phase)
+                    await Results(context.services.redis, context.run, stage, phase).clear()
                 else:
                     await context.check()
                     await _perform(context, stage, phase)
             await with_room(context, functools.partial(_write_iteration, context, stage), ahead=False)
     except RunStopped:
         await _end(context, "stopped", "stopped on request; `resume` continues it")
-    except watch.RunHalted as halted:
+    except watching.RunHalted as halted:
         # State first: a successor that finds the run here, with no stop asked for, decides again from the artifacts.
         ended = {"state": halted.state, "message": str(halted), "halted_by": [alarm.key for alarm in halted.alarms]}
         await context.update(**ended, told=False)
@@ -99,11 +94,11 @@ async def _perform(context: RunContext, stage: str, phase: str) -> None:
     begun = context.state.phase_started_at if (context.state.stage, context.state.phase) == (stage, phase) else None
     started = begun or now()
     await context.update(stage=stage, phase=phase, phase_started_at=started)
-    await with_room(context, lambda: PHASES[phase](context), ahead=phase != "retain")
+    await with_room(context, lambda: PHASES.get(phase, ask_workers)(context), ahead=phase != "retain")
     seconds = round(seconds_since(started), 3)
     entry = Transition(stage=stage, phase=phase, seconds=seconds, finished_at=now())
     await context.update(journal=[*context.state.journal, entry])
-    await phases.forget_results(context, stage, phase)
+    await Results(context.services.redis, context.run, stage, phase).clear()
     await with_room(context, lambda: write_record(context), ahead=False)
     metrics.PHASE_SECONDS.labels(phase).observe(seconds)
     _log.info("phase done", extra={"run": context.run, "stage": stage, "phase": phase, "seconds": seconds})
@@ -131,18 +126,18 @@ async def tell(context: RunContext) -> None:
 async def write_record(context: RunContext) -> None:
     """Write `run.json`: the recipe, the models and the journal, for whoever reads the artifacts without Redis."""
     state = context.state
-    stages = plan.stages(context.recipe)
+    stages = context.method.stages(context.recipe)
     record = {
         **state.model_dump(mode="json"),
         "models": [model.model_dump() for model in state.models if model.policy_version],
         "seconds": {stage: state.seconds(stage) for stage in stages},
     }
-    await context.write_json(f"runs/{context.run}/run.json", record)
+    await context.write_json(paths.record(context.run), record)
 
 
 async def _write_iteration(context: RunContext, stage: str) -> None:
     """Add the durations to a DPO round's record, once its last phase is done."""
-    name = f"runs/{context.run}/iterations/{stage}.json"
+    name = paths.iteration(context.run, stage)
     store: ArtifactStore = context.services.store
     if not store.exists(name):
         return

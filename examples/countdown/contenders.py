@@ -12,6 +12,7 @@ from examples.countdown.demo import MODEL, RECIPE, ROOT
 from examples.countdown.roles import blind_ranks, build_roles
 from examples.countdown.seed_data import write_rows, write_seed_data
 from selfreward.loop.load import load_recipe
+from selfreward.loop.methods import method_of
 from selfreward.recipe.recipe import Recipe
 
 RECIPES = RECIPE.parent
@@ -124,7 +125,7 @@ def _prompts(recipe: Recipe, rounds: int) -> int:
     """The most prompts that a round may have. SPIN takes the same demonstrations in every round."""
     if recipe.prompts.source == "self_instruct":
         return _POOL // rounds
-    if recipe.method == "spin":
+    if not method_of(recipe).takes_prompts:
         return _DEMONSTRATIONS
     rows = _DEMONSTRATIONS if Path(str(recipe.data.prompts)).stem == "ift" else _POOL
     return rows // rounds

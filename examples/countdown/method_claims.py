@@ -18,11 +18,14 @@ from selfreward.contracts.training import TrainJob
 from selfreward.evaluation.bootstrap import Bootstrap, Interval, mean
 from selfreward.evaluation.report.inputs import RunData, load_run
 from selfreward.evaluation.report.report import build_report
-from selfreward.loop import paths, plan
-from selfreward.loop.methods import cream, self_rewarding, temporal
-from selfreward.loop.methods.implicit import Scorers, by_place, consistencies, reward
-from selfreward.recipe.methods import Cream
-from selfreward.recipe.recipe import Recipe
+from selfreward.loop import paths, stages
+from selfreward.loop.load import RunRecipe
+from selfreward.loop.methods import cream, temporal
+from selfreward.loop.methods.cream import CreamRules
+from selfreward.loop.methods.implicit import by_place, consistencies, reward
+from selfreward.loop.methods.temporal import future_stage_of
+from selfreward.loop.pairing import best_over_worst
+from selfreward.loop.stages import Scorers
 from selfreward.store.artifacts import ArtifactStore
 from services.trainer.algorithms.logprobs import write_logprobs
 from services.trainer.worker.progress import PROGRESS_NAME, Progress
@@ -100,11 +103,11 @@ def _eft(store: ArtifactStore, seed: int) -> Claim:
 def _shorter_chosen(store: ArtifactStore, run: str) -> Claim:
     """The last round's pairs as its recipe makes them, and as it would make them without length control."""
     data = load_run(store, run)
-    recipe, stage = Recipe.model_validate(data.record.recipe), data.iterations[-1]["stage"]
-    rollouts = _rollouts(store, f"runs/{run}/rollouts/{stage}.jsonl")
+    recipe, stage = RunRecipe.model_validate(data.record.recipe), data.iterations[-1]["stage"]
+    rollouts = _rollouts(store, paths.rollouts(run, stage))
     lengths = []
     for rules in (recipe.pairs, recipe.pairs.model_copy(update={"length_control": 0.0})):
-        pairs, _ = self_rewarding.build_pairs(rollouts, rules, recipe.seed)
+        pairs, _ = best_over_worst(rollouts, rules, recipe.seed)
         chosen = {pair.prompt_id: len(pair.chosen[-1].content) for pair in pairs}
         lengths.append([float(chosen.get(rollout.prompt_id, float("nan"))) for rollout in rollouts])
     found = Bootstrap().difference(mean(lengths[0]), mean(lengths[1]))
@@ -139,8 +142,8 @@ def _disagreed_weigh_less(store: ArtifactStore, run: str) -> Claim:
 def _weights(store: ArtifactStore, run: str, stage: str) -> Iterator[tuple[bool, float]]:
     """Of each pair of a round: whether M_{t-1} prefers the chosen answer too, and the soft label."""
     rows = by_place(map(ResponseLogprobs.model_validate, store.read_jsonl(paths.logprobs(run, stage))))
-    rollouts, scorers = _rollouts(store, f"runs/{run}/rollouts/{stage}.jsonl"), plan.scorers(run, stage)
-    pairs, _ = cream.build_pairs(rollouts, rows, scorers, Cream(soft_labels="dynamic"))
+    rollouts, scorers = _rollouts(store, paths.rollouts(run, stage)), stages.scorers(run, stage)
+    pairs, _ = cream.build_pairs(rollouts, rows, scorers, CreamRules(soft_labels="dynamic"))
     by_id = {rollout.prompt_id: rollout for rollout in rollouts}
     for pair in pairs:
         place = {response.text: index for index, response in enumerate(by_id[pair.prompt_id].responses)}
@@ -191,9 +194,9 @@ def _gap_kept(store: ArtifactStore, seed: int) -> Claim:
 def _gap_of_anchoring(store: ArtifactStore, run: str) -> Claim:
     """Of the pairs that the last round's answers make with M1's among the rejected, and without; no future model's."""
     data = load_run(store, run)
-    recipe = Recipe.model_validate(data.record.recipe)
-    n, rules, stage = recipe.sampling.n, recipe.pairs, plan.present(recipe, data.iterations[-1]["stage"])
-    anchored = _rollouts(store, f"runs/{run}/rollouts/{stage}.jsonl")
+    recipe = RunRecipe.model_validate(data.record.recipe)
+    n, rules, stage = recipe.sampling.n, recipe.pairs, future_stage_of(data.iterations[-1]["stage"])
+    anchored = _rollouts(store, paths.rollouts(run, stage))
     alone = [
         rollout.model_copy(update={"responses": rollout.responses[:n], "judgments": rollout.judgments[:n]})
         for rollout in anchored

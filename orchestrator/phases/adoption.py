@@ -11,11 +11,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from orchestrator.phases.data import EVALUATION_SETS
 from orchestrator.phases.serving import announce_model
 from orchestrator.runs.context import RunContext
-from selfreward.loop import paths, plan
+from selfreward.loop import paths
+from selfreward.loop.load import RunRecipe
+from selfreward.loop.methods import method_of
 from selfreward.loop.seed import SeedData, snapshot
+from selfreward.loop.stages import adopted
+from selfreward.loop.tasks import EVALUATION_SETS
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import MANIFEST_NAME, WeightsManifest, verify_folder
@@ -31,8 +34,7 @@ async def adopt(context: RunContext) -> None:
             content = await asyncio.to_thread(store.read_bytes, f"runs/{source}/{name}")
             await asyncio.to_thread(store.write_bytes, f"runs/{run}/{name}", content, context.lease.check_clock)
     announced = await announce_model(context, stage, paths.weights(run, stage), digest)
-    others = [model for model in context.state.models if model.name != stage]
-    await context.update(models=[*others, announced])
+    await context.update(models=[*context.other_models, announced])
     await context.progress(1, 1, f"{announced.policy_version} from {source}")
 
 
@@ -82,12 +84,12 @@ def check_start(store: ArtifactStore, recipe: Recipe, seed: SeedData) -> None:
     ):
         raise RecipeError(f"{key}: that run has no evaluated M1 yet; wait for it, or give a run that has one")
     models = {model["name"]: model for model in record["models"]}
-    for stage in (stage for stage in plan.stages(recipe) if plan.adopted(recipe, stage)):
+    for stage in (stage for stage in method_of(recipe).stages(recipe) if adopted(recipe, stage)):
         if stage not in models:
             raise RecipeError(f"{key}: that run has no {stage}; set loop.use_eft=false as it does, or give another run")
         if models[stage].get("removed") or not store.exists(f"{paths.weights(source, stage)}/{MANIFEST_NAME}"):
             raise RecipeError(f"{key}: the weights of its {stage} were removed; give a run that has kept them")
-    theirs, own = (evaluated(other) for other in (Recipe.model_validate(record["recipe"]), recipe))
+    theirs, own = (evaluated(other) for other in (RunRecipe.model_validate(record["recipe"]), recipe))
     for name, value in own.items():
         if theirs[name] != value:
             raise RecipeError(f"{key}: its {name} is {theirs[name]!r}, this recipe's {value!r}: make them equal")

@@ -4,15 +4,15 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
 
+from orchestrator.phases.serving import serve
 from orchestrator.runs.context import RunContext
 from orchestrator.runs.errors import RunFailed
 from orchestrator.runs.results import Results
-from selfreward.contracts.rollouts import Response, Rollout
+from selfreward.contracts.rollouts import Rollout
 from selfreward.loop import paths
 from selfreward.loop.record import ModelRecord
-from selfreward.loop.tasks import QUEUE, PromptItem, Task
+from selfreward.loop.tasks import QUEUE, Task
 from selfreward.redis.queue import WorkQueue
 
 _DEAD_PAGE = 500
@@ -96,19 +96,33 @@ def _explain(failed: dict[str, str], total: int) -> str:
     return f"{len(failed)} of {total} prompts failed, more than is tolerated; for example {key}: {error}"
 
 
-def present(context: RunContext) -> ModelRecord:
+def current_model(context: RunContext) -> ModelRecord:
     """The stage's own model once it is trained, else the one before it: the policy that is or will be served."""
     if not context.state.models:
         raise RunFailed(f"run {context.run} has no model before stage {context.state.stage}: its record is damaged")
     return context.state.models[-1]
 
 
-def made(context: RunContext, stage: str | None) -> ModelRecord:
+def model_of_stage(context: RunContext, stage: str) -> ModelRecord:
     """The model that a stage has made."""
     for model in context.state.models:
         if model.name == stage:
             return model
     raise RunFailed(f"run {context.run} has no model {stage}: its record is damaged")
+
+
+async def ask_workers(context: RunContext) -> None:
+    """A phase whose work is the workers': the method says what they are asked, by which model, and where it is kept."""
+    run, recipe, stage, phase = context.run, context.recipe, context.state.stage, context.state.phase
+    method = context.method
+    model = model_of_stage(context, method.actor(recipe, stage, phase))
+    await serve(context, model)
+    tasks = method.tasks(run, recipe, stage, phase, model.policy_version, await context.inputs(phase))
+    done = await run_all(context, tasks)
+    await context.write_rows(*method.results(run, stage, phase, done))
+    figures = method.figures(phase, done)
+    if figures:
+        await context.progress(len(done), len(done), metrics=figures)
 
 
 async def run_all(context: RunContext, tasks: list[Task]) -> list[Rollout]:
@@ -122,15 +136,3 @@ async def run_all(context: RunContext, tasks: list[Task]) -> list[Rollout]:
     ]
     await context.write_rows(paths.failures(context.run, context.state.stage, context.state.phase), rows)
     return done
-
-
-def items_of(rows: list[dict[str, Any]]) -> list[PromptItem]:
-    """Rows of prompts, with their answers where they have any."""
-    return [
-        PromptItem(
-            prompt_id=row["prompt_id"],
-            prompt=row["prompt"],
-            responses=[Response(text=response["text"]) for response in row.get("responses", [])],
-        )
-        for row in rows
-    ]

@@ -1,17 +1,14 @@
 """Turn selected judgments into training rows: the judge's own filled prompts come from the judge service."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from selfreward.client.http import ServiceClient
 from selfreward.contracts.base import Message
 from selfreward.contracts.judging import JudgePrompts
-from selfreward.contracts.rollouts import PreferencePair, Rollout
-from selfreward.loop.eft import Contrast, Verdict
-from selfreward.loop.seed import sft_row
+from selfreward.contracts.rollouts import Rollout
+from selfreward.loop.eft import Place
 
 _CHUNK = 128
-Place = tuple[str, int]
-"""Prompt id and index of an answer."""
 
 
 async def filled_prompts(
@@ -35,31 +32,3 @@ async def filled_prompts(
         identity = filled.rubric
         found |= dict(zip(chunk, filled.messages, strict=True))
     return found, identity
-
-
-def sft_rows(verdicts: Sequence[Verdict], prompts: Mapping[Place, list[Message]]) -> list[dict[str, object]]:
-    """EFT rows: the filled judge prompt, and the judgment as its completion."""
-    return [sft_row(prompts[verdict.prompt_id, verdict.index], verdict.text) for verdict in verdicts]
-
-
-def judge_pairs(
-    contrasts: Sequence[Contrast], prompts: Mapping[Place, list[Message]], policy_version: str, rubric: str
-) -> list[PreferencePair]:
-    """Preference pairs of judgments. Their scores are agreement with the human ranking: 1 and 0."""
-    return [
-        PreferencePair(
-            prompt=prompts[contrast.chosen.prompt_id, contrast.chosen.index],
-            chosen=[Message(role="assistant", content=contrast.chosen.text)],
-            rejected=[Message(role="assistant", content=contrast.rejected.text)],
-            kind="judge",
-            prompt_id=f"{contrast.chosen.prompt_id}.{contrast.chosen.index}",
-            score_chosen=1.0,
-            score_rejected=0.0,
-            votes_chosen=[contrast.chosen.score],
-            votes_rejected=[contrast.rejected.score],
-            policy_version=policy_version,
-            judge_version=policy_version,
-            rubric=rubric,
-        )
-        for contrast in contrasts
-    ]

@@ -1,17 +1,41 @@
-"""Have the fixed model write a run's new prompts, by Self-Instruct, resumable after a crash."""
+"""The phase `prompts`: a stage's slice of the prompts, or new ones that a model writes by Self-Instruct."""
 
 import asyncio
 import random
 
+from orchestrator.phases.ask_workers import current_model
+from orchestrator.phases.serving import serve
 from orchestrator.runs.context import RunContext
 from orchestrator.runs.errors import RunFailed
 from selfreward.client.generator import Generation
 from selfreward.contracts.base import Message
+from selfreward.loop import paths
 from selfreward.loop.record import ModelRecord
-from selfreward.loop.self_instruct import Pool, demonstrations, parse_tasks, request_text
+from selfreward.loop.self_instruct import Pool, demonstrations, parse_tasks, prompt_rows, request_text
 from selfreward.loop.tasks import seed_of
 
 _AT_ONCE = 16
+
+
+async def prompts(context: RunContext) -> None:
+    """Write down which prompts the stage answers. M0 writes those of all rounds, where a model writes them once."""
+    run, recipe, stage, method = context.run, context.recipe, context.state.stage, context.method
+    if not method.writes_prompts(recipe, stage):
+        rows = method.prompts(recipe, stage, await context.inputs("prompts"))
+        await context.write_rows(paths.prompts(run, stage), rows)
+        await context.progress(len(rows), len(rows))
+        return
+    model = current_model(context)
+    await serve(context, model)
+    human = [row["prompt"][-1]["content"] for row in await context.read_rows(paths.data(run, "ift"))]
+    size = recipe.prompts.per_iteration
+    if method.kind(recipe, stage) == "base":
+        written = await write_prompts(context, model, human, size * method.slices(recipe))
+        await context.write_rows(paths.data(run, "prompts"), prompt_rows(written, "prompts"))
+        return
+    written = await write_prompts(context, model, human, size, f"self-instruct-{stage}")
+    await context.write_rows(paths.prompts(run, stage), prompt_rows(written, stage.lower()))
+    await context.progress(size, size)
 
 
 async def write_prompts(

@@ -14,8 +14,10 @@ from orchestrator.phases.watching import best_judge
 from orchestrator.runs.context import RunContext
 from orchestrator.runs.state import load_all
 from selfreward.client.http import ServiceError
-from selfreward.loop import paths, plan
+from selfreward.loop import paths
+from selfreward.loop.methods import method_of
 from selfreward.loop.record import ModelRecord, RunState
+from selfreward.loop.stages import scorers
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.announcements import current
 from selfreward.server.disk import MIB
@@ -26,17 +28,17 @@ def needed(recipe: Recipe, models: Sequence[str], trained: Sequence[str]) -> set
 
     `models` are the run's, oldest first; `trained` the stages that need no training any more.
     """
-    coming = [stage for stage in plan.stages(recipe) if stage not in trained and plan.kind(recipe, stage) != "base"]
-    judging = recipe.method == "self_improving" and recipe.verdicts.judge == "anchor"
-    anchor = {"M1"} if recipe.loop.init_from == "anchor" or judging else set[str]()
+    method = method_of(recipe)
+    coming = [stage for stage in method.stages(recipe) if stage not in trained and method.kind(recipe, stage) != "base"]
+    anchor = {"M1"} if method.anchored(recipe) else set[str]()
     newest = models[-(recipe.retention.keep_checkpoints or len(models)) :]
     scoring = {
         artifact.rpartition("/")[2]
         for stage in coming
-        if plan.scored(recipe) and plan.kind(recipe, stage) == "round"
-        for artifact in astuple(plan.scorers("", stage))
+        if method.scored(recipe) and method.kind(recipe, stage) == "round"
+        for artifact in astuple(scorers("", stage))
     }
-    return {"M0", *anchor, *newest, *scoring, *(plan.parent(recipe, stage) for stage in coming)} & set(models)
+    return {"M0", *anchor, *newest, *scoring, *(method.parent(recipe, stage) for stage in coming)} & set(models)
 
 
 async def retain(context: RunContext) -> None:
@@ -95,18 +97,18 @@ def _bases(runs: Sequence[RunState]) -> set[Path]:
 
 async def _rollouts(context: RunContext, keep: int) -> str:
     store, run = context.services.store, context.run
-    made = [stage for stage in plan.stages(context.recipe) if context.state.finished(stage, "rollouts")]
+    made = [stage for stage in context.method.stages(context.recipe) if context.state.finished(stage, "rollouts")]
     gone = made[:-keep]
     for stage in gone:
         context.lease.check_clock()
-        await asyncio.to_thread(store.delete, f"runs/{run}/rollouts/{stage}.jsonl")
+        await asyncio.to_thread(store.delete, paths.rollouts(run, stage))
         await asyncio.to_thread(store.delete, paths.meta(run, stage))
     await _note(context, "rollouts", gone)
     return f"rollouts removed of {', '.join(gone) or 'no stage'}"
 
 
 async def _note(context: RunContext, what: str, gone: list[str]) -> None:
-    name = f"runs/{context.run}/retention.json"
+    name = paths.retention(context.run)
     store = context.services.store
     known = store.read_json(name) if store.exists(name) else {}
     await context.write_json(name, {**known, what: gone})

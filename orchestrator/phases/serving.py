@@ -1,4 +1,5 @@
-"""Make a model the served policy, and wait until every generator replica serves it."""
+"""The phases `publish` and `reload`: make a model the served policy, and wait until every generator replica serves
+it."""
 
 import asyncio
 import socket
@@ -8,6 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from orchestrator import metrics
 from orchestrator.runs.context import RunContext
 from orchestrator.runs.errors import RunFailed
 from orchestrator.runs.lease import LEASE_KEY, LeaseLost
@@ -95,3 +97,20 @@ async def _problem(replicas: Mapping[str, ServiceClient], model: ModelRecord) ->
 
 async def _weights(client: ServiceClient) -> dict[str, Any]:
     return dict((await client.request("GET", "/admin/weights")).json())
+
+
+async def publish(context: RunContext) -> None:
+    """Announce the stage's checkpoint."""
+    model = context.state.models[-1]
+    announced = await announce_model(context, model.name, model.artifact, model.digest)
+    await context.update(models=[*context.other_models, announced])
+    metrics.ITERATION.set(len(context.state.models))
+    await context.progress(1, 1, announced.policy_version)
+
+
+async def reload(context: RunContext) -> None:
+    """Wait until every generator replica serves the stage's model."""
+    model = context.state.models[-1]
+    await context.progress(0, 1, model.policy_version)
+    await serve(context, model)
+    await context.progress(1, 1, model.policy_version)

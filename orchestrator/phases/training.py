@@ -1,27 +1,41 @@
-"""Submit a training job and follow it to its published checkpoint."""
+"""The phases `train` and `score`: submit a job to the trainer and follow it to its end."""
 
 import asyncio
 import time
 
-from orchestrator.phases.ask_workers import DeadLetters
-from orchestrator.phases.questions import verdict_judge
+from orchestrator.phases.ask_workers import DeadLetters, model_of_stage
+from orchestrator.phases.serving import serve
 from orchestrator.runs.context import RunContext
 from orchestrator.runs.errors import RunFailed
 from selfreward.contracts.base import Message
 from selfreward.contracts.training import TRAIN_QUEUE, TrainJob, TrainStatus, queue_of, status_key
-from selfreward.loop.plan import kind
-from selfreward.loop.train_jobs import train_job
+from selfreward.loop import paths
+from selfreward.loop.record import ModelRecord
 from selfreward.redis.queue import WorkQueue
 
 _POLLS_PER_LOOK = 10
 
 
-async def train(context: RunContext, canary: list[Message]) -> TrainStatus:
-    """Train the present stage; returns the final status with the checkpoint's digest. Raises as `follow` does."""
-    recipe, stage = context.recipe, context.state.stage
-    rewarded = recipe.method == "self_improving" and kind(recipe, stage) == "round"
-    judge = await verdict_judge(context) if rewarded else ""
-    return await follow(context, train_job(context.run, recipe, stage, canary, judge))
+async def train(context: RunContext) -> None:
+    """Train the stage and remember its checkpoint. Raises as `follow` does."""
+    run, recipe, stage, method = context.run, context.recipe, context.state.stage, context.method
+    judge = method.training_judge(recipe, stage)
+    judging = model_of_stage(context, judge) if judge else None
+    if judging:
+        await serve(context, judging)
+    version = judging.policy_version if judging else ""
+    status = await follow(context, method.train_job(run, recipe, stage, await _canary(context), version))
+    if status.digest is None:
+        raise RunFailed(f"training {status.id} is done but reports no digest: look at the trainer's log")
+    trained = ModelRecord(name=stage, policy_version="", artifact=paths.weights(run, stage), digest=status.digest)
+    await context.update(models=[*context.other_models, trained])
+
+
+async def score(context: RunContext) -> None:
+    """Have the trainer score the round's answers by the probabilities that models give them. Raises as `follow`
+    does."""
+    run, recipe, stage = context.run, context.recipe, context.state.stage
+    await follow(context, context.method.score_job(run, recipe, stage, await _canary(context)))
 
 
 async def follow(context: RunContext, job: TrainJob) -> TrainStatus:
@@ -73,3 +87,8 @@ async def follow(context: RunContext, job: TrainJob) -> TrainStatus:
 async def _status(context: RunContext, job: TrainJob) -> TrainStatus | None:
     body = await context.services.redis.get(status_key(job.id))
     return TrainStatus.model_validate_json(body) if body else None
+
+
+async def _canary(context: RunContext) -> list[Message]:
+    heldout = await context.read_rows(paths.data(context.run, "heldout"))
+    return [Message.model_validate(message) for message in heldout[0]["prompt"]]

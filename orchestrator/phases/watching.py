@@ -8,14 +8,13 @@ import logging
 from typing import Any
 
 from orchestrator import metrics
-from orchestrator.phases import watchdogs
 from orchestrator.phases.serving import serve
 from orchestrator.runs import events
 from orchestrator.runs.context import RunContext
 from orchestrator.runs.errors import RunFailed
 from orchestrator.runs.state import acknowledged
 from selfreward.contracts.rollouts import Rollout
-from selfreward.loop import paths, plan
+from selfreward.loop import paths, watchdogs
 from selfreward.loop.record import Alarm, ModelRecord, State
 
 _ENDS_AS: dict[str, State] = {"pause": "paused", "stop": "stopped", "rollback": "rolled_back"}
@@ -33,11 +32,12 @@ class RunHalted(RuntimeError):
 
 async def watch_pairs(context: RunContext) -> None:
     """Watch a round's votes, comparisons and ties, before anything is trained on its pairs."""
-    run, recipe, stage = context.run, context.recipe, context.state.stage
-    rollouts = await _rollouts(context, f"runs/{run}/rollouts/{stage}.jsonl")
-    summary = context.services.store.read_json(f"runs/{run}/iterations/{stage}.json")
-    votes = watchdogs.vote_figures(rollouts) if plan.judged(recipe) else {}
-    compared = await _rollouts(context, paths.meta(run, stage)) if plan.meta_judged(recipe, stage) else rollouts
+    run, recipe, stage, method = context.run, context.recipe, context.state.stage, context.method
+    rollouts = await _rollouts(context, paths.rollouts(run, stage))
+    summary = context.services.store.read_json(paths.iteration(run, stage))
+    votes = watchdogs.vote_figures(rollouts) if method.judged(recipe) else {}
+    artifact = method.comparisons(run, recipe, stage)
+    compared = rollouts if artifact == paths.rollouts(run, stage) else await _rollouts(context, artifact)
     matches = watchdogs.match_figures(compared)
     await _watch(context, {**matches, **votes, "ties": watchdogs.tie_rate(summary)})
 
@@ -45,10 +45,10 @@ async def watch_pairs(context: RunContext) -> None:
 async def watch_model(context: RunContext) -> None:
     """Watch a model's votes, the length of its answers, and its judgments of the human-ranked answers."""
     run, stage = context.run, context.state.stage
-    samples = await _rollouts(context, _evaluated(run, stage, "samples"))
+    samples = await _rollouts(context, paths.evaluation(run, stage, "samples"))
     voted = [rollout for rollout in samples if rollout.judgments]
-    voted = voted or await _rollouts(context, _evaluated(run, stage, "eft_eval"))
-    first = samples if stage == "M1" else await _rollouts(context, _evaluated(run, "M1", "samples"))
+    voted = voted or await _rollouts(context, paths.evaluation(run, stage, "eft_eval"))
+    first = samples if stage == "M1" else await _rollouts(context, paths.evaluation(run, "M1", "samples"))
     accuracies = await _accuracies(context, ["M1", stage])
     before, now = accuracies["M1"], accuracies[stage]
     figures: watchdogs.Figures = {
@@ -122,7 +122,7 @@ async def best_judge(context: RunContext) -> tuple[ModelRecord, float] | None:
     judge.
     """
     models = {model.name: model for model in context.state.models if model.name not in ("M0", "SFT")}
-    models = {name: model for name, model in models.items() if plan.kind(context.recipe, name) != "future"}
+    models = {name: model for name, model in models.items() if context.method.kind(context.recipe, name) != "future"}
     found = watchdogs.best(await _accuracies(context, [name for name, model in models.items() if not model.removed]))
     return (models[found[0]], found[1]) if found else None
 
@@ -130,13 +130,9 @@ async def best_judge(context: RunContext) -> tuple[ModelRecord, float] | None:
 async def _accuracies(context: RunContext, models: list[str]) -> dict[str, float | None]:
     rows = await context.read_rows(paths.data(context.run, "eft_eval"))
     ranks = {row["prompt_id"]: [response["rank"] for response in row["responses"]] for row in rows}
-    judged = {model: await _rollouts(context, _evaluated(context.run, model, "eft_eval")) for model in models}
+    judged = {model: await _rollouts(context, paths.evaluation(context.run, model, "eft_eval")) for model in models}
     evaluated = {model: rollouts for model, rollouts in judged.items() if rollouts}
     return {**dict.fromkeys(models), **watchdogs.judge_accuracies(ranks, evaluated)}
-
-
-def _evaluated(run: str, model: str, name: str) -> str:
-    return f"runs/{run}/evaluation/{model}/{name}.jsonl"
 
 
 async def _rollouts(context: RunContext, name: str) -> list[Rollout]:

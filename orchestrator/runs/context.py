@@ -13,7 +13,8 @@ from orchestrator.runs.state import save, stopped_runs
 from orchestrator.settings import OrchestratorSettings
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
-from selfreward.loop.record import RunState
+from selfreward.loop.methods import Method, method_of
+from selfreward.loop.record import ModelRecord, RunState
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import RedisClient
 from selfreward.store.artifacts import ArtifactStore
@@ -54,6 +55,21 @@ class RunContext:
     def recipe(self) -> Recipe:
         """The run's recipe."""
         return self.state.recipe
+
+    @property
+    def method(self) -> Method:
+        """The recipe's method."""
+        return method_of(self.recipe)
+
+    @property
+    def other_models(self) -> list[ModelRecord]:
+        """The run's models without the present stage's own."""
+        return [model for model in self.state.models if model.name != self.state.stage]
+
+    async def inputs(self, phase: str) -> dict[str, list[dict[str, Any]]]:
+        """Rows of the artifacts that the method reads in a phase of the present stage."""
+        artifacts = self.method.inputs(self.run, self.recipe, self.state.stage, phase)
+        return {name: await self.read_rows(artifact) for name, artifact in artifacts.items()}
 
     async def update(self, **fields: Any) -> None:
         """Change fields of the run's record and store it. Raises LeaseLost."""

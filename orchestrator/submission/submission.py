@@ -11,7 +11,9 @@ from orchestrator.runs.context import Services
 from orchestrator.runs.state import create, load, load_all, stopped_runs
 from orchestrator.submission.quotas import check_recipe, check_runs, check_seed_files
 from selfreward.client.http import ServiceClient, ServiceError
-from selfreward.loop import paths, plan
+from selfreward.loop import paths
+from selfreward.loop.methods import method_of
+from selfreward.loop.methods.plan import RubricUse
 from selfreward.loop.record import RunState, now
 from selfreward.loop.seed import SeedData, read_seed_data, snapshot
 from selfreward.recipe.recipe import Recipe, RecipeError
@@ -83,29 +85,20 @@ def check_model(recipe: Recipe) -> None:
 async def _check_rubrics(services: Services, recipe: Recipe) -> None:
     settings = services.settings
     async with ServiceClient(settings.judge_url, key_of(settings), deadline=15, attempts=4) as judge:
-        await _check_rubric(judge, "judging.rubric", recipe.judging.rubric)
-        if recipe.evaluation.judging:
-            await _check_rubric(judge, "evaluation.judging.rubric", recipe.evaluation.judging.rubric)
-        if recipe.method == "meta_rewarding":
-            await _check_rubric(judge, "meta.rubric", recipe.meta.rubric, "meta")
-        if recipe.method == "constitutional":
-            await _check_rubric(judge, "constitution.rubric", recipe.constitution.rubric, "constitution")
-        if recipe.method == "process":
-            await _check_rubric(judge, "process.judging.rubric", recipe.process.judging.rubric, "pairwise")
-        if plan.compared(recipe):
-            await _check_rubric(judge, "scir.rubric", recipe.scir.rubric, "pairwise")
+        for use in method_of(recipe).rubrics(recipe):
+            await _check_rubric(judge, use)
 
 
-async def _check_rubric(judge: ServiceClient, key: str, name: str, kind: str | None = None) -> None:
+async def _check_rubric(judge: ServiceClient, use: RubricUse) -> None:
     try:
-        reply = await judge.request("GET", f"/v1/rubrics/{name}")
+        reply = await judge.request("GET", f"/v1/rubrics/{use.name}")
     except ServiceError as error:
         if error.status == 404:
-            raise RecipeError(f"{key} = {name!r}: {error}") from error
+            raise RecipeError(f"{use.key} = {use.name!r}: {error}") from error
         raise
-    found = reply.json()["kind"]
-    if kind is not None and found != kind:
-        raise RecipeError(f"{key} = {name!r} is a rubric of kind {found!r}: give one of kind {kind!r}")
+    kind = reply.json()["kind"]
+    if use.kind is not None and kind != use.kind:
+        raise RecipeError(f"{use.key} = {use.name!r} is a rubric of kind {kind!r}: give one of kind {use.kind!r}")
 
 
 def _keep(store: ArtifactStore, run: str, seed: SeedData) -> None:

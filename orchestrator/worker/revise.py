@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import Response
 from selfreward.loop.constitution import fill
-from selfreward.loop.methods.constitutional import Revision
+from selfreward.loop.tasks import Revision
 
 Ask = Callable[[str, str], Awaitable[Response]]
 """Has the policy answer one user turn; the second text names the question, so that each has a seed of its own."""

@@ -11,28 +11,13 @@ from orchestrator.worker.compare import as_match
 from selfreward.contracts.base import Message, content_key
 from selfreward.contracts.comparisons import PairItem, PairRequest, PairResponse
 from selfreward.contracts.rollouts import Response, Rollout, Step
-from selfreward.loop.methods.process import after, answer, ended, kept_steps, offered, over
-from selfreward.loop.tasks import Compare, PromptItem, Search, Task, make_task, sampled, seed_of
-from selfreward.recipe.recipe import Recipe
+from selfreward.loop.methods.process import after, answer, found_answer, offered, over
+from selfreward.loop.tasks import Compare, Search, Task, seed_of
 
 Sample = Callable[[list[Message], int, dict[str, Any]], Awaitable[list[Response]]]
 """Samples answers to a conversation by a seed, with further fields of the request."""
 Decide = Callable[[PairRequest], Awaitable[PairResponse]]
 """Has the judge compare."""
-
-
-def search_tasks(run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptItem], policy: str) -> list[Task]:
-    """One answer to each prompt, found step by step."""
-    rules = recipe.process
-    generate = sampled(recipe.sampling, recipe.sampling.n)
-    compare = Compare(of="steps", annotator=recipe.judging.annotator, **rules.judging.model_dump())
-    search = Search(separator=rules.separator, max_steps=rules.max_steps, backtracks=rules.backtracks)
-    return [
-        make_task(run, recipe, stage, "rollouts", item, policy, generate).model_copy(
-            update={"compare": compare, "search": search}
-        )
-        for item in prompts
-    ]
 
 
 async def searched(task: Task, rules: Search, compare: Compare, sample: Sample, decide: Decide) -> Rollout:
@@ -69,15 +54,6 @@ def request_fields(begun: str, separator: str) -> dict[str, Any]:
     """What vLLM is told beside the sampling: stop after the separator and, once begun, go on with the last message."""
     onward = {"continue_final_message": True, "add_generation_prompt": False} if begun else {}
     return {"stop": [separator], "include_stop_str_in_output": True, **onward}
-
-
-def found_answer(steps: Sequence[Step], separator: str) -> Response:
-    """The answer of a search; its `finish_reason` is `length` where it did not come to its end."""
-    answered = kept_steps(steps)
-    taken = [step.candidates[step.chosen] for step in answered if step.chosen is not None]
-    whole = len(taken) == len(answered) and ended(taken[-1].text, separator)
-    tokens = sum(candidate.tokens for candidate in taken)
-    return Response(text=answer(steps), finish_reason="stop" if whole else "length", tokens=tokens)
 
 
 def _request(

@@ -28,7 +28,7 @@ from selfreward.contracts.comparisons import PairRequest, PairResponse
 from selfreward.contracts.judging import JudgeItem, JudgeResponse
 from selfreward.contracts.rollouts import Response, Rollout
 from selfreward.loop.own_verdicts import final_answer
-from selfreward.loop.tasks import QUEUE, Compare, Search, Task, seed_of
+from selfreward.loop.tasks import EVALUATION_SETS, QUEUE, Compare, Search, Task, seed_of
 from selfreward.redis.connection import RedisClient, retry_while_redis_is_away
 from selfreward.redis.queue import Work, WorkQueue
 from selfreward.server.background import cancel_and_wait
@@ -39,9 +39,8 @@ _log = logging.getLogger(__name__)
 
 
 def phase_of(part: str) -> str:
-    """The results hash that a part's tasks share: the phase that waits for them."""
-    phases = ("rollouts", "meta", "past", "foresee")
-    return "rollouts" if part == "eft" else part if part in phases else "evaluate"
+    """The phase that waits for a part's tasks: their results share a hash. Parts are named for it, but for these."""
+    return {"eft": "rollouts", **dict.fromkeys(EVALUATION_SETS, "evaluate")}.get(part, part)
 
 
 class JudgingFailed(ServiceError):

@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 from selfreward.contracts.optimisation import Optimisation
 from selfreward.contracts.reinforcement import RlHyper
-from selfreward.contracts.training import DpoHyper
+from selfreward.contracts.training import DpoHyper, SftHyper
 from selfreward.estimate.memory import Memory, memory, trainable
 from selfreward.estimate.shape import Shape
 from selfreward.estimate.time import Assumptions, generating_hours, sampling_hours, training_hours
-from selfreward.loop.cost import Work, pairs_of_a_prompt, revision_work, round_work
+from selfreward.loop.cost import Work, total
+from selfreward.loop.methods import method_of
+from selfreward.loop.stages import stage_number
 from selfreward.recipe.recipe import Recipe
 
 RUBRIC_TOKENS = 400
@@ -63,32 +65,35 @@ class StagePlan(NamedTuple):
 
 def plan_run(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumptions) -> list[StagePlan]:
     """An estimate for each stage that the run trains: not for M0, nor for an M1 that comes from another run."""
-    stages = [] if recipe.loop.start_from else _before_rounds(recipe, shape, seed, by)
+    method = method_of(recipe)
+    planned = [] if recipe.loop.start_from else _before_rounds(recipe, shape, seed, by)
     for number in range(2, recipe.loop.iterations + 2):
-        work = round_work(recipe, f"M{number}")
-        pairs = recipe.prompts.per_iteration * pairs_of_a_prompt(recipe, f"M{number}")
-        pairs *= 1 + sum(recipe.loop.replay[: number - 2])
-        if recipe.method == "self_improving":
-            answers = recipe.prompts.per_iteration * recipe.rl.group
-            stages.append(_stage(recipe, shape, f"M{number}", recipe.rl, answers, work, seed, by))
-        elif recipe.loop.train_on == "pairs":
-            stages.append(_stage(recipe, shape, f"M{number}", recipe.dpo, pairs, work, seed, by))
-        else:
-            stages.append(_stage(recipe, shape, f"M{number}", recipe.sft, seed.ift + pairs, work, seed, by))
-    return stages
+        stage = f"M{number}"
+        # A future model is a part of its round.
+        models = [name for name in method.rounds(recipe) if stage_number(name) == number]
+        work = total(method.cost(recipe, name) for name in models)
+        rows = recipe.prompts.per_iteration * method.rows_of_a_prompt(recipe, stage)
+        rows *= 1 + sum(recipe.loop.replay[: number - 2])
+        hyper = method.hyperparameters(recipe, stage)
+        demonstrations = seed.ift if isinstance(hyper, SftHyper) else 0
+        planned.append(_stage(recipe, shape, stage, hyper, demonstrations + rows, work, seed, by))
+    return planned
 
 
 def _before_rounds(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumptions) -> list[StagePlan]:
     """The SFT baseline, where there is one, and M1."""
-    if recipe.method != "constitutional" and not recipe.loop.use_eft:
-        return [_stage(recipe, shape, "M1", recipe.baseline_sft, seed.ift, Work(), seed, by)]
-    baseline = _stage(recipe, shape, "SFT", recipe.baseline_sft, seed.ift, Work(), seed, by)
-    if recipe.method == "constitutional":
-        rows, work = recipe.prompts.per_iteration, revision_work(recipe)
-    else:
-        rows = seed.eft * recipe.eft.judgments
-        work = Work(texts=seed.eft, judged=rows * recipe.judging.max_tokens)
-    return [baseline, _stage(recipe, shape, "M1", recipe.sft, seed.ift + rows, work, seed, by)]
+    method = method_of(recipe)
+    planned = []
+    for stage in [*method.baseline(recipe), "M1"]:
+        kind, rows, work = method.kind(recipe, stage), 0, method.cost(recipe, stage)
+        if kind == "eft":
+            rows = seed.eft * recipe.eft.judgments
+            work = Work(texts=seed.eft, judged=rows * recipe.judging.max_tokens)
+        elif kind == "revised":
+            rows = recipe.prompts.per_iteration
+        hyper = method.hyperparameters(recipe, stage)
+        planned.append(_stage(recipe, shape, stage, hyper, seed.ift + rows, work, seed, by))
+    return planned
 
 
 def _stage(

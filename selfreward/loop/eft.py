@@ -12,9 +12,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from selfreward.contracts.base import content_key
+from selfreward.contracts.base import Message, content_key
 from selfreward.contracts.judging import Vote
-from selfreward.contracts.rollouts import Rollout
+from selfreward.contracts.rollouts import PreferencePair, Rollout
+from selfreward.loop.rows import sft_row
 
 
 @dataclass(frozen=True)
@@ -148,3 +149,40 @@ def _contrasts(agreeing: list[Verdict], others: list[Verdict], seed: int) -> lis
             shuffled.remove(bad)
             pairs.append(Contrast(good, bad))
     return pairs
+
+
+Place = tuple[str, int]
+"""Prompt id and index of an answer."""
+
+
+def sft_rows(verdicts: Sequence[Verdict], prompts: Mapping[Place, list[Message]]) -> list[dict[str, object]]:
+    """EFT rows: the filled judge prompt, and the judgment as its completion."""
+    return [sft_row(prompts[verdict.prompt_id, verdict.index], verdict.text) for verdict in verdicts]
+
+
+def judge_pairs(
+    contrasts: Sequence[Contrast], prompts: Mapping[Place, list[Message]], policy_version: str, rubric: str
+) -> list[PreferencePair]:
+    """Preference pairs of judgments. Their scores are agreement with the human ranking: 1 and 0."""
+    return [
+        PreferencePair(
+            prompt=prompts[contrast.chosen.prompt_id, contrast.chosen.index],
+            chosen=[Message(role="assistant", content=contrast.chosen.text)],
+            rejected=[Message(role="assistant", content=contrast.rejected.text)],
+            kind="judge",
+            prompt_id=f"{contrast.chosen.prompt_id}.{contrast.chosen.index}",
+            score_chosen=1.0,
+            score_rejected=0.0,
+            votes_chosen=[contrast.chosen.score],
+            votes_rejected=[contrast.rejected.score],
+            policy_version=policy_version,
+            judge_version=policy_version,
+            rubric=rubric,
+        )
+        for contrast in contrasts
+    ]
+
+
+def place_of(verdict: Verdict) -> Place:
+    """Which answer a verdict is about."""
+    return verdict.prompt_id, verdict.index

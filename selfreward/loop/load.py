@@ -4,14 +4,47 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model, model_validator
 
-from selfreward.contracts.base import explain
+from selfreward.contracts.base import content_key, explain
+from selfreward.loop.methods import METHODS
 from selfreward.recipe.recipe import Recipe, RecipeError
 
 _ENV_PREFIX = "SELFREWARD_RECIPE__"
+_ALWAYS_HASHED = ("meta", "cream", "scir", "constitution", "process", "rl", "verdicts")
+"""Tables that the hash of every recipe counts. A later method's table counts in its own recipes alone, so that a new
+method changes nobody's hash, by which runs and checkpoints are known."""
+
+
+class _MethodRecipe(Recipe):
+    @model_validator(mode="after")
+    def _as_its_method_wants(self) -> Self:
+        for name, method in METHODS.items():
+            for key, model in method.tables.items():
+                if name != self.method and getattr(self, key) != model():
+                    raise ValueError(f"the section `{key}` is for method={name!r}, not {self.method!r}: leave it out")
+        METHODS[self.method].check(self)
+        return self
+
+    @property
+    def hash(self) -> str:
+        """Identity of the resolved recipe."""
+        others = {key for name, method in METHODS.items() if name != self.method for key in method.tables}
+        return content_key(self.model_dump(mode="json", exclude=others - {*_ALWAYS_HASHED}))
+
+
+if TYPE_CHECKING:
+    RunRecipe = Recipe
+else:
+    RunRecipe = create_model(
+        "Recipe",
+        __base__=_MethodRecipe,
+        __doc__="A whole run.",
+        method=(Literal[tuple(METHODS)], "self_rewarding"),
+        **{key: (model, model()) for method in METHODS.values() for key, model in method.tables.items()},
+    )
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Recipe:
@@ -36,7 +69,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), environment: Mapping[
 def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
     """Validate recipe values. Raises RecipeError naming each wrong key."""
     try:
-        return Recipe.model_validate(values)
+        return RunRecipe.model_validate(values)
     except ValidationError as error:
         raise RecipeError(f"recipe {source}:\n{explain(error)}") from error
 

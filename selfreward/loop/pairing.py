@@ -1,15 +1,30 @@
-"""What all methods share when they choose pairs: candidates, filters, outcomes."""
+"""How pairs are chosen, as far as several methods share it: candidates, filters, outcomes, the best over the worst."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
-from selfreward.contracts.base import Message
+from selfreward.contracts.base import Message, content_key
+from selfreward.contracts.judging import Vote
 from selfreward.contracts.rollouts import PreferencePair, Response, Rollout
+from selfreward.loop.stages import round_index
 from selfreward.recipe.rounds import Pairs
 
 OUTCOMES = ("kept", "tie", "unscored", "below_margin", "filtered")
 """What becomes of a rollout, by every method: it gives pairs, or why it gives none."""
+
+
+@dataclass(frozen=True)
+class JudgePreference:
+    """Two judgments of the one answer of `rollout`, and their ratings; the chosen one's is higher."""
+
+    rollout: Rollout
+    chosen: Vote
+    rejected: Vote
+    elo_chosen: float
+    elo_rejected: float
 
 
 @dataclass(frozen=True)
@@ -59,16 +74,98 @@ def filtered(chosen: Candidate, rejected: Candidate, rules: Pairs) -> tuple[Cand
 
 def make_pair(rollout: Rollout, chosen: Candidate, rejected: Candidate) -> PreferencePair:
     """The pair of two scored answers of a rollout."""
+    votes = {"votes_chosen": list(chosen.votes), "votes_rejected": list(rejected.votes)}
+    return judged_pair(rollout, (chosen.text, rejected.text), (chosen.score, rejected.score), **votes)
+
+
+def judged_pair(rollout: Rollout, texts: tuple[str, str], scores: tuple[float, float], **rest: Any) -> PreferencePair:
+    """The pair of two texts of a rollout that its judge prefers one of: (chosen, rejected), and a score of each."""
+    judge = rollout.judge_version or rollout.policy_version
+    return unjudged_pair(rollout, texts, scores, **{"judge_version": judge, "rubric": rollout.rubric or "", **rest})
+
+
+def unjudged_pair(
+    rollout: Rollout, texts: tuple[str, str], scores: tuple[float, float] = (1.0, 0.0), **rest: Any
+) -> PreferencePair:
+    """The same where no judge was asked. `rest` are further fields of the pair."""
+    fields = {"prompt": rollout.prompt, "judge_version": "", "rubric": "", **rest}
     return PreferencePair(
-        prompt=rollout.prompt,
-        chosen=[Message(role="assistant", content=chosen.text)],
-        rejected=[Message(role="assistant", content=rejected.text)],
+        chosen=[Message(role="assistant", content=texts[0])],
+        rejected=[Message(role="assistant", content=texts[1])],
         prompt_id=rollout.prompt_id,
-        score_chosen=chosen.score,
-        score_rejected=rejected.score,
-        votes_chosen=list(chosen.votes),
-        votes_rejected=list(rejected.votes),
+        score_chosen=scores[0],
+        score_rejected=scores[1],
+        policy_version=rollout.policy_version,
+        **fields,
+    )
+
+
+def choose(
+    found: list[Candidate], rules: Pairs, rng: random.Random, rho: float = 0.0
+) -> tuple[Candidate, Candidate] | str:
+    """(chosen, rejected), or the outcome that explains why there is no pair.
+
+    Among several maxima (or minima) one is drawn at random; the paper does not say how it breaks such ties. With
+    `rho` above 0 the shortest of the nearly best is chosen over the longest of the nearly worst.
+    """
+    if not found:
+        return "unscored"
+    highest = max(candidate.score for candidate in found)
+    lowest = min(candidate.score for candidate in found)
+    if highest == lowest:
+        return "tie"
+    slack = rho * (highest - lowest)
+    best = [candidate for candidate in found if candidate.score >= highest - slack]
+    worst = [candidate for candidate in found if candidate.score <= lowest + slack]
+    if rho:
+        best, worst = _of_length(min, best), _of_length(max, worst)
+    return filtered(rng.choice(best), rng.choice(worst), rules)
+
+
+def _of_length(extreme: Callable[[Iterable[int]], int], found: list[Candidate]) -> list[Candidate]:
+    length = extreme(len(candidate.text) for candidate in found)
+    return [candidate for candidate in found if len(candidate.text) == length]
+
+
+def best_over_worst(
+    rollouts: Iterable[Rollout], rules: Pairs, seed: int
+) -> tuple[list[PreferencePair], dict[str, int]]:
+    """Pairs of the best-scored answer over the worst (Yuan et al. 2024, 2.2), and how many rollouts ended in which way.
+
+    At most one pair for each rollout; a prompt whose answers all score the same gives none.
+
+    A rollout with fewer than two scored answers counts as unscored. The result depends on `seed` and each rollout
+    alone, not on their order.
+    """
+    pairs: list[PreferencePair] = []
+    counts = dict.fromkeys(OUTCOMES, 0)
+    for rollout in rollouts:
+        scored = sum(judgment.score is not None for judgment in rollout.judgments)
+        rng = random.Random(content_key(seed, rollout.prompt_id))  # noqa: S311 - guards no secret
+        rho = rules.rho(round_index(rollout.stage))
+        outcome = choose(candidates(rollout), rules, rng, rho) if scored >= 2 else "unscored"
+        if isinstance(outcome, str):
+            counts[outcome] += 1
+            continue
+        counts["kept"] += 1
+        pairs.append(make_pair(rollout, *outcome))
+    return pairs, counts
+
+
+def judge_pair(preference: JudgePreference, prompt: Sequence[Message], rubric: str) -> PreferencePair:
+    """The pair that teaches the judge: `prompt` is the filled judge prompt of `rubric` (`name@sha256:...`)."""
+    rollout = preference.rollout
+    return PreferencePair(
+        prompt=list(prompt),
+        chosen=[Message(role="assistant", content=preference.chosen.text)],
+        rejected=[Message(role="assistant", content=preference.rejected.text)],
+        kind="judge",
+        prompt_id=f"{rollout.prompt_id}.{rollout.judgments[0].index}",
+        score_chosen=preference.elo_chosen,
+        score_rejected=preference.elo_rejected,
+        votes_chosen=[preference.chosen.score],
+        votes_rejected=[preference.rejected.score],
         policy_version=rollout.policy_version,
         judge_version=rollout.judge_version or rollout.policy_version,
-        rubric=rollout.rubric or "",
+        rubric=rubric,
     )

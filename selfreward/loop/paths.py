@@ -11,6 +11,36 @@ def data(run: str, name: str) -> str:
     return f"runs/{run}/data/{name}.jsonl"
 
 
+def record(run: str) -> str:
+    """Artifact name of the run's record: recipe, models and journal."""
+    return f"runs/{run}/run.json"
+
+
+def prompts(run: str, stage: str) -> str:
+    """Artifact name of the prompts that a stage answers."""
+    return data(run, f"prompts-{stage}")
+
+
+def rollouts(run: str, stage: str) -> str:
+    """Artifact name of a stage's rollouts."""
+    return f"runs/{run}/rollouts/{stage}.jsonl"
+
+
+def evaluation(run: str, model: str, part: str) -> str:
+    """Artifact name of a part of a model's evaluation: `samples`, `greedy` or `eft_eval`."""
+    return f"runs/{run}/evaluation/{model}/{part}.jsonl"
+
+
+def iteration(run: str, stage: str) -> str:
+    """Artifact name of a round's record: what became of its prompts, and its monitors."""
+    return f"runs/{run}/iterations/{stage}.json"
+
+
+def retention(run: str) -> str:
+    """Artifact name of the list of what retention has removed."""
+    return f"runs/{run}/retention.json"
+
+
 def pairs(run: str, stage: str) -> str:
     """Artifact name of the pairs that train a stage."""
     return f"runs/{run}/pairs/{stage}.jsonl"

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from selfreward.contracts.base import Contract
-from selfreward.recipe.recipe import Recipe
+from selfreward.loop.load import RunRecipe
 from selfreward.recipe.watchdogs import Action
 
 State = Literal["queued", "running", "done", "failed", "stopped", "paused", "rolled_back"]
@@ -63,7 +63,7 @@ class RunState(Contract):
     """
 
     run: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")
-    recipe: Recipe
+    recipe: RunRecipe
     recipe_hash: str
     state: State = "queued"
     stage: str = ""

@@ -7,62 +7,18 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import ValidationError
 
-from selfreward.contracts.base import Contract, Message, as_messages, explain
-from selfreward.loop import plan
+from selfreward.contracts.base import as_messages, explain
 from selfreward.loop.constitution import Constitution, read_constitution
+from selfreward.loop.methods import method_of
+from selfreward.loop.rows import IftRow, PromptRow, RankedRow, SeedError, messages, sft_row
 from selfreward.recipe.recipe import Recipe
 
 _SHOWN = 10
 Row = TypeVar("Row", bound="PromptRow")
-
-
-class SeedError(ValueError):
-    """Seed data that cannot be used."""
-
-
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("is blank: write some text or remove the row")
-    return text
-
-
-def _ends_with_user(messages: list[Message]) -> list[Message]:
-    if messages[-1].role != "user":
-        raise ValueError(f"ends with a {messages[-1].role} turn: the last turn must be the user's")
-    return messages
-
-
-Text = Annotated[str, AfterValidator(_not_blank)]
-Prompt = Text | Annotated[list[Message], Field(min_length=1), AfterValidator(_ends_with_user)]
-
-
-class PromptRow(Contract):
-    """A prompt alone."""
-
-    prompt: Prompt
-
-
-class IftRow(PromptRow):
-    """A demonstration: a prompt and its best human answer."""
-
-    response: Text
-
-
-class RankedResponse(Contract):
-    """An answer and its human rank; 1 is the best, equal ranks are ties."""
-
-    text: Text
-    rank: float = Field(ge=1)
-
-
-class RankedRow(PromptRow):
-    """A prompt and its human-ranked answers."""
-
-    responses: list[RankedResponse] = Field(min_length=2)
 
 
 _SHAPES: dict[type[PromptRow], str] = {
@@ -86,14 +42,14 @@ class SeedData:
 
 def read_seed_data(recipe: Recipe) -> SeedData:
     """Read and check every seed file that `recipe` names. Raises SeedError."""
-    data = recipe.data
+    data, method = recipe.data, method_of(recipe)
     seed = SeedData(
         ift=_read("data.ift", data.ift, IftRow),
         heldout=_read("data.heldout", data.heldout, PromptRow),
         eft=_read("data.eft", data.eft, RankedRow) if data.eft and recipe.loop.use_eft else [],
         eft_eval=_read("data.eft_eval", data.eft_eval, RankedRow) if data.eft_eval else [],
-        prompts=_read("data.prompts", data.prompts, IftRow if recipe.method == "dno" else PromptRow)
-        if data.prompts and recipe.needs_prompts
+        prompts=_read("data.prompts", data.prompts, method.prompt_row)
+        if data.prompts and method.needs_prompts(recipe)
         else [],
         constitution=_constitution(data.constitution),
     )
@@ -142,13 +98,10 @@ def _check_sizes(recipe: Recipe, seed: SeedData) -> None:
         )
     if recipe.prompts.source == "self_instruct" and len(seed.ift) < 8:
         raise SeedError(f"data.ift has {len(seed.ift)} rows: self-instruct needs at least 8 demonstrations")
-    needed = plan.slices(recipe) * recipe.prompts.per_iteration
-    if recipe.method == "spin" and recipe.prompts.per_iteration > len(seed.ift):
-        raise SeedError(
-            f"prompts.per_iteration = {recipe.prompts.per_iteration}, but data.ift has {len(seed.ift)} rows and "
-            f"method = 'spin' takes its prompts from there: set prompts.per_iteration={len(seed.ift)} or add rows"
-        )
-    if recipe.needs_prompts and needed > len(seed.prompts):
+    method = method_of(recipe)
+    method.check_demonstrations(recipe, seed.ift)
+    needed = method.slices(recipe) * recipe.prompts.per_iteration
+    if method.needs_prompts(recipe) and needed > len(seed.prompts):
         raise SeedError(
             f"{prompts_in_keys(recipe)} = {needed}, but data.prompts has {len(seed.prompts)} rows: "
             "lower prompts.per_iteration or add rows"
@@ -157,7 +110,7 @@ def _check_sizes(recipe: Recipe, seed: SeedData) -> None:
 
 def prompts_in_keys(recipe: Recipe) -> str:
     """How the number of prompts that a run answers follows from its recipe's keys."""
-    more = "(loop.iterations + 1)" if plan.slices(recipe) > recipe.loop.iterations else "loop.iterations"
+    more = "(loop.iterations + 1)" if method_of(recipe).slices(recipe) > recipe.loop.iterations else "loop.iterations"
     return f"{more} x prompts.per_iteration"
 
 
@@ -195,17 +148,4 @@ def snapshot(seed: SeedData) -> dict[str, Callable[[], Iterable[dict[str, object
         "eft_eval": prompts("eft_eval", seed.eft_eval),
         "prompts": prompts("prompts", seed.prompts),
         "constitution": lambda: [seed.constitution.model_dump()] if seed.constitution else [],
-    }
-
-
-def messages(prompt: str | list[Message]) -> list[dict[str, object]]:
-    """A prompt as JSON chat turns."""
-    return [message.model_dump() for message in as_messages(prompt)]
-
-
-def sft_row(prompt: Sequence[Message], completion: str) -> dict[str, object]:
-    """A row of SFT data."""
-    return {
-        "prompt": [message.model_dump() for message in prompt],
-        "completion": [{"role": "assistant", "content": completion}],
     }

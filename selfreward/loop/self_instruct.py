@@ -7,6 +7,7 @@ those that look like a task and are unlike all others.
 import random
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from rapidfuzz.distance import LCSseq
 
@@ -85,3 +86,11 @@ class Pool:
         self.accepted.append(task)
         self._seen.append(tokens)
         return True
+
+
+def prompt_rows(texts: Sequence[str], name: str) -> list[dict[str, Any]]:
+    """Prompts that a model has written, as rows of a run's data: `<name>-00000`, `<name>-00001`, ..."""
+    return [
+        {"prompt_id": f"{name}-{number:05d}", "prompt": [{"role": "user", "content": text}]}
+        for number, text in enumerate(texts)
+    ]

@@ -1,6 +1,6 @@
 """One unit of the `rollouts` queue: a prompt to answer, to judge, or both, by one pinned policy version."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -8,13 +8,13 @@ from pydantic import Field, model_validator
 from selfreward.contracts.base import Contract, Message, content_key
 from selfreward.contracts.judging import Judgment
 from selfreward.contracts.rollouts import Response, Rollout
-from selfreward.loop import plan
-from selfreward.loop.constitution import Constitution
-from selfreward.loop.methods.constitutional import Revision, choices, revisions
-from selfreward.loop.methods.meta_rewarding import widest
 from selfreward.recipe.recipe import Judging, Recipe, Sampling
 
 QUEUE = "rollouts"
+EVALUATION_SETS = ("samples", "greedy", "eft_eval")
+"""Parts of a model's evaluation: sampled answers, greedy ones, judgments of human-ranked ones."""
+
+
 # vLLM takes any 64-bit seed; 31 bits fit every other engine too.
 _SEED_BITS = 31
 
@@ -54,6 +54,13 @@ class Search(Contract):
     separator: str = Field(min_length=1)
     max_steps: int = Field(ge=1)
     backtracks: int = Field(default=0, ge=0)
+
+
+class Revision(Contract):
+    """The requests of one round of revision, complete but for the texts that are yet to come."""
+
+    critique: str
+    revision: str
 
 
 class Task(Contract):
@@ -128,10 +135,10 @@ def make_task(
     policy: str,
     generate: Generate | None = None,
     judge: Judging | None = None,
+    answer_format: str | None = None,
 ) -> Task:
     """A task whose key and seed follow from what it is, so that making it again makes the same one."""
     rubric = judge.rubric if judge else None
-    own = recipe.method == "self_improving"
     return Task(
         key=content_key(run, stage, part, item.prompt_id, rubric, policy),
         run=run,
@@ -145,8 +152,20 @@ def make_task(
         responses=item.responses,
         judge=judge,
         # People's answers, which `eft` and `eft_eval` judge, are shown as they are.
-        answer_format=recipe.verdicts.answer_format if own and generate and judge else None,
+        answer_format=answer_format if generate and judge else None,
     )
+
+
+def items_of(rows: Iterable[Mapping[str, Any]]) -> list[PromptItem]:
+    """Rows of prompts, with their answers where they have any."""
+    return [
+        PromptItem(
+            prompt_id=row["prompt_id"],
+            prompt=row["prompt"],
+            responses=[Response(text=response["text"]) for response in row.get("responses", [])],
+        )
+        for row in rows
+    ]
 
 
 def seed_of(*parts: object) -> int:
@@ -157,73 +176,6 @@ def seed_of(*parts: object) -> int:
 def sampled(sampling: Sampling, n: int) -> Generate:
     """`n` answers as the recipe samples them."""
     return Generate(n=n, temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens)
-
-
-def rollout_tasks(run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptItem], policy: str) -> list[Task]:
-    """N answers to each prompt, each judged with K votes as the recipe says, if the method judges at all.
-
-    Where the round's answers are the future model's, they are given and only judged. With method `scir` they are
-    compared two by two instead, unless its judge is the one that gives points.
-    """
-    generate = None if plan.present(recipe, stage) else sampled(recipe.sampling, recipe.sampling.n)
-    judge = recipe.judging if plan.judged(recipe) else None
-    tasks = [make_task(run, recipe, stage, "rollouts", item, policy, generate, judge) for item in prompts]
-    if not plan.compared(recipe):
-        return tasks
-    how = recipe.scir.model_dump(include={"rubric", "votes", "temperature", "top_p", "max_tokens"})
-    compare = Compare(of="neighbours", **how)
-    return [task.model_copy(update={"compare": compare}) for task in tasks]
-
-
-def revision_tasks(
-    run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptItem], constitution: Constitution, policy: str
-) -> list[Task]:
-    """One answer to each prompt, criticised and revised by principles drawn for it."""
-    generate = sampled(recipe.sampling, 1)
-    rounds = recipe.constitution.revisions
-    return [
-        make_task(run, recipe, stage, "rollouts", item, policy, generate).model_copy(
-            update={"revise": revisions(constitution, rounds, recipe.seed, item.prompt_id)}
-        )
-        for item in prompts
-    ]
-
-
-def choice_tasks(
-    run: str, recipe: Recipe, stage: str, prompts: Sequence[PromptItem], constitution: Constitution, policy: str
-) -> list[Task]:
-    """N answers to each prompt, compared by principles drawn for it."""
-    rules = recipe.constitution
-    compare = Compare(
-        of="answers",
-        annotator=recipe.judging.annotator,
-        rubric=rules.rubric,
-        temperature=rules.temperature,
-        top_p=rules.top_p,
-        max_tokens=rules.max_tokens,
-    )
-    tasks = []
-    for task in rollout_tasks(run, recipe, stage, prompts, policy):
-        drawn = choices(constitution.principles, rules.principles, recipe.seed, task.prompt_id)
-        tasks.append(task.model_copy(update={"compare": compare.model_copy(update={"principles": drawn})}))
-    return tasks
-
-
-def meta_tasks(run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], policy: str) -> list[Task]:
-    """The judgments of one answer of each rollout, compared by the model that wrote them (Meta-Rewarding)."""
-    meta = recipe.meta
-    compare = Compare(
-        of="judgments", rubric=meta.rubric, temperature=meta.temperature, top_p=meta.top_p, max_tokens=meta.max_tokens
-    )
-    tasks = []
-    for rollout in rollouts:
-        place = widest(rollout, recipe.seed)
-        if place is not None:
-            given = [rollout.responses[place]]
-            item = PromptItem(prompt_id=rollout.prompt_id, prompt=rollout.prompt, responses=given)
-            task = make_task(run, recipe, stage, "meta", item, policy)
-            tasks.append(task.model_copy(update={"judgments": [rollout.judgments[place]], "compare": compare}))
-    return tasks
 
 
 def eft_tasks(run: str, recipe: Recipe, stage: str, ranked: Sequence[PromptItem], policy: str) -> list[Task]:
@@ -242,15 +194,20 @@ def evaluation_tasks(
     heldout: Sequence[PromptItem],
     ranked: Sequence[PromptItem],
     policy: str,
+    answer_format: str | None = None,
 ) -> list[Task]:
     """Sampled answers (the first `judged_prompts` self-judged), greedy answers, and judgments of human-ranked ones."""
     evaluation, judging = recipe.evaluation, recipe.evaluation_judging
     prompts = heldout[: evaluation.prompts]
     samples = sampled(recipe.evaluation_sampling, evaluation.samples)
     greedy = Generate(n=1, temperature=0.0, top_p=1.0, max_tokens=recipe.sampling.max_tokens)
+
+    def task(part: str, item: PromptItem, generate: Generate | None, judge: Judging | None) -> Task:
+        return make_task(run, recipe, stage, part, item, policy, generate, judge, answer_format)
+
     judged = prompts[: evaluation.judged_prompts]
-    tasks = [make_task(run, recipe, stage, "samples", item, policy, samples, judging) for item in judged]
-    tasks += [make_task(run, recipe, stage, "samples", item, policy, samples) for item in prompts[len(judged) :]]
-    tasks += [make_task(run, recipe, stage, "greedy", item, policy, greedy) for item in prompts]
-    tasks += [make_task(run, recipe, stage, "eft_eval", item, policy, judge=judging) for item in ranked]
+    tasks = [task("samples", item, samples, judging) for item in judged]
+    tasks += [task("samples", item, samples, None) for item in prompts[len(judged) :]]
+    tasks += [task("greedy", item, greedy, None) for item in prompts]
+    tasks += [task("eft_eval", item, None, judging) for item in ranked]
     return tasks

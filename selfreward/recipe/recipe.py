@@ -10,10 +10,7 @@ from pydantic import Field, model_validator
 
 from selfreward.contracts.base import Contract, content_key
 from selfreward.contracts.optimisation import Sharding, check_sharding
-from selfreward.contracts.reinforcement import OwnVerdicts, RlHyper
 from selfreward.contracts.training import DpoHyper, SftHyper
-from selfreward.recipe.method_rules import check_method
-from selfreward.recipe.methods import ByConstitution, ByStep, Cream, MetaJudging, Scir
 from selfreward.recipe.rounds import Loop, Pairs, Prompts
 from selfreward.recipe.watchdogs import Watchdogs
 
@@ -113,22 +110,11 @@ class Trainer(Contract):
 
 
 class Recipe(Contract):
-    """A whole run."""
+    """A run, without the tables that one method alone reads: `selfreward.loop.load.RunRecipe` has them too."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
-    method: Literal[
-        "self_rewarding",
-        "meta_rewarding",
-        "cream",
-        "scir",
-        "dno",
-        "spin",
-        "self_improving",
-        "constitutional",
-        "temporal",
-        "process",
-    ] = "self_rewarding"
-    """How a round's training data is made: `orchestrator/methods/`."""
+    method: str = "self_rewarding"
+    """How a round's training data is made: `selfreward/loop/methods/`."""
     seed: int = 0
     model: str
     """Base model: a checkpoint folder in Hugging Face layout."""
@@ -138,17 +124,10 @@ class Recipe(Contract):
     eft: EftBuilding = EftBuilding()
     prompts: Prompts = Prompts()
     pairs: Pairs = Pairs()
-    meta: MetaJudging = MetaJudging()
-    cream: Cream = Cream()
-    scir: Scir = Scir()
-    constitution: ByConstitution = ByConstitution()
-    process: ByStep = ByStep()
     loop: Loop = Loop()
     baseline_sft: SftHyper = SftHyper()
     sft: SftHyper = SftHyper()
     dpo: DpoHyper = DpoHyper()
-    rl: RlHyper = RlHyper()
-    verdicts: OwnVerdicts = OwnVerdicts()
     trainer: Trainer = Trainer()
     evaluation: EvaluationPlan = EvaluationPlan()
     watchdogs: Watchdogs = Watchdogs()
@@ -158,8 +137,6 @@ class Recipe(Contract):
     def _data_for_what_is_asked(self) -> Self:
         if self.loop.use_eft and not self.data.eft:
             raise ValueError("data.eft is missing: give the human-ranked responses, or set loop.use_eft=false")
-        if self.loop.iterations and self.needs_prompts and not self.data.prompts:
-            raise ValueError("data.prompts is missing: give a file, or set prompts.source='self_instruct'")
         if self.pairs.judge_pairs and not self.loop.use_eft:
             raise ValueError(f"pairs.judge_pairs={self.pairs.judge_pairs} needs EFT data: set loop.use_eft=true")
         going_back = [name for name, entry in self.watchdogs.by_name.items() if entry.action == "rollback"]
@@ -171,25 +148,10 @@ class Recipe(Contract):
         return self
 
     @model_validator(mode="after")
-    def _only_what_the_method_uses(self) -> Self:
-        check_method(self)
-        return self
-
-    @model_validator(mode="after")
     def _sharded_where_it_can_be(self) -> Self:
         if self.trainer.sharding != "none":
-            if self.method == "self_improving":
-                raise ValueError(
-                    "trainer.sharding='fsdp' is for SFT and DPO: method='self_improving' answers while it trains; "
-                    "leave it out"
-                )
             check_sharding((self.baseline_sft, self.sft, self.dpo), self.trainer.world_size)
         return self
-
-    @property
-    def needs_prompts(self) -> bool:
-        """Whether the rounds take their prompts from `data.prompts`."""
-        return self.prompts.source == "file" and self.method != "spin"
 
     @property
     def evaluation_sampling(self) -> Sampling:

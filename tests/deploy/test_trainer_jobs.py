@@ -9,7 +9,7 @@ import pytest
 from orchestrator.app import create_app
 from orchestrator.cluster.jobs import TrainerJobs
 from orchestrator.cluster.templates import CronJobTemplate, RuntimeTemplate, job_name, train_job_body
-from orchestrator.phases.training import train
+from orchestrator.phases.training import follow as follow_job
 from orchestrator.runs.context import RunContext, Services
 from orchestrator.runs.errors import RunFailed
 from orchestrator.runs.lease import acquire
@@ -18,16 +18,17 @@ from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
 from selfreward.contracts.base import Message
 from selfreward.contracts.training import SftHyper, TrainJob, TrainStatus, queue_of, status_key
+from selfreward.loop.load import RunRecipe
 from selfreward.loop.record import RunState, now
-from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
 from selfreward.server.startup import StartRefused
 from selfreward.store.artifacts import ArtifactStore
 from tests.deploy.kubernetes_api import NAMESPACE, Cluster, cluster
+from tests.support.methods import train_job
 
 CANARY = [Message(role="user", content="hello")]
-RECIPE = Recipe.model_validate(
+RECIPE = RunRecipe.model_validate(
     {"name": "r", "model": "m", "data": {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}}
 )
 Scenario = Callable[[RunContext, "Following"], Awaitable[None]]
@@ -55,7 +56,9 @@ class Following:
     def __init__(self, context: RunContext, kube: Cluster) -> None:
         self.context = context
         self.kube = kube
-        self.task = asyncio.create_task(train(context, CANARY))
+        self.task = asyncio.create_task(
+            follow_job(context, train_job(context.run, context.recipe, context.state.stage, CANARY))
+        )
 
     async def until(self, reached: Callable[[], bool]) -> None:
         """Wait for something, for as long as the run has not failed."""

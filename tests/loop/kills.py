@@ -14,6 +14,7 @@ PLAN = {
 LOOK = """
 import json, sys, time
 from orchestrator import plan
+from selfreward.loop.methods import method_of
 from selfreward.recipe.recipe import Recipe
 
 told = 0
@@ -23,9 +24,9 @@ while True:
     except FileNotFoundError:
         run = None
     if run is not None:
-        recipe = Recipe.model_validate(run["recipe"])
-        places = [(stage, phase) for stage in plan.stages(recipe) for phase in plan.phases(recipe, stage)]
-        begun = len(run["journal"]) + 1
+        recipe = RunRecipe.model_validate(run["recipe"])
+        places = [(stage, phase) for stage in method_of(recipe).stages(recipe) for phase in
+        method_of(recipe).phases(recipe, stage)] begun = len(run["journal"]) + 1
         for place in places[told:begun]:
             print(*place)
         told = begun

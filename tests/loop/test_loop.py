@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.audit.audit import audit
 from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.contracts.rollouts import PreferencePair, Rollout
+from selfreward.loop.audit.audit import audit
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import verify_folder
 from tests.harness.chaos.faults import Faults

@@ -8,6 +8,8 @@ from examples.countdown.roles import step_comparisons
 from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.evaluation.report.inputs import load_run
 from selfreward.evaluation.report.report import build_report
+from selfreward.loop.methods.plan import table
+from selfreward.loop.methods.process import ProcessRules
 from tests.methods.whole_run import small, violations, whole_run
 
 pytestmark = pytest.mark.methods
@@ -32,7 +34,7 @@ def test_answers_are_found_and_trained_on_step_by_step(tmp_path: Path) -> None:
     assert not [rollout for rollout in found if "  " in rollout.responses[0].text or "; ;" in rollout.responses[0].text]
     pairs = [PreferencePair.model_validate(row) for row in ended.rows("pairs/M2.jsonl")]
     assert pairs
-    assert {pair.separator for pair in pairs} == {recipe.process.separator}
+    assert {pair.separator for pair in pairs} == {table(recipe, ProcessRules).separator}
     assert {pair.judge_version for pair in pairs} == {versions["M1"]}
     (entry,) = build_report(load_run(ended.store, "small"), resamples=100)["iterations"]
     taken = [step for step in steps if not step.dropped]

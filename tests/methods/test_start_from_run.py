@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from examples.countdown.label import label_run
-from orchestrator.audit.audit import audit
 from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.evaluation.bootstrap import Bootstrap
 from selfreward.evaluation.models.compare import compared, same_m1
 from selfreward.evaluation.report.inputs import load_run
+from selfreward.loop.audit.audit import audit
 from selfreward.processes.stack import LocalStack
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import verify_folder

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from examples.countdown.seed_data import build
-from orchestrator.audit.audit import audit
 from selfreward.client.orchestrator import OrchestratorClient
+from selfreward.loop.audit.audit import audit
 from selfreward.loop.load import load_recipe
 from selfreward.processes.stack import LocalStack
 from selfreward.recipe.recipe import Recipe

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import Match, Response, ResponseLogprobs, Rollout
-from selfreward.loop import plan
-from selfreward.loop.methods.implicit import Scorers
+from selfreward.loop import stages
+from selfreward.loop.stages import Scorers
 
-BY: Scorers = plan.scorers("one", "M3")
+BY: Scorers = stages.scorers("one", "M3")
 """M2 scores, M1 did before, M0 is the reference."""
 TOKENS = 10
 

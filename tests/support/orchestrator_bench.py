@@ -17,17 +17,18 @@ from selfreward.client.generator import VERSION_HEADER, GeneratorClient
 from selfreward.client.http import ServiceClient
 from selfreward.client.judge import AsyncJudgeClient
 from selfreward.contracts.base import Message
+from selfreward.loop.load import RunRecipe
 from selfreward.loop.record import RunState, now
-from selfreward.loop.tasks import PromptItem, Task, rollout_tasks
-from selfreward.recipe.recipe import Recipe
+from selfreward.loop.tasks import PromptItem, Task
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
 from selfreward.server.background import cancel_and_wait
 from selfreward.store.artifacts import ArtifactStore
 from services.judge.app import create_app as create_judge
 from services.judge.settings import JudgeSettings
+from tests.support.methods import rollout_tasks
 
-RECIPE = Recipe.model_validate(
+RECIPE = RunRecipe.model_validate(
     {"name": "r", "model": "m", "data": {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}}
 )
 

@@ -1,30 +1,67 @@
-"""Data of Constitutional AI (Bai et al. 2022, 2212.08073): revised answers for M1, preferences by principle for rounds.
+"""Constitutional AI (Bai et al. 2022, 2212.08073): revised answers for M1, preferences by principle for rounds.
 
 The paper trains a preference model on the preferences and PPO on that; here DPO trains on them directly, with the same
 soft labels. Which answers are harmless people need not say; which are helpful they show in the IFT data.
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
+from math import comb
 from statistics import fmean
-from typing import Any
+from typing import Any, Self
 
-from selfreward.contracts.base import Contract, Message, content_key
+from pydantic import Field, model_validator
+
+from selfreward.contracts.base import Contract, content_key
 from selfreward.contracts.rollouts import Match, PreferencePair, Response, Rollout
+from selfreward.loop import paths
 from selfreward.loop.constitution import Constitution, Principle, fill
-from selfreward.loop.pairing import OUTCOMES, distinct_places
-from selfreward.loop.seed import sft_row
-from selfreward.recipe.methods import ByConstitution
+from selfreward.loop.cost import Work
+from selfreward.loop.methods.base import Inputs, Method, TrainingRows
+from selfreward.loop.methods.checks import Violation, check_judge
+from selfreward.loop.methods.plan import RubricUse, check_no_pair_rules, table
+from selfreward.loop.pairing import OUTCOMES, distinct_places, judged_pair
+from selfreward.loop.rows import sft_row
+from selfreward.loop.stages import Kind, adopted, stage_number
+from selfreward.loop.tasks import Compare, PromptItem, Revision, Task, items_of, make_task, sampled
+from selfreward.recipe.recipe import Recipe
+
+
+class ConstitutionRules(Contract):
+    """The recipe's `[constitution]`: how the model revises and prefers answers (Bai et al. 2022, 2212.08073, sections
+    3 and 4).
+
+    `revisions`: how often an answer is criticised and written again before it trains M1 (about 4 in the paper, as our
+    notes have it). `rubric` (of kind `constitution`) and the sampling are of the comparisons; `principles`: by how many
+    of the constitution's principles, drawn for each prompt, every two answers are compared.
+    `soft_labels`: pairs train with the probability that the chosen answer is better, not as certain. `clamp`: the least
+    and the greatest such probability; the paper's for a judge that reasons first, and is too sure then, is [0.4, 0.6].
+    """
+
+    revisions: int = Field(default=4, ge=1, le=16)
+    rubric: str = "constitution"
+    principles: int = Field(default=1, ge=1, le=64)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1, le=8192)
+    soft_labels: bool = True
+    clamp: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _clamp_around_half(self) -> Self:
+        if self.clamp is None:
+            return self
+        low, high = self.clamp
+        if not 0 <= low < 0.5 < high <= 1:
+            raise ValueError(f"clamp=[{low:g}, {high:g}] is not around 0.5 within 0 to 1: give for example [0.4, 0.6]")
+        if not self.soft_labels:
+            raise ValueError(f"clamp=[{low:g}, {high:g}] is for soft labels: leave it out with soft_labels=false")
+        return self
+
 
 _WON = {1: 1.0, 0: 0.5, -1: 0.0}
-
-
-class Revision(Contract):
-    """The requests of one round of revision, complete but for the texts that are yet to come."""
-
-    critique: str
-    revision: str
 
 
 def revisions(constitution: Constitution, rounds: int, seed: int, prompt_id: str) -> list[Revision]:
@@ -65,7 +102,7 @@ def preference(matches: Iterable[Match], a: int, b: int) -> float | None:
     return fmean(fmean(found) for found in orders.values()) if all(orders.values()) else None
 
 
-def build_pairs(rollouts: Iterable[Rollout], rules: ByConstitution) -> tuple[list[PreferencePair], dict[str, int]]:
+def build_pairs(rollouts: Iterable[Rollout], rules: ConstitutionRules) -> tuple[list[PreferencePair], dict[str, int]]:
     """A pair of every two compared answers of which one is preferred, and how many rollouts ended in which way.
 
     Scores are probabilities, and so is `weight`, by `rules.clamp` and only with soft labels. `tie`: all answers are the
@@ -83,21 +120,10 @@ def build_pairs(rollouts: Iterable[Rollout], rules: ByConstitution) -> tuple[lis
     return pairs, counts
 
 
-def _pair(rollout: Rollout, a: int, b: int, p_a: float, rules: ByConstitution) -> PreferencePair:
+def _pair(rollout: Rollout, a: int, b: int, p_a: float, rules: ConstitutionRules) -> PreferencePair:
     (chosen, rejected), p = ((a, b), p_a) if p_a > 0.5 else ((b, a), 1 - p_a)
-    texts = [[Message(role="assistant", content=rollout.responses[place].text)] for place in (chosen, rejected)]
-    return PreferencePair(
-        prompt=rollout.prompt,
-        chosen=texts[0],
-        rejected=texts[1],
-        prompt_id=rollout.prompt_id,
-        score_chosen=p,
-        score_rejected=1 - p,
-        weight=clamped(p, rules.clamp) if rules.soft_labels else None,
-        policy_version=rollout.policy_version,
-        judge_version=rollout.judge_version or rollout.policy_version,
-        rubric=rollout.rubric or "",
-    )
+    texts = (rollout.responses[chosen].text, rollout.responses[rejected].text)
+    return judged_pair(rollout, texts, (p, 1 - p), weight=clamped(p, rules.clamp) if rules.soft_labels else None)
 
 
 def clamped(p: float, bounds: tuple[float, float] | None) -> float:
@@ -124,3 +150,166 @@ def revised_rows(rollouts: Iterable[Rollout]) -> tuple[list[dict[str, Any]], dic
             counts["unchanged"] += first.text == last.text
             rows.append(sft_row(rollout.prompt, last.text))
     return rows, counts
+
+
+class Constitutional(Method):
+    """M1 learns its own revised answers; rounds prefer answers by principles."""
+
+    name = "constitutional"
+    tables = {"constitution": ConstitutionRules}
+
+    def check_data(self, recipe: Recipe) -> None:
+        """The principles are a file of their own, and there is no judge of points to teach."""
+        if not recipe.data.constitution:
+            raise ValueError("data.constitution is missing: give a file, recipes/constitutions/ holds the shipped ones")
+        if recipe.loop.use_eft:
+            raise ValueError(
+                "loop.use_eft=true teaches a judge of points, and method='constitutional' compares: set "
+                "loop.use_eft=false"
+            )
+
+    def check_pairs(self, recipe: Recipe) -> None:
+        """There are no scores in points."""
+        check_no_pair_rules(recipe, "method='constitutional' has no scores in points: leave out the section `pairs`")
+
+    def rubrics(self, recipe: Recipe) -> list[RubricUse]:
+        """One of kind `constitution` for the comparisons."""
+        rubric = table(recipe, ConstitutionRules).rubric
+        return [*super().rubrics(recipe), RubricUse("constitution.rubric", rubric, "constitution")]
+
+    def judged(self, recipe: Recipe) -> bool:
+        """Answers are compared."""
+        return False
+
+    def compared(self, recipe: Recipe) -> bool:
+        """Every two answers."""
+        return True
+
+    def baseline(self, recipe: Recipe) -> list[str]:
+        """The SFT baseline answers a slice of the prompts and revises its answers."""
+        return ["SFT"]
+
+    def kind(self, recipe: Recipe, stage: str) -> Kind:
+        """M1 is SFT of M0 on IFT data and the revisions."""
+        return "revised" if stage == "M1" else super().kind(recipe, stage)
+
+    def data_phases(self, recipe: Recipe, stage: str) -> tuple[str, ...]:
+        """M1's revisions are compared by nobody."""
+        phases = super().data_phases(recipe, stage)
+        return ("prompts", "rollouts", "pairs") if self.kind(recipe, stage) == "revised" else phases
+
+    def slices(self, recipe: Recipe) -> int:
+        """One more where M1 is revised, and not another run's."""
+        return super().slices(recipe) + (not adopted(recipe, "M1"))
+
+    def slice_index(self, recipe: Recipe, stage: str) -> int:
+        """M1 takes the first slice."""
+        return stage_number(stage) - 1 - adopted(recipe, "M1")
+
+    def answers(self, recipe: Recipe, stage: str) -> int:
+        """For M1 the answer and, for each round of revision, a critique and a revision."""
+        if self.kind(recipe, stage) != "revised":
+            return super().answers(recipe, stage)
+        return 1 + 2 * table(recipe, ConstitutionRules).revisions
+
+    def inputs(self, run: str, recipe: Recipe, stage: str, phase: str) -> dict[str, str]:
+        """The constitution that the run keeps."""
+        more = {"constitution": paths.data(run, "constitution")} if phase in ("rollouts", "audit") else {}
+        return super().inputs(run, recipe, stage, phase) | more
+
+    def tasks(self, run: str, recipe: Recipe, stage: str, phase: str, policy: str, inputs: Inputs) -> list[Task]:
+        """For M1 one answer, criticised and revised; in rounds n answers, compared by principles drawn for the
+        prompt."""
+        items, constitution = items_of(inputs["items"]), _constitution(inputs)
+        if self.kind(recipe, stage) == "revised":
+            return [_revision_task(run, recipe, stage, item, constitution, policy) for item in items]
+        return [self._choice_task(run, recipe, stage, item, constitution, policy) for item in items]
+
+    def _choice_task(
+        self, run: str, recipe: Recipe, stage: str, item: PromptItem, constitution: Constitution, policy: str
+    ) -> Task:
+        rules = table(recipe, ConstitutionRules)
+        compare = Compare(
+            of="answers",
+            annotator=recipe.judging.annotator,
+            principles=choices(constitution.principles, rules.principles, recipe.seed, item.prompt_id),
+            **rules.model_dump(include={"rubric", "temperature", "top_p", "max_tokens"}),
+        )
+        return self.rollout_task(run, recipe, stage, item, policy).model_copy(update={"compare": compare})
+
+    def pairs(
+        self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs
+    ) -> tuple[list[PreferencePair], dict[str, int]]:
+        """Every two answers of which one is preferred."""
+        return build_pairs(rollouts, table(recipe, ConstitutionRules))
+
+    def training_rows(
+        self, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], inputs: Inputs
+    ) -> TrainingRows | None:
+        """The last revisions, for M1."""
+        if self.kind(recipe, stage) != "revised":
+            return None
+        rows, counts = revised_rows(rollouts)
+        return TrainingRows(
+            what="revisions",
+            artifact=paths.revisions(run),
+            rows=rows,
+            record_artifact=f"runs/{run}/revisions.json",
+            record={"prompts": len(rollouts), **counts},
+            problem=""
+            if rows
+            else f"no revised answer can be trained on: {counts}; if most are truncated, raise sampling.max_tokens",
+            figures={name: float(count) for name, count in counts.items()},
+        )
+
+    def cost(self, recipe: Recipe, stage: str) -> Work:
+        """For M1 an answer, then critiques of one text, the answer so far, and revisions that read two."""
+        if self.kind(recipe, stage) != "revised" or adopted(recipe, stage):
+            return super().cost(recipe, stage)
+        prompts, rounds = recipe.prompts.per_iteration, table(recipe, ConstitutionRules).revisions
+        return Work(prompts, prompts * (1 + 2 * rounds) * recipe.sampling.max_tokens, prompts * 3 * rounds)
+
+    def judged_of_a_prompt(self, recipe: Recipe, stage: str) -> tuple[int, int]:
+        """Every two answers in both orders, by each principle."""
+        rules = table(recipe, ConstitutionRules)
+        shown = 2 * comb(recipe.sampling.n, 2) * rules.principles
+        return shown, shown * rules.max_tokens
+
+    def pairs_of_a_prompt(self, recipe: Recipe) -> float:
+        """Every two answers."""
+        return comb(recipe.sampling.n, 2)
+
+    def violations(
+        self, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], version: str | None, inputs: Inputs
+    ) -> Iterator[Violation]:
+        """Every two answers were compared in both orders, by the principles drawn for the prompt and no others."""
+        yield from super().violations(run, recipe, stage, rollouts, version, inputs)
+        if self.kind(recipe, stage) == "revised":
+            return
+        name, rules = paths.rollouts(run, stage), table(recipe, ConstitutionRules)
+        yield from check_judge(name, rollouts, version, recipe.judging.annotator)
+        principles, odd = _constitution(inputs).principles, []
+        for rollout in rollouts:
+            drawn = choices(principles, rules.principles, recipe.seed, rollout.prompt_id)
+            orders = [order for a, b in offered(rollout.responses) for order in ((a, b), (b, a))]
+            wanted = Counter((first, second, principle) for first, second in orders for principle in drawn)
+            if wanted != Counter((match.first, match.second, match.principle) for match in rollout.matches):
+                odd.append(rollout.prompt_id)
+        if odd:
+            yield Violation(
+                "accounting", name, f"not every two answers once in each order by its principles: {odd[:3]}"
+            )
+
+
+def _revision_task(
+    run: str, recipe: Recipe, stage: str, item: PromptItem, constitution: Constitution, policy: str
+) -> Task:
+    """One answer to a prompt, criticised and revised by principles drawn for it."""
+    drawn = revisions(constitution, table(recipe, ConstitutionRules).revisions, recipe.seed, item.prompt_id)
+    task = make_task(run, recipe, stage, "rollouts", item, policy, sampled(recipe.sampling, 1))
+    return task.model_copy(update={"revise": drawn})
+
+
+def _constitution(inputs: Inputs) -> Constitution:
+    (kept,) = inputs["constitution"]
+    return Constitution.model_validate(kept)

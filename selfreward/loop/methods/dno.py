@@ -1,4 +1,4 @@
-"""Preference pairs of direct Nash optimisation, DNO-Prct (Rosset et al. 2024, 2404.03715, algorithm 2).
+"""Direct Nash optimisation, DNO-Prct (Rosset et al. 2024, 2404.03715, algorithm 2).
 
 The model's own answers and a teacher's are scored alike, and every pair with a good winner and a wide margin is kept. A
 rollout holds the sampled answers and, last, the teacher's. The annotator of the paper is GPT-4-Turbo, which sees all
@@ -10,7 +10,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from selfreward.contracts.rollouts import PreferencePair, Rollout
+from selfreward.loop.methods.base import Inputs, Method
 from selfreward.loop.pairing import OUTCOMES, Candidate, candidates, make_pair
+from selfreward.loop.rows import IftRow
+from selfreward.recipe.recipe import Recipe
 from selfreward.recipe.rounds import Pairs
 
 
@@ -65,3 +68,35 @@ def _why_none(found: Sequence[Candidate], rules: Pairs) -> str:
         return "tie"
     good = rules.min_chosen_score is None or max(scores) >= rules.min_chosen_score
     return "below_margin" if good else "filtered"
+
+
+class Dno(Method):
+    """Every pair with a good winner and a wide margin, of a prompt's own answers and a teacher's."""
+
+    name = "dno"
+    prompt_row = IftRow
+
+    def check_pairs(self, recipe: Recipe) -> None:
+        """Length control belongs to the best and the worst answer; `pairs.own_margin` is read here alone."""
+        if recipe.prompts.source != "file":
+            raise ValueError("method='dno' needs an answer with each prompt: leave out prompts.source")
+        if recipe.pairs.length_control:
+            raise ValueError("pairs.length_control is for method='self_rewarding': leave it out with method='dno'")
+
+    def answers(self, recipe: Recipe, stage: str) -> int:
+        """The sampled answers and the teacher's."""
+        return recipe.sampling.n + 1
+
+    def prompts(self, recipe: Recipe, stage: str, inputs: Inputs) -> list[dict[str, Any]]:
+        """The stage's prompts, each with the teacher's answer."""
+        return taught_prompts(super().prompts(recipe, stage, inputs))
+
+    def pairs(
+        self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs
+    ) -> tuple[list[PreferencePair], dict[str, int]]:
+        """All wide-margin pairs."""
+        return build_pairs(rollouts, recipe.pairs)
+
+    def pairs_of_a_prompt(self, recipe: Recipe) -> float:
+        """Every two of n + 1 answers."""
+        return recipe.sampling.n * (recipe.sampling.n + 1) / 2

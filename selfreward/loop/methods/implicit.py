@@ -10,22 +10,14 @@ from itertools import combinations
 from statistics import fmean
 
 from selfreward.contracts.rollouts import ResponseLogprobs, Rollout
+from selfreward.loop.stages import Scorers
 
 Place = tuple[str, int]
 """Prompt id and index of an answer."""
 
 
 @dataclass(frozen=True)
-class Scorers:
-    """Artifact names of the models that a round's answers are scored under: M_t, M_{t-1} and M0."""
-
-    policy: str
-    previous: str
-    reference: str
-
-
-@dataclass(frozen=True)
-class Answer:
+class ScoredAnswer:
     """One distinct answer: its place in the rollout, and its rewards under M_t (`now`) and M_{t-1} (`before`)."""
 
     index: int
@@ -55,19 +47,19 @@ def reward(row: ResponseLogprobs, model: str, reference: str) -> float:
     return row.logprobs[model] - row.logprobs[reference]
 
 
-def answers(rollout: Rollout, rows: Mapping[Place, ResponseLogprobs], scorers: Scorers) -> list[Answer]:
+def answers(rollout: Rollout, rows: Mapping[Place, ResponseLogprobs], scorers: Scorers) -> list[ScoredAnswer]:
     """The distinct answers of a rollout that can be trained on, in order of first appearance.
 
     Left out are blank ones and those without log-probabilities, which are longer than the models' context.
     """
-    found: dict[str, Answer] = {}
+    found: dict[str, ScoredAnswer] = {}
     for index, response in enumerate(rollout.responses):
         row = rows.get((rollout.prompt_id, index))
         if row is None or not response.text.strip() or response.text in found:
             continue
         now = reward(row, scorers.policy, scorers.reference)
         before = reward(row, scorers.previous, scorers.reference)
-        found[response.text] = Answer(index, response.text, now, before)
+        found[response.text] = ScoredAnswer(index, response.text, now, before)
     return list(found.values())
 
 

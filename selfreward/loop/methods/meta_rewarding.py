@@ -1,4 +1,4 @@
-"""Judge pairs of Meta-Rewarding (Wu et al. 2024, 2407.19594, section 2.1): the model judges its own judgments.
+"""Meta-Rewarding (Wu et al. 2024, 2407.19594, section 2.1): the model judges its own judgments.
 
 For each prompt the answer whose votes differ most is taken, every two of its distinct judgments are compared in both
 orders, and the judgment that rates highest is preferred over the one that rates lowest. Actor pairs are those of
@@ -7,31 +7,52 @@ orders, and the judgment that rates highest is preferred over the one that rates
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import permutations
 from math import exp
 from statistics import fmean, pvariance
+from typing import Any, Literal
 
-from selfreward.contracts.base import Message, content_key
+from pydantic import Field
+
+from selfreward.contracts.base import Contract, content_key
 from selfreward.contracts.judging import Vote
-from selfreward.contracts.rollouts import Match, PreferencePair, Rollout
-from selfreward.recipe.methods import MetaJudging
+from selfreward.contracts.rollouts import Match, Rollout
+from selfreward.loop import paths
+from selfreward.loop.methods.base import Inputs, Method
+from selfreward.loop.methods.checks import Violation, check_accounted, check_answers
+from selfreward.loop.methods.plan import RubricUse, table
+from selfreward.loop.pairing import JudgePreference
+from selfreward.loop.stages import round_index
+from selfreward.loop.tasks import Compare, PromptItem, Task, make_task
+from selfreward.recipe.recipe import Recipe
+
+
+class MetaRules(Contract):
+    """The recipe's `[meta]`: how judge pairs are made (Wu et al. 2024, 2407.19594, section 2.1).
+
+    `rubric` (of kind `meta`) and the sampling are of the meta-judge. `judge_iterations`: the first rounds, that many,
+    train the judge too; the paper stops after 2 of 4, since the judge's scores saturate. `positions`: whether the
+    weights against position bias are of all verdicts of the round or of each prompt's own (the paper does not say).
+    `ridge` keeps the ratings finite where one judgment wins everything. `max_chosen_length`: a pair whose chosen
+    judgment has more characters is dropped, since meta-judges like long ones (the paper's figure is not known).
+    `share`: judge pairs at most, as a share of the round's actor pairs.
+    """
+
+    rubric: str = "meta"
+    temperature: float = Field(default=0.8, ge=0, le=2)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1, le=8192)
+    judge_iterations: int = Field(default=2, ge=0)
+    positions: Literal["round", "prompt"] = "round"
+    ridge: float = Field(default=0.1, gt=0)
+    max_chosen_length: int | None = Field(default=None, ge=1)
+    share: float = Field(default=1.0, gt=0, le=4)
+
 
 _EQUAL = 1e-6
 """Ratings this close are equal: what is left between them is the optimiser's error."""
 _NEWTON_STEPS = 200
-
-
-@dataclass(frozen=True)
-class Preference:
-    """Two judgments of the one answer of `rollout`, and their ratings."""
-
-    rollout: Rollout
-    chosen: Vote
-    rejected: Vote
-    elo_chosen: float
-    elo_rejected: float
 
 
 def distinct(votes: Sequence[Vote]) -> list[int]:
@@ -118,15 +139,15 @@ def _solved(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[f
 
 
 def preferences(
-    rollouts: Sequence[Rollout], rules: MetaJudging, actor_pairs: int, seed: int
-) -> tuple[list[Preference], dict[str, int]]:
+    rollouts: Sequence[Rollout], rules: MetaRules, actor_pairs: int, seed: int
+) -> tuple[list[JudgePreference], dict[str, int]]:
     """Judge preferences of meta-judged rollouts (one answer each), and how many rollouts ended in which way.
 
     There are at most `rules.share` as many as the round has `actor_pairs`. `kept`; `equal`: the ratings prefer none;
     `long`: the chosen judgment is too long; `surplus`: left out because there are enough.
     """
     pooled = position_weights(match for rollout in rollouts for match in rollout.matches)
-    found: list[Preference] = []
+    found: list[JudgePreference] = []
     counts = {"kept": 0, "equal": 0, "long": 0, "surplus": 0}
     for rollout in rollouts:
         votes = rollout.judgments[0].votes
@@ -140,30 +161,11 @@ def preferences(
         elif rules.max_chosen_length is not None and len(chosen.text) > rules.max_chosen_length:
             counts["long"] += 1
         else:
-            found.append(Preference(rollout, chosen, rejected, ratings[best], ratings[worst]))
+            found.append(JudgePreference(rollout, chosen, rejected, ratings[best], ratings[worst]))
     rng = random.Random(content_key(seed, "meta-judged pairs", [p.rollout.key for p in found]))  # noqa: S311 - no secret
     most = round(rules.share * actor_pairs)
     kept = [found[place] for place in sorted(rng.sample(range(len(found)), min(most, len(found))))]
     return kept, {**counts, "kept": len(kept), "surplus": len(found) - len(kept)}
-
-
-def make_pair(preference: Preference, prompt: Sequence[Message], rubric: str) -> PreferencePair:
-    """The pair that teaches the judge: `prompt` is the filled judge prompt of `rubric` (`name@sha256:...`)."""
-    rollout = preference.rollout
-    return PreferencePair(
-        prompt=list(prompt),
-        chosen=[Message(role="assistant", content=preference.chosen.text)],
-        rejected=[Message(role="assistant", content=preference.rejected.text)],
-        kind="judge",
-        prompt_id=f"{rollout.prompt_id}.{rollout.judgments[0].index}",
-        score_chosen=preference.elo_chosen,
-        score_rejected=preference.elo_rejected,
-        votes_chosen=[preference.chosen.score],
-        votes_rejected=[preference.rejected.score],
-        policy_version=rollout.policy_version,
-        judge_version=rollout.judge_version or rollout.policy_version,
-        rubric=rubric,
-    )
 
 
 def figures(rollouts: Sequence[Rollout]) -> dict[str, float | None]:
@@ -197,3 +199,126 @@ def figures(rollouts: Sequence[Rollout]) -> dict[str, float | None]:
 
 def _share(hits: Sequence[bool]) -> float | None:
     return sum(hits) / len(hits) if hits else None
+
+
+class MetaRewarding(Method):
+    """Self-rewarding with length control, whose judge is trained on its own judgments of its judgments."""
+
+    name = "meta_rewarding"
+    tables = {"meta": MetaRules}
+
+    def check_training(self, recipe: Recipe) -> None:
+        """There are judgments to compare, of the judge that is trained."""
+        super().check_training(recipe)
+        if recipe.judging.votes < 2:
+            raise ValueError(f"judging.votes={recipe.judging.votes} leaves no two judgments to compare: give 2 or more")
+        if recipe.judging.annotator == "engine":
+            raise ValueError(
+                "method='meta_rewarding' trains the judge: leave out judging.annotator, which is another one"
+            )
+
+    def rubrics(self, recipe: Recipe) -> list[RubricUse]:
+        """One of kind `meta` for the meta-judge."""
+        return [*super().rubrics(recipe), RubricUse("meta.rubric", table(recipe, MetaRules).rubric, "meta")]
+
+    def meta_judged(self, recipe: Recipe, stage: str) -> bool:
+        """Whether a stage's judgments are judged in their turn, to train the judge too."""
+        rounds = table(recipe, MetaRules).judge_iterations
+        return self.kind(recipe, stage) == "round" and round_index(stage) < rounds
+
+    def data_phases(self, recipe: Recipe, stage: str) -> tuple[str, ...]:
+        """Judgments are compared before pairs are made."""
+        phases = super().data_phases(recipe, stage)
+        place = phases.index("pairs")
+        return (*phases[:place], "meta", *phases[place:]) if self.meta_judged(recipe, stage) else phases
+
+    def inputs(self, run: str, recipe: Recipe, stage: str, phase: str) -> dict[str, str]:
+        """The round's own judgments to compare; for pairs, the comparisons."""
+        if phase == "meta":
+            return {"rollouts": paths.rollouts(run, stage)}
+        more = {}
+        if phase in ("pairs", "audit") and self.meta_judged(recipe, stage):
+            more = {"meta": paths.meta(run, stage), "meta failures": paths.failures(run, stage, "meta")}
+        return super().inputs(run, recipe, stage, phase) | more
+
+    def tasks(self, run: str, recipe: Recipe, stage: str, phase: str, policy: str, inputs: Inputs) -> list[Task]:
+        """In the phase `meta` the judgments of one answer of each rollout, compared by the model that wrote them."""
+        if phase != "meta":
+            return super().tasks(run, recipe, stage, phase, policy, inputs)
+        return meta_tasks(run, recipe, stage, [Rollout.model_validate(row) for row in inputs["rollouts"]], policy)
+
+    def results(self, run: str, stage: str, phase: str, done: Sequence[Rollout]) -> tuple[str, list[dict[str, Any]]]:
+        """Comparisons of judgments have an artifact of their own."""
+        artifact, rows = super().results(run, stage, phase, done)
+        return paths.meta(run, stage) if phase == "meta" else artifact, rows
+
+    def figures(self, phase: str, done: Sequence[Rollout]) -> dict[str, float]:
+        """What the meta-verdicts say of the meta-judge."""
+        measured = figures(done) if phase == "meta" else {}
+        return {name: value for name, value in measured.items() if value is not None}
+
+    def comparisons(self, run: str, recipe: Recipe, stage: str) -> str:
+        """Those of judgments, where there are any."""
+        return paths.meta(run, stage) if self.meta_judged(recipe, stage) else super().comparisons(run, recipe, stage)
+
+    def judge_preferences(
+        self, recipe: Recipe, stage: str, actor_pairs: int, inputs: Inputs
+    ) -> tuple[list[JudgePreference], dict[str, Any] | None]:
+        """The judgment that rates highest over the one that rates lowest, of the meta-judged ones."""
+        if not self.meta_judged(recipe, stage):
+            return [], None
+        rollouts = [Rollout.model_validate(row) for row in inputs["meta"]]
+        preferred, counts = preferences(rollouts, table(recipe, MetaRules), actor_pairs, recipe.seed)
+        return preferred, {"prompts": len(rollouts), **counts, **figures(rollouts)}
+
+    def judged_of_a_prompt(self, recipe: Recipe, stage: str) -> tuple[int, int]:
+        """Where judgments are compared, every two votes on an answer in both orders too."""
+        texts, tokens = super().judged_of_a_prompt(recipe, stage)
+        if not self.meta_judged(recipe, stage):
+            return texts, tokens
+        shown = recipe.judging.votes * (recipe.judging.votes - 1)
+        return texts + shown, tokens + shown * table(recipe, MetaRules).max_tokens
+
+    def rows_of_a_prompt(self, recipe: Recipe, stage: str) -> float:
+        """The meta-judge's pairs too."""
+        share = table(recipe, MetaRules).share if self.meta_judged(recipe, stage) else 0
+        return self.pairs_of_a_prompt(recipe) * (1 + recipe.pairs.judge_pairs + share)
+
+    def violations(
+        self, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], version: str | None, inputs: Inputs
+    ) -> Iterator[Violation]:
+        """The judgments that were compared are the round's own, each asked for once, by the model that wrote them."""
+        yield from super().violations(run, recipe, stage, rollouts, version, inputs)
+        if not self.meta_judged(recipe, stage):
+            return
+        asked, name = meta_tasks(run, recipe, stage, rollouts, version or ""), paths.meta(run, stage)
+        compared = [Rollout.model_validate(row) for row in inputs["meta"]]
+        failed = [row["prompt_id"] for row in inputs["meta failures"]]
+        yield from check_accounted(
+            name, [task.prompt_id for task in asked], [rollout.prompt_id for rollout in compared], failed
+        )
+        yield from check_answers(name, compared, version, 1)
+        own = {task.prompt_id: (task.responses, task.judgments) for task in asked}
+        strange = [row.prompt_id for row in compared if own.get(row.prompt_id) != (row.responses, row.judgments)]
+        if strange:
+            yield Violation("accounting", name, f"not the round's own judgments: {strange[:3]}")
+        orders = {row.prompt_id: Counter((match.first, match.second) for match in row.matches) for row in compared}
+        wanted = {row.prompt_id: Counter(permutations(distinct(row.judgments[0].votes), 2)) for row in compared}
+        short = [prompt for prompt, shown in orders.items() if shown != wanted[prompt]]
+        if short:
+            yield Violation("accounting", name, f"not every two judgments once in each order: {short[:3]}")
+
+
+def meta_tasks(run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], policy: str) -> list[Task]:
+    """The judgments of one answer of each rollout, compared by the model that wrote them."""
+    how = table(recipe, MetaRules).model_dump(include={"rubric", "temperature", "top_p", "max_tokens"})
+    compare = Compare(of="judgments", **how)
+    tasks = []
+    for rollout in rollouts:
+        place = widest(rollout, recipe.seed)
+        if place is not None:
+            given = [rollout.responses[place]]
+            item = PromptItem(prompt_id=rollout.prompt_id, prompt=rollout.prompt, responses=given)
+            task = make_task(run, recipe, stage, "meta", item, policy)
+            tasks.append(task.model_copy(update={"judgments": [rollout.judgments[place]], "compare": compare}))
+    return tasks

@@ -1,4 +1,4 @@
-"""Preference pairs of single steps: process-based self-rewarding (PSRLM, 2503.03746).
+"""Process-based self-rewarding (PSRLM, 2503.03746): preference pairs of single steps.
 
 An answer is found step by step. At each step the model samples candidates and compares every two of them itself; the
 score of a candidate is how many it beats. The best continues the answer and, over the worst, is a pair of next steps
@@ -11,15 +11,70 @@ sampled anew is dropped with it (our notes of the paper do not say), and that cu
 nobody knows how they would go on.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
+from typing import Self
 
-from selfreward.contracts.base import Message
+from pydantic import Field, model_validator
+
+from selfreward.contracts.base import Contract, Message
 from selfreward.contracts.rollouts import Match, PreferencePair, Response, Rollout, Step
+from selfreward.loop import paths
+from selfreward.loop.methods.base import Inputs, Method
+from selfreward.loop.methods.checks import Violation, check_judge
 from selfreward.loop.methods.constitutional import preference
-from selfreward.loop.pairing import OUTCOMES
+from selfreward.loop.methods.plan import RubricUse, check_no_pair_rules, table
+from selfreward.loop.pairing import OUTCOMES, judged_pair
+from selfreward.loop.tasks import Compare, PromptItem, Search, Task, make_task, sampled
+from selfreward.recipe.recipe import Recipe
+
+MOST_CANDIDATES = 8
+"""Candidates of a step at most: 28 pairs, which a judge reads within a request's deadline."""
+
+
+class StepJudging(Contract):
+    """How two candidate steps are compared: by which rubric (of kind `pairwise`), with how many votes in each order."""
+
+    rubric: str = "pairwise"
+    votes: int = Field(default=1, ge=1, le=64)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1, le=8192)
+
+
+class ProcessRules(Contract):
+    """The recipe's `[process]`: how an answer is found step by step.
+
+    `separator`: the text that ends every step but the last, such as `"\\nStep"` in `Step 1: ...`, or `" ;"`.
+    `max_steps`: after so many the answer is left unfinished. `judging`: how the model compares candidates, which the
+    recipe's `sampling` samples: `n` for each step (the paper's 6, at T = 0.5 and p = 0.95), of `max_tokens` at most.
+
+    `backtracks`: how often a search goes back a step, where no candidate beats more of the others than another does.
+    After that the answer goes on with the first one, and there is no pair of that step. The paper goes back as often as
+    it has to; a model that is sure of what it says would never come to an end, so there is a bound, and it is ours.
+    """
+
+    separator: str = Field(default="\nStep", min_length=1)
+    max_steps: int = Field(default=20, ge=1, le=100)
+    backtracks: int = Field(default=3, ge=0, le=100)
+    judging: StepJudging = StepJudging()
+
+    @property
+    def most_steps(self) -> int:
+        """Steps that a search samples at most: each time that it goes back it drops two of them, or the first one."""
+        return self.max_steps + 2 * self.backtracks
+
+    @model_validator(mode="after")
+    def _survives_a_template(self) -> Self:
+        if self.separator != self.separator.rstrip():
+            raise ValueError(
+                f"separator={self.separator!r} ends with a blank, which chat templates cut off where an answer is "
+                "continued: end it with the next step's first word, for example '\\nStep'"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -141,18 +196,9 @@ def _pair(rollout: Rollout, step: Step, begun: str, separator: str) -> Preferenc
     found = choose(step.candidates, step.matches, separator)
     if found is None or found.best_wins == found.worst_wins:
         return None
-    return PreferencePair(
-        prompt=[*rollout.prompt, *([Message(role="assistant", content=begun)] if begun else [])],
-        chosen=[Message(role="assistant", content=step.candidates[found.best].text)],
-        rejected=[Message(role="assistant", content=step.candidates[found.worst].text)],
-        prompt_id=rollout.prompt_id,
-        score_chosen=found.best_wins,
-        score_rejected=found.worst_wins,
-        separator=separator,
-        policy_version=rollout.policy_version,
-        judge_version=rollout.judge_version or rollout.policy_version,
-        rubric=rollout.rubric or "",
-    )
+    texts = (step.candidates[found.best].text, step.candidates[found.worst].text)
+    prompt = [*rollout.prompt, *([Message(role="assistant", content=begun)] if begun else [])]
+    return judged_pair(rollout, texts, (found.best_wins, found.worst_wins), prompt=prompt, separator=separator)
 
 
 def monitors(rollouts: Sequence[Rollout], separator: str) -> dict[str, float | None]:
@@ -171,3 +217,116 @@ def monitors(rollouts: Sequence[Rollout], separator: str) -> dict[str, float | N
         "paired_steps": fmean(pair is not None for pair in paired) if paired else None,
         "invalid_vote_rate": fmean(invalid) if invalid else None,
     }
+
+
+def found_answer(steps: Sequence[Step], separator: str) -> Response:
+    """The answer of a search; its `finish_reason` is `length` where it did not come to its end."""
+    answered = kept_steps(steps)
+    taken = [step.candidates[step.chosen] for step in answered if step.chosen is not None]
+    whole = len(taken) == len(answered) and ended(taken[-1].text, separator)
+    tokens = sum(candidate.tokens for candidate in taken)
+    return Response(text=answer(steps), finish_reason="stop" if whole else "length", tokens=tokens)
+
+
+class Process(Method):
+    """The best next step over the worst, after the same beginning."""
+
+    name = "process"
+    tables = {"process": ProcessRules}
+
+    def check_pairs(self, recipe: Recipe) -> None:
+        """There are no scores in points, and not too many candidates to compare."""
+        if recipe.sampling.n > MOST_CANDIDATES:
+            raise ValueError(
+                f"sampling.n={recipe.sampling.n}: method='process' compares every two candidates of a step in one "
+                f"request; give at most {MOST_CANDIDATES}"
+            )
+        message = "method='process' has no scores in points: of `pairs` give judge_pairs alone"
+        check_no_pair_rules(recipe, message, judge_pairs=True)
+        if recipe.loop.measure_consistency:
+            raise ValueError(
+                "loop.measure_consistency ranks several answers, and method='process' finds one: leave it out"
+            )
+
+    def rubrics(self, recipe: Recipe) -> list[RubricUse]:
+        """One of kind `pairwise` for the steps."""
+        rubric = table(recipe, ProcessRules).judging.rubric
+        return [*super().rubrics(recipe), RubricUse("process.judging.rubric", rubric, "pairwise")]
+
+    def judged(self, recipe: Recipe) -> bool:
+        """Steps are compared."""
+        return False
+
+    def compared(self, recipe: Recipe) -> bool:
+        """Every two candidates of a step."""
+        return True
+
+    def answers(self, recipe: Recipe, stage: str) -> int:
+        """One, found step by step."""
+        return 1
+
+    def rollout_task(self, run: str, recipe: Recipe, stage: str, item: PromptItem, policy: str) -> Task:
+        """One answer to a prompt, found step by step."""
+        rules = table(recipe, ProcessRules)
+        compare = Compare(of="steps", annotator=recipe.judging.annotator, **rules.judging.model_dump())
+        search = Search(separator=rules.separator, max_steps=rules.max_steps, backtracks=rules.backtracks)
+        task = make_task(run, recipe, stage, "rollouts", item, policy, sampled(recipe.sampling, recipe.sampling.n))
+        return task.model_copy(update={"compare": compare, "search": search})
+
+    def pairs(
+        self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs
+    ) -> tuple[list[PreferencePair], dict[str, int]]:
+        """A pair of each step at which one candidate beats more than another."""
+        return build_pairs(rollouts, table(recipe, ProcessRules).separator)
+
+    def monitors(self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs) -> dict[str, float | None]:
+        """What the searches did."""
+        return monitors(rollouts, table(recipe, ProcessRules).separator)
+
+    def sampled_of_a_prompt(self, recipe: Recipe, stage: str) -> int:
+        """The candidates of all steps."""
+        return table(recipe, ProcessRules).most_steps * recipe.sampling.n
+
+    def judged_of_a_prompt(self, recipe: Recipe, stage: str) -> tuple[int, int]:
+        """Every two candidates of each step in both orders."""
+        rules, n = table(recipe, ProcessRules), recipe.sampling.n
+        shown = rules.most_steps * n * (n - 1)
+        return shown, shown * rules.judging.votes * rules.judging.max_tokens
+
+    def pairs_of_a_prompt(self, recipe: Recipe) -> float:
+        """One for each step."""
+        return table(recipe, ProcessRules).max_steps
+
+    def violations(
+        self, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], version: str | None, inputs: Inputs
+    ) -> Iterator[Violation]:
+        """Each search asked what it was to ask, went on with the best candidate or back, and ended where it had to."""
+        yield from super().violations(run, recipe, stage, rollouts, version, inputs)
+        name, rules = paths.rollouts(run, stage), table(recipe, ProcessRules)
+        yield from check_judge(name, rollouts, version, recipe.judging.annotator)
+        short = [
+            row.prompt_id for row in rollouts if not all(_asked(step, recipe.sampling.n, rules) for step in row.steps)
+        ]
+        if short:
+            yield Violation("accounting", name, f"not every two candidates in both orders at each step: {short[:3]}")
+        astray = [row.prompt_id for row in rollouts if not _replayed(row, rules)]
+        if astray:
+            yield Violation("accounting", name, f"not the steps that the comparisons lead to: {astray[:3]}")
+
+
+def _asked(step: Step, candidates: int, rules: ProcessRules) -> bool:
+    """Whether a step has all its candidates, and every two of them were compared in both orders."""
+    orders = [order for a, b in offered(step.candidates, rules.separator) for order in ((a, b), (b, a))]
+    shown = Counter((match.first, match.second) for match in step.matches)
+    return len(step.candidates) == candidates and shown == dict.fromkeys(orders, rules.judging.votes)
+
+
+def _replayed(rollout: Rollout, rules: ProcessRules) -> bool:
+    """Replay the search from its recorded samples. True if it takes the same steps."""
+    steps = list[Step]()
+    for recorded in rollout.steps:
+        if over(steps, rules.separator, rules.max_steps):
+            return False
+        steps = after(steps, recorded.candidates, recorded.matches, rules.separator, rules.backtracks)
+    whole = over(steps, rules.separator, rules.max_steps)
+    return whole and steps == rollout.steps and rollout.responses == [found_answer(steps, rules.separator)]

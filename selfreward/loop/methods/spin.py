@@ -1,4 +1,5 @@
-"""Preference pairs of self-play fine-tuning, SPIN (Chen et al. 2024, 2401.01335): nobody judges.
+"""Self-play fine-tuning, SPIN (Chen et al. 2024, 2401.01335): demonstrations over the policy's own answers; nobody
+judges.
 
 The demonstration is chosen and the policy's own answer to the same prompt is rejected, so what the loop can reach is
 the demonstrations' own quality. A rollout holds the sampled answers and, last, the demonstration.
@@ -8,8 +9,14 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from selfreward.contracts.base import Message, content_key
+from selfreward.contracts.base import content_key
 from selfreward.contracts.rollouts import PreferencePair, Rollout
+from selfreward.loop import paths
+from selfreward.loop.methods.base import Inputs, Method
+from selfreward.loop.methods.plan import check_no_pair_rules
+from selfreward.loop.pairing import unjudged_pair
+from selfreward.loop.rows import IftRow, SeedError
+from selfreward.recipe.recipe import Recipe
 
 
 def demonstrated_prompts(ift: Sequence[dict[str, Any]], size: int, seed: int) -> list[dict[str, Any]]:
@@ -41,19 +48,59 @@ def build_pairs(rollouts: Iterable[Rollout]) -> tuple[list[PreferencePair], dict
         own = [text for text in dict.fromkeys(sampled) if text]
         worse = [text for text in own if text != demonstration]
         counts["kept" if worse else "tie" if own else "unscored"] += 1
-        pairs += [_pair(rollout, demonstration, text) for text in worse]
+        pairs += [unjudged_pair(rollout, (demonstration, text)) for text in worse]
     return pairs, counts
 
 
-def _pair(rollout: Rollout, chosen: str, rejected: str) -> PreferencePair:
-    return PreferencePair(
-        prompt=rollout.prompt,
-        chosen=[Message(role="assistant", content=chosen)],
-        rejected=[Message(role="assistant", content=rejected)],
-        prompt_id=rollout.prompt_id,
-        score_chosen=1.0,
-        score_rejected=0.0,
-        policy_version=rollout.policy_version,
-        judge_version="",
-        rubric="",
-    )
+class Spin(Method):
+    """The demonstration over each of the policy's own answers to its prompt."""
+
+    name = "spin"
+    takes_prompts = False
+    fewest_answers = 1
+
+    def check(self, recipe: Recipe) -> None:
+        """There is no judge to teach, and prompts come with their demonstrations."""
+        if recipe.loop.use_eft:
+            raise ValueError("loop.use_eft=true teaches a judge, and method='spin' has none: set loop.use_eft=false")
+        if recipe.prompts.source != "file":
+            raise ValueError("method='spin' needs an answer with each prompt: leave out prompts.source")
+        super().check(recipe)
+
+    def check_pairs(self, recipe: Recipe) -> None:
+        """There are no scores."""
+        check_no_pair_rules(recipe, "method='spin' has no scores: leave out the section `pairs`")
+
+    def check_demonstrations(self, recipe: Recipe, ift: Sequence[IftRow]) -> None:
+        """Each round takes its prompts from the demonstrations."""
+        if recipe.prompts.per_iteration > len(ift):
+            raise SeedError(
+                f"prompts.per_iteration = {recipe.prompts.per_iteration}, but data.ift has {len(ift)} rows and "
+                f"method = 'spin' takes its prompts from there: set prompts.per_iteration={len(ift)} or add rows"
+            )
+
+    def judged(self, recipe: Recipe) -> bool:
+        """Nobody judges."""
+        return False
+
+    def answers(self, recipe: Recipe, stage: str) -> int:
+        """The sampled answers and the demonstration."""
+        return recipe.sampling.n + 1
+
+    def inputs(self, run: str, recipe: Recipe, stage: str, phase: str) -> dict[str, str]:
+        """Prompts are those of the demonstrations."""
+        return {"ift": paths.data(run, "ift")} if phase == "prompts" else super().inputs(run, recipe, stage, phase)
+
+    def prompts(self, recipe: Recipe, stage: str, inputs: Inputs) -> list[dict[str, Any]]:
+        """The same demonstrations in every round."""
+        return demonstrated_prompts(inputs["ift"], recipe.prompts.per_iteration, recipe.seed)
+
+    def pairs(
+        self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs
+    ) -> tuple[list[PreferencePair], dict[str, int]]:
+        """The demonstration over each distinct answer."""
+        return build_pairs(rollouts)
+
+    def pairs_of_a_prompt(self, recipe: Recipe) -> float:
+        """One for each answer."""
+        return recipe.sampling.n

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.audit.audit import audit
-from orchestrator.audit.audit_violation import Violation
 from selfreward.client.http import ServiceError
 from selfreward.client.orchestrator import OrchestratorClient
+from selfreward.loop.audit.audit import audit
+from selfreward.loop.methods.checks import Violation
 from selfreward.loop.record import ENDED
 from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore

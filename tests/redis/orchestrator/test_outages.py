@@ -12,7 +12,7 @@ from orchestrator.machine import advance
 from orchestrator.phases.ask_workers import run_tasks
 from orchestrator.runs.results import Results
 from selfreward.contracts.rollouts import Rollout
-from selfreward.loop import plan
+from selfreward.loop.methods import method_of
 from selfreward.loop.record import Transition, now
 from selfreward.processes.child import free_port
 from selfreward.processes.redis import start_redis
@@ -124,8 +124,8 @@ def test_results_are_dropped_though_the_leader_died_before_it_did_so(redis_url: 
             recipe, redis = b.context.recipe, b.worker.redis
             journal = [
                 Transition(stage=stage, phase=phase, seconds=1, finished_at=now())
-                for stage in plan.stages(recipe)
-                for phase in plan.phases(recipe, stage)
+                for stage in method_of(recipe).stages(recipe)
+                for phase in method_of(recipe).phases(recipe, stage)
             ]
             for entry in journal:
                 await redis.hset(Results(redis, "one", entry.stage, entry.phase).key, "a", "left behind")

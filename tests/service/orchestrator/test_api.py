@@ -19,6 +19,7 @@ from orchestrator.settings import OrchestratorSettings
 from selfreward.client.http import ServiceError
 from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.files.rows import read_rows
+from selfreward.loop.load import RunRecipe
 from selfreward.processes.child import free_port, start_child, stop_child
 from selfreward.processes.redis import start_redis
 from selfreward.recipe.recipe import Recipe
@@ -93,7 +94,7 @@ def small_recipe(folder: Path) -> Recipe:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         paths[name] = str(path)
     values = {"name": "api", "model": str(model), "data": paths, "prompts": {"per_iteration": 1}}
-    return Recipe.model_validate({**values, "evaluation": {"prompts": 1}, "judging": {"rubric": "countdown"}})
+    return RunRecipe.model_validate({**values, "evaluation": {"prompts": 1}, "judging": {"rubric": "countdown"}})
 
 
 def wait_for(client: OrchestratorClient, run: str, **wanted: str) -> dict[str, Any]:

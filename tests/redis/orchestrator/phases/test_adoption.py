@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.audit.audit import audit
 from orchestrator.machine import write_record
 from orchestrator.phases import adoption as adopt
 from orchestrator.runs.context import RunContext, Services
@@ -17,6 +16,7 @@ from selfreward.client.http import ServiceClient
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import Response
 from selfreward.loop import paths
+from selfreward.loop.audit.audit import audit
 from selfreward.loop.record import RunState, Transition, now
 from selfreward.loop.seed import SeedData, read_seed_data, snapshot
 from selfreward.loop.tasks import PromptItem, evaluation_tasks

@@ -6,20 +6,21 @@ from typing import Any
 
 import pytest
 
-from orchestrator.audit.rounds import check_revised, check_round
-from orchestrator.phases import data as phases
+from orchestrator.phases import pairs as pairs_phase
 from orchestrator.phases.ask_workers import run_all
-from orchestrator.phases.constitution import by_constitution
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import PreferencePair
-from selfreward.loop import paths, plan, train_jobs
+from selfreward.loop import paths
+from selfreward.loop.audit.rounds import check_stage
 from selfreward.loop.constitution import Constitution, Principle
+from selfreward.loop.load import RunRecipe
+from selfreward.loop.methods import method_of
 from selfreward.loop.tasks import PromptItem
-from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
+from tests.support.methods import rollout_tasks, train_job
 from tests.support.orchestrator_bench import Bench, bench, working
 
-RECIPE = Recipe.model_validate(
+RECIPE = RunRecipe.model_validate(
     {
         "name": "r",
         "method": "constitutional",
@@ -50,14 +51,14 @@ async def stage_of(b: Bench, stage: str) -> None:
     store.write_jsonl(paths.data("one", "constitution"), [CONSTITUTION.model_dump()])
     state = b.context.state.model_copy(update={"recipe": RECIPE, "stage": stage, "phase": "rollouts"})
     context = replace(b.context, state=state)
-    done = await asyncio.wait_for(run_all(context, await by_constitution(context, items, "policy@1")), 20)
+    tasks = rollout_tasks("one", RECIPE, stage, items, "policy@1", constitution=[CONSTITUTION.model_dump()])
+    done = await asyncio.wait_for(run_all(context, tasks), 20)
     store.write_jsonl(ROLLOUTS.format(stage), [row.model_dump(mode="json") for row in done])
-    await phases.pairs(replace(context, state=state.model_copy(update={"phase": "pairs"})))
+    await pairs_phase.pairs(replace(context, state=state.model_copy(update={"phase": "pairs"})))
 
 
 def audited(store: ArtifactStore, stage: str) -> list[str]:
-    check = check_revised if stage == "M1" else check_round
-    return [violation.detail for violation in check(store, "one", RECIPE, stage, "policy@1")]
+    return [violation.detail for violation in check_stage(store, "one", RECIPE, stage, "policy@1")]
 
 
 def test_an_answer_is_criticised_and_written_again_and_the_last_one_trains_m1(redis_url: str, store_root: str) -> None:
@@ -78,10 +79,10 @@ def test_an_answer_is_criticised_and_written_again_and_the_last_one_trains_m1(re
     assert {row["completion"][0]["content"] for row in rows} == {"answer 0"}
     counts = {"prompts": 4, "kept": 4, "blank": 0, "truncated": 0, "unchanged": 4}
     assert store.read_json("runs/one/revisions.json") == counts
-    job = train_jobs.train_job("one", RECIPE, "M1", [Message(role="user", content="hello")])
+    job = train_job("one", RECIPE, "M1", [Message(role="user", content="hello")])
     assert (job.method, job.datasets) == ("sft", [paths.data("one", "ift"), paths.revisions("one")])
     store.write_jsonl(paths.revisions("one"), rows[1:])
-    assert audited(store, "M1") == ["not the last revisions of the rollouts"]
+    assert audited(store, "M1") == ["not those that the rollouts give"]
 
 
 def test_answers_are_compared_by_drawn_principles_and_pairs_have_soft_labels(redis_url: str, store_root: str) -> None:
@@ -147,9 +148,9 @@ def test_the_auditor_finds_what_the_constitution_did_not_say(
 
 
 def test_the_plan_has_a_baseline_that_revises_and_a_slice_of_prompts_for_it() -> None:
-    assert plan.stages(RECIPE) == ["M0", "SFT", "M1", "M2", "M3"]
-    assert plan.phases(RECIPE, "M1")[:4] == ("prompts", "rollouts", "pairs", "train")
-    assert plan.phases(RECIPE, "M2")[:4] == ("prompts", "rollouts", "pairs", "watch_pairs")
-    assert [plan.slice_index(RECIPE, stage) for stage in ("M1", "M2", "M3")] == [0, 1, 2]
-    assert plan.slices(RECIPE) == 3
-    assert plan.parent(RECIPE, "M1") == "M0"
+    assert method_of(RECIPE).stages(RECIPE) == ["M0", "SFT", "M1", "M2", "M3"]
+    assert method_of(RECIPE).phases(RECIPE, "M1")[:4] == ("prompts", "rollouts", "pairs", "train")
+    assert method_of(RECIPE).phases(RECIPE, "M2")[:4] == ("prompts", "rollouts", "pairs", "watch_pairs")
+    assert [method_of(RECIPE).slice_index(RECIPE, stage) for stage in ("M1", "M2", "M3")] == [0, 1, 2]
+    assert method_of(RECIPE).slices(RECIPE) == 3
+    assert method_of(RECIPE).parent(RECIPE, "M1") == "M0"

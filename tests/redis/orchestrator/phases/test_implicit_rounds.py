@@ -7,24 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.audit.rounds import check_round
-from orchestrator.phases import data as phases
+from orchestrator.phases import pairs as pairs_phase
+from orchestrator.phases import training
 from orchestrator.phases.ask_workers import run_tasks
 from orchestrator.phases.retention import needed
-from orchestrator.submission.quotas import tokens_asked
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import ResponseLogprobs
 from selfreward.contracts.training import Consistency, TrainStatus, status_key
 from selfreward.evaluation.report.inputs import load_run
 from selfreward.evaluation.report.report import build_report
 from selfreward.evaluation.report.tables import tables
-from selfreward.loop import paths, plan, train_jobs
+from selfreward.loop import paths
+from selfreward.loop.audit.rounds import check_stage
 from selfreward.loop.load import load_recipe
-from selfreward.loop.tasks import PromptItem, rollout_tasks
+from selfreward.loop.methods import method_of
+from selfreward.loop.tasks import PromptItem
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.store.artifacts import ArtifactStore
 from tests.redis.orchestrator.phases.test_rounds import QUESTIONS, enter, recipe
 from tests.support.implicit_rounds import rows
+from tests.support.methods import rollout_tasks, score_job, train_job
 from tests.support.orchestrator_bench import bench, working
 from tests.support.synthetic_run import RUN, write_run
 
@@ -56,7 +58,7 @@ def a_round(redis_url: str, store: ArtifactStore, asked: Recipe, now: list[float
             store.write_jsonl("runs/one/rollouts/M3.jsonl", [row.model_dump(mode="json") for row in done])
             scored = [row for rollout in done for row in rows(now, now, rollout.prompt_id).values()]
             store.write_jsonl(paths.logprobs("one", "M3"), [row.model_dump(mode="json") for row in reversed(scored)])
-            await phases.pairs(b.context)
+            await pairs_phase.pairs(b.context)
             return len(b.engine.bodies)
 
     return asyncio.run(main())
@@ -66,7 +68,7 @@ def test_a_cream_round_asks_no_judge_and_passes_the_auditor(redis_url: str, stor
     store = ArtifactStore(store_root)
     asked = recipe(method="cream", sampling={"n": 4}, loop={"use_eft": False})
     assert a_round(redis_url, store, asked, [0.0, 3.0, 1.0, 2.0]) == len(QUESTIONS)
-    assert list(check_round(store, "one", asked, "M3", "policy@3")) == []
+    assert list(check_stage(store, "one", asked, "M3", "policy@3")) == []
     pairs = list(store.read_jsonl(paths.pairs("one", "M3")))
     assert [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in pairs] == [
         ("answer 1", "answer 0")
@@ -81,7 +83,7 @@ def test_a_scir_round_compares_in_both_orders_and_passes_the_auditor(redis_url: 
     asked = recipe(method="scir", sampling={"n": 4}, loop={"use_eft": False})
     # One request for the answers of a prompt, and one for each order of its two pairs.
     assert a_round(redis_url, store, asked, [2.0, 1.0, 1.0, 2.0]) == len(QUESTIONS) * 5
-    assert list(check_round(store, "one", asked, "M3", "policy@3")) == []
+    assert list(check_stage(store, "one", asked, "M3", "policy@3")) == []
     pairs = list(store.read_jsonl(paths.pairs("one", "M3")))
     assert [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in pairs] == [
         ("answer 0", "answer 1")
@@ -99,7 +101,7 @@ def _check_damage(store: ArtifactStore, asked: Recipe) -> None:
     def found() -> set[tuple[str, str]]:
         seen = set()
         with contextlib.suppress(KeyError):  # the auditor calls a round unreadable whose pairs cannot be made again
-            for one in check_round(store, "one", asked, "M3", "policy@3"):
+            for one in check_stage(store, "one", asked, "M3", "policy@3"):
                 seen.add((one.kind, one.artifact))
         return seen
 
@@ -114,7 +116,7 @@ def _check_damage(store: ArtifactStore, asked: Recipe) -> None:
 
 def test_the_score_phase_follows_the_trainers_job_and_may_be_done_again(redis_url: str, store_root: str) -> None:
     asked = recipe(method="cream")
-    job = train_jobs.score_job("one", asked, "M3", CANARY)
+    job = score_job("one", asked, "M3", CANARY)
     done = TrainStatus(id=job.id, state="done", digest="d")
 
     async def main() -> None:
@@ -123,29 +125,29 @@ def test_the_score_phase_follows_the_trainers_job_and_may_be_done_again(redis_ur
             store = b.context.services.store
             store.write_jsonl(paths.data("one", "heldout"), [{"prompt": [CANARY[0].model_dump()]}])
             await b.context.services.redis.set(status_key(job.id), done.model_dump_json())
-            await asyncio.wait_for(phases.score(b.context), 20)
-            await asyncio.wait_for(phases.score(b.context), 20)
+            await asyncio.wait_for(training.score(b.context), 20)
+            await asyncio.wait_for(training.score(b.context), 20)
 
     asyncio.run(main())
 
 
 def test_the_plan_scores_under_the_policy_the_model_before_and_the_base() -> None:
     asked = recipe(method="cream", loop={"iterations": 3})
-    assert plan.phases(asked, "M2")[:5] == ("prompts", "rollouts", "score", "pairs", "train")
-    first, second = (train_jobs.score_job("x", asked, stage, CANARY) for stage in ("M2", "M3"))
+    assert method_of(asked).phases(asked, "M2")[:5] == ("prompts", "rollouts", "score", "pairs", "train")
+    first, second = (score_job("x", asked, stage, CANARY) for stage in ("M2", "M3"))
     assert first.checkpoints == ["runs/x/weights/M1", "runs/x/weights/M0"]
     assert second.checkpoints == ["runs/x/weights/M2", "runs/x/weights/M1", "runs/x/weights/M0"]
     assert (second.id, second.method, second.output) == ("x-m3-score", "logprobs", "runs/x/data/logprobs-M3.jsonl")
-    assert train_jobs.score_job("x", asked, "M3", CANARY) == second
+    assert score_job("x", asked, "M3", CANARY) == second
     measured = recipe(loop={"measure_consistency": True})
-    assert "score" in plan.phases(measured, "M2")
-    assert "score" not in plan.phases(recipe(), "M2")
+    assert "score" in method_of(measured).phases(measured, "M2")
+    assert "score" not in method_of(recipe()).phases(recipe(), "M2")
 
 
 def test_consistency_is_a_matter_of_the_training_job() -> None:
     asked = recipe(method="scir", scir={"mode": "consistency", "consistency": {"weight": 2.0}})
-    assert train_jobs.train_job("x", asked, "M2", CANARY).consistency == Consistency(weight=2.0)
-    assert train_jobs.train_job("x", recipe(method="scir"), "M2", CANARY).consistency is None
+    assert train_job("x", asked, "M2", CANARY).consistency == Consistency(weight=2.0)
+    assert train_job("x", recipe(method="scir"), "M2", CANARY).consistency is None
 
 
 def test_retention_keeps_the_model_before_while_a_round_is_still_to_be_scored() -> None:
@@ -159,7 +161,7 @@ def test_quotas_count_what_is_compared() -> None:
     asked = recipe(method="scir", sampling={"n": 5}, scir={"votes": 2, "max_tokens": 100}, evaluation={"prompts": 1})
     silent = recipe(method="cream", sampling={"n": 5}, evaluation={"prompts": 1})
     prompts = asked.loop.iterations * asked.prompts.per_iteration
-    assert tokens_asked(asked, 0, 0) - tokens_asked(silent, 0, 0) == prompts * 2 * 2 * 2 * 100
+    assert method_of(asked).tokens(asked, 0, 0) - method_of(silent).tokens(silent, 0, 0) == prompts * 2 * 2 * 2 * 100
 
 
 @pytest.mark.parametrize("name", ["cream", "scir"])

@@ -6,18 +6,20 @@ from typing import Any
 
 import pytest
 
-from orchestrator.audit.rounds import check_round
-from orchestrator.phases import data as phases
+from orchestrator.phases import pairs as pairs_phase
 from orchestrator.phases.ask_workers import run_all, run_tasks
 from selfreward.contracts.rollouts import PreferencePair, Rollout
-from selfreward.loop import paths, plan
-from selfreward.loop.tasks import meta_tasks
-from selfreward.recipe.recipe import Recipe
+from selfreward.loop import paths
+from selfreward.loop.audit.rounds import check_stage
+from selfreward.loop.load import RunRecipe
+from selfreward.loop.methods import method_of
+from selfreward.loop.methods.meta_rewarding import MetaRules, meta_tasks
+from selfreward.loop.methods.plan import table
 from selfreward.store.artifacts import ArtifactStore
 from tests.support.orchestrator_bench import Bench, bench, working
 from tests.unit.selfreward.loop import test_pairing as test_pairs
 
-RECIPE = Recipe.model_validate(
+RECIPE = RunRecipe.model_validate(
     {
         "name": "r",
         "method": "meta_rewarding",
@@ -60,12 +62,12 @@ async def round_of(b: Bench) -> list[str]:
     context = replace(b.context, state=state)
     done = await asyncio.wait_for(run_all(context, meta_tasks("one", RECIPE, "M2", rows, "policy@1")), 20)
     store.write_jsonl(META, [row.model_dump(mode="json") for row in done])
-    await phases.pairs(replace(context, state=state.model_copy(update={"phase": "pairs"})))
+    await pairs_phase.pairs(replace(context, state=state.model_copy(update={"phase": "pairs"})))
     return audited(store)
 
 
 def audited(store: ArtifactStore) -> list[str]:
-    return [violation.detail for violation in check_round(store, "one", RECIPE, "M2", "policy@1")]
+    return [violation.detail for violation in check_stage(store, "one", RECIPE, "M2", "policy@1")]
 
 
 def test_every_two_judgments_are_compared_in_both_orders_and_train_the_judge(redis_url: str, store_root: str) -> None:
@@ -74,7 +76,7 @@ def test_every_two_judgments_are_compared_in_both_orders_and_train_the_judge(red
             assert await round_of(b) == []
             assert {body["model"] for body in b.engine.bodies} == {"policy@1"}
             assert len(b.engine.bodies) == 4 * 6
-            assert all(body["temperature"] == RECIPE.meta.temperature for body in b.engine.bodies)
+            assert all(body["temperature"] == table(RECIPE, MetaRules).temperature for body in b.engine.bodies)
 
     asyncio.run(main())
     store = ArtifactStore(store_root)
@@ -168,6 +170,6 @@ def test_comparisons_that_the_engine_failed_are_tried_again_and_at_last_have_no_
 
 
 def test_only_the_first_rounds_train_the_judge() -> None:
-    phases_of = [plan.phases(RECIPE, stage) for stage in ("M1", "M2", "M3", "M4")]
+    phases_of = [method_of(RECIPE).phases(RECIPE, stage) for stage in ("M1", "M2", "M3", "M4")]
     assert ["meta" in phases for phases in phases_of] == [False, True, True, False]
     assert phases_of[1][:4] == ("prompts", "rollouts", "meta", "pairs")

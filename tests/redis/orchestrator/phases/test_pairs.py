@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.audit.rounds import check_round
-from orchestrator.phases import data as phases
+from orchestrator.phases import pairs as pairs_phase
 from orchestrator.runs.context import RunContext, Services
 from orchestrator.runs.errors import RunFailed
 from orchestrator.runs.lease import acquire
@@ -15,12 +14,15 @@ from orchestrator.settings import OrchestratorSettings
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
 from selfreward.contracts.rollouts import Rollout
-from selfreward.loop import paths, train_jobs
+from selfreward.loop import paths
+from selfreward.loop.audit.rounds import check_stage
 from selfreward.loop.export import export_pairs
+from selfreward.loop.load import RunRecipe
 from selfreward.loop.record import RunState, now
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import connect
 from selfreward.store.artifacts import ArtifactStore
+from tests.support.methods import train_job
 from tests.unit.selfreward.loop.methods import test_spin
 from tests.unit.selfreward.loop.test_pairing import rollout
 
@@ -34,7 +36,7 @@ ROLLOUTS = [
 def recipe(**sections: Any) -> Recipe:
     data = {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}
     values = {"sampling": {"n": 2}, "judging": {"votes": 1}, **sections}
-    return Recipe.model_validate({"name": "r", "model": "m", "data": data, **values})
+    return RunRecipe.model_validate({"name": "r", "model": "m", "data": data, **values})
 
 
 def build(redis_url: str, store_root: str, asked: Recipe, rollouts: Sequence[Rollout], stage: str = "M2") -> list[str]:
@@ -50,7 +52,7 @@ def build(redis_url: str, store_root: str, asked: Recipe, rollouts: Sequence[Rol
             lease = await acquire(redis, "a", 60)
             assert lease is not None
             state = RunState(run="one", recipe=asked, recipe_hash=asked.hash, created_at=now(), stage=stage)
-            await phases.pairs(RunContext(services, lease, state))
+            await pairs_phase.pairs(RunContext(services, lease, state))
             await lease.release()
 
     asyncio.run(main())
@@ -58,7 +60,7 @@ def build(redis_url: str, store_root: str, asked: Recipe, rollouts: Sequence[Rol
 
 
 def audited(store: ArtifactStore, asked: Recipe, stage: str = "M2") -> list[str]:
-    return [violation.detail for violation in check_round(store, "one", asked, stage, "policy@1")]
+    return [violation.detail for violation in check_stage(store, "one", asked, stage, "policy@1")]
 
 
 def prompts_of(store_root: str, name: str) -> list[str]:
@@ -83,7 +85,7 @@ def test_positives_are_what_the_trainer_is_given_and_the_auditor_checks_them(red
     asked = recipe(loop={"train_on": "positives"}, pairs={"min_chosen_score": 5})
     assert build(redis_url, store_root, asked, ROLLOUTS) == []
     name = paths.positives("one", "M2")
-    assert name in train_jobs.train_job("one", asked, "M2", ROLLOUTS[0].prompt).datasets
+    assert name in train_job("one", asked, "M2", ROLLOUTS[0].prompt).datasets
     store = ArtifactStore(store_root)
     (row,) = store.read_jsonl(name)
     assert row["completion"] == [{"role": "assistant", "content": "A"}]
@@ -104,7 +106,7 @@ def test_spin_trains_on_all_of_the_round_before_once_more(redis_url: str, store_
     summary = store.read_json("runs/one/iterations/M3.json")
     assert (summary["prompts"], summary["kept"], summary["pairs"], summary["ties"]) == (4, 3, 3, 1)
     assert (summary["chosen_rejected_gap"], summary["score_histogram"], summary["mean_length"]) == (None, {}, 5.5)
-    new, again = train_jobs.train_job("one", asked, "M3", rounds["M3"][0].prompt).datasets
+    new, again = train_job("one", asked, "M3", rounds["M3"][0].prompt).datasets
     assert list(store.read_jsonl(again)) == list(store.read_jsonl(paths.pairs("one", "M2")))
     assert all(row["rejected"][0]["content"] == "own M3" for row in store.read_jsonl(new))
     assert len(export_pairs(store, "one", "M3").splitlines()) == 6

@@ -8,25 +8,25 @@ from typing import Any
 
 import pytest
 
-from orchestrator.audit.rounds import check_round
-from orchestrator.audit.steps import check_steps
-from orchestrator.phases import data as phases
+from orchestrator.phases import pairs as pairs_phase
 from orchestrator.phases.ask_workers import run_all
-from orchestrator.submission.quotas import tokens_asked
-from orchestrator.worker.search import search_tasks
 from orchestrator.worker.worker import JudgingFailed
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import Rollout
-from selfreward.loop import paths, plan
-from selfreward.loop.methods.process import build_pairs, monitors
+from selfreward.loop import paths
+from selfreward.loop.audit.rounds import check_stage
+from selfreward.loop.load import RunRecipe
+from selfreward.loop.methods import method_of
+from selfreward.loop.methods.plan import table
+from selfreward.loop.methods.process import ProcessRules, build_pairs, monitors
 from selfreward.loop.tasks import PromptItem, Task
-from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
+from tests.support.methods import rollout_tasks
 from tests.support.orchestrator_bench import bench, working
 from tests.support.steps import MORE, said
 
 ASKED = [Message(role="user", content="question 0")]
-RECIPE = Recipe.model_validate(
+RECIPE = RunRecipe.model_validate(
     {
         "name": "r",
         "method": "process",
@@ -54,7 +54,7 @@ def greater(asked: str) -> str:
 
 def task() -> Task:
     item = PromptItem(prompt_id="p0", prompt=ASKED)
-    (made,) = search_tasks("one", RECIPE, "M2", [item], "policy@3")
+    (made,) = rollout_tasks("one", RECIPE, "M2", [item], "policy@3")
     return made
 
 
@@ -123,7 +123,7 @@ def test_where_none_wins_the_step_before_is_sampled_anew(redis_url: str, store_r
         ("2 ;", " 9", " 7 ;"),
     ]
     assert counts["kept"] == 1
-    assert list(check_steps("rollouts", [found], "policy@3", RECIPE)) == []
+    assert list(method_of(RECIPE).violations("one", RECIPE, "M2", [found], "policy@3", {})) == []
     figures = monitors([found], MORE)
     assert (figures["mean_steps"], figures["mean_backtracks"], figures["paired_steps"]) == (2, 1, 1)
 
@@ -132,10 +132,10 @@ def test_a_search_goes_back_only_so_often_and_then_on_with_the_first(redis_url: 
     found, asked = find(redis_url, store_root, {"": ["1 ;", "1 ;", "2 ;"], "2 ;": [" 5"] * 3})
     # Three times back from the second step, each time with the first one; then the answer as it is.
     assert [step.dropped for step in found.steps] == [True] * 6 + [False] * 2
-    assert len(asked) == 8 <= RECIPE.process.most_steps
+    assert len(asked) == 8 <= table(RECIPE, ProcessRules).most_steps
     assert (found.responses[0].text, found.responses[0].finish_reason) == ("2 ; 5", "stop")
     assert [pair.chosen[0].content for pair in build_pairs([found], MORE)[0]] == ["2 ;"]
-    assert list(check_steps("rollouts", [found], "policy@3", RECIPE)) == []
+    assert list(method_of(RECIPE).violations("one", RECIPE, "M2", [found], "policy@3", {})) == []
 
 
 def test_a_repeated_search_draws_the_same(redis_url: str, store_root: str) -> None:
@@ -160,7 +160,7 @@ def test_a_search_ends_with_the_answer_or_where_no_candidate_can_be_used(
     found, asked = find(redis_url, store_root, {**STEPS, "3 ;": texts})
     assert (found.responses[0].text, found.responses[0].finish_reason) == ended
     assert len(asked) == len(found.steps) == 2
-    assert list(check_steps("rollouts", [found], "policy@3", RECIPE)) == []
+    assert list(method_of(RECIPE).violations("one", RECIPE, "M2", [found], "policy@3", {})) == []
 
 
 def test_a_search_is_tried_again_where_the_engine_failed_a_comparison(redis_url: str, store_root: str) -> None:
@@ -200,8 +200,11 @@ def test_the_auditor_finds_a_search_that_its_comparisons_do_not_lead_to(
     redis_url: str, store_root: str, harm: Callable[[Rollout], Rollout], said: str
 ) -> None:
     found, _ = find(redis_url, store_root, STEPS)
-    assert list(check_steps("rollouts", [found], "policy@3", RECIPE)) == []
-    details = [violation.detail for violation in check_steps("rollouts", [harm(found)], "policy@3", RECIPE)]
+    assert list(method_of(RECIPE).violations("one", RECIPE, "M2", [found], "policy@3", {})) == []
+    details = [
+        violation.detail
+        for violation in method_of(RECIPE).violations("one", RECIPE, "M2", [harm(found)], "policy@3", {})
+    ]
     assert any(said in detail for detail in details), details
 
 
@@ -209,9 +212,9 @@ def test_what_a_round_may_cost_is_every_candidate_and_comparison_of_each_step() 
     one = RECIPE.model_copy(update={"evaluation": RECIPE.evaluation.model_copy(update={"prompts": 0})})
     # Three steps, and two more for each of the three times that a search may go back.
     per_prompt = 9 * (3 * 8 + 3 * 2 * 32)
-    assert tokens_asked(one, 0, 0) == per_prompt * RECIPE.prompts.per_iteration
-    assert plan.answers(RECIPE, "M2") == 1
-    assert plan.phases(RECIPE, "M2")[:4] == ("prompts", "rollouts", "pairs", "watch_pairs")
+    assert method_of(one).tokens(one, 0, 0) == per_prompt * RECIPE.prompts.per_iteration
+    assert method_of(RECIPE).answers(RECIPE, "M2") == 1
+    assert method_of(RECIPE).phases(RECIPE, "M2")[:4] == ("prompts", "rollouts", "pairs", "watch_pairs")
 
 
 def test_a_round_of_searches_gives_the_pairs_that_the_auditor_finds_again(redis_url: str, store_root: str) -> None:
@@ -226,15 +229,15 @@ def test_a_round_of_searches_gives_the_pairs_that_the_auditor_finds_again(redis_
             )
             state = b.context.state.model_copy(update={"recipe": RECIPE, "phase": "rollouts"})
             context = replace(b.context, state=state)
-            done = await asyncio.wait_for(run_all(context, search_tasks("one", RECIPE, "M2", items, "policy@3")), 60)
+            done = await asyncio.wait_for(run_all(context, rollout_tasks("one", RECIPE, "M2", items, "policy@3")), 60)
             store.write_jsonl("runs/one/rollouts/M2.jsonl", [row.model_dump(mode="json") for row in done])
-            await phases.pairs(replace(context, state=state.model_copy(update={"phase": "pairs"})))
+            await pairs_phase.pairs(replace(context, state=state.model_copy(update={"phase": "pairs"})))
 
     asyncio.run(main())
     store = ArtifactStore(store_root)
-    assert list(check_round(store, "one", RECIPE, "M2", "policy@3")) == []
+    assert list(check_stage(store, "one", RECIPE, "M2", "policy@3")) == []
     summary = store.read_json("runs/one/iterations/M2.json")
     assert (summary["kept"], summary["pairs"], summary["mean_steps"], summary["finished"]) == (4, 12, 3, 0)
     rows = list(store.read_jsonl(paths.pairs("one", "M2")))
     store.write_jsonl(paths.pairs("one", "M2"), rows[1:])
-    assert [found.kind for found in check_round(store, "one", RECIPE, "M2", "policy@3")] == ["pairs"]
+    assert [found.kind for found in check_stage(store, "one", RECIPE, "M2", "policy@3")] == ["pairs"]

@@ -14,8 +14,8 @@ from orchestrator.runs.lease import acquire
 from orchestrator.settings import OrchestratorSettings
 from selfreward.client.generator import VERSION_HEADER, GeneratorClient
 from selfreward.client.http import ServiceClient
+from selfreward.loop.load import RunRecipe
 from selfreward.loop.record import ModelRecord, RunState, now
-from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import connect
 from selfreward.store.artifacts import ArtifactStore
 
@@ -37,7 +37,7 @@ def answer(request: httpx.Request) -> httpx.Response:
 
 
 def write(redis_url: str, store_root: str, needed: int, **options: int) -> list[str]:
-    recipe = Recipe.model_validate(
+    recipe = RunRecipe.model_validate(
         {
             "name": "r",
             "model": "m",

@@ -13,9 +13,10 @@ from orchestrator.runs.state import create
 from orchestrator.submission.submission import check_model
 from selfreward.evaluation.report.write import write_report
 from selfreward.loop import paths
+from selfreward.loop.load import RunRecipe
 from selfreward.loop.record import RunState, Transition, now
 from selfreward.processes.child import free_port
-from selfreward.recipe.recipe import Recipe, RecipeError
+from selfreward.recipe.recipe import RecipeError
 from selfreward.redis.announcements import announce
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import InvalidArtifact, Lineage, WeightsManifest
@@ -219,4 +220,4 @@ def test_the_base_the_anchor_and_parents_of_coming_models_are_needed(
     loop: dict[str, Any], trained: list[str], kept: set[str]
 ) -> None:
     values = recipe({"keep_checkpoints": 1}).model_dump(mode="json") | {"loop": loop}
-    assert needed(Recipe.model_validate(values), trained, trained) == kept
+    assert needed(RunRecipe.model_validate(values), trained, trained) == kept

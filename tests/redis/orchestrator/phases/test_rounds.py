@@ -3,15 +3,18 @@
 import asyncio
 from typing import Any
 
-from orchestrator.audit.rounds import check_round
-from orchestrator.phases import data as phases
+from orchestrator.phases import pairs as pairs_phase
+from orchestrator.phases import prompts as prompts_phase
 from orchestrator.phases.ask_workers import run_tasks
 from orchestrator.runs.context import RunContext
 from selfreward.loop import paths
+from selfreward.loop.audit.rounds import check_stage
+from selfreward.loop.load import RunRecipe
 from selfreward.loop.record import RunState, now
-from selfreward.loop.tasks import PromptItem, rollout_tasks
+from selfreward.loop.tasks import PromptItem
 from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
+from tests.support.methods import rollout_tasks
 from tests.support.orchestrator_bench import bench, working
 from tests.unit.selfreward.loop.test_pairing import rollout
 
@@ -20,7 +23,7 @@ QUESTIONS = [[{"role": "user", "content": f"question {n}"}] for n in range(6)]
 
 def recipe(**sections: Any) -> Recipe:
     data = {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}
-    return Recipe.model_validate({"name": "r", "model": "m", "data": data, **sections})
+    return RunRecipe.model_validate({"name": "r", "model": "m", "data": data, **sections})
 
 
 def enter(context: RunContext, asked: Recipe, stage: str) -> None:
@@ -40,17 +43,17 @@ def test_a_spin_round_asks_for_no_judgment_and_passes_the_auditor(redis_url: str
     async def main() -> None:
         async with bench(redis_url, store_root) as b, working(b.worker):
             enter(b.context, asked, "M2")
-            await phases.prompts(b.context)
+            await prompts_phase.prompts(b.context)
             items = [PromptItem.model_validate(row) for row in store.read_jsonl(paths.data("one", "prompts-M2"))]
             done, _ = await asyncio.wait_for(
                 run_tasks(b.context, rollout_tasks("one", asked, "M2", items, "policy@3")), 20
             )
             store.write_jsonl("runs/one/rollouts/M2.jsonl", [row.model_dump(mode="json") for row in done])
-            await phases.pairs(b.context)
+            await pairs_phase.pairs(b.context)
             assert len(b.engine.bodies) == 6
 
     asyncio.run(main())
-    assert list(check_round(store, "one", asked, "M2", "policy@3")) == []
+    assert list(check_stage(store, "one", asked, "M2", "policy@3")) == []
     pairs = list(store.read_jsonl(paths.pairs("one", "M2")))
     assert [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in pairs] == [
         ("answer 1", "answer 0")
@@ -70,7 +73,7 @@ def test_each_dno_round_takes_other_prompts_with_the_teachers_answers(redis_url:
         async with bench(redis_url, store_root) as b:
             for stage in ("M2", "M3"):
                 enter(b.context, asked, stage)
-                await phases.prompts(b.context)
+                await prompts_phase.prompts(b.context)
 
     asyncio.run(main())
     taken = {stage: list(store.read_jsonl(paths.data("one", f"prompts-{stage}"))) for stage in ("M2", "M3")}
@@ -87,4 +90,4 @@ def test_the_auditor_misses_the_given_answer_of_a_rollout(store_root: str) -> No
     row = rollout({"own": [1], "teacher": [5]})
     store.write_jsonl(paths.data("one", "prompts-M2"), [{"prompt_id": row.prompt_id}])
     store.write_jsonl("runs/one/rollouts/M2.jsonl", [row.model_dump(mode="json")])
-    assert next(check_round(store, "one", asked, "M2", "policy@1")).detail == "not 3 answers: ['p0']"
+    assert next(check_stage(store, "one", asked, "M2", "policy@1")).detail == "not 3 answers: ['p0']"

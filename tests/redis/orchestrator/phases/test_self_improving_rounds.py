@@ -5,22 +5,22 @@ from typing import Any
 
 import pytest
 
-from orchestrator.audit.questions import check_samples
-from orchestrator.audit.rounds import check_round
-from orchestrator.phases import data as phases
-from orchestrator.phases.ask_workers import run_tasks
-from orchestrator.phases.questions import judging_model
+from orchestrator.phases import pairs as pairs_phase
+from orchestrator.phases.ask_workers import model_of_stage, run_tasks
 from orchestrator.phases.retention import needed
 from orchestrator.runs.context import RunContext
 from orchestrator.runs.errors import RunFailed
 from selfreward.contracts.base import Message
 from selfreward.contracts.reinforcement import Sample
-from selfreward.loop import paths, plan, train_jobs
-from selfreward.loop.load import parse_recipe
+from selfreward.loop import paths
+from selfreward.loop.audit.rounds import check_stage, check_training
+from selfreward.loop.load import RunRecipe, parse_recipe
+from selfreward.loop.methods import method_of
 from selfreward.loop.record import ModelRecord, RunState, now
-from selfreward.loop.tasks import PromptItem, rollout_tasks
+from selfreward.loop.tasks import PromptItem
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.store.artifacts import ArtifactStore
+from tests.support.methods import rollout_tasks, train_job
 from tests.support.orchestrator_bench import bench, working
 from tests.unit.selfreward.loop.methods.test_self_improving import probe
 
@@ -35,7 +35,7 @@ def values(**sections: Any) -> dict[str, Any]:
 
 
 def recipe(**sections: Any) -> Recipe:
-    return Recipe.model_validate(values(**sections))
+    return RunRecipe.model_validate(values(**sections))
 
 
 def enter(context: RunContext, asked: Recipe, stage: str = "M2", **fields: Any) -> None:
@@ -46,13 +46,13 @@ def enter(context: RunContext, asked: Recipe, stage: str = "M2", **fields: Any) 
 
 def test_the_policy_writes_its_questions_in_every_round_and_not_the_base_model() -> None:
     writing = recipe(prompts={"source": "self_instruct"})
-    assert plan.phases(writing, "M0") == ("train", "publish")
+    assert method_of(writing).phases(writing, "M0") == ("train", "publish")
     for stage in ("M2", "M3"):
-        assert plan.phases(writing, stage)[:5] == ("prompts", "rollouts", "pairs", "watch_pairs", "train")
+        assert method_of(writing).phases(writing, stage)[:5] == ("prompts", "rollouts", "pairs", "watch_pairs", "train")
 
 
 def test_the_job_of_a_round_trains_on_its_questions_and_pins_its_judge() -> None:
-    job = train_jobs.train_job("x", recipe(judging={"votes": 5, "rubric": "countdown"}), "M3", CANARY, "policy@4")
+    job = train_job("x", recipe(judging={"votes": 5, "rubric": "countdown"}), "M3", CANARY, "policy@4")
     assert (job.method, job.init_from, job.datasets) == ("rl", "runs/x/weights/M2", ["runs/x/data/questions-M3.jsonl"])
     assert job.verdicts is not None
     assert (job.verdicts.policy, job.verdicts.votes, job.verdicts.rubric) == ("policy@4", 5, "countdown")
@@ -62,9 +62,16 @@ def test_the_job_of_a_round_trains_on_its_questions_and_pins_its_judge() -> None
 @pytest.mark.parametrize(("judge", "stage", "name"), [("anchor", "M3", "M1"), ("previous", "M3", "M2")])
 def test_the_judge_is_frozen_or_the_model_that_the_round_starts_from(judge: str, stage: str, name: str) -> None:
     asked = recipe(verdicts={**RULES, "judge": judge}, retention={"keep_checkpoints": 1})
-    assert plan.judge_of(asked, stage) == name
+    assert method_of(asked).training_judge(asked, stage) == name
     models = ["M0", "SFT", "M1", "M2"]
     assert ("M1" in needed(asked, models, models)) == (judge == "anchor")
+
+
+def judge(context: RunContext) -> ModelRecord:
+    """The model that judges while the present stage trains."""
+    stage = context.method.training_judge(context.recipe, context.state.stage)
+    assert stage is not None
+    return model_of_stage(context, stage)
 
 
 def test_the_judging_model_is_one_of_the_run(redis_url: str, store_root: str) -> None:
@@ -75,10 +82,10 @@ def test_the_judging_model_is_one_of_the_run(redis_url: str, store_root: str) ->
                 for n, name in enumerate(("M1", "M2"))
             )
             enter(b.context, recipe(), "M3", models=[first, newest])
-            assert judging_model(b.context) == first
+            assert judge(b.context) == first
             enter(b.context, recipe(), "M3", models=[newest])
-            with pytest.raises(RunFailed, match="has no model M1 to judge M3"):
-                judging_model(b.context)
+            with pytest.raises(RunFailed, match="has no model M1: its record is damaged"):
+                judge(b.context)
 
     asyncio.run(main())
 
@@ -88,7 +95,7 @@ def test_the_judging_model_is_one_of_the_run(redis_url: str, store_root: str) ->
     [
         ({"pairs": {"margin": 1}}, "trains on no pairs: leave out `pairs`, `dpo` and loop.replay"),
         ({"judging": {"annotator": "engine"}, "loop": {"use_eft": False}}, r"judging\.annotator='engine': method"),
-        ({"method": "self_rewarding"}, "the sections `rl` and `verdicts` are for method='self_improving'"),
+        ({"method": "self_rewarding"}, "the section `rl` is for method='self_improving'"),
         ({"loop": {"measure_consistency": True}}, r"loop\.measure_consistency is for methods that train on pairs"),
         ({"rl": {"batch_size": 12, "group": 8}}, "batch_size=12 is not a multiple of group=8"),
         ({"rl": {"ppo": {"gae_lambda": 0.5}}}, "the section `ppo` is for algorithm='ppo'"),
@@ -134,7 +141,7 @@ def chosen(redis_url: str, store_root: str, asked: Recipe) -> ArtifactStore:
     async def main() -> None:
         async with bench(redis_url, store_root) as b:
             enter(b.context, asked)
-            await phases.pairs(b.context)
+            await pairs_phase.pairs(b.context)
 
     asyncio.run(main())
     return store
@@ -148,9 +155,9 @@ def test_a_round_keeps_the_questions_that_are_neither_easy_nor_held_out(redis_ur
     assert (row["prompt_id"], row["pass_rate"]) == ("p0", 0.5)
     summary = store.read_json("runs/one/iterations/M2.json")
     assert [summary[key] for key in ("prompts", "questions", "kept", "ties", "filtered", "pairs")] == [3, 1, 1, 1, 1, 0]
-    assert list(check_round(store, "one", asked, "M2", "policy@1")) == []
+    assert list(check_stage(store, "one", asked, "M2", "policy@1")) == []
     store.write_jsonl(name, [{**row, "prompt_id": "p1"}])
-    assert [found.kind for found in check_round(store, "one", asked, "M2", "policy@1")] == ["questions"]
+    assert [found.kind for found in check_stage(store, "one", asked, "M2", "policy@1")] == ["questions"]
 
 
 def test_too_few_questions_fail_the_round_with_the_remedy(redis_url: str, store_root: str) -> None:
@@ -171,7 +178,7 @@ def test_the_auditor_finds_rewards_of_another_judge_or_of_none(redis_url: str, s
 
     def audited(**changes: Any) -> list[str]:
         store.write_jsonl(paths.samples("one", "M2"), [good.model_copy(update=changes).model_dump(mode="json")])
-        return [found.kind for found in check_samples(store, "one", asked, "M2", "policy@1")]
+        return [found.kind for found in check_training(store, "one", asked, "M2", "policy@1")]
 
     assert audited() == []
     assert audited(judge_version="policy@2") == ["policy"]

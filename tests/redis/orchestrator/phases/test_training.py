@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from orchestrator.phases.training import train
+from orchestrator.phases.training import follow
 from orchestrator.runs.context import RunContext, Services
 from orchestrator.runs.errors import RunFailed, RunStopped
 from orchestrator.runs.lease import acquire
@@ -15,13 +15,13 @@ from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
 from selfreward.contracts.base import Message
 from selfreward.contracts.training import TRAIN_QUEUE, TrainJob, TrainStatus, status_key
+from selfreward.loop.load import RunRecipe
 from selfreward.loop.record import RunState, now
-from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import RedisClient, connect
 from selfreward.redis.queue import WorkQueue
 from selfreward.store.artifacts import ArtifactStore
 
-RECIPE = Recipe.model_validate(
+RECIPE = RunRecipe.model_validate(
     {"name": "r", "model": "m", "data": {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}}
 )
 CANARY = [Message(role="user", content="hello")]
@@ -40,6 +40,11 @@ def with_context(redis_url: str, store_root: str, check: Callable[[RunContext], 
     asyncio.run(main())
 
 
+def job(context: RunContext) -> TrainJob:
+    """The training job of the present stage."""
+    return context.method.train_job(context.run, context.recipe, context.state.stage, CANARY)
+
+
 async def report(redis: RedisClient, **fields: object) -> None:
     status = TrainStatus.model_validate({"id": "one-sft", **fields})
     await redis.set(status_key("one-sft"), status.model_dump_json())
@@ -55,14 +60,14 @@ async def taken(queue: WorkQueue) -> TrainJob:
 def test_a_job_is_submitted_once_and_followed_to_its_digest(redis_url: str, store_root: str) -> None:
     async def check(context: RunContext) -> None:
         redis = context.services.redis
-        following = asyncio.create_task(train(context, CANARY))
+        following = asyncio.create_task(follow(context, job(context)))
         queue = WorkQueue(redis, TRAIN_QUEUE)
         await asyncio.sleep(0.1)
-        job = await taken(queue)
-        assert (job.id, job.method, job.recipe_hash) == ("one-sft", "sft", RECIPE.hash)
+        submitted = await taken(queue)
+        assert (submitted.id, submitted.method, submitted.recipe_hash) == ("one-sft", "sft", RECIPE.hash)
         await report(redis, state="running", step=3, total_steps=9, metrics={"loss": 1.0})
         await asyncio.sleep(0.1)
-        again = asyncio.create_task(train(context, CANARY))
+        again = asyncio.create_task(follow(context, job(context)))
         await asyncio.sleep(0.1)
         assert await queue.length() == 1
         await report(redis, state="done", step=9, total_steps=9, digest="abc")
@@ -74,7 +79,7 @@ def test_a_job_is_submitted_once_and_followed_to_its_digest(redis_url: str, stor
 def test_a_run_is_paused_while_the_trainer_waits_for_room(redis_url: str, store_root: str) -> None:
     async def check(context: RunContext) -> None:
         redis = context.services.redis
-        following = asyncio.create_task(train(context, CANARY))
+        following = asyncio.create_task(follow(context, job(context)))
         await report(redis, state="waiting", error="disk: 1 MiB free below 256 at work")
         await asyncio.sleep(0.2)
         state = await load(redis, "one")
@@ -91,14 +96,14 @@ def test_a_run_is_paused_while_the_trainer_waits_for_room(redis_url: str, store_
 def test_a_failure_is_the_runs_and_a_resume_does_not_see_it_again(redis_url: str, store_root: str) -> None:
     async def check(context: RunContext) -> None:
         redis, queue = context.services.redis, WorkQueue(context.services.redis, TRAIN_QUEUE)
-        following = asyncio.create_task(train(context, CANARY))
+        following = asyncio.create_task(follow(context, job(context)))
         await asyncio.sleep(0.1)
         (work,) = await queue.take("trainer")
         await report(redis, state="failed", error="chat template emits no end of turn")
         with pytest.raises(RunFailed, match="emits no end of turn"):
             await following
         await queue.done(work)
-        resumed = asyncio.create_task(train(context, CANARY))
+        resumed = asyncio.create_task(follow(context, job(context)))
         assert (await taken(queue)).id == "one-sft"
         await report(redis, state="done", digest="abc")
         assert (await resumed).digest == "abc"
@@ -109,7 +114,7 @@ def test_a_failure_is_the_runs_and_a_resume_does_not_see_it_again(redis_url: str
 def test_a_job_that_was_given_up_fails_the_run(redis_url: str, store_root: str) -> None:
     async def check(context: RunContext) -> None:
         queue = WorkQueue(context.services.redis, TRAIN_QUEUE)
-        following = asyncio.create_task(train(context, CANARY))
+        following = asyncio.create_task(follow(context, job(context)))
         await asyncio.sleep(0.1)
         (work,) = await queue.take("trainer")
         await queue.dead_letter(work, "no consumer finished it")
@@ -121,7 +126,7 @@ def test_a_job_that_was_given_up_fails_the_run(redis_url: str, store_root: str) 
 
 def test_a_stop_leaves_the_job_in_hand_alone(redis_url: str, store_root: str) -> None:
     async def check(context: RunContext) -> None:
-        following = asyncio.create_task(train(context, CANARY))
+        following = asyncio.create_task(follow(context, job(context)))
         await asyncio.sleep(0.1)
         await ask_to_stop(context.services.redis, "one")
         with pytest.raises(RunStopped):

@@ -21,7 +21,9 @@ from orchestrator.runs.state import acknowledge, ask_to_run, ask_to_stop, create
 from orchestrator.settings import OrchestratorSettings
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
-from selfreward.loop import paths, plan
+from selfreward.loop import paths
+from selfreward.loop.load import RunRecipe
+from selfreward.loop.methods import method_of
 from selfreward.loop.record import ModelRecord, RunState, Transition, now
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.announcements import announce, announced, current
@@ -38,7 +40,7 @@ GOOD, BAD = [(5,), (1,)], [(1,), (5,)]
 
 def recipe(retention: dict[str, int] | None = None, **watchdogs: Any) -> Recipe:
     values = {"name": "r", "model": "m", "data": DATA, "loop": {"iterations": 1}, "watchdogs": watchdogs}
-    return Recipe.model_validate({**values, "retention": retention or {}})
+    return RunRecipe.model_validate({**values, "retention": retention or {}})
 
 
 def artifacts(store: ArtifactStore) -> None:
@@ -67,10 +69,12 @@ def generator(redis_url: str) -> FastAPI:
 async def at_the_last_watch(redis: RedisClient, asked: Recipe) -> RunState:
     """A run of which only the watch after M2's evaluation and what follows is left, with M0 to M2 announced."""
     models = []
-    for name in plan.stages(asked):
+    for name in method_of(asked).stages(asked):
         made = await announce(redis, f"runs/one/weights/{name}", "d")
         models.append(ModelRecord(name=name, policy_version=made.label, artifact=made.artifact, digest="d"))
-    places = [(stage, phase) for stage in plan.stages(asked) for phase in plan.phases(asked, stage)]
+    places = [
+        (stage, phase) for stage in method_of(asked).stages(asked) for phase in method_of(asked).phases(asked, stage)
+    ]
     places = places[: places.index(("M2", "watch_model"))]
     done = [Transition(stage=stage, phase=phase, seconds=0, finished_at=now()) for stage, phase in places]
     state = RunState(

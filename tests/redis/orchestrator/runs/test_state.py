@@ -10,8 +10,8 @@ import pytest
 from orchestrator.runs import events
 from orchestrator.runs.lease import Lease, LeaseLost, acquire
 from orchestrator.runs.state import ask_to_run, ask_to_stop, create, load, load_all, public, save, stopped_runs
+from selfreward.loop.load import RunRecipe
 from selfreward.loop.record import RunState, now
-from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import RedisClient, connect
 
 
@@ -27,7 +27,7 @@ def on_redis(url: str, work: Callable[[RedisClient], Awaitable[None]]) -> None:
 
 def new_run(name: str, **fields: Any) -> RunState:
     data = {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}
-    recipe = Recipe.model_validate({"name": "r", "model": "m", "data": data})
+    recipe = RunRecipe.model_validate({"name": "r", "model": "m", "data": data})
     values = {"run": name, "recipe": recipe, "recipe_hash": recipe.hash, "created_at": now(), **fields}
     return RunState.model_validate(values)
 

@@ -5,9 +5,12 @@ import pytest
 from selfreward.contracts.base import Message
 from selfreward.contracts.judging import Judgment, JudgmentStatus, Vote
 from selfreward.contracts.rollouts import Response, Rollout
-from selfreward.loop.methods.self_rewarding import build_pairs, positives
-from selfreward.loop.pairing import candidates
+from selfreward.loop.load import RunRecipe
+from selfreward.loop.methods.self_rewarding import SelfRewarding
+from selfreward.loop.pairing import best_over_worst, candidates
 from selfreward.recipe.rounds import Pairs
+
+RECIPE = {"name": "r", "model": "m", "data": {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}}
 
 
 def judgment(index: int, scores: list[float | None]) -> Judgment:
@@ -35,7 +38,9 @@ def rollout(answers: dict[str, list[float | None]] | list[tuple[str, list[float 
 
 
 def test_golden_vector_of_the_paper() -> None:
-    pairs, counts = build_pairs([rollout({"A": [5, 4, 5], "B": [3, 4, 3], "C": [4, 4, 4], "D": [2, 3, 2]})], Pairs(), 0)
+    pairs, counts = best_over_worst(
+        [rollout({"A": [5, 4, 5], "B": [3, 4, 3], "C": [4, 4, 4], "D": [2, 3, 2]})], Pairs(), 0
+    )
     (pair,) = pairs
     assert (pair.chosen[0].content, pair.rejected[0].content) == ("A", "D")
     assert pair.score_chosen == pytest.approx(14 / 3)
@@ -45,13 +50,13 @@ def test_golden_vector_of_the_paper() -> None:
 
 
 def test_equal_scores_give_no_pair() -> None:
-    pairs, counts = build_pairs([rollout({text: [4, 4, 4] for text in "ABCD"})], Pairs(), 0)
+    pairs, counts = best_over_worst([rollout({text: [4, 4, 4] for text in "ABCD"})], Pairs(), 0)
     assert pairs == []
     assert counts["tie"] == 1
 
 
 def test_unscored_answers_are_dropped_and_never_a_zero() -> None:
-    pairs, counts = build_pairs([rollout({"A": [5, 5, 5], "B": [None, None, None], "C": [3, None, 3]})], Pairs(), 0)
+    pairs, counts = best_over_worst([rollout({"A": [5, 5, 5], "B": [None, None, None], "C": [3, None, 3]})], Pairs(), 0)
     assert pairs[0].rejected[0].content == "C"
     assert pairs[0].votes_rejected == [3, None, 3]
     assert counts["kept"] == 1
@@ -59,13 +64,13 @@ def test_unscored_answers_are_dropped_and_never_a_zero() -> None:
 
 def test_fewer_than_two_scored_answers_count_as_unscored() -> None:
     rows = [rollout({"A": [5, 5, 5], "B": [None] * 3}), rollout({"A": [None] * 3, "B": [None] * 3})]
-    _, counts = build_pairs(rows, Pairs(), 0)
+    _, counts = best_over_worst(rows, Pairs(), 0)
     assert counts == {"kept": 0, "tie": 0, "unscored": 2, "below_margin": 0, "filtered": 0}
 
 
 def test_margin_is_the_smallest_gap_kept() -> None:
     rows = [rollout({"A": [4, 4, 4], "B": [3, 3, 3]}, "p0"), rollout({"A": [4, 4, 4], "B": [4, 4, 3]}, "p1")]
-    pairs, counts = build_pairs(rows, Pairs(margin=1.0), 0)
+    pairs, counts = best_over_worst(rows, Pairs(margin=1.0), 0)
     assert [pair.prompt_id for pair in pairs] == ["p0"]
     assert counts["below_margin"] == 1
 
@@ -77,21 +82,21 @@ def test_equal_texts_pool_their_votes() -> None:
         ("B", 2.0, (2.0, 2.0)),
     ]
     only_one_text = rollout([("A", [5.0]), ("A", [1.0])])
-    assert build_pairs([only_one_text], Pairs(), 0)[1]["tie"] == 1
+    assert best_over_worst([only_one_text], Pairs(), 0)[1]["tie"] == 1
 
 
 def test_a_blank_answer_is_never_trained_on() -> None:
-    (pair,), _ = build_pairs([rollout({"A": [5], "B": [3], " ": [0]})], Pairs(), 0)
+    (pair,), _ = best_over_worst([rollout({"A": [5], "B": [3], " ": [0]})], Pairs(), 0)
     assert pair.rejected[0].content == "B"
 
 
 def test_ties_at_the_top_are_broken_by_the_seed_and_not_by_position() -> None:
     rows = [rollout({"A": [5], "B": [5], "C": [1], "D": [1]}, f"p{number}") for number in range(64)]
-    pairs, _ = build_pairs(rows, Pairs(), 1)
+    pairs, _ = best_over_worst(rows, Pairs(), 1)
     assert {pair.chosen[0].content for pair in pairs} == {"A", "B"}
     assert {pair.rejected[0].content for pair in pairs} == {"C", "D"}
-    assert build_pairs(list(reversed(rows)), Pairs(), 1)[0] == list(reversed(pairs))
-    assert build_pairs(rows, Pairs(), 2)[0] != pairs
+    assert best_over_worst(list(reversed(rows)), Pairs(), 1)[0] == list(reversed(pairs))
+    assert best_over_worst(rows, Pairs(), 2)[0] != pairs
 
 
 def test_scores_that_a_pair_needs_filter_prompts_and_count_them() -> None:
@@ -101,16 +106,19 @@ def test_scores_that_a_pair_needs_filter_prompts_and_count_them() -> None:
         rollout({"A": [5, 5], "B": [4, 4]}, "no answer bad enough"),
         rollout({"A": [4, 4], "B": [4, 4]}, "a tie first of all"),
     ]
-    pairs, counts = build_pairs(rows, Pairs(min_chosen_score=5, max_rejected_score=3), 0)
+    pairs, counts = best_over_worst(rows, Pairs(min_chosen_score=5, max_rejected_score=3), 0)
     assert [pair.prompt_id for pair in pairs] == ["kept"]
     assert counts == {"kept": 1, "tie": 1, "unscored": 0, "below_margin": 0, "filtered": 2}
 
 
 def test_positives_are_the_chosen_answers_in_the_trainers_shape() -> None:
-    pairs, _ = build_pairs([rollout({"A": [5], "B": [1]})], Pairs(), 0)
-    assert positives(pairs) == [
-        {"prompt": [{"role": "user", "content": "question"}], "completion": [{"role": "assistant", "content": "A"}]}
-    ]
+    pairs, _ = best_over_worst([rollout({"A": [5], "B": [1]})], Pairs(), 0)
+    asked = RunRecipe.model_validate({**RECIPE, "loop": {"train_on": "positives"}})
+    assert SelfRewarding().positives("r", asked, "M2", pairs) == (
+        "runs/r/data/positives-M2.jsonl",
+        [{"prompt": [{"role": "user", "content": "question"}], "completion": [{"role": "assistant", "content": "A"}]}],
+    )
+    assert SelfRewarding().positives("r", RunRecipe.model_validate(RECIPE), "M2", pairs) is None
 
 
 ANSWERS = [(5.0, 1900), (4.2, 1500), (3.5, 1200), (2.5, 2400), (2.0, 1800)]
@@ -120,19 +128,19 @@ ANSWERS = [(5.0, 1900), (4.2, 1500), (3.5, 1200), (2.5, 2400), (2.0, 1800)]
 @pytest.mark.parametrize(("rho", "chosen", "rejected"), [(0.32, 4.2, 2.5), (0.1, 5.0, 2.0), (0.0, 5.0, 2.0)])
 def test_golden_vector_of_length_control(rho: float, chosen: float, rejected: float) -> None:
     row = rollout([(str(number) * length, [score]) for number, (score, length) in enumerate(ANSWERS)])
-    ((pair,), _) = build_pairs([row], Pairs(length_control=rho), 0)
+    ((pair,), _) = best_over_worst([row], Pairs(length_control=rho), 0)
     assert (pair.score_chosen, pair.score_rejected) == (chosen, rejected)
 
 
 def test_each_round_has_its_own_rho() -> None:
     row = rollout([(str(number) * length, [score]) for number, (score, length) in enumerate(ANSWERS)])
     rules = Pairs(length_control=[0.0, 0.32])
-    chosen = [build_pairs([row.model_copy(update={"stage": stage})], rules, 0)[0][0] for stage in ("M2", "M3")]
+    chosen = [best_over_worst([row.model_copy(update={"stage": stage})], rules, 0)[0][0] for stage in ("M2", "M3")]
     assert [(pair.score_chosen, pair.score_rejected) for pair in chosen] == [(5.0, 2.0), (4.2, 2.5)]
 
 
 def test_margin_and_filters_are_of_the_answers_that_length_control_takes() -> None:
     row = rollout([("long and best", [5]), ("good", [4]), ("bad", [2]), ("worst", [1])])
-    assert build_pairs([row], Pairs(length_control=0.3, margin=3), 0)[1]["kept"] == 1
-    assert build_pairs([row], Pairs(length_control=0.3, margin=3.5), 0)[1]["below_margin"] == 1
-    assert build_pairs([row], Pairs(length_control=0.3, min_chosen_score=5), 0)[1]["filtered"] == 1
+    assert best_over_worst([row], Pairs(length_control=0.3, margin=3), 0)[1]["kept"] == 1
+    assert best_over_worst([row], Pairs(length_control=0.3, margin=3.5), 0)[1]["below_margin"] == 1
+    assert best_over_worst([row], Pairs(length_control=0.3, min_chosen_score=5), 0)[1]["filtered"] == 1

@@ -6,44 +6,47 @@ import pytest
 
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import Response
-from selfreward.loop import plan, train_jobs
-from selfreward.loop.tasks import PromptItem, evaluation_tasks, rollout_tasks
+from selfreward.loop import stages
+from selfreward.loop.load import RunRecipe
+from selfreward.loop.methods import method_of
+from selfreward.loop.tasks import PromptItem, evaluation_tasks
 from selfreward.recipe.recipe import Recipe
+from tests.support.methods import rollout_tasks, train_job
 
 CANARY = [Message(role="user", content="hello")]
 
 
 def recipe(**sections: Any) -> Recipe:
     data = {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}
-    return Recipe.model_validate({"name": "r", "model": "folder", "data": data, **sections})
+    return RunRecipe.model_validate({"name": "r", "model": "folder", "data": data, **sections})
 
 
 def test_stages_with_and_without_eft() -> None:
-    assert plan.stages(recipe()) == ["M0", "SFT", "M1", "M2", "M3"]
-    assert plan.stages(recipe(loop={"use_eft": False, "iterations": 1})) == ["M0", "M1", "M2"]
-    assert plan.stages(recipe(loop={"iterations": 0})) == ["M0", "SFT", "M1"]
+    assert method_of(recipe()).stages(recipe()) == ["M0", "SFT", "M1", "M2", "M3"]
+    assert method_of(recipe()).stages(recipe(loop={"use_eft": False, "iterations": 1})) == ["M0", "M1", "M2"]
+    assert method_of(recipe()).stages(recipe(loop={"iterations": 0})) == ["M0", "SFT", "M1"]
 
 
 def test_phases_of_each_kind_of_stage() -> None:
     plain = recipe()
-    assert plan.phases(plain, "M0") == ("train", "publish")
-    assert plan.phases(plain, "SFT") == ("train", "publish", "reload", "evaluate")
+    assert method_of(plain).phases(plain, "M0") == ("train", "publish")
+    assert method_of(plain).phases(plain, "SFT") == ("train", "publish", "reload", "evaluate")
     served = ("train", "publish", "reload", "evaluate", "watch_model")
-    assert plan.phases(plain, "M1") == ("rollouts", "pairs", *served)
-    assert plan.phases(plain, "M2") == ("prompts", "rollouts", "pairs", "watch_pairs", *served)
-    assert "prompts" in plan.phases(recipe(prompts={"source": "self_instruct"}), "M0")
-    assert plan.phases(recipe(loop={"use_eft": False}), "M1") == served
+    assert method_of(plain).phases(plain, "M1") == ("rollouts", "pairs", *served)
+    assert method_of(plain).phases(plain, "M2") == ("prompts", "rollouts", "pairs", "watch_pairs", *served)
+    assert "prompts" in method_of(recipe()).phases(recipe(prompts={"source": "self_instruct"}), "M0")
+    assert method_of(recipe()).phases(recipe(loop={"use_eft": False}), "M1") == served
 
 
 def test_a_run_that_starts_from_another_takes_over_all_stages_up_to_m1() -> None:
     started = recipe(loop={"start_from": "other"})
-    assert [plan.phases(started, stage) for stage in ("M0", "SFT", "M1")] == [("adopt",)] * 3
-    assert plan.phases(started, "M2") == plan.phases(recipe(), "M2")
+    assert [method_of(started).phases(started, stage) for stage in ("M0", "SFT", "M1")] == [("adopt",)] * 3
+    assert method_of(started).phases(started, "M2") == method_of(recipe()).phases(recipe(), "M2")
     own_prompts = recipe(loop={"start_from": "other"}, prompts={"source": "self_instruct"})
-    assert plan.phases(own_prompts, "M0") == ("adopt", "prompts")
-    assert train_jobs.train_job("x", started, "M2", CANARY).init_from == "runs/x/weights/M1"
-    assert plan.adopted(started, "M1")
-    assert not plan.adopted(started, "M2")
+    assert method_of(own_prompts).phases(own_prompts, "M0") == ("adopt", "prompts")
+    assert train_job("x", started, "M2", CANARY).init_from == "runs/x/weights/M1"
+    assert stages.adopted(started, "M1")
+    assert not stages.adopted(started, "M2")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,7 @@ def test_a_run_that_starts_from_another_takes_over_all_stages_up_to_m1() -> None
     ],
 )
 def test_training_jobs(stage: str, method: str, init_from: str, datasets: list[str]) -> None:
-    job = train_jobs.train_job("x", recipe(), stage, CANARY)
+    job = train_job("x", recipe(), stage, CANARY)
     assert (job.method, job.init_from, job.datasets) == (method, init_from, datasets)
     assert job.output == f"runs/x/weights/{stage}"
     assert job.id == f"x-{stage.lower()}"
@@ -65,12 +68,12 @@ def test_training_jobs(stage: str, method: str, init_from: str, datasets: list[s
 
 def test_anchor_starts_every_round_from_m1() -> None:
     anchored = recipe(loop={"init_from": "anchor"})
-    assert train_jobs.train_job("x", anchored, "M3", CANARY).init_from == "runs/x/weights/M1"
+    assert train_job("x", anchored, "M3", CANARY).init_from == "runs/x/weights/M1"
 
 
 @pytest.mark.parametrize("use_eft", [True, False])
 def test_rounds_on_positives_alone_fine_tune_the_base_on_seed_data_and_chosen_answers(use_eft: bool) -> None:
-    job = train_jobs.train_job("x", recipe(loop={"train_on": "positives", "use_eft": use_eft}), "M3", CANARY)
+    job = train_job("x", recipe(loop={"train_on": "positives", "use_eft": use_eft}), "M3", CANARY)
     seed = ["runs/x/data/ift.jsonl", "runs/x/data/eft.jsonl"] if use_eft else ["runs/x/data/ift.jsonl"]
     assert (job.method, job.init_from) == ("sft", "runs/x/weights/M0")
     assert job.datasets == [*seed, "runs/x/data/positives-M3.jsonl"]
@@ -81,22 +84,22 @@ SPIN = {"method": "spin", "loop": {"use_eft": False, "iterations": 3, "replay": 
 
 def test_spin_samples_beside_the_demonstration_and_has_nothing_judged_or_watched() -> None:
     asked = recipe(**SPIN)
-    assert "watch_pairs" not in plan.phases(asked, "M2")
+    assert "watch_pairs" not in method_of(asked).phases(asked, "M2")
     item = PromptItem(prompt_id="ift-00001", prompt=CANARY, responses=[Response(text="demonstration")])
     (task,) = rollout_tasks("x", asked, "M2", [item], "policy@2")
     assert (task.judge, [response.text for response in task.responses]) == (None, ["demonstration"])
     assert task.generate is not None
     assert task.generate.n == 1
-    assert plan.answers(asked, "M2") == 2
+    assert method_of(asked).answers(asked, "M2") == 2
 
 
 def test_replay_adds_earlier_rounds_as_far_as_there_are_any() -> None:
     asked = recipe(loop={"iterations": 4, "replay": [0.3, 0.15]})
-    assert plan.replays(asked, "M2") == []
-    assert plan.replays(asked, "M3") == [("M2", 0.3)]
-    assert plan.replays(asked, "M5") == [("M4", 0.3), ("M3", 0.15)]
-    assert train_jobs.train_job("x", asked, "M2", CANARY).datasets == ["runs/x/pairs/M2.jsonl"]
-    assert train_jobs.train_job("x", asked, "M4", CANARY).datasets == [
+    assert stages.replays(asked, "M2") == []
+    assert stages.replays(asked, "M3") == [("M2", 0.3)]
+    assert stages.replays(asked, "M5") == [("M4", 0.3), ("M3", 0.15)]
+    assert train_job("x", asked, "M2", CANARY).datasets == ["runs/x/pairs/M2.jsonl"]
+    assert train_job("x", asked, "M4", CANARY).datasets == [
         "runs/x/pairs/M4.jsonl",
         "runs/x/data/replay-M4.jsonl",
     ]

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from selfreward.loop.seed import SeedError, read_seed_data, snapshot
+from selfreward.loop.load import RunRecipe
+from selfreward.loop.rows import SeedError
+from selfreward.loop.seed import read_seed_data, snapshot
 from selfreward.recipe.recipe import Recipe
 
 RANKED = {"prompt": "ranked", "responses": [{"text": "good", "rank": 1}, {"text": "bad", "rank": 2}]}
@@ -28,7 +30,7 @@ def recipe(folder: Path, files: dict[str, list[Any]], **sections: Any) -> Recipe
         paths[name] = str(path)
     values: dict[str, Any] = {"prompts": {"per_iteration": 2}, "evaluation": {"prompts": 2}, **sections}
     data = paths | values.pop("data", {})
-    return Recipe.model_validate({"name": "r", "model": "m", "data": data, **values})
+    return RunRecipe.model_validate({"name": "r", "model": "m", "data": data, **values})
 
 
 def test_good_files_are_read_and_kept_in_the_shapes_of_the_run(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.phases import watchdogs
 from selfreward.contracts.base import Message
 from selfreward.contracts.judging import Judgment, Vote
 from selfreward.contracts.rollouts import Match, Response, Rollout
 from selfreward.evaluation.judge_metrics import grades, judge_figures
+from selfreward.loop import watchdogs
 from selfreward.loop.load import parse_recipe
 from selfreward.loop.record import Alarm
 from selfreward.recipe.recipe import RecipeError

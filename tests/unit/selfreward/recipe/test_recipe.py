@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 
 from selfreward.loop.load import load_recipe
+from selfreward.loop.methods import method_of
+from selfreward.loop.methods.constitutional import ConstitutionRules
+from selfreward.loop.methods.plan import table
+from selfreward.loop.methods.process import ProcessRules
 from selfreward.recipe.recipe import RecipeError
 
 RECIPE = """
@@ -90,7 +94,8 @@ def test_what_only_dpo_uses_is_refused_where_no_dpo_is_done(recipe: Path, overri
 )
 def test_what_a_method_without_a_judge_cannot_use_is_refused(recipe: Path, override: str, message: str) -> None:
     asked = ["method=spin", "loop.use_eft=false"]
-    assert not load_recipe(recipe, [*asked, "sampling.n=1"], {}).needs_prompts
+    given = load_recipe(recipe, [*asked, "sampling.n=1"], {})
+    assert not method_of(given).needs_prompts(given)
     with pytest.raises(RecipeError, match=message):
         load_recipe(recipe, [*asked, override], {})
 
@@ -136,12 +141,13 @@ def test_what_a_meta_judge_needs_is_asked_for(recipe: Path, overrides: list[str]
         (["pairs.margin=1"], "leave out the section `pairs`"),
         (["constitution.clamp=[0.6, 0.7]"], r"clamp=\[0\.6, 0\.7\] is not around 0\.5"),
         (["constitution.clamp=[0.4, 0.6]", "constitution.soft_labels=false"], "clamp=.* is for soft labels"),
-        (["method=self_rewarding"], "are for method='constitutional', not 'self_rewarding'"),
+        (["method=self_rewarding"], "is for method='constitutional', not 'self_rewarding'"),
     ],
 )
 def test_what_a_constitution_needs_is_asked_for(recipe: Path, overrides: list[str], message: str) -> None:
     asked = ["method=constitutional", "loop.use_eft=false", "data.constitution=c.toml"]
-    assert load_recipe(recipe, [*asked, "constitution.clamp=[0.4, 0.6]"], {}).constitution.clamp == (0.4, 0.6)
+    given = load_recipe(recipe, [*asked, "constitution.clamp=[0.4, 0.6]"], {})
+    assert table(given, ConstitutionRules).clamp == (0.4, 0.6)
     with pytest.raises(RecipeError, match=message):
         load_recipe(recipe, [*asked, *overrides], {})
 
@@ -161,7 +167,8 @@ def test_what_a_constitution_needs_is_asked_for(recipe: Path, overrides: list[st
 )
 def test_what_a_search_by_steps_cannot_use_is_refused(recipe: Path, overrides: list[str], message: str) -> None:
     asked = ["method=process", "process.max_steps=7"]
-    assert load_recipe(recipe, [*asked, "process.judging.votes=2"], {}).process.separator == "\nStep"
+    given = load_recipe(recipe, [*asked, "process.judging.votes=2"], {})
+    assert table(given, ProcessRules).separator == "\nStep"
     with pytest.raises(RecipeError, match=message):
         load_recipe(recipe, [*asked, *overrides], {})
 

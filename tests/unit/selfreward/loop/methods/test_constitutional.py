@@ -9,6 +9,7 @@ from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import Match, Response, Rollout
 from selfreward.loop.constitution import Constitution, fill, read_constitution
 from selfreward.loop.methods.constitutional import (
+    ConstitutionRules,
     build_pairs,
     choices,
     clamped,
@@ -17,7 +18,6 @@ from selfreward.loop.methods.constitutional import (
     revised_rows,
     revisions,
 )
-from selfreward.recipe.methods import ByConstitution
 
 GENERAL = Path(__file__).resolve().parents[5] / "recipes" / "constitutions" / "general.toml"
 TEXT = """
@@ -72,7 +72,7 @@ def test_verdicts_count_where_the_engine_gives_no_probabilities() -> None:
 def test_an_order_without_a_verdict_leaves_the_pair_unscored() -> None:
     seen = [match(0, 1, 1, 0.9), match(1, 0, 0, None, "unparsed")]
     assert preference(seen, 0, 1) is None
-    pairs, counts = build_pairs([rollout(["a", "b"], seen)], ByConstitution())
+    pairs, counts = build_pairs([rollout(["a", "b"], seen)], ConstitutionRules())
     assert (pairs, counts["unscored"]) == ([], 1)
 
 
@@ -80,29 +80,29 @@ def test_golden_vector_of_soft_labels_and_their_clamping() -> None:
     """Two principles: a wins by 0.95 and 0.85 on average over both orders, so by 0.9; with CoT that is 0.6."""
     seen = [match(0, 1, 1, 0.98), match(1, 0, -1, 0.08), match(0, 1, 1, 0.9), match(1, 0, -1, 0.2)]
     row = rollout(["a", "b"], seen)
-    ((pair,), counts) = build_pairs([row], ByConstitution())
+    ((pair,), counts) = build_pairs([row], ConstitutionRules())
     assert (pair.chosen[0].content, pair.rejected[0].content) == ("a", "b")
     assert (pair.score_chosen, pair.score_rejected, pair.weight) == pytest.approx((0.9, 0.1, 0.9))
     assert counts["kept"] == 1
-    ((reasoned,), _) = build_pairs([row], ByConstitution(clamp=(0.4, 0.6)))
+    ((reasoned,), _) = build_pairs([row], ConstitutionRules(clamp=(0.4, 0.6)))
     assert (reasoned.score_chosen, reasoned.weight) == pytest.approx((0.9, 0.6))
-    ((hard,), _) = build_pairs([row], ByConstitution(soft_labels=False))
+    ((hard,), _) = build_pairs([row], ConstitutionRules(soft_labels=False))
     assert hard.weight is None
     assert [clamped(p, (0.4, 0.6)) for p in (0.0, 0.45, 1.0)] == [0.4, 0.45, 0.6]
 
 
 def test_the_answer_shown_later_may_be_chosen_and_even_ones_give_no_pair() -> None:
-    ((pair,), _) = build_pairs([rollout(["a", "b"], [match(0, 1, -1, 0.3), match(1, 0, 1, 0.9)])], ByConstitution())
+    ((pair,), _) = build_pairs([rollout(["a", "b"], [match(0, 1, -1, 0.3), match(1, 0, 1, 0.9)])], ConstitutionRules())
     assert pair.chosen[0].content == "b"
     assert pair.weight == pytest.approx(0.8)
-    pairs, counts = build_pairs([rollout(["a", "b"], [match(0, 1, 1), match(1, 0, 1)])], ByConstitution())
+    pairs, counts = build_pairs([rollout(["a", "b"], [match(0, 1, 1), match(1, 0, 1)])], ConstitutionRules())
     assert (pairs, counts["tie"]) == ([], 1)
 
 
 def test_only_different_answers_are_compared() -> None:
     texts = ["a", "a", " ", "b", "c"]
     assert offered([Response(text=text) for text in texts]) == [(0, 3), (0, 4), (3, 4)]
-    pairs, counts = build_pairs([rollout(["a", "a"], []), rollout(["", " "], [])], ByConstitution())
+    pairs, counts = build_pairs([rollout(["a", "a"], []), rollout(["", " "], [])], ConstitutionRules())
     assert (pairs, counts["tie"], counts["unscored"]) == ([], 1, 1)
 
 

@@ -6,9 +6,8 @@ from itertools import permutations
 import pytest
 
 from selfreward.contracts.rollouts import ResponseLogprobs
-from selfreward.loop.methods.cream import build_pairs
+from selfreward.loop.methods.cream import CreamRules, build_pairs
 from selfreward.loop.methods.implicit import (
-    Scorers,
     answers,
     by_place,
     consistency,
@@ -17,7 +16,7 @@ from selfreward.loop.methods.implicit import (
     monitors,
     ranks,
 )
-from selfreward.recipe.methods import Cream
+from selfreward.loop.stages import Scorers
 from tests.support.implicit_rounds import BY, TOKENS, rollout, rows
 from tests.unit.selfreward.loop.test_pairing import judgment
 
@@ -32,7 +31,7 @@ def test_golden_vector_of_consistency() -> None:
 
 
 def test_golden_vector_makes_a_pair_with_a_soft_label() -> None:
-    pairs, counts = build_pairs([rollout(TEXTS)], rows(NOW, BEFORE), BY, Cream())
+    pairs, counts = build_pairs([rollout(TEXTS)], rows(NOW, BEFORE), BY, CreamRules())
     (pair,) = pairs
     assert (pair.chosen[0].content, pair.rejected[0].content) == ("d", "b")
     assert (pair.score_chosen, pair.score_rejected) == pytest.approx((5.0, 1.0))
@@ -64,10 +63,10 @@ def test_rankings_of_other_answers_are_refused() -> None:
 def test_the_label_is_the_rounds_mean_or_the_prompts_own() -> None:
     rollouts = [rollout(TEXTS, "p0"), rollout(TEXTS, "p1"), rollout(["a", "a"], "p2")]
     known = rows(NOW, BEFORE, "p0") | rows(NOW, [-value for value in NOW], "p1") | rows([1.0, 1.0], [1.0, 1.0], "p2")
-    average, counts = build_pairs(rollouts, known, BY, Cream())
+    average, counts = build_pairs(rollouts, known, BY, CreamRules())
     assert [pair.weight for pair in average] == pytest.approx([0.4, 0.4])
     assert (counts["kept"], counts["tie"]) == (2, 1)
-    dynamic, _ = build_pairs(rollouts, known, BY, Cream(soft_labels="dynamic"))
+    dynamic, _ = build_pairs(rollouts, known, BY, CreamRules(soft_labels="dynamic"))
     assert {pair.prompt_id: pair.weight for pair in dynamic} == pytest.approx({"p0": 0.8, "p1": 0.0})
 
 
@@ -75,7 +74,7 @@ def test_a_prompt_without_rewards_shifts_no_other_prompts_consistency() -> None:
     """The paper's public code pairs keys and rates by position, so every prompt after a skipped one has another's."""
     rollouts = [rollout(TEXTS, name) for name in ("p0", "p1", "p2")]
     known = rows(NOW, BEFORE, "p0") | rows(NOW, [-value for value in NOW], "p2")
-    pairs, counts = build_pairs(rollouts, known, BY, Cream(soft_labels="dynamic"))
+    pairs, counts = build_pairs(rollouts, known, BY, CreamRules(soft_labels="dynamic"))
     assert {pair.prompt_id: pair.weight for pair in pairs} == pytest.approx({"p0": 0.8, "p2": 0.0})
     assert counts["unscored"] == 1
 
@@ -83,7 +82,7 @@ def test_a_prompt_without_rewards_shifts_no_other_prompts_consistency() -> None:
 def test_an_answer_without_rewards_is_no_candidate_and_shifts_no_other_answer() -> None:
     known = rows(NOW, BEFORE)
     del known["p0", 3]
-    ((pair,), _) = build_pairs([rollout(TEXTS)], known, BY, Cream())
+    ((pair,), _) = build_pairs([rollout(TEXTS)], known, BY, CreamRules())
     assert (pair.chosen[0].content, pair.rejected[0].content) == ("e", "b")
     assert pair.weight == pytest.approx(consistency(kendall_tau([3, 1, 2, 4], [3, 2, 1, 5])))
 
@@ -96,9 +95,9 @@ def test_rows_in_any_order_give_the_same_pairs() -> None:
         for n in range(8)
         for row in rows([rng.random() for _ in TEXTS], [rng.random() for _ in TEXTS], f"p{n}").values()
     ]
-    expected = build_pairs(rollouts, by_place(listed), BY, Cream(soft_labels="dynamic"))
+    expected = build_pairs(rollouts, by_place(listed), BY, CreamRules(soft_labels="dynamic"))
     rng.shuffle(listed)
-    assert build_pairs(rollouts, by_place(listed), BY, Cream(soft_labels="dynamic")) == expected
+    assert build_pairs(rollouts, by_place(listed), BY, CreamRules(soft_labels="dynamic")) == expected
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -120,9 +119,9 @@ def test_both_models_rank_the_very_same_answers(seed: int) -> None:
 
 def test_blank_answers_are_never_trained_on() -> None:
     known = rows([9.0, 1.0, 2.0], [1.0, 2.0, 3.0])
-    ((pair,), _) = build_pairs([rollout([" ", "b", "c"])], known, BY, Cream())
+    ((pair,), _) = build_pairs([rollout([" ", "b", "c"])], known, BY, CreamRules())
     assert (pair.chosen[0].content, pair.rejected[0].content) == ("c", "b")
-    _, counts = build_pairs([rollout(["", "b"])], rows([1.0, 2.0], [1.0, 2.0]), BY, Cream())
+    _, counts = build_pairs([rollout(["", "b"])], rows([1.0, 2.0], [1.0, 2.0]), BY, CreamRules())
     assert counts["unscored"] == 1
 
 

@@ -12,16 +12,16 @@ from selfreward.contracts.base import Message
 from selfreward.contracts.judging import Vote
 from selfreward.contracts.rollouts import Match, Rollout
 from selfreward.loop.methods.meta_rewarding import (
+    MetaRules,
     battles,
     distinct,
     elo,
     figures,
-    make_pair,
     position_weights,
     preferences,
     widest,
 )
-from selfreward.recipe.methods import MetaJudging
+from selfreward.loop.pairing import judge_pair
 from tests.unit.selfreward.loop import test_pairing as test_pairs
 
 Outcome = Literal[-1, 0, 1]
@@ -49,7 +49,7 @@ def test_golden_vector_of_the_paper() -> None:
     won = battles(matches(GOLDEN), [0, 1, 2], weights)
     assert np.array(won) == pytest.approx(np.array([[0, 0.2, 1], [0.2, 0, 0.2], [0, 0, 0]]))
     assert elo(won, 0.1) == pytest.approx([0.652, 0.353, -1.005], abs=5e-4)
-    ((kept,), counts) = preferences([judged(GOLDEN)], MetaJudging(ridge=0.1), 10, 0)
+    ((kept,), counts) = preferences([judged(GOLDEN)], MetaRules(ridge=0.1), 10, 0)
     assert (kept.chosen.text, kept.rejected.text) == ("v0", "v2")
     assert counts == {"kept": 1, "equal": 0, "long": 0, "surplus": 0}
 
@@ -87,8 +87,8 @@ def test_a_judgment_that_wins_everything_has_a_finite_rating_and_a_small_ridge_r
 
 
 def test_the_pair_teaches_the_judge_and_names_the_answer_it_is_about() -> None:
-    ((kept,), _) = preferences([judged(GOLDEN)], MetaJudging(), 10, 0)
-    pair = make_pair(kept, [Message(role="user", content="filled")], "additive5@sha256:0123456789ab")
+    ((kept,), _) = preferences([judged(GOLDEN)], MetaRules(), 10, 0)
+    pair = judge_pair(kept, [Message(role="user", content="filled")], "additive5@sha256:0123456789ab")
     assert (pair.kind, pair.prompt_id, pair.prompt[0].content) == ("judge", "p0.3", "filled")
     assert (pair.chosen[0].content, pair.votes_chosen, pair.votes_rejected) == ("v0", [0], [2])
     assert pair.margin == pytest.approx(1.657, abs=1e-3)
@@ -97,23 +97,23 @@ def test_the_pair_teaches_the_judge_and_names_the_answer_it_is_about() -> None:
 def test_no_verdict_or_an_even_one_prefers_none() -> None:
     unread: dict[tuple[int, int], Outcome] = dict.fromkeys(GOLDEN, 0)
     always_first: dict[tuple[int, int], Outcome] = dict.fromkeys(GOLDEN, 1)
-    kept, counts = preferences([judged(unread), judged(always_first)], MetaJudging(), 10, 0)
+    kept, counts = preferences([judged(unread), judged(always_first)], MetaRules(), 10, 0)
     assert (kept, counts["equal"]) == ([], 2)
 
 
 def test_a_long_chosen_judgment_is_dropped_and_a_long_rejected_one_is_not() -> None:
     row = judged(GOLDEN, ("v" * 11, "v1", "v" * 30))
-    assert preferences([row], MetaJudging(max_chosen_length=10), 10, 0)[1]["long"] == 1
-    assert preferences([row], MetaJudging(max_chosen_length=11), 10, 0)[1]["kept"] == 1
+    assert preferences([row], MetaRules(max_chosen_length=10), 10, 0)[1]["long"] == 1
+    assert preferences([row], MetaRules(max_chosen_length=11), 10, 0)[1]["kept"] == 1
 
 
 def test_no_more_pairs_than_asked_for_and_the_same_ones_again() -> None:
     rows = [judged(GOLDEN, name=f"p{number}") for number in range(20)]
     rows = [row.model_copy(update={"key": f"k{number}"}) for number, row in enumerate(rows)]
-    kept, counts = preferences(rows, MetaJudging(), 5, 0)
+    kept, counts = preferences(rows, MetaRules(), 5, 0)
     assert (counts["kept"], counts["surplus"]) == (5, 15)
-    assert kept == preferences(rows, MetaJudging(), 5, 0)[0]
-    assert kept != preferences(rows, MetaJudging(), 5, 1)[0]
+    assert kept == preferences(rows, MetaRules(), 5, 0)[0]
+    assert kept != preferences(rows, MetaRules(), 5, 1)[0]
 
 
 def test_weights_may_be_of_each_prompt() -> None:
@@ -121,11 +121,11 @@ def test_weights_may_be_of_each_prompt() -> None:
     second = judged({(0, 1): -1, (1, 0): 1, (0, 2): -1, (2, 0): 0, (1, 2): -1, (2, 1): 0}, name="p1")
     assert position_weights([*first.matches, *second.matches]) == pytest.approx((0.3, 0.7))
     assert position_weights(second.matches) == pytest.approx((0.75, 0.25))
-    for rules in (MetaJudging(positions="prompt"), MetaJudging(positions="round")):
+    for rules in (MetaRules(positions="prompt"), MetaRules(positions="round")):
         _, counts = preferences([first, second], rules, 10, 0)
         assert (counts["kept"], counts["equal"]) == (1, 1)
-    own = preferences([second], MetaJudging(positions="prompt"), 10, 0)[0][0].elo_chosen
-    of_all = preferences([first, second], MetaJudging(positions="round"), 10, 0)[0][0].elo_chosen
+    own = preferences([second], MetaRules(positions="prompt"), 10, 0)[0][0].elo_chosen
+    of_all = preferences([first, second], MetaRules(positions="round"), 10, 0)[0][0].elo_chosen
     assert own != of_all
 
 

@@ -3,8 +3,14 @@
 import pytest
 
 from selfreward.contracts.rollouts import Match, Response
-from selfreward.loop.methods.scir import build_pairs, monitors, offered, pairwise_probability, pointwise_probability
-from selfreward.recipe.methods import Scir
+from selfreward.loop.methods.scir import (
+    ScirRules,
+    build_pairs,
+    monitors,
+    offered,
+    pairwise_probability,
+    pointwise_probability,
+)
 from tests.support.implicit_rounds import BY, rollout, rows
 from tests.unit.selfreward.loop.test_pairing import judgment
 
@@ -48,21 +54,21 @@ NOW = [2.0, 1.0, 1.0, 3.0]
 
 def test_pairs_are_kept_where_both_judges_agree() -> None:
     shown = rollout(TEXTS, matches=[*both_orders(0, 1, 0.8), *both_orders(2, 3, 0.7)])
-    pairs, counts = build_pairs([shown], rows(NOW, NOW), BY, Scir())
+    pairs, counts = build_pairs([shown], rows(NOW, NOW), BY, ScirRules())
     (pair,) = pairs
     assert (pair.chosen[0].content, pair.rejected[0].content) == ("a", "b")
     assert (pair.score_chosen, pair.score_rejected) == pytest.approx((0.8, 0.2))
     assert pair.weight is None
     assert counts["kept"] == 1
-    assert monitors([shown], rows(NOW, NOW), BY, Scir()) == {"agreement": 0.5, "invalid_vote_rate": 0.0}
+    assert monitors([shown], rows(NOW, NOW), BY, ScirRules()) == {"agreement": 0.5, "invalid_vote_rate": 0.0}
     unread = rollout(TEXTS, matches=[match(0, 1, None, 0, "unparsed"), *both_orders(2, 3, 0.7)])
-    figures = monitors([unread], rows(NOW, NOW), BY, Scir())
+    figures = monitors([unread], rows(NOW, NOW), BY, ScirRules())
     assert figures == pytest.approx({"agreement": 0.0, "invalid_vote_rate": 1 / 3})
 
 
 def test_for_consistency_all_pairs_are_kept_as_the_judge_prefers_with_its_probability() -> None:
     shown = rollout(TEXTS, matches=[*both_orders(0, 1, 0.8), *both_orders(2, 3, 0.7)])
-    pairs, _ = build_pairs([shown], rows(NOW, NOW), BY, Scir(mode="consistency"))
+    pairs, _ = build_pairs([shown], rows(NOW, NOW), BY, ScirRules(mode="consistency"))
     assert [(pair.chosen[0].content, pair.rejected[0].content) for pair in pairs] == [("a", "b"), ("c", "d")]
     assert [pair.weight for pair in pairs] == pytest.approx([0.8, 0.7])
 
@@ -75,14 +81,14 @@ def test_what_becomes_of_rollouts_without_a_pair() -> None:
         rollout(["a", "b"], "p3", matches=both_orders(0, 1, 0.9)),
     ]
     known = {place: row for name in ("p0", "p1", "p2") for place, row in rows([2.0, 1.0], [2.0, 1.0], name).items()}
-    pairs, counts = build_pairs(asked, known, BY, Scir())
+    pairs, counts = build_pairs(asked, known, BY, ScirRules())
     assert pairs == []
     assert counts == {"kept": 0, "tie": 1, "unscored": 2, "below_margin": 0, "filtered": 1}
 
 
 def test_the_judge_that_gives_points_agrees_or_not_in_the_same_way() -> None:
     shown = rollout(["a", "b"]).model_copy(update={"judgments": [judgment(0, [5, 5]), judgment(1, [2, 3])]})
-    ((pair,), _) = build_pairs([shown], rows([2.0, 1.0], [0.0, 0.0]), BY, Scir(judge="pointwise"))
+    ((pair,), _) = build_pairs([shown], rows([2.0, 1.0], [0.0, 0.0]), BY, ScirRules(judge="pointwise"))
     assert (pair.chosen[0].content, pair.score_chosen) == ("a", 1.0)
-    pairs, counts = build_pairs([shown], rows([1.0, 2.0], [0.0, 0.0]), BY, Scir(judge="pointwise"))
+    pairs, counts = build_pairs([shown], rows([1.0, 2.0], [0.0, 0.0]), BY, ScirRules(judge="pointwise"))
     assert (pairs, counts["filtered"]) == ([], 1)

@@ -6,7 +6,8 @@ from selfreward.contracts.base import Message
 from selfreward.contracts.judging import Judgment, Vote
 from selfreward.contracts.reinforcement import OwnVerdicts
 from selfreward.contracts.rollouts import Rollout
-from selfreward.loop.methods.self_improving import identity, new_questions, pass_rate, select_questions
+from selfreward.loop.methods.self_improving import identity, pass_rate, select_questions
+from selfreward.loop.self_instruct import prompt_rows
 from tests.unit.selfreward.loop.test_pairing import rollout
 
 RULES = OwnVerdicts(answer_format=r"[-+*=;0-9 ]+", correct_from=5)
@@ -76,6 +77,6 @@ def test_identity_keeps_operators_and_counts() -> None:
 
 
 def test_written_questions_have_ids_of_their_stage() -> None:
-    rows = new_questions(["Use 1", "Use 2"], "M3")
+    rows = prompt_rows(["Use 1", "Use 2"], "m3")
     assert [row["prompt_id"] for row in rows] == ["m3-00000", "m3-00001"]
     assert rows[1]["prompt"] == [{"role": "user", "content": "Use 2"}]

@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.submission.quotas import tokens_asked
 from selfreward.contracts.rollouts import PreferencePair, Rollout
-from selfreward.loop import plan
 from selfreward.loop.load import parse_recipe
+from selfreward.loop.methods import method_of
 from selfreward.loop.methods.temporal import anchored_prompts, build_pairs
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.recipe.rounds import Pairs
@@ -72,21 +71,21 @@ def test_a_round_has_the_past_answers_of_its_own_prompts() -> None:
 
 def test_each_model_is_foreseen_and_trained_from_the_one_before_it() -> None:
     asked = recipe(loop={"iterations": 2})
-    assert plan.stages(asked) == ["M0", "SFT", "M1", "F2", "M2", "F3", "M3"]
-    assert [plan.parent(asked, stage) for stage in ("F2", "M2", "F3", "M3")] == ["M1", "M1", "M2", "M2"]
-    assert [plan.actor(asked, stage) for stage in ("F2", "M2", "F3", "M3")] == ["M1", "M1", "M2", "M2"]
-    assert "past" in plan.phases(asked, "F2")
-    assert "past" not in plan.phases(asked, "F3")
-    assert "evaluate" not in plan.phases(asked, "F3")
-    assert plan.phases(asked, "M3")[:3] == ("foresee", "rollouts", "pairs")
-    assert (plan.answers(asked, "F2"), plan.answers(asked, "M2")) == (8, 4)
+    assert method_of(asked).stages(asked) == ["M0", "SFT", "M1", "F2", "M2", "F3", "M3"]
+    assert [method_of(asked).parent(asked, stage) for stage in ("F2", "M2", "F3", "M3")] == ["M1", "M1", "M2", "M2"]
+    assert [method_of(asked).actor(asked, stage) for stage in ("F2", "M2", "F3", "M3")] == ["M1", "M1", "M2", "M2"]
+    assert "past" in method_of(asked).phases(asked, "F2")
+    assert "past" not in method_of(asked).phases(asked, "F3")
+    assert "evaluate" not in method_of(asked).phases(asked, "F3")
+    assert method_of(asked).phases(asked, "M3")[:3] == ("foresee", "rollouts", "pairs")
+    assert (method_of(asked).answers(asked, "F2"), method_of(asked).answers(asked, "M2")) == (8, 4)
 
 
 def test_a_run_answers_three_times_and_judges_all_of_it() -> None:
     small = {"sampling": {"n": 2, "max_tokens": 10}, "judging": {"votes": 1, "max_tokens": 1}}
     asked = recipe(**small, prompts={"per_iteration": 5}, loop={"iterations": 2, "use_eft": False})
     none = recipe(**small, prompts={"per_iteration": 5}, loop={"iterations": 0, "use_eft": False})
-    evaluated = (tokens_asked(asked, 0, 0) - 2 * 5 * 3 * 2 * 11) / tokens_asked(none, 0, 0)
+    evaluated = (method_of(asked).tokens(asked, 0, 0) - 2 * 5 * 3 * 2 * 11) / method_of(none).tokens(none, 0, 0)
     assert evaluated == 3
 
 

@@ -17,11 +17,12 @@ from trl.trainer.sft_config import SFTConfig
 from selfreward.contracts.base import Message
 from selfreward.contracts.optimisation import Lora
 from selfreward.contracts.training import DpoHyper, SftHyper, TrainJob
-from selfreward.loop.train_jobs import train_job
+from selfreward.loop.load import RunRecipe
 from selfreward.recipe.recipe import Recipe
 from services.trainer.training.arguments import shared_arguments
 from services.trainer.training.checks import JobRefused, check_sharding
 from services.trainer.training.models import load_model, whole_model
+from tests.support.methods import train_job
 
 M0 = Path(__file__).parents[5] / "examples" / "countdown" / "m0"
 CANARY = [Message(role="user", content="x")]
@@ -30,7 +31,7 @@ CANARY = [Message(role="user", content="x")]
 def _recipe(**changes: Any) -> Recipe:
     data = {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}
     values = {"name": "r", "model": "m", "data": data, "trainer": {"world_size": 2, "sharding": "fsdp"}}
-    return Recipe.model_validate({**values, **changes})
+    return RunRecipe.model_validate({**values, **changes})
 
 
 def _job(**changes: Any) -> TrainJob:

@@ -1,5 +1,5 @@
-"""`python -m orchestrator.audit.audit RUN`: check a run from its artifacts alone, after crashes or before its data is
-reused.
+"""`python -m selfreward.loop.audit.audit RUN`: check a run from its artifacts alone, after crashes or before its data
+is reused.
 
 The journal follows the plan, every checkpoint is what its manifest says and descends from its parent, every prompt is
 accounted for exactly once, every answer is of the policy version that was served, and the pairs are those that the
@@ -13,11 +13,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.audit.audit_violation import Violation
-from orchestrator.audit.questions import check_samples
-from orchestrator.audit.rounds import check_evaluation, check_ranked, check_revised, check_round
 from selfreward.contracts.base import Message
-from selfreward.loop import plan, train_jobs
+from selfreward.loop import paths
+from selfreward.loop.audit.rounds import check_evaluation, check_stage, check_training
+from selfreward.loop.load import RunRecipe
+from selfreward.loop.methods import method_of
+from selfreward.loop.methods.checks import Violation
+from selfreward.loop.stages import adopted
 from selfreward.recipe.recipe import Recipe
 from selfreward.settings import Settings
 from selfreward.store.artifacts import ArtifactStore
@@ -31,24 +33,24 @@ def audit(store: ArtifactStore, run: str) -> list[Violation]:
 
     FileNotFoundError for an unknown run.
     """
-    record = store.read_json(f"runs/{run}/run.json")
-    recipe = Recipe.model_validate(record["recipe"])
+    record = store.read_json(paths.record(run))
+    recipe = RunRecipe.model_validate(record["recipe"])
     journal = [(entry["stage"], entry["phase"]) for entry in record["journal"]]
     versions = {model["name"]: model["policy_version"] for model in record["models"]}
-    found = [*_journal(record, recipe, journal), *_models(store, run, recipe, record), *_files(store, run)]
-    retained = f"runs/{run}/retention.json"
+    violations = [*_journal(record, recipe, journal), *_models(store, run, recipe, record), *_files(store, run)]
+    retained = paths.retention(run)
     removed = store.read_json(retained).get("rollouts", []) if store.exists(retained) else []
-    for stage in plan.stages(recipe):
-        actor = plan.actor(recipe, stage)
-        if (stage, "pairs") in journal and actor is not None and not {stage, plan.present(recipe, stage)} & {*removed}:
-            check = {"eft": check_ranked, "revised": check_revised}.get(plan.kind(recipe, stage), check_round)
-            found += _read(check(store, run, recipe, stage, versions.get(actor)), stage)
-        if recipe.method == "self_improving" and plan.kind(recipe, stage) == "round" and (stage, "train") in journal:
-            judge = versions.get(plan.judge_of(recipe, stage))
-            found += _read(check_samples(store, run, recipe, stage, judge), stage)
+    method = method_of(recipe)
+    for stage in method.stages(recipe):
+        if (stage, "pairs") in journal and not method.rollout_stages(recipe, stage) & {*removed}:
+            actor = versions.get(method.actor(recipe, stage))
+            violations += _read(check_stage(store, run, recipe, stage, actor), stage)
+        judge = method.training_judge(recipe, stage)
+        if judge and (stage, "train") in journal:
+            violations += _read(check_training(store, run, recipe, stage, versions.get(judge)), stage)
         if (stage, "evaluate") in journal:
-            found += _read(check_evaluation(store, run, recipe, stage, versions.get(stage)), stage)
-    return found
+            violations += _read(check_evaluation(store, run, recipe, stage, versions.get(stage)), stage)
+    return violations
 
 
 def _read(violations: Iterator[Violation], stage: str) -> Iterator[Violation]:
@@ -60,7 +62,8 @@ def _read(violations: Iterator[Violation], stage: str) -> Iterator[Violation]:
 
 
 def _journal(record: dict[str, Any], recipe: Recipe, journal: list[tuple[str, str]]) -> Iterator[Violation]:
-    planned = [(stage, phase) for stage in plan.stages(recipe) for phase in plan.phases(recipe, stage)]
+    method = method_of(recipe)
+    planned = [(stage, phase) for stage in method.stages(recipe) for phase in method.phases(recipe, stage)]
     wanted = planned if record["state"] == "done" else planned[: len(journal)]
     if journal != wanted:
         off = next((n for n, (a, b) in enumerate(zip(journal, wanted, strict=False)) if a != b), len(journal))
@@ -68,9 +71,9 @@ def _journal(record: dict[str, Any], recipe: Recipe, journal: list[tuple[str, st
 
 
 def _models(store: ArtifactStore, run: str, recipe: Recipe, record: dict[str, Any]) -> Iterator[Violation]:
-    names = [model["name"] for model in record["models"]]
-    if names != plan.stages(recipe)[: len(names)]:
-        yield Violation("lineage", "run.json", f"models {names} are not a start of {plan.stages(recipe)}")
+    names, stages = [model["name"] for model in record["models"]], method_of(recipe).stages(recipe)
+    if names != stages[: len(names)]:
+        yield Violation("lineage", "run.json", f"models {names} are not a start of {stages}")
     numbers = [int(model["policy_version"].rpartition("@")[2]) for model in record["models"]]
     if numbers != sorted(set(numbers)):
         yield Violation("lineage", "run.json", f"policy versions do not grow: {numbers}")
@@ -98,14 +101,14 @@ def _manifest(store: ArtifactStore, model: dict[str, Any]) -> tuple[WeightsManif
 def _lineage(
     run: str, recipe: Recipe, model: dict[str, Any], manifest: WeightsManifest, digests: dict[str, str]
 ) -> Iterator[Violation]:
-    lineage, artifact = manifest.lineage, model["artifact"]
+    lineage, artifact, method = manifest.lineage, model["artifact"], method_of(recipe)
     if lineage.parent is not None and lineage.parent_digest != digests.get(lineage.parent, lineage.parent_digest):
         yield Violation("lineage", artifact, f"made of other weights than those at {lineage.parent}")
     made = {"run": run, "stage": model["name"], "seed": recipe.seed}
-    if plan.adopted(recipe, model["name"]):
+    if adopted(recipe, model["name"]):
         made = {"stage": model["name"]}
-    elif plan.kind(recipe, model["name"]) != "base":
-        job = train_jobs.train_job(run, recipe, model["name"], _NO_CANARY)
+    elif method.kind(recipe, model["name"]) != "base":
+        job = method.train_job(run, recipe, model["name"], _NO_CANARY)
         made |= {"parent": job.init_from, "datasets": job.datasets, "method": job.method}
     for field, wanted in made.items():
         value = getattr(lineage, field)

@@ -1,0 +1,23 @@
+"""The phase `evaluate`: what a model answers and how it judges, for the report and the watchdogs."""
+
+from orchestrator.phases.ask_workers import current_model, run_all
+from orchestrator.phases.serving import serve
+from orchestrator.runs.context import RunContext
+from selfreward.loop import paths
+from selfreward.loop.tasks import EVALUATION_SETS, items_of
+
+
+async def evaluate(context: RunContext) -> None:
+    """Sample the stage's model on held-out prompts and have it judge the human-ranked answers."""
+    run, recipe, stage = context.run, context.recipe, context.state.stage
+    model = current_model(context)
+    await serve(context, model)
+    heldout = items_of(await context.read_rows(paths.data(run, "heldout")))
+    ranked = items_of(await context.read_rows(paths.data(run, "eft_eval")))
+    tasks = context.method.evaluation_tasks(run, recipe, stage, heldout, ranked, model.policy_version)
+    rollouts = await run_all(context, tasks)
+    parts = {task.key: task.part for task in tasks}
+    for part in EVALUATION_SETS:
+        rows = [rollout.model_dump(mode="json") for rollout in rollouts if parts[rollout.key] == part]
+        if rows:
+            await context.write_rows(paths.evaluation(run, stage, part), rows)

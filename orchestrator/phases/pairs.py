@@ -1,0 +1,126 @@
+"""The phase `pairs`: what a stage trains on, from its rollouts."""
+
+import random
+from typing import Any
+
+from orchestrator import metrics
+from orchestrator.phases.judge_data import filled_prompts
+from orchestrator.runs.context import RunContext
+from orchestrator.runs.errors import RunFailed
+from selfreward.contracts.base import content_key
+from selfreward.contracts.rollouts import PreferencePair, Rollout
+from selfreward.loop import paths
+from selfreward.loop.eft import judge_pairs, place_of, select, sft_rows
+from selfreward.loop.methods.base import Inputs, TrainingRows
+from selfreward.loop.pairing import OUTCOMES, judge_pair
+from selfreward.loop.stages import replays
+from selfreward.loop.summary import summarise
+from selfreward.loop.train_jobs import replay
+
+
+async def pairs(context: RunContext) -> None:
+    """Build the stage's training data. RunFailed where nothing can be trained on it."""
+    run, recipe, stage, method = context.run, context.recipe, context.state.stage, context.method
+    rows = await context.read_rows(paths.rollouts(run, stage))
+    rollouts = [Rollout.model_validate(row) for row in rows]
+    if method.kind(recipe, stage) == "eft":
+        await _judge_training(context, rollouts)
+        return
+    inputs = await context.inputs("pairs")
+    training = method.training_rows(run, recipe, stage, rollouts, inputs)
+    if training is not None:
+        await _write_rows(context, training, len(rollouts))
+    else:
+        await _write_pairs(context, rollouts, inputs)
+
+
+async def _write_rows(context: RunContext, training: TrainingRows, rollouts: int) -> None:
+    if training.problem:
+        raise RunFailed(training.problem)
+    await context.write_rows(training.artifact, training.rows)
+    await context.write_json(training.record_artifact, training.record)
+    await context.progress(rollouts, rollouts, metrics=training.figures)
+
+
+async def _write_pairs(context: RunContext, rollouts: list[Rollout], inputs: Inputs) -> None:
+    run, recipe, stage, method = context.run, context.recipe, context.state.stage, context.method
+    actor, outcomes = method.pairs(recipe, rollouts, inputs)
+    counts = dict.fromkeys(OUTCOMES, 0) | outcomes
+    if not actor:
+        raise RunFailed(f"no preference pairs came of {len(rollouts)} prompts: {counts}; see the score histogram")
+    # Pairs of judgments train beside those of answers: people's ranks made them for EFT, or the method's own judge.
+    by_ranks = await _drawn_judge_pairs(context, round(recipe.pairs.judge_pairs * len(actor)))
+    by_judge, judge_record = await _own_judge_pairs(context, len(actor), inputs)
+    trained = [*actor, *by_ranks, *by_judge]
+    await context.write_rows(paths.pairs(run, stage), (pair.model_dump(mode="json") for pair in trained))
+    if replays(recipe, stage):
+        earlier = {old: await context.read_rows(paths.pairs(run, old)) for old, _ in replays(recipe, stage)}
+        again = replay(recipe, stage, earlier)
+        await context.write_rows(paths.replay(run, stage), (pair.model_dump(mode="json") for pair in again))
+    positives = method.positives(run, recipe, stage, actor)
+    if positives is not None:
+        await context.write_rows(*positives)
+    # The round's record: what became of its prompts, and its monitors.
+    asked = len(await context.read_rows(paths.prompts(run, stage)))
+    failed = asked - len(rollouts)
+    summary = summarise(stage, rollouts, trained, counts, failed=failed, sampled=recipe.sampling.n)
+    summary |= method.monitors(recipe, rollouts, inputs)
+    if judge_record is not None:
+        summary["meta"] = judge_record
+    await context.write_json(paths.iteration(run, stage), summary)
+    for outcome, count in counts.items():
+        metrics.PAIRS.labels(outcome).inc(count)
+    for pair in actor:
+        metrics.LENGTH.labels("chosen").observe(len(pair.chosen[-1].content))
+        metrics.LENGTH.labels("rejected").observe(len(pair.rejected[-1].content))
+    shown = {name: summary[name] for name in ("pairs", "ties", "unscored", "chosen_rejected_gap", "judge_pairs")}
+    figures = {name.removeprefix("chosen_rejected_"): value for name, value in shown.items() if value is not None}
+    await context.progress(len(rollouts), len(rollouts), metrics=figures)
+
+
+async def _judge_training(context: RunContext, rollouts: list[Rollout]) -> None:
+    """EFT rows and judge pairs of the judgments of human-ranked answers, for M1."""
+    run, recipe = context.run, context.recipe
+    rows = await context.read_rows(paths.data(run, "eft_ranked"))
+    ranks = {row["prompt_id"]: [response["rank"] for response in row["responses"]] for row in rows}
+    eft = recipe.eft
+    selection = select(rollouts, ranks, cap_ratio=eft.cap_ratio, max_rows=eft.max_rows, seed=recipe.seed)
+    if not selection.accepted:
+        raise RunFailed(
+            f"no judgment of the SFT baseline agrees with the human ranking: {selection.counts}; if most are unparsed, "
+            "raise judging.max_tokens or use a base model that can follow the rubric; else give more EFT rows or raise "
+            "eft.judgments"
+        )
+    places = sorted({place_of(verdict) for verdict in [*selection.accepted, *(c.chosen for c in selection.contrasts)]})
+    filled, rubric = await filled_prompts(context.services.judge, recipe.judging.rubric, rollouts, places)
+    await context.write_rows(paths.data(run, "eft"), sft_rows(selection.accepted, filled))
+    contrasts = judge_pairs(selection.contrasts, filled, rollouts[0].policy_version, rubric)
+    await context.write_rows(paths.data(run, "judge_pairs"), (pair.model_dump(mode="json") for pair in contrasts))
+    counts = {**selection.counts, "judge_pairs": len(contrasts)}
+    await context.write_json(f"runs/{run}/eft.json", counts)
+    figures = {name: float(counts[name]) for name in ("agreeing", "accepted", "kept", "judge_pairs")}
+    await context.progress(counts["prompts"], counts["prompts"], metrics=figures)
+
+
+async def _drawn_judge_pairs(context: RunContext, wanted: int) -> list[PreferencePair]:
+    """Up to `wanted` of the judge pairs that EFT building left, another draw in every stage."""
+    if not wanted:
+        return []
+    rows = await context.read_rows(paths.data(context.run, "judge_pairs"))
+    rng = random.Random(content_key(context.recipe.seed, context.state.stage, "judge pairs"))  # noqa: S311 - guards no secret
+    return [PreferencePair.model_validate(row) for row in rng.sample(rows, min(wanted, len(rows)))]
+
+
+async def _own_judge_pairs(
+    context: RunContext, actor_pairs: int, inputs: Inputs
+) -> tuple[list[PreferencePair], dict[str, Any] | None]:
+    """The judge pairs of the method's own judge, and what the round's record says of them; None where it has none."""
+    recipe = context.recipe
+    preferred, record = context.method.judge_preferences(recipe, context.state.stage, actor_pairs, inputs)
+    if not preferred:
+        return [], record
+    rollouts = [preference.rollout for preference in preferred]
+    places = [(rollout.prompt_id, 0) for rollout in rollouts]
+    filled, rubric = await filled_prompts(context.services.judge, recipe.judging.rubric, rollouts, places)
+    made = [judge_pair(preference, filled[place], rubric) for preference, place in zip(preferred, places, strict=True)]
+    return made, record
