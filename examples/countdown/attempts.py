@@ -110,7 +110,7 @@ def _reused(problem: Problem, rng: Random) -> Solution:
 
     The subtlest way to break the rules: every number in it stands in the task or is a result.
     """
-    found = []
+    solutions = []
     for first in {d[0] for d in derivations(tuple(sorted(problem.numbers)))}:
         left = list(problem.numbers)
         left.remove(first.left)
@@ -119,14 +119,14 @@ def _reused(problem: Problem, rng: Random) -> Solution:
         for again in sorted(spent):
             for other in {first.result, *left}:
                 high, low = max(again, other), min(again, other)
-                found += [
+                solutions += [
                     (first, Step(high, op, low, result))
                     for op in OPERATIONS
                     if 0 <= (result := apply(high, op, low)) <= LARGEST_RESULT
                 ]
-    found.sort(key=str)
-    hits = [steps for steps in found if steps[-1].result == problem.target]
-    return rng.choice(hits or found) if found else _invented(problem, rng)
+    solutions.sort(key=str)
+    hits = [steps for steps in solutions if steps[-1].result == problem.target]
+    return rng.choice(hits or solutions) if solutions else _invented(problem, rng)
 
 
 def _debris(text: str, rng: Random) -> str:

@@ -16,9 +16,9 @@ def difference(report: Report, later: str, earlier: str, figure: str) -> dict[st
     raise KeyError(f"the report has no difference {later} - {earlier}")
 
 
-def said(found: Mapping[str, Any]) -> str:
+def said(difference: Mapping[str, Any]) -> str:
     """A difference of shares, in points with its interval."""
-    value, low, high = (100 * found[name] for name in ("value", "low", "high"))
+    value, low, high = (100 * difference[name] for name in ("value", "low", "high"))
     return f"{value:+.1f} [{low:+.1f}, {high:+.1f}] points"
 
 

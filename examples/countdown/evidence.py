@@ -52,12 +52,12 @@ def summary_markdown(summary: dict[str, Any]) -> str:
             lines.append(f"| {seed} | {model['name']} | {' | '.join(row)} |")
     lines += ["", "| claim | " + " | ".join(f"seed {seed}" for seed in summary["reports"]) + " |"]
     lines.append("|---|" + "---|" * len(summary["reports"]))
-    for claim in next(iter(summary["claims"].values())):
+    for text in next(iter(summary["claims"].values())):
         cells = [
-            f"{'holds' if found['holds'] else 'FAILS'} ({found['measured']})"
-            for found in (claims[claim] for claims in summary["claims"].values())
+            f"{'holds' if claims[text]['holds'] else 'FAILS'} ({claims[text]['measured']})"
+            for claims in summary["claims"].values()
         ]
-        lines.append(f"| {claim} | {' | '.join(cells)} |")
+        lines.append(f"| {text} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -92,8 +92,8 @@ def main() -> None:
         slim = {key: value for key, value in summary.items() if key != "reports"}
         (arguments.out / "summary.json").write_text(json.dumps(slim, indent=1) + "\n")
     console.print(summary_markdown(summary), highlight=False, markup=False)
-    held = all(found["holds"] for claims in summary["claims"].values() for found in claims.values())
-    raise SystemExit(0 if held else 1)
+    hold = all(claim["holds"] for claims in summary["claims"].values() for claim in claims.values())
+    raise SystemExit(0 if hold else 1)
 
 
 if __name__ == "__main__":

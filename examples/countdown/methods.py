@@ -97,8 +97,8 @@ def _entry(store: ArtifactStore, name: str, seed: int, recipe: Recipe) -> Entry:
     """A finished run, labelled by the checker and measured."""
     run = f"{name}-{seed}"
     label_run(store, run)
-    found = compared(load_run(store, run), Bootstrap())
-    return {**found, "contender": name, "seed": seed, "sampled": sampled_answers(recipe)}
+    figures = compared(load_run(store, run), Bootstrap())
+    return {**figures, "contender": name, "seed": seed, "sampled": sampled_answers(recipe)}
 
 
 def write_table(
@@ -119,7 +119,7 @@ def write_table(
         "rollouts": arguments.rollouts,
         "overrides": arguments.overrides,
         "rows": rows(entries),
-        "claims": {str(seed): found for seed, found in claims.items()},
+        "claims": {str(seed): of_seed for seed, of_seed in claims.items()},
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / "table.json").write_text(json.dumps(table, indent=1, allow_nan=False) + "\n")

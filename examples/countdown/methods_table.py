@@ -89,11 +89,11 @@ def _plain(value: float | None) -> dict[str, Any] | None:
 
 
 def _over_seeds(by_seed: dict[int, dict[str, Any] | None]) -> dict[str, Any] | None:
-    found = {str(seed): figure for seed, figure in sorted(by_seed.items()) if figure and figure["value"] is not None}
-    if not found:
+    measured = {str(seed): figure for seed, figure in sorted(by_seed.items()) if figure and figure["value"] is not None}
+    if not measured:
         return None
-    values = [figure["value"] for figure in found.values()]
-    return {"mean": sum(values) / len(values), "lowest": min(values), "highest": max(values), "by_seed": found}
+    values = [figure["value"] for figure in measured.values()]
+    return {"mean": sum(values) / len(values), "lowest": min(values), "highest": max(values), "by_seed": measured}
 
 
 def markdown(table: dict[str, Any]) -> str:
@@ -125,15 +125,15 @@ def markdown(table: dict[str, Any]) -> str:
         for seed in row["seeds"]
     ]
     lines += _lines(["method", "seed", *head[2:]], cells)
-    said = [
+    remarks = [
         f"- {row['method']}, seed {seed}: {text}"
         for row in table["rows"]
         for kind, label in (("failed", ""), ("alarms", "alarms: "), ("warnings", ""))
-        for seed, found in row.get(kind, {}).items()
-        for text in [label + (found if isinstance(found, str) else "; ".join(found))]
+        for seed, texts in row.get(kind, {}).items()
+        for text in [label + (texts if isinstance(texts, str) else "; ".join(texts))]
     ]
-    if said:
-        lines += ["", "## Failures, alarms and warnings", "", *said]
+    if remarks:
+        lines += ["", "## Failures, alarms and warnings", "", *remarks]
     if table["claims"]:
         lines += ["", "## What needs no scale", "", *_claims(table["claims"])]
     return "\n".join(lines) + "\n"
@@ -145,12 +145,12 @@ def plot(entries: Sequence[Entry]) -> str:
     seeds = sorted({entry["seed"] for entry in done})
     names = dict.fromkeys(entry["contender"] for entry in done)
     by_place = {(entry["contender"], entry["seed"]): dots(entry) for entry in done}
-    drawn = []
+    plotted = []
     for name in names:
         nothing = [Dot(None)] * len(PANELS)
         points = [by_place.get((name, seed), nothing) for seed in seeds]
-        drawn.append((name, [list(panel) for panel in zip(*points, strict=True)]))
-    return dot_plot(drawn, PANELS, [f"seed {seed}" for seed in seeds], "methods")
+        plotted.append((name, [list(panel) for panel in zip(*points, strict=True)]))
+    return dot_plot(plotted, PANELS, [f"seed {seed}" for seed in seeds], "methods")
 
 
 def _claims(by_seed: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
@@ -159,8 +159,8 @@ def _claims(by_seed: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
     return _lines(["claim", *(f"seed {seed}" for seed in by_seed)], body, align="---")
 
 
-def _claim(found: dict[str, Any] | None) -> str:
-    return f"{'holds' if found['holds'] else 'FAILS'}: {found['measured']}" if found else DASH
+def _claim(claim: dict[str, Any] | None) -> str:
+    return f"{'holds' if claim['holds'] else 'FAILS'}: {claim['measured']}" if claim else DASH
 
 
 def _seeds(row: dict[str, Any]) -> str:
@@ -169,19 +169,19 @@ def _seeds(row: dict[str, Any]) -> str:
 
 
 def _cell(row: dict[str, Any], name: str, _: str, scale: float) -> str:
-    found = row.get(name)
-    if found is None:
+    figure = row.get(name)
+    if figure is None:
         return DASH
-    mean, lowest, highest = (f"{found[key] * scale:.1f}" for key in ("mean", "lowest", "highest"))
-    return f"{mean} [{lowest}, {highest}]" if len(found["by_seed"]) > 1 else mean
+    mean, lowest, highest = (f"{figure[key] * scale:.1f}" for key in ("mean", "lowest", "highest"))
+    return f"{mean} [{lowest}, {highest}]" if len(figure["by_seed"]) > 1 else mean
 
 
 def _seed_cell(row: dict[str, Any], seed: int, name: str, _: str, scale: float) -> str:
-    found = ((row.get(name) or {}).get("by_seed", {})).get(str(seed))
-    if found is None:
+    figure = ((row.get(name) or {}).get("by_seed", {})).get(str(seed))
+    if figure is None:
         return DASH
-    value = f"{found['value'] * scale:.1f}"
-    return value if found["low"] is None else f"{value} [{found['low'] * scale:.1f}, {found['high'] * scale:.1f}]"
+    value = f"{figure['value'] * scale:.1f}"
+    return value if figure["low"] is None else f"{value} [{figure['low'] * scale:.1f}, {figure['high'] * scale:.1f}]"
 
 
 def _lines(head: Sequence[str], body: Sequence[Sequence[str]], align: str = "---:") -> list[str]:

@@ -1,11 +1,11 @@
-"""The watch over a run that is rewarded by its own verdicts: what the exact checker says of every rewarded answer.
+"""A monitor of a run that its own verdicts reward: the exact checker scores every rewarded answer.
 
     python -m examples.countdown.monitor RUN --artifacts ROOT
 
-reads what the trainer sampled (`runs/<run>/samples/`), after a stage or after the run, prints judge against checker and
+reads the trainer's samples (`runs/<run>/samples/`), after a stage or after the run, prints judge against checker and
 writes `runs/<run>/evaluation/rewards.json`, which the report shows. Exit status 1 when an alarm fires, so that a script
-can stop the run. Nothing of the loop imports this module or reads what it writes. For a world with a checker of your
-own: this file with another `solved`.
+can stop the run. Nothing of the loop imports this module or reads what it writes. For a world of your own, copy this
+file and replace `solved`.
 """
 
 import argparse
@@ -28,13 +28,13 @@ _SHOWN_STEPS = 20
 
 def verified(store: ArtifactStore, run: str) -> dict[str, list[Verified]]:
     """Every sampled answer of the run by stage, as the checker sees it. FileNotFoundError for an unknown run."""
-    found = {}
+    answers = {}
     for model in store.read_json(f"runs/{run}/run.json")["models"]:
         name = f"runs/{run}/samples/{model['name']}.jsonl"
         if store.exists(name):
             rows = [Sample.model_validate(row) for row in store.read_jsonl(name)]
-            found[model["name"]] = [_verified(row) for row in rows]
-    return found
+            answers[model["name"]] = [_verified(row) for row in rows]
+    return answers
 
 
 def _verified(sample: Sample) -> Verified:
