@@ -102,8 +102,8 @@ methods-evidence: $(VENV)/installed ## Every method from the same M1 for SEEDS, 
 	@$(PY) -m examples.countdown.methods --seeds $(SEEDS) $(METHODS)
 
 schema: $(VENV)/installed ## Write recipes/recipe.schema.json, with which editors complete and check recipes
-	@$(PY) -c 'import json; from selfreward.recipe.recipe import Recipe; \
-	  print(json.dumps(Recipe.model_json_schema(), indent=1))' > recipes/recipe.schema.json
+	@$(PY) -c 'import json; from selfreward.loop.load import RunRecipe; \
+	  print(json.dumps(RunRecipe.model_json_schema(), indent=1))' > recipes/recipe.schema.json
 
 lock: ## Resolve both lock files again (needs uv, and an index or UV_FIND_LINKS with the CPU build of torch)
 	@uv pip compile $(UV_FLAGS) pyproject.toml $(EXTRAS) --extra engine-cpu $(NO_CUDA_EXTRAS) --output-file requirements.lock

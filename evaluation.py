@@ -3,5 +3,8 @@
 import sys
 
 if __name__ == "__main__":
-    print("`python -m evaluation` is now: selfreward report RUN [--artifacts ROOT] [--out FOLDER]", file=sys.stderr)
+    print(
+        "`python -m evaluation` is now: python -m selfreward report RUN [--artifacts ROOT] [--out FOLDER]",
+        file=sys.stderr,
+    )
     sys.exit(2)

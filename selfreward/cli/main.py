@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from selfreward.cli import dead, keys, runs
+from selfreward.cli.audit import audit
 from selfreward.cli.capability import capability
 from selfreward.cli.compare import compare
 from selfreward.cli.judge import judge
@@ -74,7 +75,7 @@ app = typer.Typer(
     help="Run the self-rewarding loop: one model answers, judges its own answers, trains on the pairs, and repeats.",
 )
 for panel, commands in {
-    "Runs": (runs.run, runs.watch, runs.status, runs.stop, runs.resume, runs.export, report, compare, plan),
+    "Runs": (runs.run, runs.watch, runs.status, runs.stop, runs.resume, runs.export, report, compare, audit, plan),
     "Judge": (judge, judge_eval, judge_attacks),
     "Models": (win_rate, mt_bench, capability),
     "Services": (runs.up,),

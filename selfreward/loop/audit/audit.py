@@ -1,15 +1,12 @@
-"""`python -m selfreward.loop.audit.audit RUN`: check a run from its artifacts alone, after crashes or before its data
-is reused.
+"""The audit of a run from its artifacts alone (`selfreward audit`), after crashes or before its data is reused.
 
 The journal follows the plan, every checkpoint is what its manifest says and descends from its parent, every prompt is
 accounted for exactly once, every answer is of the policy version that was served, and the pairs are those that the
 rollouts give. Nothing is read from Redis, and nothing is trusted that can be computed again.
 """
 
-import argparse
 import hashlib
 import json
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +18,6 @@ from selfreward.loop.methods import method_of
 from selfreward.loop.methods.checks import Violation
 from selfreward.loop.stages import adopted
 from selfreward.recipe.recipe import Recipe
-from selfreward.settings import Settings
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import MANIFEST_NAME, InvalidArtifact, WeightsManifest, verify_folder
 
@@ -133,25 +129,3 @@ def _files(store: ArtifactStore, run: str) -> Iterator[Violation]:
                     json.loads(document)
             except ValueError as error:
                 yield Violation("half-written", name, str(error))
-
-
-def main() -> None:
-    """Print every violation; exit status 1 when there is one."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", help="the run's id")
-    parser.add_argument(
-        "--artifacts", default=Settings().artifacts, help="artifact root (default SELFREWARD_ARTIFACTS)"
-    )
-    arguments = parser.parse_args()
-    try:
-        found = audit(ArtifactStore(arguments.artifacts), arguments.run)
-    except FileNotFoundError as error:
-        sys.exit(f"no run {arguments.run!r} below {arguments.artifacts}: {error}; give another RUN or --artifacts")
-    for violation in found:
-        print(f"{violation.kind}: {violation.artifact}: {violation.detail}")
-    print(f"run {arguments.run}: {len(found)} violations")
-    sys.exit(bool(found))
-
-
-if __name__ == "__main__":
-    main()

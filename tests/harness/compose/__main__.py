@@ -84,7 +84,7 @@ def loop(stack: ComposeStack, draw: random.Random) -> dict[str, Any]:
     killer.join()
     seconds = time.monotonic() - began
     held = stack.containers("orchestrator")[0]
-    check = ["docker", "exec", held, "python", "-m", "selfreward.loop.audit.audit", RUN]
+    check = ["docker", "exec", held, "python", "-m", "selfreward", "audit", RUN]
     audit = subprocess.run(check, capture_output=True, text=True, timeout=300)
     commit = ["git", "rev-parse", "--short=12", "HEAD"]
     return {

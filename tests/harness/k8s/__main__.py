@@ -107,9 +107,7 @@ def _loop(cluster: Cluster, run: list[Manifest], draw: random.Random) -> dict[st
         seconds = time.monotonic() - began
     killer.join()
     held = cluster.ready("orchestrator")[0]
-    audit = cluster.run(
-        "exec", held, "--container=orchestrator", "--", "python", "-m", "selfreward.loop.audit.audit", RUN
-    )
+    audit = cluster.run("exec", held, "--container=orchestrator", "--", "python", "-m", "selfreward", "audit", RUN)
     commit = ["git", "rev-parse", "--short=12", "HEAD"]
     return {
         "commit": subprocess.check_output(commit, cwd=ROOT, text=True).strip(),

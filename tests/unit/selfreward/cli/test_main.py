@@ -17,8 +17,10 @@ from selfreward.cli import main as cli
 from selfreward.client.http import ServiceError
 from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.estimate.time import GPUS
+from selfreward.loop.load import load_recipe
 from selfreward.progress import RunProgress
 from selfreward.server.keys import SCOPES
+from selfreward.store.artifacts import ArtifactStore
 
 RECIPE = "recipes/countdown.toml"
 
@@ -152,6 +154,23 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPa
     assert isinstance(CliRunner().invoke(cli.app, ["run", RECIPE, "--dry-run"]).exception, ZeroDivisionError)
 
 
+def test_an_audit_ends_with_1_for_violations_and_for_an_unknown_run(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    recipe = load_recipe(Path(RECIPE), environment={}).model_dump(mode="json")
+    record = {"recipe": recipe, "state": "running", "journal": [], "models": []}
+    store.write_json("runs/one/run.json", record)
+    clean = CliRunner().invoke(cli.app, ["audit", "one", "--artifacts", str(tmp_path)])
+    assert (clean.exit_code, clean.output) == (0, "run one: 0 violations\n")
+
+    store.write_json("runs/one/run.json", {**record, "state": "done"})
+    found = CliRunner().invoke(cli.app, ["audit", "one", "--artifacts", str(tmp_path)])
+    assert found.exit_code == 1
+    assert found.output.splitlines()[0].startswith("journal: run.json: entry 0 of 0 is not the plan's")
+    unknown = CliRunner().invoke(cli.app, ["audit", "none", "--artifacts", str(tmp_path)])
+    assert unknown.exit_code == 1
+    assert f"no run 'none' below {tmp_path}" in unknown.stderr
+
+
 def test_services_that_are_not_installed_are_not_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     ran = CliRunner().invoke(cli.app, ["up", "--folder", str(tmp_path)])
@@ -160,11 +179,11 @@ def test_services_that_are_not_installed_are_not_started(monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_old_line_answers_with_the_new_one() -> None:
-    old = [sys.executable, "-m", "evaluation", "--artifacts", "runs/artifacts", "--run", "one"]
-    done = subprocess.run(old, capture_output=True, text=True, timeout=60, check=False)
+@pytest.mark.parametrize(("old", "new"), [("evaluation", "report RUN"), ("orchestrator.audit", "audit RUN")])
+def test_the_old_line_answers_with_the_new_one(old: str, new: str) -> None:
+    done = subprocess.run([sys.executable, "-m", old, "one"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert "selfreward report RUN" in done.stderr
+    assert f"python -m selfreward {new}" in done.stderr
 
 
 def test_help_names_all_scopes_and_gpus() -> None:
