@@ -41,15 +41,18 @@ _log = logging.getLogger(__name__)
 def create_app(settings: GeneratorSettings) -> FastAPI:
     """One replica. The engine starts in the background: `/readyz` says when it serves.
 
-    Raises KeysError when the keys file cannot be used, StartRefused for nodes without a model to start on.
+    Raises KeysError for an unusable keys file, StartRefused for nodes that cannot start together.
     """
+    # What may refuse the start comes first, before there is anything to close.
     check_nodes(settings)
+    keyring = LiveKeyring(settings)
+    # The replica, and what it listens to.
     gate = Gate(settings.max_inflight, settings.max_queued, settings.queue_seconds)
     control = control_client()
     replica = Replica(settings, ArtifactStore(settings.artifacts, settings.artifact_cache), gate, control)
     redis = connect(settings.redis_url)
     follower = Follower(redis, replica, settings.poll_seconds)
-    # vLLM closes idle connections after 5 s; a pooled one must not be about to be closed when it is used.
+    # Connections to the engine. vLLM closes idle ones after 5 s: none may be about to be closed when it is used.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=512, keepalive_expiry=4)
     timeout = httpx.Timeout(settings.request_seconds, connect=10)
     http = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
@@ -62,7 +65,7 @@ def create_app(settings: GeneratorSettings) -> FastAPI:
         try:
             yield
         finally:
-            # A poll that ends by itself leaves its Redis connection whole; a swap or a start is not waited for.
+            # A poll that ends by itself leaves its Redis connection intact; a swap or a start is not waited for.
             follower.stopping.set()
             await asyncio.wait(tasks[:1], timeout=1)
             await cancel_and_wait(tasks)
@@ -76,7 +79,7 @@ def create_app(settings: GeneratorSettings) -> FastAPI:
     app.state.replica = replica
     app.add_middleware(
         RequestGuard,
-        keyring=LiveKeyring(settings),
+        keyring=keyring,
         needed_scope=_needed_scope,
         max_body_bytes=settings.max_body_bytes,
         limit_setting="SELFREWARD_MAX_BODY_BYTES",
@@ -115,12 +118,12 @@ def _add_models(app: FastAPI, replica: Replica) -> None:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        """`policy`, the alias of what is served, and its version."""
+        """The served model under its two names: `policy`, and its version."""
         return {"object": "list", "data": cards()}
 
     @app.get("/v1/models/{name}")
     async def model(name: str) -> dict[str, Any]:
-        """One of them."""
+        """One of the models."""
         for card in cards():
             if card["id"] == name:
                 return card
@@ -182,12 +185,12 @@ def _add_weights(app: FastAPI, replica: Replica, follower: Follower) -> None:
 
     @app.get("/admin/weights")
     async def weights() -> dict[str, Any]:
-        """What is served, what is announced, and what was refused and why."""
+        """What is served and announced, and what was refused for which reason."""
         return status()
 
     @app.post("/admin/weights")
     async def put_weights(wanted: Announced) -> JSONResponse:
-        """Serve these weights now, without an announcement; they stay until the announcement changes."""
+        """Serve these weights now, until another announcement."""
         replica.target = wanted.label
         try:
             await replica.adopt(wanted)

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the generator, and the engine's own page behind them."""
+"""Prometheus metrics of the generator, and the engine's own, which follow them on the page."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -22,6 +22,6 @@ FOLLOW_ERRORS = Counter("selfreward_generator_follow_errors", "Failed attempts t
 
 
 def engine_families(page: str) -> str:
-    """Only the `vllm:` families of the engine's page: its process metrics would clash with the gateway's own."""
+    """The `vllm:` families of the engine's page. Its process metrics would clash with the gateway's."""
     kept = ("vllm:", "# HELP vllm:", "# TYPE vllm:")
     return "".join(f"{line}\n" for line in page.splitlines() if line.startswith(kept))

@@ -11,12 +11,12 @@ DEFAULT_PORT = 8000
 
 
 class GeneratorSettings(Settings):
-    """What one replica serves, how its engine is started, and the bounds that protect it."""
+    """What one replica serves, how its engine starts, and the limits that protect it."""
 
     model: Path | None = None
     """Checkpoint folder served before the first announcement; unset: wait for the first announcement."""
     work_dir: Path = Path("runs/generator")
-    """Where the engine runs and has `engine.log` and Unix sockets, which not every file system takes. May be shared."""
+    """Where the engine runs: `engine.log`, and Unix sockets, which not every file system supports. May be shared."""
     artifact_cache: Path | None = None
     """Where checkpoints of a remote artifact store are copied to."""
 
@@ -25,17 +25,17 @@ class GeneratorSettings(Settings):
     engine_dtype: str | None = None
     """vLLM `--dtype`; by default float32 on the CPU (bf16 is slow on AVX2) and the checkpoint's own on a GPU."""
     engine_args: list[str] = []
-    """Further vLLM arguments (a JSON list); they win, but for host and port."""
+    """Further vLLM arguments (a JSON list); they win, except for host and port."""
     engine_env: dict[str, str] = {}
     """Further environment of the engine (a JSON object), for example `OMP_NUM_THREADS`."""
     engine_nodes: int = Field(default=1, ge=1)
-    """Machines that one engine is spread over (vLLM's `--nnodes`); `engine_args` say how, for example
-    `["--tensor-parallel-size", "8", "--pipeline-parallel-size", "2"]` for two of eight GPUs. All of them have to see
-    `model`, on which the engine starts, and the artifacts, whose weights are loaded into it then."""
+    """Machines that one engine spans (vLLM's `--nnodes`); `engine_args` say how, for example
+    `["--tensor-parallel-size", "8", "--pipeline-parallel-size", "2"]` for two of eight GPUs. All of them must see
+    `model`, on which the engine starts, and the artifacts, whose weights it then loads."""
     engine_node_rank: int = Field(default=0, ge=0)
-    """Which of them this is. The first serves; the others run `python -m services.generator.engine.node`."""
+    """Rank of this machine. Rank 0 serves; the others run `python -m services.generator.engine.node`."""
     engine_leader: str = "127.0.0.1"
-    """Address of the first."""
+    """Address of the machine of rank 0."""
     engine_max_num_seqs: int = Field(default=256, ge=1)
     engine_max_model_len: int | None = Field(default=None, ge=8)
     engine_start_seconds: float = Field(default=900, gt=0)
@@ -43,18 +43,18 @@ class GeneratorSettings(Settings):
     engine_stop_seconds: float = Field(default=5, gt=0)
     """How long a stopping engine may take until it is killed."""
     engine_admin_seconds: float = Field(default=30, gt=0)
-    """Deadline of each control call to the engine other than the reload itself."""
+    """Deadline of each control call to the engine, except for the reload."""
 
     poll_seconds: float = Field(default=0.5, gt=0)
     """How often the announced version is read."""
     swap_wait_seconds: float = Field(default=120, ge=0)
-    """How long a swap lets requests in flight finish; then it aborts them and the gateway repeats them."""
+    """How long a swap waits for requests in flight; then it aborts them, and the gateway sends them again."""
     swap_abort_seconds: float = Field(default=15, gt=0)
     """How long aborted requests may take to end."""
     reload_seconds: float = Field(default=300, gt=0)
-    """Deadline of the engine's own reading of new weights."""
+    """Deadline of the engine's reading of new weights."""
     canary_tokens: int | None = Field(default=None, ge=1)
-    """How many leading canary tokens must agree; unset: all. Use 1 where the engine's dtype is not the trainer's."""
+    """How many of the first canary tokens must agree; unset: all. Use 1 if the engine's dtype is not the trainer's."""
 
     max_inflight: int = Field(default=2048, ge=1)
     """Requests that may be with the engine at once; more are answered 429."""
@@ -69,6 +69,6 @@ class GeneratorSettings(Settings):
     max_sequences: int = Field(default=256, ge=1)
     """Most sequences that one request may ask for: prompts times `n`."""
     retries: int = Field(default=3, ge=0)
-    """How often the gateway itself repeats a request that an abort or a dying engine cut off before it answered."""
+    """How often the gateway repeats a request that an abort or a dying engine cut off before it was answered."""
     drain_seconds: int = Field(default=30, ge=0)
     """How long requests may go on after SIGTERM."""

@@ -1,4 +1,4 @@
-"""What a checkpoint folder says about itself, as far as it decides whether an engine can take its weights over."""
+"""Reads and checks checkpoint folders: whether the engine that serves one can take over the weights of another."""
 
 import hashlib
 import json
@@ -12,6 +12,7 @@ from services.generator.checkpoints.tensors import Tensor, all_finite, read_head
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
+_MAX_NAMED = 3
 _ARCHITECTURE = (
     "architectures",
     "model_type",
@@ -33,7 +34,7 @@ _ARCHITECTURE = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder with weights under the label it is served as. `version` is None before any announcement."""
+    """A folder with weights, and the label that they are served under. `version` is None before any announcement."""
 
     folder: Path
     label: str
@@ -45,15 +46,73 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Facts:
-    """`architecture`: config values that fix the model's shape; `tokenizer`: hash of vocabulary and chat template."""
+    """What decides whether weights fit: tensors by name, the config values that fix the model's shape, the tokenizer.
+
+    `tokenizer` is a hash of vocabulary and chat template.
+    """
 
     tensors: Mapping[str, Tensor]
     architecture: Mapping[str, Any]
     tokenizer: str
 
 
+def validate(folder: Path, label: str, serving: Facts | None, expected_digest: str = "") -> tuple[Checkpoint, Facts]:
+    """Check a published folder against its manifest, and against the facts of what is served (None: nothing yet).
+
+    Returns the checkpoint and its facts. Raises InvalidArtifact, which says what is wrong and what to do.
+    """
+    manifest, digest = verify_folder(folder)
+    if expected_digest and digest != expected_digest:
+        raise InvalidArtifact(
+            f"{folder}: manifest digest is {digest[:12]}, announced was {expected_digest[:12]}; announce it again"
+        )
+    facts = read_facts(folder)
+    if serving is not None:
+        compare(facts, serving, folder)
+    check_finite(facts)
+    return Checkpoint(folder=folder.resolve(), label=label, digest=digest, canary=manifest.canary), facts
+
+
+def compare(new: Facts, serving: Facts, folder: Path) -> None:
+    """Raise InvalidArtifact unless `new` has the same architecture, tokenizer, tensor names and shapes."""
+    # Architecture: a value that only one side states is a default of the other's writer.
+    for name in sorted(set(new.architecture) & set(serving.architecture)):
+        if new.architecture[name] != serving.architecture[name]:
+            raise InvalidArtifact(
+                f"{folder}: config {name} = {new.architecture[name]!r}, served is {serving.architecture[name]!r}; "
+                "another architecture needs its own generator: start one with this model"
+            )
+    if new.tokenizer != serving.tokenizer:
+        raise InvalidArtifact(
+            f"{folder}: its tokenizer or chat template is not the served one; publish with the base model's tokenizer "
+            "files, or start another generator with this model"
+        )
+    # Tensors, by name and shape.
+    missing = sorted(set(serving.tensors) - set(new.tensors))
+    extra = sorted(set(new.tensors) - set(serving.tensors))
+    if missing or extra:
+        parts = [f"{kind} {_few(names)}" for kind, names in (("missing", missing), ("unexpected", extra)) if names]
+        raise InvalidArtifact(f"{folder}: tensors {' and '.join(parts)}; save the whole model under its usual names")
+    for name, tensor in new.tensors.items():
+        if tensor.shape != serving.tensors[name].shape:
+            raise InvalidArtifact(
+                f"{folder}: tensor {name!r} has shape {list(tensor.shape)}, served is "
+                f"{list(serving.tensors[name].shape)}; publish weights of the model that is served"
+            )
+
+
+def check_finite(facts: Facts) -> None:
+    """Raise InvalidArtifact, which names the first tensor with a NaN or an infinity."""
+    for name, tensor in facts.tensors.items():
+        if not all_finite(tensor):
+            raise InvalidArtifact(
+                f"{tensor.file}: tensor {name!r} has NaN or infinite values; training diverged, "
+                "publish an earlier checkpoint"
+            )
+
+
 def read_facts(folder: Path) -> Facts:
-    """Read config, tokenizer and tensor headers of a folder. Raises InvalidArtifact naming what is wrong."""
+    """Read config, tokenizer and tensor headers of a folder. Raises InvalidArtifact, which names what is wrong."""
     config = read_json(folder / "config.json")
     tensors = read_tensors(folder)
     if config.get("tie_word_embeddings"):
@@ -63,7 +122,7 @@ def read_facts(folder: Path) -> Facts:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from a file; InvalidArtifact when it is missing or is not one."""
+    """The JSON object in a file. Raises InvalidArtifact when there is none."""
     try:
         data = json.loads(file.read_bytes())
     except FileNotFoundError:
@@ -76,7 +135,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Tensors of all shards by name. Raises InvalidArtifact for a missing, broken or contradicting shard."""
+    """Tensors of all shards, by name. Raises InvalidArtifact for a shard that is missing, broken or not as indexed."""
     if not (folder / _INDEX).exists():
         if not (folder / _SINGLE).exists():
             raise InvalidArtifact(f"{folder} has neither {_SINGLE} nor {_INDEX}; publish the checkpoint again")
@@ -96,7 +155,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def architecture(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config values that decide how tensors are used; rotary settings in one form, old or new spelling."""
+    """The config values that decide how tensors are used. Rotary settings have one form, whatever their spelling."""
     values = {name: config[name] for name in _ARCHITECTURE if config.get(name) is not None}
     rope = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
     if "rope_theta" in config:
@@ -109,8 +168,8 @@ def architecture(config: Mapping[str, Any]) -> dict[str, Any]:
 def tokenizer_fingerprint(folder: Path) -> str:
     """SHA-256 over vocabulary, rules and chat template.
 
-    Left out is what a trainer changes without changing the tokenizer: `truncation` and `padding` of tokenizer.json
-    and the bookkeeping of tokenizer_config.json.
+    Not covered is what a trainer changes without changing the tokenizer: `truncation` and `padding` in tokenizer.json,
+    and the rest of tokenizer_config.json.
     """
     digest = hashlib.sha256()
     if (folder / "tokenizer.json").exists():
@@ -131,65 +190,5 @@ def tokenizer_fingerprint(folder: Path) -> str:
 
 
 def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-_SHOWN = 3
-
-
-def validate(folder: Path, label: str, serving: Facts | None, expected_digest: str = "") -> tuple[Checkpoint, Facts]:
-    """Check a published folder against its manifest and against what is served (None: nothing yet).
-
-    Returns what it is and its facts. Raises InvalidArtifact saying what was found and what to do.
-    """
-    manifest, digest = verify_folder(folder)
-    if expected_digest and digest != expected_digest:
-        raise InvalidArtifact(
-            f"{folder}: manifest digest is {digest[:12]}, announced was {expected_digest[:12]}; announce it again"
-        )
-    facts = read_facts(folder)
-    if serving is not None:
-        compare(facts, serving, folder)
-    check_finite(facts)
-    return Checkpoint(folder=folder.resolve(), label=label, digest=digest, canary=manifest.canary), facts
-
-
-def compare(new: Facts, serving: Facts, folder: Path) -> None:
-    """Raise InvalidArtifact unless `new` has the same architecture, tokenizer, tensor names and shapes."""
-    # A value that only one side states is a default of the other's writer.
-    for name in sorted(set(new.architecture) & set(serving.architecture)):
-        if new.architecture[name] != serving.architecture[name]:
-            raise InvalidArtifact(
-                f"{folder}: config {name} = {new.architecture[name]!r}, served is {serving.architecture[name]!r}; "
-                "another architecture needs its own generator: start one with this model"
-            )
-    if new.tokenizer != serving.tokenizer:
-        raise InvalidArtifact(
-            f"{folder}: its tokenizer or chat template is not the served one; publish with the base model's tokenizer "
-            "files, or start another generator with this model"
-        )
-    missing = sorted(set(serving.tensors) - set(new.tensors))
-    extra = sorted(set(new.tensors) - set(serving.tensors))
-    if missing or extra:
-        parts = [
-            f"{kind} {', '.join(names[:_SHOWN])} ({len(names)} in all)"
-            for kind, names in (("missing", missing), ("unexpected", extra))
-            if names
-        ]
-        raise InvalidArtifact(f"{folder}: tensors {' and '.join(parts)}; save the whole model under its usual names")
-    for name, tensor in new.tensors.items():
-        if tensor.shape != serving.tensors[name].shape:
-            raise InvalidArtifact(
-                f"{folder}: tensor {name!r} has shape {list(tensor.shape)}, served is "
-                f"{list(serving.tensors[name].shape)}; publish weights of the model that is served"
-            )
-
-
-def check_finite(facts: Facts) -> None:
-    """Raise InvalidArtifact naming the first tensor with a NaN or an infinity."""
-    for name, tensor in facts.tensors.items():
-        if not all_finite(tensor):
-            raise InvalidArtifact(
-                f"{tensor.file}: tensor {name!r} has NaN or infinite values; training diverged, "
-                "publish an earlier checkpoint"
-            )
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return ", ".join(names[:_MAX_NAMED]) + more

@@ -1,4 +1,4 @@
-"""Reads safetensors files as bytes, without torch: names and shapes from the header, and whether values are finite."""
+"""Reads safetensors files without torch: names and shapes from the header, and whether all values are finite."""
 
 import json
 import math
@@ -13,8 +13,9 @@ from selfreward.store.manifest import InvalidArtifact
 _MAX_HEADER = 100 << 20
 _CHUNK = 1 << 22
 
-# A float is NaN or infinite exactly when all its exponent bits are one, so raw bytes answer for every float type,
-# those that numpy has not (bfloat16) as well. E4M3 has no infinity: its NaN is exponent and mantissa all ones.
+# A float is NaN or infinite exactly when all its exponent bits are 1, so its bits are enough for every float type, also
+# for those that numpy does not have (bfloat16). E4M3 has no infinity, and its NaN has all bits of the mantissa as well.
+# By type: the integer of the same width, and the mask of these bits.
 _NOT_FINITE: dict[str, tuple[type[np.unsignedinteger[Any]], int]] = {
     "F64": (np.uint64, 0x7FF0_0000_0000_0000),
     "F32": (np.uint32, 0x7F80_0000),
@@ -23,12 +24,13 @@ _NOT_FINITE: dict[str, tuple[type[np.unsignedinteger[Any]], int]] = {
     "F8_E5M2": (np.uint8, 0x7C),
     "F8_E4M3": (np.uint8, 0x7F),
 }
-_WHOLE = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+# Bytes of the other types.
+_INTEGERS = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor's place: `begin` is the offset of its first byte in `file`, `size` its bytes."""
+    """Where one tensor lies: `begin` is the offset of its first byte in `file`, `size` its length in bytes."""
 
     file: Path
     dtype: str
@@ -38,7 +40,8 @@ class Tensor:
 
 
 def read_header(file: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file. Raises InvalidArtifact when header and size do not fit each other."""
+    """All tensors of a safetensors file. Raises InvalidArtifact when its header does not match its size."""
+    # The file begins with the header's length.
     length = file.stat().st_size
     with file.open("rb") as stream:
         header_size = int.from_bytes(stream.read(8), "little")
@@ -52,6 +55,7 @@ def read_header(file: Path) -> dict[str, Tensor]:
         tensors = {name: _tensor(file, 8 + header_size, entry) for name, entry in header.items() if name[:2] != "__"}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidArtifact(f"{file}: its safetensors header cannot be read ({error}); publish again") from error
+    # Tensors follow the header and each other without gaps.
     expected = 8 + header_size
     for name, tensor in sorted(tensors.items(), key=lambda item: item[1].begin):
         if tensor.begin != expected or tensor.size != _byte_size(tensor):
@@ -70,15 +74,15 @@ def _tensor(file: Path, start: int, entry: dict[str, Any]) -> Tensor:
 def _byte_size(tensor: Tensor) -> int:
     if tensor.dtype in _NOT_FINITE:
         width = np.dtype(_NOT_FINITE[tensor.dtype][0]).itemsize
-    elif tensor.dtype in _WHOLE:
-        width = _WHOLE[tensor.dtype]
+    elif tensor.dtype in _INTEGERS:
+        width = _INTEGERS[tensor.dtype]
     else:
         raise InvalidArtifact(f"{tensor.file}: data type {tensor.dtype!r} is not known; save as F32, BF16 or F16")
     return math.prod(tensor.shape) * width
 
 
 def all_finite(tensor: Tensor) -> bool:
-    """No NaN and no infinity in it; integers always pass. Reads a few MiB at a time."""
+    """Whether a tensor has neither NaN nor infinity; integers never have. Reads a few MiB at a time."""
     if tensor.dtype not in _NOT_FINITE:
         return True
     kind, mask = _NOT_FINITE[tensor.dtype]

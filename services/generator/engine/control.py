@@ -1,4 +1,4 @@
-"""The control calls to the engine, each with a deadline and with its answer checked."""
+"""Control calls to the engine. Each has a deadline, and its answer is checked."""
 
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,15 @@ from services.generator.engine.process import SERVED_NAME, EngineFailed
 
 
 def control_client() -> httpx.AsyncClient:
-    """Connections for control calls. None is kept for another call: after an error the engine's server drops it."""
+    """A client for control calls. No connection is kept: after an error the engine's server drops it."""
     return httpx.AsyncClient(limits=httpx.Limits(max_keepalive_connections=0), trust_env=False)
 
 
 class EngineAdmin:
-    """vLLM's development routes on loopback, called through a `control_client`.
+    """vLLM's development routes at `url`, called through `http`, a `control_client`; `deadline` is in seconds.
 
-    Every method raises EngineFailed when
-    the engine does not answer in time, answers an error, or answers something else than what was asked for.
+    Every method raises EngineFailed when the engine does not answer in time, answers with an error, or did not do what
+    it was asked for.
     """
 
     def __init__(self, http: httpx.AsyncClient, url: str, deadline: float) -> None:
@@ -34,7 +34,7 @@ class EngineAdmin:
         params: dict[str, str] | None = None,
         deadline: float | None = None,
     ) -> Any:
-        # Also to connect: a busy server takes its time to accept, and one that is gone refuses at once.
+        # The time to connect is as long: a busy server is slow to accept, and one that is gone refuses at once.
         timeout = httpx.Timeout(deadline or self._deadline)
         try:
             reply = await self._http.request(method, f"{self._url}{path}", json=body, params=params, timeout=timeout)
@@ -45,11 +45,11 @@ class EngineAdmin:
         return reply.json() if reply.content else None
 
     async def pause(self) -> None:
-        """Stop scheduling once every request has ended, and clear the caches."""
+        """Stop scheduling when every request has ended, and clear the caches."""
         await self._call("POST", "/pause", params={"mode": "wait", "clear_cache": "true"})
 
     async def resume(self) -> None:
-        """Schedule again."""
+        """Schedule requests again."""
         await self._call("POST", "/resume")
         if await self.is_paused():
             raise EngineFailed("engine is still paused after /resume")
@@ -59,30 +59,30 @@ class EngineAdmin:
         return bool((await self._call("GET", "/is_paused"))["is_paused"])
 
     async def abort_requests(self) -> None:
-        """End all requests in flight; they answer with finish_reason `abort`."""
+        """End all requests in flight; their answers have the finish reason `abort`."""
         await self._call("POST", "/abort_requests", body={})
 
     async def reload(self, folder: Path, deadline: float) -> None:
-        """Read the weights of `folder`, an absolute path, into the running model."""
+        """Read the weights of `folder`, an absolute path, into the running model, within `deadline` seconds."""
         kwargs = {"weights_path": str(folder)}
         body = {"method": "reload_checkpoint", "kwargs": kwargs, "timeout": deadline}
         await self._call("POST", "/collective_rpc", body=body, deadline=deadline + 10)
 
     async def reset_prefix_cache(self) -> None:
-        """Forget cached prefixes: a reload alone keeps those of the old weights."""
+        """Forget cached prefixes: a reload keeps those of the old weights."""
         answer = await self._call("POST", "/reset_prefix_cache")
         if answer.get("success") is not True:
             raise EngineFailed(f"engine could not reset its prefix cache: {answer}")
 
     async def label(self, version: str) -> None:
-        """Name the weights, and read the name back."""
+        """Tell the engine the name of its weights, and read it back."""
         await self._call("POST", "/update_weight_version", body={"new_version": version})
         answer = await self._call("GET", "/weight_info")
         if version not in answer.values():
             raise EngineFailed(f"engine says {answer} after it was told that its weights are {version!r}")
 
     async def greedy(self, messages: list[Message], tokens: int) -> list[int]:
-        """The first `tokens` token ids of the greedy answer, end of text not honoured."""
+        """The first `tokens` token ids of the greedy answer, beyond its end of text if need be."""
         body = {
             "model": SERVED_NAME,
             "messages": [message.model_dump() for message in messages],

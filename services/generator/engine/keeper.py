@@ -1,8 +1,8 @@
-"""Runs a command and makes sure that it, and all it started, ends with the process that asked for it.
+"""Runs a command, and stops it with everything that it has started when the process that asked for it ends.
 
-Started with a pipe on standard input that only its parent holds: when the parent ends, even by SIGKILL, the pipe
-closes and the whole process group is stopped. (PR_SET_PDEATHSIG would be tied to the thread that forked, and would
-reach the command only, not the workers that it started.) Uses the standard library only and is run as a file.
+The keeper has a pipe on standard input that only its parent holds. When the parent ends, even by SIGKILL, the pipe
+closes and the keeper stops its whole process group. (PR_SET_PDEATHSIG would be tied to the thread that forked, and
+would reach the command only, not the workers that it started.) It uses the standard library alone and runs as a file.
 """
 
 import os
@@ -20,7 +20,7 @@ def _stop_when_parent_ends(child: "subprocess.Popen[bytes]", patience: float) ->
 
 
 def stop_group(child: "subprocess.Popen[bytes]", patience: float) -> None:
-    """SIGTERM to the process group, `patience` seconds, then SIGKILL: to the caller as well."""
+    """Send SIGTERM to the process group, and after up to `patience` seconds SIGKILL, which ends the caller as well."""
     os.killpg(0, signal.SIGTERM)
     deadline = time.monotonic() + patience
     while child.poll() is None and time.monotonic() < deadline:
@@ -29,14 +29,14 @@ def stop_group(child: "subprocess.Popen[bytes]", patience: float) -> None:
 
 
 def main() -> None:
-    """`keeper.py <seconds between SIGTERM and SIGKILL> <command...>`; must lead its own process group."""
+    """Run `keeper.py <seconds between SIGTERM and SIGKILL> <command...>`, which must lead its own process group."""
     patience, command = float(sys.argv[1]), sys.argv[2:]
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    # The ignored SIGTERM is inherited through exec, so the command has to get the default back.
+    # A command inherits an ignored SIGTERM, so it has to get the default back.
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_default_sigterm)
     threading.Thread(target=_stop_when_parent_ends, args=(child, patience), daemon=True).start()
     child.wait()
-    # The command ended by itself: nothing that it started may outlive it.
+    # The command has ended by itself: nothing that it started may outlive it.
     os.killpg(0, signal.SIGKILL)
 
 

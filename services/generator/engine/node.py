@@ -1,7 +1,7 @@
-"""`python -m services.generator.engine.node`: the GPUs of one machine, lent to an engine that another's replica serves.
+"""`python -m services.generator.engine.node`: the later nodes of an engine that spans several machines.
 
-It becomes vLLM's own headless process, which ends with the engine of the first node; whoever runs the nodes starts all
-of them again then.
+The process becomes vLLM's headless one, whose GPUs belong to the engine on the first node, and ends with that engine.
+Whoever runs the nodes then starts all of them again.
 """
 
 import os
@@ -13,10 +13,10 @@ from services.generator.settings import GeneratorSettings
 
 
 def check_nodes(settings: GeneratorSettings) -> None:
-    """Raise StartRefused where the nodes of an engine cannot start alike."""
+    """Raise StartRefused for settings with which the nodes of an engine cannot start together."""
     nodes, rank = settings.engine_nodes, settings.engine_node_rank
     if nodes > 1 and settings.engine == "cpu":
-        # The CPU's build has no headless process: its command does not start under its package's name.
+        # vLLM's build for CPUs has no headless process: its command does not start under its package's name.
         raise StartRefused(
             f"SELFREWARD_ENGINE_NODES={nodes} with SELFREWARD_ENGINE=cpu: engines over nodes need GPUs; take the image "
             "for them, or leave it out"
@@ -31,20 +31,20 @@ def check_nodes(settings: GeneratorSettings) -> None:
         )
 
 
-def check_lends(settings: GeneratorSettings) -> None:
-    """Raise StartRefused for what is not one of the later nodes."""
+def check_later_node(settings: GeneratorSettings) -> None:
+    """Raise StartRefused for any node but the later ones."""
     check_nodes(settings)
     if settings.engine_node_rank == 0:
         raise StartRefused("SELFREWARD_ENGINE_NODE_RANK=0 is the node that serves: run `python -m services.generator`")
 
 
 def main() -> None:
-    """Become the node's part of the engine."""
-    settings, _ = prepare(GeneratorSettings, check_lends)
+    """Become this node's part of the engine."""
+    settings, _ = prepare(GeneratorSettings, check_later_node)
     settings.work_dir.mkdir(parents=True, exist_ok=True)
     os.chdir(settings.work_dir)
     command = node_command(settings)
-    # Its sockets may lie in the working directory itself: the pod that it ends with has no other process.
+    # The sockets may lie in the working directory itself: the pod has no other process, and ends with this one.
     environment = engine_environment(settings, os.environ, ".")
     os.execve(command[0], command, environment)  # noqa: S606 - a list that is built here
 

@@ -1,4 +1,4 @@
-"""The vLLM child: how it is started, found healthy, noticed when it dies, and stopped with all that it started."""
+"""The vLLM child process: its command and environment, its start, its health, and its end."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 Health = Literal["ok", "slow", "dead"]
-"""`slow` gave no answer in time: not ready for traffic, but restarting a busy engine would make it worse."""
+"""`slow`: the engine gave no answer in time. It is not ready for traffic, but a restart would make that worse."""
 
 
 class EngineFailed(RuntimeError):
@@ -34,20 +34,20 @@ class EngineFailed(RuntimeError):
 
 
 def engine_command(settings: GeneratorSettings, folder: Path, port: int) -> list[str]:
-    """The vLLM command line. Reads no pickles. Bound to loopback: its development routes run arbitrary worker calls."""
+    """The vLLM command line, which reads no pickles and listens on loopback: development routes run any worker call."""
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
     # Last, so that no other argument opens the engine to the network.
     return [*command, *_arguments(settings), "--host", "127.0.0.1", "--port", str(port)]
 
 
 def node_command(settings: GeneratorSettings) -> list[str]:
-    """The vLLM command line of the nodes after the first: workers of the engine there, and no server of their own."""
+    """The vLLM command line of the later nodes: workers of the first node's engine, without a server."""
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(settings.model), "--headless"]
     return [*command, *_arguments(settings)]
 
 
 def _arguments(settings: GeneratorSettings) -> list[str]:
-    """What all nodes of an engine are told alike, but for which of them each is."""
+    """The arguments of all nodes of an engine; only their rank differs."""
     command = ["--served-model-name", SERVED_NAME, "--load-format", "safetensors"]
     # Sampling defaults of the checkpoint would make an unset temperature depend on the version served.
     command += ["--generation-config", "vllm", "--max-num-seqs", str(settings.engine_max_num_seqs)]
@@ -67,9 +67,9 @@ def _arguments(settings: GeneratorSettings) -> list[str]:
 
 
 def engine_environment(settings: GeneratorSettings, inherited: Mapping[str, str], sockets: str) -> dict[str, str]:
-    """The engine's environment: the inherited one without our own settings and secrets, and vLLM's switches.
+    """The engine's environment: `inherited` without our settings and secrets, vLLM's switches, and `engine_env`.
 
-    `sockets` is the folder of its sockets.
+    `sockets` is the folder of the engine's sockets.
     """
     ours = ("SELFREWARD_", "AWS_")
     environment = {name: value for name, value in inherited.items() if not name.startswith(ours)}
@@ -80,20 +80,20 @@ def engine_environment(settings: GeneratorSettings, inherited: Mapping[str, str]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_IMPORT_ROOT), inherited.get("PYTHONPATH")]))
     if settings.engine == "cpu":
         environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-        # Scheduler and model in one process: as two they spin while they wait for each other, on cores that the other
-        # services need. vLLM takes the `uni` executor on a CPU only with this, and leaves its OpenMP threads to us.
+        # Scheduler and model run in one process: as two they spin while they wait for each other, on cores that the
+        # other services need. Only so does vLLM take the `uni` executor on a CPU and leave its OpenMP threads to us.
         environment |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
         environment.setdefault("OMP_NUM_THREADS", str(model_threads(len(os.sched_getaffinity(0)))))
     return environment | settings.engine_env
 
 
 def model_threads(cores: int) -> int:
-    """Threads of the model: one for each core but one, which is left to the services and the engine's server."""
+    """Threads of the model: one for each core but one, which the services and the engine's server need."""
     return max(1, cores - 1)
 
 
 class EngineProcess:
-    """One engine on one checkpoint folder; never restarted, replaced by another."""
+    """One engine, started on one checkpoint folder. It is never restarted: another one replaces it."""
 
     def __init__(self, settings: GeneratorSettings, folder: Path, http: httpx.AsyncClient) -> None:
         self.folder = folder.resolve()
@@ -108,11 +108,12 @@ class EngineProcess:
 
     @property
     def alive(self) -> bool:
-        """The process was started and has not ended."""
+        """Whether the process was started and has not ended."""
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Start the engine and return once it is healthy. Raises EngineFailed with the end of its log."""
+        """Start the engine and return when it is healthy. Raises EngineFailed with the end of its log."""
+        # The keeper stops the engine with all its workers when this process ends, however that ends.
         settings = self._settings
         settings.work_dir.mkdir(parents=True, exist_ok=True)
         self._sockets = SocketFolder(settings.work_dir)
@@ -149,7 +150,7 @@ class EngineProcess:
             await asyncio.sleep(0.2)
 
     async def health(self) -> Health:
-        """Whether the process is up and its `/health` says that the engine core lives."""
+        """`ok` when the process lives and its `/health` says that the engine core lives."""
         if not self.alive:
             return "dead"
         try:
@@ -160,7 +161,7 @@ class EngineProcess:
             return "dead"
 
     async def while_alive(self, work: Coroutine[Any, Any, Reply]) -> Reply:
-        """What `work` gives. EngineFailed once the engine is dead: its server leaves calls to a dead core open."""
+        """The result of `work`. EngineFailed when the engine dies: its server leaves calls to a dead core open."""
         task = asyncio.create_task(work)
         try:
             while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
@@ -171,16 +172,16 @@ class EngineProcess:
             await cancel_and_wait([task])
 
     async def ended(self) -> None:
-        """Wait until the process ends, and clear away what it may have left behind."""
+        """Wait until the process ends, then clear away what it has left behind."""
         if self._process is not None:
             await self._process.wait()
             kill_group(self._process.pid)
-        self._leave()
+        self._release()
 
     async def stop(self) -> None:
-        """Stop the engine and all its workers; returns when they are gone."""
+        """Stop the engine and all its workers; return when they are gone."""
         if self._process is None:
-            self._leave()
+            self._release()
             return
         if self._process.stdin is not None:
             self._process.stdin.close()
@@ -191,10 +192,10 @@ class EngineProcess:
             _log.warning("engine ignored its keeper and is killed", extra={"pid": self._process.pid})
         kill_group(self._process.pid)
         await self._process.wait()
-        self._leave()
+        self._release()
 
-    def _leave(self) -> None:
-        """Give back its port and its sockets."""
+    def _release(self) -> None:
+        """Give back the port and remove the sockets."""
         self._reservation.close()
         if self._sockets is not None:
             self._sockets.remove()

@@ -1,8 +1,8 @@
-"""Runs inside the engine's workers (vLLM `--worker-extension-cls`): reloads weights, tied ones included.
+"""Reloads weights inside the engine's workers (vLLM's `--worker-extension-cls`), tied ones included.
 
-vLLM 0.32's `reload_weights` skips a layer for which the checkpoint has no tensor of its own. A tied `lm_head` is one,
-and on the CPU it computes with a packed copy of the embedding that was made when the engine started: after a reload
-it would go on with the old weights, silently. So tied layers are packed again here.
+vLLM 0.32's `reload_weights` skips a layer for which the checkpoint has no tensor of its own. A tied `lm_head` is such a
+layer: on the CPU it computes with a packed copy of the embedding, made when the engine started, and would silently keep
+the old weights. So tied layers are packed again here.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, 
 
 
 class WeightReload:
-    """Mixed into vLLM's worker class, whose `reload_weights` and `model_runner` it uses."""
+    """A mixin of vLLM's worker class, which has `reload_weights` and `model_runner`."""
 
     reload_weights: Any
     model_runner: Any

@@ -1,7 +1,7 @@
-"""A folder of its own for each engine's sockets: vLLM leaves them behind wherever an engine is killed.
+"""A folder for the sockets of each engine, because vLLM leaves sockets behind when an engine is killed.
 
-Replicas may share a working directory, so a folder is held by a lock, which the kernel lifts when its holder ends,
-however that ends: what nobody holds is left over.
+Replicas may share a working directory, so each holds a lock on its folder. The kernel lifts the lock when the process
+ends, however that happens: a folder without a holder is abandoned and can be removed.
 """
 
 import fcntl
@@ -17,11 +17,11 @@ _LOCK = "lock"
 class SocketFolder:
     """A new folder in `work_dir`, held until it is removed. `name` is its path for an engine that runs in `work_dir`.
 
-    A relative path, since a socket's may have 107 bytes and a working directory any length.
+    That path is relative, since a socket's path may have 107 bytes and a working directory's any length.
     """
 
     def __init__(self, work_dir: Path) -> None:
-        # One at a time: a folder that is made and not yet held looks like one that is left over.
+        # One replica at a time: a folder that is made and not yet held looks abandoned.
         entrance = _locked(work_dir / f"{_PREFIX}lock")
         try:
             remove_abandoned(work_dir)
@@ -32,7 +32,7 @@ class SocketFolder:
         self.name = self.path.name
 
     def remove(self) -> None:
-        """Remove it with all that is in it; for the second time this does nothing."""
+        """Remove the folder with its content. Doing it twice is harmless."""
         if self._held is None:
             return
         _remove(self.path)
@@ -41,7 +41,7 @@ class SocketFolder:
 
 
 def remove_abandoned(work_dir: Path) -> None:
-    """Remove the folders in `work_dir` whose holders have ended without doing so."""
+    """Remove the folders in `work_dir` whose holders have ended without removing them."""
     for folder in work_dir.glob(f"{_PREFIX}*/"):
         try:
             held = _locked(folder / _LOCK, fcntl.LOCK_NB)
@@ -52,7 +52,10 @@ def remove_abandoned(work_dir: Path) -> None:
 
 
 def _locked(file: Path, how: int = 0) -> int:
-    """A descriptor that holds the file, which is made if need be. Programs that this one starts do not inherit it."""
+    """A descriptor that holds a lock on the file, which is made if need be. Child processes do not inherit it.
+
+    `how` is LOCK_NB to raise BlockingIOError instead of waiting.
+    """
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | how)
@@ -63,5 +66,5 @@ def _locked(file: Path, how: int = 0) -> int:
 
 
 def _remove(folder: Path) -> None:
-    # Processes of a killed engine may unlink their sockets meanwhile. What is left is removed by the next engine.
+    # Processes of a killed engine may unlink their sockets meanwhile. The next engine removes what is left.
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Carries a request through the gate to the engine and its answer back, whole or as a stream.
+"""Sends a request through the gate to the engine, and its answer back, whole or as a stream.
 
 A request that the engine cut off before it answered, because a swap aborted it or because the engine died, is sent
-again here, so that a client never sees either.
+again, so that clients see neither.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from services.generator.replica.gate import Gate, GateFull, GateTimeout, Ticket
 from services.generator.replica.replica import Replica
 
 CLIENT_CLOSED_REQUEST = 499
-# A request that kills the engine must not do so for ever.
-_MOST_ENGINES_LOST = 1
+# A request that kills the engine must not kill one after another.
+_MAX_ENGINES_LOST = 1
 # W3C trace context: the engine continues the caller's trace.
 _TRACE_HEADERS = ("traceparent", "tracestate")
 _log = logging.getLogger(__name__)
 
 
 class Proxy:
-    """`http` carries streams to the engine, and `transport` answers that are read whole."""
+    """Sends requests to the engine of `replica`: over `http` for streams, over `transport` for whole answers."""
 
     def __init__(
         self, replica: Replica, gate: Gate, http: httpx.AsyncClient, transport: httpx.AsyncBaseTransport
@@ -42,7 +42,7 @@ class Proxy:
         self._settings = replica.settings
 
     async def answer(self, request: Request, route: str) -> Response:
-        """The engine's answer to an allow-listed route. Raises ApiError."""
+        """The engine's answer to a request; 499, which nobody sees, when the client has gone. Raises ApiError."""
         prepared = prepare(route, await request.body(), self._settings.max_sequences)
         trace = {name: value for name in _TRACE_HEADERS if (value := request.headers.get(name)) is not None}
         work = asyncio.create_task(self._answer(route, prepared, trace))
@@ -58,7 +58,9 @@ class Proxy:
             await asyncio.gather(work, gone, return_exceptions=True)
 
     async def _answer(self, route: str, prepared: Prepared, trace: dict[str, str]) -> Response:
+        """Send the request until the engine has answered it."""
         for attempt in range(self._settings.retries + 1):
+            # A stream keeps its ticket until it has ended; everything else gives it back here.
             ticket = await self._admit(prepared)
             kept = False
             try:
@@ -80,12 +82,14 @@ class Proxy:
             finally:
                 if not kept:
                     self._gate.release(ticket)
-            if cause == "engine_lost" and attempt >= _MOST_ENGINES_LOST:
+            # Cut off: again, as often as is allowed.
+            if cause == "engine_lost" and attempt >= _MAX_ENGINES_LOST:
                 break
             metrics.REPEATED.labels(cause).inc()
         raise ApiError(503, f"the engine cut this request off {attempt + 1} times ({cause}); try again", code=cause)
 
     async def _admit(self, prepared: Prepared) -> Ticket:
+        """Wait for the gate. Raises ApiError: 429 or 503 when it stays closed, 409 for another version than pinned."""
         try:
             ticket = await self._gate.admit()
         except GateFull as full:
@@ -110,10 +114,10 @@ class Proxy:
 
 
 class _Stream(StreamingResponse):
-    """Passes a streamed answer on.
+    """Passes on an answer as a stream.
 
-    The engine is read as fast as it writes, whatever the client's pace, so that a slow client can hold up neither a
-    swap nor the engine. What waits in memory is bounded by the request's own length.
+    The engine is read as fast as it writes, whatever the client's pace, so that a slow client holds up neither a swap
+    nor the engine. What waits in memory is bounded by the length that the request asks for.
     """
 
     def __init__(self, gate: Gate, ticket: Ticket, reply: httpx.Response) -> None:
@@ -126,7 +130,7 @@ class _Stream(StreamingResponse):
         super().__init__(self._pass_on(), headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer; when the client leaves, stop reading, which is how the engine learns of it."""
+        """Send the answer. When the client leaves, stop reading: so the engine learns of it."""
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -155,6 +159,7 @@ def _whole(reply: httpx.Response, content: bytes, ticket: Ticket) -> Response:
 
 
 def _cut_short(content: bytes) -> bool:
+    """Whether a swap aborted a choice of this answer."""
     return any(choice.get("finish_reason") == "abort" for choice in json.loads(content).get("choices", []))
 
 

@@ -1,4 +1,4 @@
-"""Follows the announced version: each replica pulls, so one announcement reaches any number of them."""
+"""Follows the announced policy version: each replica polls, so one announcement reaches any number of replicas."""
 
 import asyncio
 import contextlib
@@ -15,14 +15,14 @@ from services.generator.engine.process import EngineFailed
 from services.generator.replica.replica import Replica
 from services.generator.replica.swap import EngineRestarting, WeightsRefused
 
-_SWAPS_TRIED = 2
-_MOST_ENGINES_LOST = 4
+_MAX_SWAPS = 2
+_MAX_ENGINES_LOST = 4
 _LONGEST_WAIT_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 
 
 class Follower:
-    """Polls the announcement and has the replica adopt what is new. A refused version is not tried again."""
+    """Polls the announcement and has the replica adopt each new version. A refused version is not tried again."""
 
     def __init__(self, redis: RedisClient, replica: Replica, poll_seconds: float) -> None:
         self.announced: Announced | None = None
@@ -34,7 +34,7 @@ class Follower:
         self._engines_lost = 0
 
     async def run(self) -> None:
-        """Run until `stopping` is set. Whatever fails is logged, counted and tried again with growing waits."""
+        """Run until `stopping` is set. A failure is logged, counted and tried again after a growing wait."""
         failures, waits = 0, backoff(2 * self._poll_seconds, _LONGEST_WAIT_SECONDS)
         while not self.stopping.is_set():
             wait = self._poll_seconds
@@ -50,7 +50,7 @@ class Follower:
                 await asyncio.wait_for(self.stopping.wait(), wait)
 
     async def step(self) -> None:
-        """Read the announcement once and act on a new one."""
+        """Read the announcement once, and adopt it if it is new. Raises what kept that from working."""
         try:
             self.announced = await current(self._redis)
         except RedisError:
@@ -64,8 +64,9 @@ class Follower:
     async def _follow(self, newest: Announced) -> None:
         self._replica.target = newest.label
         try:
-            # An engine that dies twice in a swap may have died of swapping, or have been killed: a new one can tell.
-            await self._replica.adopt(newest, fresh=self._engines_lost >= _SWAPS_TRIED)
+            # An engine that died twice in a swap may have died of the swap, or have been killed. A new engine that
+            # starts on the weights tells which.
+            await self._replica.adopt(newest, fresh=self._engines_lost >= _MAX_SWAPS)
         except WeightsRefused:
             if self._replica.serving is None:
                 await self._start_on_older(newest.version)
@@ -73,15 +74,15 @@ class Follower:
             raise
         except EngineFailed as error:
             self._engines_lost += 1
-            if self._engines_lost < _MOST_ENGINES_LOST:
+            if self._engines_lost < _MAX_ENGINES_LOST:
                 raise
-            # Weights that cost the engine each time they are tried would keep the service down for ever.
+            # Weights that kill the engine each time would keep the service down for good.
             self._replica.refuse(newest, f"lost the engine {self._engines_lost} times, at last with: {error}")
         self._engines_lost = 0
         self._handled = newest
 
     async def _start_on_older(self, version: int) -> None:
-        """A replica that starts while the newest weights are bad serves the newest good ones."""
+        """Serve the newest good weights, for a replica that starts while the newest ones are bad."""
         for number in range(version - 1, -1, -1):
             try:
                 await self._replica.adopt(await announced(self._redis, number))

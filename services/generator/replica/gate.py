@@ -1,4 +1,4 @@
-"""The gate between users and the engine: closed while weights change, and what each request ran on is known."""
+"""The gate between clients and the engine: closed while weights change, so that each request runs on known weights."""
 
 import asyncio
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class GateTimeout(RuntimeError):
 
 @dataclass(eq=False)
 class Ticket:
-    """Admission of one request. Until it is released the weights, and so `label`, stay what they are.
+    """The admission of one request. Until it is released, the engine keeps the weights `label`.
 
     `aborted`: a swap could not wait any longer and had the engine end the request early.
     """
@@ -25,7 +25,11 @@ class Ticket:
 
 
 class Gate:
-    """Admits requests while open; holds them back, up to a bound and a deadline, while closed."""
+    """Admits up to `max_inflight` requests while it is open.
+
+    While it is closed, up to `max_queued` requests wait for at most `queue_seconds`. `reason` says why it is closed,
+    None while it is open.
+    """
 
     def __init__(self, max_inflight: int, max_queued: int, queue_seconds: float) -> None:
         self.reason: str | None = "starting"
@@ -49,7 +53,7 @@ class Gate:
         self._opened.set()
 
     def close(self, reason: str) -> None:
-        """Hold back new requests; those in flight go on."""
+        """Hold back new requests; those in flight continue."""
         self.reason = reason
         self._opened.clear()
 
@@ -58,7 +62,7 @@ class Gate:
         max_inflight, max_queued, queue_seconds = self._limits
         if not self._opened.is_set():
             if self.queued >= max_queued:
-                raise GateFull(f"{self.queued} requests wait already ({self.reason}); try again later")
+                raise GateFull(f"{self.queued} requests are already waiting ({self.reason}); try again later")
             self.queued += 1
             try:
                 async with asyncio.timeout(queue_seconds):
@@ -69,20 +73,20 @@ class Gate:
             finally:
                 self.queued -= 1
         if len(self._tickets) >= max_inflight:
-            raise GateFull(f"{len(self._tickets)} requests are in flight, the most allowed; try again later")
+            raise GateFull(f"{len(self._tickets)} requests are in flight, as many as are allowed; try again later")
         ticket = Ticket(self.label, self._url)
         self._tickets.add(ticket)
         self._empty.clear()
         return ticket
 
     def release(self, ticket: Ticket) -> None:
-        """The engine is done with the request. Releasing twice is harmless."""
+        """Note that the engine is done with the request. Releasing it twice is harmless."""
         self._tickets.discard(ticket)
         if not self._tickets:
             self._empty.set()
 
     async def drained(self, seconds: float) -> bool:
-        """Wait up to `seconds` until nothing is in flight; whether that came true."""
+        """Wait up to `seconds` until nothing is in flight. True if that happened."""
         try:
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
@@ -91,6 +95,6 @@ class Gate:
         return True
 
     def mark_aborted(self) -> None:
-        """Note on every request in flight that its answer may be cut short."""
+        """Mark every request in flight: its answer may be cut short."""
         for ticket in self._tickets:
             ticket.aborted = True

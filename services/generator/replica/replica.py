@@ -1,4 +1,4 @@
-"""One replica's state: its engine, the weights it serves, and the moves between them, one at a time."""
+"""One replica: its engine, the weights that it serves, and the changes of both, one at a time."""
 
 import asyncio
 import logging
@@ -36,9 +36,9 @@ _log = logging.getLogger(__name__)
 
 
 class Replica:
-    """Owns the engine. `serving` is the last good checkpoint; `target` the label that was last asked for.
+    """Owns the engine. `serving` is the last good checkpoint, `target` the label that was asked for last.
 
-    `http` is a `control_client`.
+    `http` is a `control_client`. `refused` has the reason for each label that is not served.
     """
 
     def __init__(self, settings: GeneratorSettings, store: ArtifactStore, gate: Gate, http: httpx.AsyncClient) -> None:
@@ -60,7 +60,7 @@ class Replica:
         self._endings: set[asyncio.Task[None]] = set()
 
     def admin(self) -> EngineAdmin:
-        """Control calls to the present engine; EngineFailed when there is none."""
+        """Control calls to the current engine. Raises EngineFailed when there is none."""
         if self.engine is None:
             raise EngineFailed("no engine has been started yet")
         return EngineAdmin(self.http, self.engine.url, self.settings.engine_admin_seconds)
@@ -74,10 +74,10 @@ class Replica:
             await self._start(Checkpoint(folder=folder, label=UNANNOUNCED, canary=canary), facts)
 
     async def adopt(self, announced: Announced, fresh: bool = False) -> None:
-        """Serve an announced version: start the engine on it, or swap it in, or have a `fresh` engine take over.
+        """Serve an announced version: start the engine on it, swap it in, or have a `fresh` engine take over.
 
-        Raises WeightsRefused when it cannot be served (remembered in `refused`), EngineFailed when the engine was lost
-        on the way (it is being restarted on the last good weights), and the store's errors when the fetch failed.
+        Raises WeightsRefused when it cannot be served, EngineFailed when the engine was lost meanwhile (and restarts on
+        the last good weights), and the store's errors when the weights could not be fetched.
         """
         label = announced.label
         async with self._moving:
@@ -96,22 +96,24 @@ class Replica:
                 raise self.refuse(announced, str(reason)) from reason
 
     def not_started(self, reason: str) -> None:
-        """Say at the gate why nothing is served yet."""
+        """Keep the gate closed with the reason why nothing is served yet."""
         if self.serving is None:
             self.state = "waiting"
             self.gate.close(f"nothing could be served yet: {reason}")
 
     def refuse(self, announced: Announced, reason: str) -> WeightsRefused:
-        """Remember and report why a version is not served."""
+        """Note and log why a version is not served; returns the error to raise."""
         self.refused[announced.label] = Refusal(announced.digest, reason)
         metrics.REFUSED.inc()
         _log.error("weights refused", extra={"policy": announced.label, "reason": reason})
         return WeightsRefused(f"{announced.label} refused: {reason}")
 
     async def _swap(self, new: Checkpoint) -> None:
-        engine, old = self._present(), self.serving
+        """Replace the weights in the running engine. Raises SwapRefused or EngineFailed."""
+        engine, old = self._running_engine(), self.serving
         if old is None:
-            raise RuntimeError("an engine runs that never served")
+            raise RuntimeError("the running engine has never served")
+        # Wait until nothing is in flight.
         self.state = "swapping"
         self.gate.close(f"swapping {old.label} for {new.label}")
         started = time.monotonic()
@@ -120,6 +122,7 @@ class Replica:
         except EngineFailed as failure:
             self.lose("the engine failed before a swap")
             raise EngineRestarting(f"{failure}; {new.label} was not tried yet") from failure
+        # Exchange the weights, or get the old ones back.
         quiet = time.monotonic()
         try:
             await engine.while_alive(exchange(self.admin(), old, new, self.settings))
@@ -129,6 +132,7 @@ class Replica:
         except EngineFailed:
             self.lose("the engine failed during a swap")
             raise
+        # Serve, and free what the old weights occupy.
         self.last_swap = {"drain": quiet - started, "load": time.monotonic() - quiet}
         self.swaps += 1
         for step, seconds in self.last_swap.items():
@@ -138,15 +142,15 @@ class Replica:
             await asyncio.to_thread(self._store.forget, old.artifact)
         _log.info("weights swapped", extra={"policy": new.label, "seconds": self.last_swap})
 
-    def _present(self) -> EngineProcess:
-        """The engine, unless it is lost."""
+    def _running_engine(self) -> EngineProcess:
+        """The engine. Raises EngineRestarting while it is lost."""
         if self.engine is None or self.lost.is_set():
             raise EngineRestarting("the engine is being restarted; try again after that")
         return self.engine
 
     async def _restart_on(self, new: Checkpoint, facts: Facts) -> None:
-        """Have an engine that starts on `new` take over; requests that outlast the wait are repeated on it."""
-        engine = self._present()
+        """Have an engine that starts on `new` take over; requests that last longer than the wait are repeated on it."""
+        engine = self._running_engine()
         self.gate.close(f"starting an engine on {new.label}")
         await self.gate.drained(self.settings.swap_wait_seconds)
         self.engine = None
@@ -159,7 +163,7 @@ class Replica:
             raise
 
     async def _start(self, checkpoint: Checkpoint, facts: Facts) -> None:
-        """Start the first engine, or another in the place of a lost one."""
+        """Start the first engine, or one in the place of a lost one. Raises EngineFailed."""
         self.state = "starting" if self.serving is None else "restarting"
         engine = EngineProcess(self.settings, start_folder(self.settings, checkpoint), self.http)
         admin = EngineAdmin(self.http, engine.url, self.settings.engine_admin_seconds)
@@ -197,7 +201,7 @@ class Replica:
         self.lost.set()
 
     async def is_lost(self, ticket: Ticket) -> bool:
-        """After a request failed: whether the engine that had it is gone, so that another try can help."""
+        """Whether the engine that had a failed request is gone, so that another try can help."""
         engine = self.engine
         if engine is None or engine.url != ticket.url or self.lost.is_set():
             return True
@@ -210,16 +214,17 @@ class Replica:
         return health
 
     async def heal(self) -> None:
-        """Run for ever: restart a lost engine on the last good weights, with growing waits between failures."""
+        """Restart the engine on the last good weights whenever it is lost, until cancelled."""
         while True:
             await self.lost.wait()
             async with self._moving:
                 await self._restart()
 
     async def _restart(self) -> None:
+        """Start an engine until one serves, with a growing wait after each failure."""
         good, facts = self.serving, self._facts
         if good is None or facts is None:
-            raise RuntimeError("an engine was lost that never served")
+            raise RuntimeError("the lost engine has never served")
         self.gate.close("restarting the engine")
         failures, waits = 0, backoff(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
         while True:
@@ -249,7 +254,7 @@ class Replica:
             await engine.stop()
 
     async def unready(self) -> list[str]:
-        """Why this replica should get no traffic; empty when it should."""
+        """The reasons why this replica should get no traffic; empty when it should."""
         if self.gate.reason is not None:
             return [self.gate.reason]
         engine = self.engine

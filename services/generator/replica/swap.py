@@ -1,7 +1,7 @@
-"""Replaces the engine's weights while users wait at the gate: drain, pause; reload, reset, label, resume, canary.
+"""Replaces the engine's weights while clients wait at the gate: drain, pause; reload, reset, label, resume, canary.
 
-The gate counts requests from before they are sent until their answer has ended, so once it has drained no request can
-run on other weights than its ticket says. Every step is checked; what fails is taken back to the last good weights.
+The gate counts a request from before it is sent until its answer has ended. So when it has drained, no request can run
+on other weights than its ticket says. Every step is checked; after a failure the last good weights are loaded again.
 """
 
 import logging
@@ -16,7 +16,7 @@ from services.generator.replica.gate import Gate
 from services.generator.settings import GeneratorSettings
 
 _log = logging.getLogger(__name__)
-_ABORT_EVERY = 0.25
+_ABORT_EVERY_SECONDS = 0.25
 
 
 class SwapRefused(RuntimeError):
@@ -27,11 +27,26 @@ class CanaryFailed(EngineFailed):
     """The engine answers the canary prompt differently from what the trainer published."""
 
 
-async def exchange(admin: EngineAdmin, old: Checkpoint, new: Checkpoint, settings: GeneratorSettings) -> None:
-    """Put `new` in the place of `old` in a quiet engine.
+class WeightsRefused(RuntimeError):
+    """This replica will not serve the announced weights. The message says why and what to do."""
 
-    Raises SwapRefused when `new` failed and `old` is back in the engine, EngineFailed when the engine itself is
-    beyond repair and must be restarted.
+
+class EngineRestarting(EngineFailed):
+    """No weights can be adopted before the lost engine is back. This says nothing about the wanted weights."""
+
+
+class Refusal(NamedTuple):
+    """Why the weights with this manifest digest are not served."""
+
+    digest: str
+    reason: str
+
+
+async def exchange(admin: EngineAdmin, old: Checkpoint, new: Checkpoint, settings: GeneratorSettings) -> None:
+    """Load `new` in the place of `old` into a quiet engine.
+
+    Raises SwapRefused when `new` failed and `old` is in the engine again, EngineFailed when the engine must be
+    restarted.
     """
     try:
         await load(admin, new, settings)
@@ -43,12 +58,15 @@ async def exchange(admin: EngineAdmin, old: Checkpoint, new: Checkpoint, setting
 
 
 def start_folder(settings: GeneratorSettings, checkpoint: Checkpoint) -> Path:
-    """What an engine starts on that shall serve a checkpoint: one of several nodes on what each of them knows."""
+    """The folder that an engine starts on before it serves `checkpoint`.
+
+    Several nodes start on the model of the settings, which all of them know; `begin` then loads the checkpoint.
+    """
     return (settings.model if settings.engine_nodes > 1 and settings.model else checkpoint.folder).resolve()
 
 
 async def begin(admin: EngineAdmin, started_on: Path, checkpoint: Checkpoint, settings: GeneratorSettings) -> None:
-    """Prove a checkpoint in a new engine, and load it first where the engine started on another folder."""
+    """Prove a checkpoint in a new engine, and load it first if the engine started on another folder."""
     if checkpoint.folder.resolve() != started_on:
         await admin.pause()
         await load(admin, checkpoint, settings)
@@ -58,17 +76,17 @@ async def begin(admin: EngineAdmin, started_on: Path, checkpoint: Checkpoint, se
 
 
 async def quiesce(admin: EngineAdmin, gate: Gate, settings: GeneratorSettings) -> None:
-    """Return with nothing in flight and the engine paused. Requests that outlast the wait are aborted.
+    """Wait until nothing is in flight, then pause the engine. Requests that last longer than the wait are aborted.
 
-    The gate must be closed. EngineFailed when that cannot be had: no weights have been touched.
+    The gate must be closed. Raises EngineFailed when the requests do not end; no weights have been touched then.
     """
     if not await gate.drained(settings.swap_wait_seconds):
-        _log.warning("requests outlast the swap's wait and are aborted", extra={"inflight": gate.inflight})
+        _log.warning("requests last longer than the swap waits and are aborted", extra={"inflight": gate.inflight})
         gate.mark_aborted()
         deadline = time.monotonic() + settings.swap_abort_seconds
-        # Repeated, because a request that the engine's server is still parsing is not known to be aborted yet.
+        # Repeated, because a request that the engine's server is still parsing cannot be aborted yet.
         await admin.abort_requests()
-        while not await gate.drained(_ABORT_EVERY):
+        while not await gate.drained(_ABORT_EVERY_SECONDS):
             if time.monotonic() > deadline:
                 raise EngineFailed(
                     f"{gate.inflight} requests did not end {settings.swap_abort_seconds:g} s after abort"
@@ -78,7 +96,7 @@ async def quiesce(admin: EngineAdmin, gate: Gate, settings: GeneratorSettings) -
 
 
 async def load(admin: EngineAdmin, checkpoint: Checkpoint, settings: GeneratorSettings) -> None:
-    """Read weights into the paused engine, resume and prove them. Raises EngineFailed naming the step that failed."""
+    """Read weights into the paused engine, resume it and prove them. Raises EngineFailed, which names the step."""
     await admin.reload(checkpoint.folder, settings.reload_seconds)
     await admin.reset_prefix_cache()
     await admin.label(checkpoint.label)
@@ -87,30 +105,18 @@ async def load(admin: EngineAdmin, checkpoint: Checkpoint, settings: GeneratorSe
 
 
 async def check_canary(admin: EngineAdmin, checkpoint: Checkpoint, tokens: int | None) -> None:
-    """Raise CanaryFailed unless the engine's greedy answer begins as published. Without a canary nothing is checked."""
+    """Raise CanaryFailed unless the engine's greedy answer begins with the published token ids, at most `tokens`.
+
+    A checkpoint without a canary is not checked.
+    """
     canary = checkpoint.canary
     if canary is None:
         _log.warning("checkpoint has no canary: its weights are served unproven", extra={"policy": checkpoint.label})
         return
     expected = canary.token_ids[:tokens]
-    found = await admin.greedy(canary.messages, len(expected))
-    if found != expected:
+    answer = await admin.greedy(canary.messages, len(expected))
+    if answer != expected:
         raise CanaryFailed(
-            f"canary answer begins {found}, published is {expected}: the weights in the engine are not the trainer's; "
+            f"canary answer begins {answer}, published is {expected}: the weights in the engine are not the trainer's; "
             "check dtype and canary_tokens, or publish again"
         )
-
-
-class WeightsRefused(RuntimeError):
-    """Announced weights that this replica will not serve. The message says why and what to do."""
-
-
-class EngineRestarting(EngineFailed):
-    """Nothing can be adopted before the lost engine is back; the wanted weights are not to blame."""
-
-
-class Refusal(NamedTuple):
-    """Why the weights with this manifest digest are not served."""
-
-    digest: str
-    reason: str

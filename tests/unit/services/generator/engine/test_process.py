@@ -12,7 +12,7 @@ import pytest
 
 from selfreward.server.startup import StartRefused
 from services.generator.engine import keeper
-from services.generator.engine.node import check_lends
+from services.generator.engine.node import check_later_node
 from services.generator.engine.process import engine_command, engine_environment, model_threads, node_command
 from services.generator.metrics import engine_families
 from services.generator.settings import GeneratorSettings
@@ -68,7 +68,7 @@ def test_vllm_has_what_nodes_are_told() -> None:
 )
 def test_nodes_that_cannot_start_alike_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(StartRefused, match=message):
-        check_lends(GeneratorSettings.model_validate(changes))
+        check_later_node(GeneratorSettings.model_validate(changes))
 
 
 def test_engine_environment_has_no_secrets_of_ours() -> None:

@@ -28,7 +28,7 @@ def test_closed_gate_holds_requests_back_until_it_opens() -> None:
         waiting = [asyncio.create_task(gate.admit()) for _ in range(2)]
         await asyncio.sleep(0)
         assert gate.queued == 2
-        with pytest.raises(GateFull, match=r"wait already \(starting\)"):
+        with pytest.raises(GateFull, match=r"are already waiting \(starting\)"):
             await gate.admit()
         gate.open("policy@2", "http://engine")
         assert [ticket.label for ticket in await asyncio.gather(*waiting)] == ["policy@2", "policy@2"]
