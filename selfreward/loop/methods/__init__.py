@@ -4,6 +4,7 @@ from selfreward.loop.methods.base import Method
 from selfreward.loop.methods.constitutional import Constitutional
 from selfreward.loop.methods.cream import Cream
 from selfreward.loop.methods.dno import Dno
+from selfreward.loop.methods.hinted import Hinted
 from selfreward.loop.methods.meta_rewarding import MetaRewarding
 from selfreward.loop.methods.process import Process
 from selfreward.loop.methods.scir import Scir
@@ -26,6 +27,7 @@ METHODS: dict[str, Method] = {
     "constitutional": Constitutional(),
     "temporal": Temporal(),
     "process": Process(),
+    "hinted": Hinted(),
 }
 
 
