@@ -1,4 +1,4 @@
-"""Connections to one port handed to several in turn, as a cluster's network does for a service's replicas."""
+"""A balancer of connections: it hands them to several ports in turn, like a cluster's network to replicas."""
 
 import asyncio
 import contextlib
@@ -9,19 +9,19 @@ from itertools import cycle
 
 @asynccontextmanager
 async def balanced(targets: Sequence[int]) -> AsyncIterator[int]:
-    """A port on loopback whose connections go to the ports `targets`, each to the next one.
+    """A port on loopback. Each connection to it goes to the next of the ports `targets`.
 
-    A connection to a port where nobody listens is closed.
+    Closes a connection whose target does not listen.
     """
     turns = cycle(targets)
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", next(turns))
+            target_reader, target_writer = await asyncio.open_connection("127.0.0.1", next(turns))
         except ConnectionError:
             writer.close()
             return
-        await asyncio.gather(_pass(reader, back), _pass(there, writer))
+        await asyncio.gather(_copy(reader, target_writer), _copy(target_reader, writer))
 
     server = await asyncio.start_server(connection, "127.0.0.1", 0)
     try:
@@ -30,9 +30,9 @@ async def balanced(targets: Sequence[int]) -> AsyncIterator[int]:
         server.close()
 
 
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Copy until one side ends, then end the other."""
-    # Replicas are killed with connections open.
+    # Replicas are killed while connections are open.
     with contextlib.suppress(ConnectionError):
         while data := await reader.read(1 << 16):
             writer.write(data)

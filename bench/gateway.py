@@ -1,13 +1,12 @@
-"""What the gateway costs: the same requests through it and straight to its vLLM child, by turns in one run.
+"""What the gateway costs: the same requests through it and directly to its vLLM child, in turns within one run.
 
-Writes bench/results/gateway.json: completion tokens/s and median latency both ways for rollout-like requests
-(n=4, 12 tokens, 64 at once) and for streaming, with the ratio of the two (1.0: the gateway costs nothing).
+Writes bench/results/gateway.json: completion tokens/s and median latency of both ways, for requests like those of
+rollouts (n=4, 12 tokens, 64 concurrent) and for streaming, with the ratio of the two (1.0: the gateway costs nothing).
 """
 
 import argparse
 import asyncio
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -17,11 +16,9 @@ from typing import Any
 
 import httpx
 
+from bench.services import MODEL, ROOT, drop_settings, engine_url
 from selfreward.processes.child import free_port, start_child, stop_child
 from selfreward.processes.redis import start_redis
-
-ROOT = Path(__file__).resolve().parents[1]
-MODEL = ROOT / "examples" / "countdown" / "m0"
 
 
 def _body(index: int, stream: bool) -> dict[str, Any]:
@@ -42,7 +39,7 @@ async def load(url: str, requests: int, concurrency: int, stream: bool) -> tuple
     slots = asyncio.Semaphore(concurrency)
     latencies: list[float] = []
 
-    async def one(index: int) -> int:
+    async def send(index: int) -> int:
         async with slots:
             started = time.perf_counter()
             try:
@@ -57,12 +54,12 @@ async def load(url: str, requests: int, concurrency: int, stream: bool) -> tuple
     limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
     async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as http:
         started = time.perf_counter()
-        tokens = sum(await asyncio.gather(*(one(index) for index in range(requests))))
+        tokens = sum(await asyncio.gather(*(send(index) for index in range(requests))))
         return tokens / (time.perf_counter() - started), latencies
 
 
 def measure(direct: str, gateway: str, rounds: int, requests: int) -> dict[str, Any]:
-    """Both ways by turns, `rounds` times, after one unmeasured turn each."""
+    """Measure both ways in turns, `rounds` times, after one unmeasured turn of each."""
     result: dict[str, Any] = {}
     for kind, stream in (("n4", False), ("stream", True)):
         rates: dict[str, list[float]] = {"direct": [], "gateway": []}
@@ -84,26 +81,6 @@ def measure(direct: str, gateway: str, rounds: int, requests: int) -> dict[str, 
     return result
 
 
-def drop_settings() -> None:
-    """Remove `SELFREWARD_*` from this process's environment, which the services that it starts inherit.
-
-    A shell's settings for other services, above all an API key, are not the bench's.
-    """
-    for name in [name for name in os.environ if name.startswith("SELFREWARD_")]:
-        del os.environ[name]
-
-
-def engine_url(log: Path, timeout: float = 180.0) -> str:
-    """Where the child listens, from the gateway's log; RuntimeError when it does not come up in time."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        for line in log.read_text().splitlines() if log.exists() else []:
-            if line.startswith("{") and json.loads(line)["message"] == "engine serves":
-                return str(json.loads(line)["url"])
-        time.sleep(0.2)
-    raise RuntimeError(f"the engine did not start in {timeout:g} s; see {log}")
-
-
 def main() -> None:
     """Start Redis and a generator, measure, write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -111,6 +88,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=400)
     arguments = parser.parse_args()
     drop_settings()
+
+    # Start the services, and measure.
     with tempfile.TemporaryDirectory() as scratch:
         folder, port, redis_port = Path(scratch), free_port(), free_port()
         redis = start_redis(folder / "redis", redis_port)
@@ -128,6 +107,8 @@ def main() -> None:
         finally:
             stop_child(generator)
             stop_child(redis)
+
+    # Write the result.
     command = f"python -m bench.gateway --rounds {arguments.rounds} --requests {arguments.requests}"
     out = ROOT / "bench" / "results" / "gateway.json"
     out.write_text(json.dumps({"command": command, **result}, indent=1) + "\n")

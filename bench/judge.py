@@ -1,11 +1,11 @@
-"""What the judge costs: the same judgments through it and straight from its vLLM, by turns in one run.
+"""What the judge costs: the same votes through it and directly from its vLLM, in turns within one run.
 
 Writes bench/results/judge.json:
-- `throughput`: judgments/s of a batch with 64 items in flight, k=3 votes each (ratio_to_raw 1.0: the judge is free);
-- `latency`: one item at a time, each asked both ways with the same seed, so both sample the same words;
-- `gain`: judgments/s of asking k votes in one request and of the prefix cache, over k requests without it.
+- `throughput`: votes/s of a batch with 64 items in flight and k=3 votes each (ratio_to_raw 1.0: no cost);
+- `latency`: one item at a time, sent both ways with the same seed, so that both sample the same words;
+- `gain`: votes/s of one request for k votes and of the prefix cache, compared with k requests without it.
 
-The judge talks to vLLM directly, and its result cache is off. The raw client is aiohttp, the fastest at hand.
+The judge talks to vLLM directly, and its result cache is off. The raw client is aiohttp, the fastest available.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from typing import Any
 
 import aiohttp
 
-from bench.gateway import MODEL, ROOT, drop_settings, engine_url
-from selfreward.processes.child import free_port, log_tail, start_child, stop_child
+from bench.services import MODEL, ROOT, drop_settings, engine_url, until_ready
+from selfreward.processes.child import free_port, start_child, stop_child
 from selfreward.processes.redis import start_redis
 from services.judge.verdicts.sampling import item_seeds
 
@@ -33,17 +33,17 @@ RUBRIC = "countdown"
 
 
 def items(count: int) -> list[dict[str, Any]]:
-    """Answers to Countdown problems, right and wrong, no two alike: the prefix cache would know a repeated one."""
-    made = []
+    """Right and wrong answers to Countdown problems, all different, so that the prefix cache holds none of them."""
+    answers = []
     for index in range(count):
         a, b, c = (1 + index // 15**place % 15 for place in range(3))
         response = f"{a} * {b} = {a * b} ; {a * b} + {c} = {a * b + c + index % 2}"
-        made.append({"id": str(index), "prompt": f"Use {a} {b} {c} to make {a * b + c} .", "response": response})
-    return made
+        answers.append({"id": str(index), "prompt": f"Use {a} {b} {c} to make {a * b + c} .", "response": response})
+    return answers
 
 
 class Bench:
-    """The judge's address, the engine's, and what the judge sends to it for each item."""
+    """The addresses of judge and engine, and `bodies`: the request that the judge sends to the engine for each item."""
 
     def __init__(self, http: aiohttp.ClientSession, judge: str, engine: str) -> None:
         self.http = http
@@ -52,7 +52,7 @@ class Bench:
         self.bodies: list[dict[str, Any]] = []
 
     async def post(self, url: str, body: dict[str, Any]) -> Any:
-        """The answer to a request, read and parsed."""
+        """Send a request and return the parsed answer. Raises RuntimeError unless its status is 200."""
         async with self.http.post(url, json=body) as reply:
             content = await reply.read()
             if reply.status != 200:
@@ -60,30 +60,30 @@ class Bench:
             return json.loads(content)
 
     async def fill(self, batch: Sequence[dict[str, Any]]) -> None:
-        """Have the judge fill its prompts, letter for letter as it sends them, with its rubric's sampling."""
+        """Let the judge fill its prompts, letter for letter as it sends them, and add its rubric's sampling."""
         filled = await self.post(f"{self.judge}/v1/rubrics/{RUBRIC}/prompt", {"items": batch})
         async with self.http.get(f"{self.judge}/v1/rubrics/{RUBRIC}") as reply:
-            known = (await reply.json())["sampling"]
-        # What else the rubric says of sampling is for the judge: the engine is never sent it.
-        sampling = {name: known[name] for name in ("temperature", "top_p", "max_tokens")}
+            rubric_sampling = (await reply.json())["sampling"]
+        # The rubric's other sampling settings are for the judge, which does not send them to the engine.
+        sampling = {name: rubric_sampling[name] for name in ("temperature", "top_p", "max_tokens")}
         self.bodies = [
             {"model": "policy", "messages": messages, "n": VOTES, **sampling} for messages in filled["messages"]
         ]
 
     async def raw(self, bodies: Sequence[dict[str, Any]], in_flight: int = IN_FLIGHT) -> float:
-        """Seconds that the engine takes for the requests."""
+        """Send the requests to the engine. Returns the seconds that it takes for all of them."""
         slots = asyncio.Semaphore(in_flight)
 
-        async def one(body: dict[str, Any]) -> None:
+        async def send(body: dict[str, Any]) -> None:
             async with slots:
                 await self.post(f"{self.engine}/v1/chat/completions", body)
 
         started = time.perf_counter()
-        await asyncio.gather(*map(one, bodies))
+        await asyncio.gather(*map(send, bodies))
         return time.perf_counter() - started
 
     async def judged(self, batch: Sequence[dict[str, Any]], seed: int | None = None) -> float:
-        """Seconds that the judge takes for the items, sent as one request."""
+        """Send the items to the judge in one request. Returns the seconds that it takes."""
         body = {"rubric": RUBRIC, "items": batch, "votes": VOTES, **({} if seed is None else {"seed": seed})}
         started = time.perf_counter()
         answer = await self.post(f"{self.judge}/v1/judge", body)
@@ -94,7 +94,7 @@ class Bench:
 
 
 async def throughput(bench: Bench, batch: Sequence[dict[str, Any]], rounds: int) -> dict[str, Any]:
-    """Both ways by turns, `rounds` times, after one unmeasured turn each."""
+    """Measure both ways in turns, `rounds` times, after one unmeasured turn of each."""
     rates: dict[str, list[float]] = {"raw": [], "judge": []}
     ways: dict[str, Callable[[], Awaitable[float]]] = {
         "raw": lambda: bench.raw(bench.bodies),
@@ -112,8 +112,8 @@ async def throughput(bench: Bench, batch: Sequence[dict[str, Any]], rounds: int)
 
 
 async def latency(bench: Bench, batch: Sequence[dict[str, Any]], pairs: int) -> dict[str, Any]:
-    """Each item asked both ways with one seed, in changing order, nothing else running."""
-    taken: dict[str, list[float]] = {"raw": [], "judge": []}
+    """Send each item both ways with the same seed, in changing order, while nothing else runs."""
+    latencies: dict[str, list[float]] = {"raw": [], "judge": []}
     for turn in range(-10, pairs):  # ten unmeasured pairs first
         index, seed = turn % len(batch), turn + 10
         item = batch[index]
@@ -124,11 +124,11 @@ async def latency(bench: Bench, batch: Sequence[dict[str, Any]], pairs: int) -> 
             else:
                 seconds = await bench.judged([item], seed)
             if turn >= 0:
-                taken[name].append(seconds)
-    added = [judge - raw for judge, raw in zip(taken["judge"], taken["raw"], strict=True)]
+                latencies[name].append(seconds)
+    added = [judge - raw for judge, raw in zip(latencies["judge"], latencies["raw"], strict=True)]
     quarters = statistics.quantiles(added, n=4)
     return {
-        "p50_ms": {name: statistics.median(values) * 1000 for name, values in taken.items()},
+        "p50_ms": {name: statistics.median(values) * 1000 for name, values in latencies.items()},
         "added_p50_ms": quarters[1] * 1000,
         "added_p25_ms": quarters[0] * 1000,
         "added_p75_ms": quarters[2] * 1000,
@@ -137,11 +137,11 @@ async def latency(bench: Bench, batch: Sequence[dict[str, Any]], pairs: int) -> 
 
 
 async def gain(bench: Bench, rounds: int) -> dict[str, Any]:
-    """Judgments/s of the engine for four ways to ask for k votes, by turns; the sequences in flight are as many."""
+    """Votes/s of the engine for four ways to request k votes, in turns, with equally many sequences in flight."""
 
     def bodies(separate: bool, cached: bool) -> list[dict[str, Any]]:
-        made = [{**body, "n": 1} for body in bench.bodies for _ in range(VOTES)] if separate else bench.bodies
-        return made if cached else [{**body, "cache_salt": uuid.uuid4().hex} for body in made]
+        requests = [{**body, "n": 1} for body in bench.bodies for _ in range(VOTES)] if separate else bench.bodies
+        return requests if cached else [{**body, "cache_salt": uuid.uuid4().hex} for body in requests]
 
     ways = {
         "separate_requests_no_prefix_cache": (True, False),
@@ -161,7 +161,7 @@ async def gain(bench: Bench, rounds: int) -> dict[str, Any]:
 
 
 async def measure(judge: str, engine: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """All three parts, one after the other."""
+    """Measure all three parts, one after the other."""
     batch = items(arguments.items)
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=600)) as http:
@@ -174,21 +174,6 @@ async def measure(judge: str, engine: str, arguments: argparse.Namespace) -> dic
         }
 
 
-async def until_ready(url: str, log: Path, seconds: float = 60.0) -> None:
-    """Return when a service serves; RuntimeError with the end of its log when it does not."""
-    deadline = time.monotonic() + seconds
-    async with aiohttp.ClientSession() as http:
-        while time.monotonic() < deadline:
-            try:
-                async with http.get(f"{url}/readyz") as reply:
-                    if reply.status == 200:
-                        return
-            except aiohttp.ClientConnectionError:
-                pass
-            await asyncio.sleep(0.2)
-    raise RuntimeError(f"{url} is not ready after {seconds:g} s; {log} ends:\n{log_tail(log)}")
-
-
 def main() -> None:
     """Start Redis, a generator for its engine, and a judge; measure; write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -197,20 +182,27 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=200)
     arguments = parser.parse_args()
     drop_settings()
+
+    # Start the services, and measure.
     with tempfile.TemporaryDirectory() as scratch:
         folder, judge_url = Path(scratch), f"http://127.0.0.1:{free_port()}"
         redis_port = free_port()
         redis = start_redis(folder / "redis", redis_port)
         log = folder / "generator.log"
         shared = {"SELFREWARD_REDIS_URL": f"redis://127.0.0.1:{redis_port}/0"}
-        own = {"MODEL": str(MODEL), "WORK_DIR": scratch, "ARTIFACTS": f"{scratch}/artifacts", "PORT": str(free_port())}
-        environment = shared | {f"SELFREWARD_{name}": value for name, value in own.items()}
+        settings = {
+            "MODEL": str(MODEL),
+            "WORK_DIR": scratch,
+            "ARTIFACTS": f"{scratch}/artifacts",
+            "PORT": str(free_port()),
+        }
+        environment = shared | {f"SELFREWARD_{name}": value for name, value in settings.items()}
         generator = start_child([sys.executable, "-m", "services.generator"], log, environment)
         judge = None
         try:
             engine = engine_url(log)
-            own = {"ENGINE_URL": engine, "CACHE_SECONDS": "0", "CONCURRENCY": str(IN_FLIGHT)}
-            environment = shared | {f"SELFREWARD_JUDGE_{name}": value for name, value in own.items()}
+            settings = {"ENGINE_URL": engine, "CACHE_SECONDS": "0", "CONCURRENCY": str(IN_FLIGHT)}
+            environment = shared | {f"SELFREWARD_JUDGE_{name}": value for name, value in settings.items()}
             environment["SELFREWARD_PORT"] = judge_url.rpartition(":")[2]
             judge = start_child([sys.executable, "-m", "services.judge"], folder / "judge.log", environment)
             asyncio.run(until_ready(judge_url, folder / "judge.log"))
@@ -218,6 +210,8 @@ def main() -> None:
         finally:
             for process in filter(None, (judge, generator, redis)):
                 stop_child(process)
+
+    # Write the result.
     command = f"python -m bench.judge --rounds {arguments.rounds} --items {arguments.items} --pairs {arguments.pairs}"
     out = ROOT / "bench" / "results" / "judge.json"
     setting = {"votes": VOTES, "in_flight": IN_FLIGHT, "rubric": RUBRIC, "model": str(MODEL.relative_to(ROOT))}

@@ -1,12 +1,12 @@
-"""What the queue's guarantees cost: work through it and through a plain stream, by turns in one run on one server.
+"""What the queue's guarantees cost: the same work through it and through a plain stream, in turns on one server.
 
 Writes bench/results/queue.json:
 - `rates`: items/s from put to finished with 1, 2 and 4 consumers, one item at a time and in batches, with the ratio of
-  the two (1.0: the guarantees are free). Plain is XADD, XREADGROUP and XACK with XDEL by redis-py, pipelined where the
-  queue batches: no claim of abandoned work, no count of deliveries, no keys queued once, no limit;
-- `memory`: Redis's memory and what the queue's keys hold while `--items` pass through, each time all are finished.
+  the two (1.0: the guarantees cost nothing). Plain is XADD, XREADGROUP and XACK with XDEL by redis-py, pipelined where
+  the queue batches: it claims no abandoned work, counts no deliveries, queues keys more than once and has no limit;
+- `memory`: Redis's memory and the size of the queue's keys while `--items` pass through, whenever all are finished.
 
-Producer and consumers are tasks of one process, each with connections of its own, and the same for both.
+Producer and consumers are tasks of one process, each with its own connections, in the same way for both.
 """
 
 import argparse
@@ -15,7 +15,6 @@ import json
 import platform
 import random
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -24,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.gateway import ROOT
+from bench.services import ROOT, commit
 from selfreward.processes.child import free_port, stop_child
 from selfreward.processes.redis import start_redis
 from selfreward.redis.connection import RedisClient, connect
@@ -32,17 +31,17 @@ from selfreward.redis.queue import Item, WorkQueue
 
 CONSUMERS = (1, 2, 4)
 BATCHES = (1, 32)
-_PART = 1_000
+_MEMORY_BATCH = 1_000
 
 
 def make_items(count: int, seed: int) -> list[Item]:
-    """Items with keys of 64 hex digits and bodies of about 400 bytes, as prompts have."""
+    """Items with keys of 64 hex digits and bodies of about 400 bytes, like those of prompts."""
     rng = random.Random(seed)
     return [(f"{rng.getrandbits(256):064x}", {"n": n, "text": f"{rng.getrandbits(1400):x}"}) for n in range(count)]
 
 
 class Queue:
-    """Our queue."""
+    """Our queue, with the interface that the bench drives."""
 
     def __init__(self, redis: RedisClient) -> None:
         self.queue = WorkQueue(redis, "bench")
@@ -52,14 +51,14 @@ class Queue:
         await self.queue.put_many(items)
 
     async def work(self, consumer: str, batch: int) -> int:
-        """Take and finish a batch; returns how many there were."""
+        """Take and finish up to `batch` items. Returns their number."""
         works = await self.queue.take(consumer, batch, block_ms=100)
         await self.queue.done(*works)
         return len(works)
 
 
 class Plain:
-    """A stream and a group by hand."""
+    """A plain stream with a consumer group."""
 
     stream, group = "plain", "workers"
 
@@ -74,7 +73,7 @@ class Plain:
             await steps.execute()
 
     async def work(self, consumer: str, batch: int) -> int:
-        """Take and finish a batch; returns how many there were."""
+        """Take and finish up to `batch` items. Returns their number."""
         replies = await self.redis.xreadgroup(self.group, consumer, {self.stream: ">"}, count=batch, block=100)
         ids = []
         for entry_id, fields in replies[0][1] if replies else []:
@@ -93,12 +92,14 @@ WAYS: dict[str, Way] = {"plain": Plain, "queue": Queue}
 
 
 async def rate(url: str, way: Way, items: list[Item], consumers: int, batch: int) -> float:
-    """Items/s from the first put to the last that is finished, on an empty Redis."""
+    """Items/s from the first put until the last item is finished, on an empty Redis."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connect(url)) for _ in range(consumers + 1)]
         await clients[0].flushall()
         await clients[0].xgroup_create(Plain.stream, Plain.group, id="0", mkstream=True)
         await WorkQueue(clients[0], "bench").open()
+
+        # One producer, and consumers until all items are finished.
         finished, ended = 0, 0.0
 
         async def produce() -> None:
@@ -123,21 +124,24 @@ async def rate(url: str, way: Way, items: list[Item], consumers: int, batch: int
 
 
 async def rates(url: str, items: list[Item], rounds: int) -> list[dict[str, Any]]:
-    """Both ways by turns, `rounds` times, after one unmeasured turn each."""
+    """Measure both ways in turns, `rounds` times, after one unmeasured turn of each."""
     measured = []
     for batch in BATCHES:
         for consumers in CONSUMERS:
-            found: dict[str, list[float]] = {name: [] for name in WAYS}
+            # Measure both ways in turns.
+            by_way: dict[str, list[float]] = {name: [] for name in WAYS}
             for turn in range(rounds + 1):
                 for name, way in WAYS.items():
                     per_second = await rate(url, way, items, consumers, batch)
                     if turn:
-                        found[name].append(per_second)
-            ratios = [ours / plain for ours, plain in zip(found["queue"], found["plain"], strict=True)]
-            medians = {name: statistics.median(values) for name, values in found.items()}
+                        by_way[name].append(per_second)
+
+            # Compare them.
+            ratios = [ours / plain for ours, plain in zip(by_way["queue"], by_way["plain"], strict=True)]
+            medians = {name: statistics.median(values) for name, values in by_way.items()}
             ratio = statistics.median(ratios)
-            shown = ", ".join(f"{name} {value:,.0f}/s" for name, value in medians.items())
-            print(f"batch {batch:>2}, {consumers} consumers: {shown}, ratio {ratio:.2f}", flush=True)
+            listed = ", ".join(f"{name} {value:,.0f}/s" for name, value in medians.items())
+            print(f"batch {batch:>2}, {consumers} consumers: {listed}, ratio {ratio:.2f}", flush=True)
             measured.append(
                 {
                     "batch": batch,
@@ -151,7 +155,7 @@ async def rates(url: str, items: list[Item], rounds: int) -> list[dict[str, Any]
 
 
 async def memory(url: str, count: int, seed: int, points: int = 10) -> list[dict[str, int]]:
-    """What Redis holds whenever a tenth more of the items is finished; the first point is before any."""
+    """What Redis holds before any item, and whenever a further tenth of the items is finished."""
     async with connect(url) as redis:
         await redis.flushall()
         side, done = Queue(redis), 0
@@ -159,13 +163,13 @@ async def memory(url: str, count: int, seed: int, points: int = 10) -> list[dict
         await side.queue.open()
         while True:
             if done >= len(measured) * count / points:
-                held = await redis.info("memory")
+                info = await redis.info("memory")
                 keys = [key async for key in redis.scan_iter(match=f"{side.queue.stream}:*")]
                 measured.append(
                     {
                         "items": done,
-                        "used_memory": int(held["used_memory"]),
-                        "used_memory_rss": int(held["used_memory_rss"]),
+                        "used_memory": int(info["used_memory"]),
+                        "used_memory_rss": int(info["used_memory_rss"]),
                         "stream_entries": await side.queue.length(),
                         "other_keys": len(keys),
                     }
@@ -173,7 +177,9 @@ async def memory(url: str, count: int, seed: int, points: int = 10) -> list[dict
                 print(measured[-1], flush=True)
             if done >= count:
                 return measured
-            part = min(_PART, count - done)
+
+            # Pass the next items through the queue.
+            part = min(_MEMORY_BATCH, count - done)
             await side.put(make_items(part, seed + done))
             left = part
             while left:
@@ -181,14 +187,8 @@ async def memory(url: str, count: int, seed: int, points: int = 10) -> list[dict
             done += part
 
 
-def commit() -> str:
-    """The commit that is measured; `-dirty` where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-
 async def measure(url: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """All parts, with what they ran on."""
+    """Measure all parts. The result also says which commit and versions ran."""
     async with connect(url) as redis:
         server = (await redis.info("server"))["redis_version"]
     items = make_items(arguments.measured, arguments.seed)
@@ -206,7 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--measured", type=int, default=10_000, help="items of each measurement of a rate")
-    parser.add_argument("--items", type=int, default=1_000_000, help="items that pass while memory is looked at")
+    parser.add_argument("--items", type=int, default=1_000_000, help="items that pass while memory is measured")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "queue.json")
     arguments = parser.parse_args()
@@ -217,8 +217,8 @@ def main() -> None:
             result = asyncio.run(measure(f"redis://127.0.0.1:{port}/0", arguments))
         finally:
             stop_child(redis)
-    given = f"--rounds {arguments.rounds} --measured {arguments.measured} --items {arguments.items}"
-    command = f"python -m bench.queue {given} --seed {arguments.seed}"
+    options = f"--rounds {arguments.rounds} --measured {arguments.measured} --items {arguments.items}"
+    command = f"python -m bench.queue {options} --seed {arguments.seed}"
     arguments.out.write_text(json.dumps({"command": command, **result}, indent=1) + "\n")
     print(f"lowest ratio {min(point['ratio_to_plain'] for point in result['rates']):.2f}; {arguments.out}")
 

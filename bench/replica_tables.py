@@ -1,10 +1,10 @@
-"""What docs/deploy.md says of replicas, from bench/results/replicas.json: `python -m bench.replica_tables`."""
+"""Print the tables of docs/deploy.md on replicas from bench/results/replicas.json: `python -m bench.replica_tables`."""
 
 import json
 from collections.abc import Iterable
 from typing import Any
 
-from bench.gateway import ROOT
+from bench.services import ROOT
 
 RESULT = ROOT / "bench" / "results" / "replicas.json"
 _SERIES = {
@@ -17,7 +17,8 @@ _SERIES = {
 
 
 def tables(result: dict[str, Any]) -> str:
-    """In Markdown: what was measured, a line for each series, what was simulated, and what recipes need."""
+    """The tables in Markdown: what was measured, with a row for each series, what was simulated, what recipes need."""
+    # What was measured.
     lines = ["| replicas | items/s | of one | formula | bound by |", "|---|---|---|---|---|"]
     for series, name in _SERIES.items():
         rows = [row for row in result["measured"] if row["varied"] == series]
@@ -26,6 +27,8 @@ def tables(result: dict[str, Any]) -> str:
         bounds = ", ".join(dict.fromkeys(row["bound_by"] for row in rows))
         lines.append(f"| {name} | {rates} | {ratios} | {formula} | {bounds} |")
     cost = {name: f"{1000 * seconds:.1f} ms" for name, seconds in result["cpu_seconds"].items()}
+
+    # The CPU time of an item, and what was simulated with it.
     lines += [
         "",
         f"An item costs {cost['orchestrator']} of CPU in the orchestrator, {cost['judge']} in the judge, "
@@ -39,6 +42,8 @@ def tables(result: dict[str, Any]) -> str:
     for row in result["simulated"]:
         figures = f"{row['formula']:.1f} | {row['expected']:.1f} | {row['engines_kept_full']:.1f}"
         lines.append(f"| {row['replicas']} | {figures} | {row['cores_bear']:.0f} |")
+
+    # What the recipes need.
     lines += ["", "| recipe | items/s of one full engine | orchestrators for it | judges for it |", "|---|---|---|---|"]
     for row in result["recipes"]:
         figures = f"{row['engine']:.2f} | {row['orchestrators']:.1f} | {row['judges']:.1f}"

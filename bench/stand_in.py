@@ -1,8 +1,8 @@
-"""A stand-in for GPUs: an OpenAI-compatible server whose answers take the time that a modelled engine takes.
+"""A stand-in for GPUs: an OpenAI-compatible server whose answers take as long as those of a modelled engine.
 
-Every sequence takes one of the engine's places for the time to the first token and the time of its tokens, whose number
-is drawn between half of and all `max_tokens`. The draw depends on the request's seed alone, so a repeated request takes
-the same time. What is said has about the length of so many tokens, and ends with a score.
+Every sequence takes one of the engine's places for the time to the first token and the time of its tokens. Their number
+is drawn between half of `max_tokens` and all of them. The draw depends only on the request's seed, so a repeated
+request takes the same time. The text has about as many words as tokens, and ends with a score.
 
 `python -m bench.stand_in --port 8000 --first-token 0.05 --token 0.0025 --sequences 512`
 """
@@ -22,12 +22,12 @@ PROMPT_TOKENS = 256
 
 
 def lengths(max_tokens: int) -> Lengths:
-    """Tokens of a sequence that may have `max_tokens`."""
+    """The number of tokens of a sequence that may have `max_tokens`."""
     return Lengths(max_tokens / 2, max_tokens)
 
 
 def tokens_of(body: dict[str, Any]) -> list[int]:
-    """Tokens of each sequence of a chat request."""
+    """The number of tokens of each sequence of a chat request."""
     low, high = lengths(body["max_tokens"])
     draw = random.Random(body["seed"])
     return [round(draw.uniform(low, high)) for _ in range(body["n"])]
@@ -49,7 +49,7 @@ def completion(body: dict[str, Any], tokens: list[int]) -> dict[str, Any]:
 
 
 def create_app(engine: Engine) -> web.Application:
-    """The server; it serves one version, `policy@0`."""
+    """The server. It serves one version, `policy@0`."""
     places = asyncio.Semaphore(engine.sequences)
 
     async def sequence(tokens: int) -> None:
@@ -76,10 +76,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--first-token", type=float, required=True, help="seconds")
     parser.add_argument("--token", type=float, required=True, help="seconds")
-    parser.add_argument("--sequences", type=int, required=True, help="worked on at once")
-    given = parser.parse_args()
-    engine = Engine(given.first_token, given.token, given.sequences)
-    web.run_app(create_app(engine), host="127.0.0.1", port=given.port, access_log=None, print=None)
+    parser.add_argument("--sequences", type=int, required=True, help="concurrent")
+    arguments = parser.parse_args()
+    engine = Engine(arguments.first_token, arguments.token, arguments.sequences)
+    web.run_app(create_app(engine), host="127.0.0.1", port=arguments.port, access_log=None, print=None)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Rerank answers through LiteLLM, which takes the judge for a vLLM server."""
+"""Rerank answers through LiteLLM, for which the judge is a vLLM server."""
 
 import os
 
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or the import asks the network for a price list
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # otherwise the import downloads a price list
 
 import litellm
 
@@ -12,7 +12,7 @@ ANSWERS = ["7 + 3 = 11", "7 * 3 = 21 ; 21 + 12 = 33"]
 
 
 def main() -> None:
-    """Print the answers, best first. The model's name is the rubric's."""
+    """Print the answers, best first. The name of the model is that of the rubric."""
     ranked = litellm.rerank(
         model="hosted_vllm/countdown",
         query=PROMPT,

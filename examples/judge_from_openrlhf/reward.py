@@ -1,4 +1,4 @@
-"""Send what OpenRLHF's `--reward.remote_url` sends, to see what it gets."""
+"""Send the requests of OpenRLHF's `--reward.remote_url`, and print the answers."""
 
 import os
 
@@ -11,7 +11,7 @@ ANSWERS = ["7 * 3 = 21 ; 21 + 12 = 33<|im_end|>", "7 + 3 = 11<|im_end|>"]
 
 
 def main() -> None:
-    """Print reward and score of each answer; OpenRLHF sends them one by one, as here."""
+    """Print reward and score of each answer. OpenRLHF sends answers one by one, as here."""
     for response in ANSWERS:
         answer = httpx.post(
             f"{JUDGE}/get_reward",

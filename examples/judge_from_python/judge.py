@@ -1,4 +1,4 @@
-"""Judge, compare and rank answers from Python, and tell a score from no score."""
+"""Judge and rank answers from Python, and distinguish a score from no score."""
 
 from selfreward import JudgeClient, JudgeItem
 
@@ -7,7 +7,7 @@ ANSWERS = {"right": "7 * 3 = 21 ; 21 + 12 = 33", "wrong": "7 + 3 = 11"}
 
 
 def main() -> None:
-    """Judge the answers five times each, and put them in order."""
+    """Judge each answer with five votes, and rank the answers."""
     items = [JudgeItem(id=name, prompt=PROMPT, response=answer) for name, answer in ANSWERS.items()]
     with JudgeClient() as client:  # SELFREWARD_JUDGE_URL and SELFREWARD_API_KEY
         judged = client.judge(items, rubric="countdown", votes=5, seed=1)

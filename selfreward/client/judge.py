@@ -118,6 +118,7 @@ class AsyncJudgeClient:
         """
         pending: deque[asyncio.Task[list[Judged]]] = deque()
         try:
+            # Keep `in_flight` batches on the way, and wait for the oldest.
             start = 0
             async for batch in batches(items, batch_size):
                 pending.append(asyncio.ensure_future(self.judge_batch(number_items(batch, start), start, options)))
@@ -125,6 +126,8 @@ class AsyncJudgeClient:
                 if len(pending) == in_flight:
                     for judged in await pending.popleft():
                         yield judged
+
+            # Wait for the rest.
             while pending:
                 for judged in await pending.popleft():
                     yield judged

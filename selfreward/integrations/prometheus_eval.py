@@ -39,6 +39,7 @@ class PrometheusJudge:
         params: Mapping[str, Any] | None = None,
     ) -> tuple[list[str], list[float | None]]:
         """Feedbacks and scores, one of each for each response. `rubric` is one for all responses, or a list of them."""
+        # Check the arguments.
         rubrics = _one_per_instruction("rubric", rubric, len(instructions))
         references = _one_per_instruction("reference_answers", reference_answers, len(instructions))
         _check_length("responses", responses, len(instructions))
@@ -47,6 +48,8 @@ class PrometheusJudge:
             JudgeItem(prompt=instruction, response=response, reference=reference)
             for instruction, response, reference in zip(instructions, responses, references, strict=True)
         ]
+
+        # Judge consecutive items of one rubric together.
         feedbacks, scores = [], []
         for name, places in groupby(range(len(items)), lambda place: rubrics[place]):
             chosen = [items[place] for place in places]
@@ -88,6 +91,7 @@ class PrometheusJudge:
 
         Reference answers need a rubric that compares with one, such as `pairwise_reference`.
         """
+        # Check the arguments.
         rubrics = _one_per_instruction("rubric", rubric, len(instructions))
         _check_length("responses_A", responses_A, len(instructions))
         _check_length("responses_B", responses_B, len(instructions))
@@ -97,6 +101,8 @@ class PrometheusJudge:
             PairItem(prompt=instruction, a=a, b=b, reference=reference)
             for instruction, a, b, reference in zip(instructions, responses_A, responses_B, references, strict=True)
         ]
+
+        # Compare consecutive pairs of one rubric together.
         feedbacks: list[str] = []
         winners: list[str | None] = []
         for name, places in groupby(range(len(pairs)), lambda place: rubrics[place]):

@@ -113,6 +113,7 @@ def add_nemo_gym(app: FastAPI, service: JudgeService) -> None:
     @app.post("/verify", response_model=VerifyResponse, tags=[CONTRACT])
     async def verify(request: Request, body: VerifyRequest, query: Annotated[JudgeQuery, Query()]) -> Response:
         """Judge one rollout. This is the contract of NeMo Gym's resources servers."""
+        # Judge the rollout.
         row = body.model_dump(exclude_unset=True)
         check_json(row, "(body)")
         item = JudgeItem(
@@ -121,6 +122,8 @@ def add_nemo_gym(app: FastAPI, service: JudgeService) -> None:
             reference=as_reference(body.expected_answer),
         )
         judged = await service.judge(request, judge_request(service, query, [item]), contract=CONTRACT)
+
+        # Answer with the request and its reward.
         judgment = judged.data[0]
         kind = judgment.failure_kind
         verdict: dict[str, Any] = {

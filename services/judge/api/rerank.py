@@ -77,6 +77,7 @@ def add_rerank(app: FastAPI, service: JudgeService) -> None:
     @app.post("/rerank", response_model=RerankResponse, tags=[CONTRACT])
     async def rerank(request: Request, body: RerankRequest, query: Annotated[JudgeQuery, Query()]) -> Response:
         """Judge each document as a response to the query, and sort. This is the contract of Cohere, Jina and vLLM."""
+        # Judge the documents.
         with_documents = request.url.path != "/v2/rerank" if body.return_documents is None else body.return_documents
         items = []
         for index, document in enumerate(body.documents):
@@ -84,6 +85,8 @@ def add_rerank(app: FastAPI, service: JudgeService) -> None:
             check_json(document, path)
             items.append(JudgeItem(prompt=body.query, response=document_text(document, body.rank_fields, path)))
         judged = await service.judge(request, judge_request(service, query, items, body.model), contract=CONTRACT)
+
+        # Sort them by relevance.
         rubric = service.rubric(judged.rubric)
         relevances = [normalise(score, rubric) for score in scores(judged.data, "documents")]
         best = sorted(range(len(relevances)), key=lambda index: -relevances[index])[: body.top_n or None]

@@ -34,6 +34,7 @@ def aggregate_votes(
     index: int, item_id: str | None, votes: list[Vote], min_valid_votes: int, aggregation: Aggregation = "mean"
 ) -> Judgment:
     """The judgment of item `index`, whose position is its id unless it has one."""
+    # Too few valid votes give no score.
     valid = [vote for vote in votes if vote.score is not None]
     name = str(index) if item_id is None else item_id
     if len(valid) < min(min_valid_votes, len(votes)):
@@ -47,6 +48,8 @@ def aggregate_votes(
             failure_kind=kind,
             failure_reason=reason,
         )
+
+    # Otherwise the valid votes give one number.
     cast = [vote.score for vote in valid if vote.score is not None]
     expected = [vote.expected for vote in valid if vote.expected is not None]
     scores = expected if aggregation == "expected" else cast

@@ -72,10 +72,10 @@ async def _debate_and_judge(
     engine: Engine, rubric: Rubric, debate: Debate, request: PairRequest, answer_id: str
 ) -> PairResponse:
     # Debate every presentation.
-    shown = presentations(request, request.items)
-    texts = [response_texts(request.items[presentation.item], presentation.order) for presentation in shown]
+    presented = presentations(request, request.items)
+    texts = [response_texts(request.items[presentation.item], presentation.order) for presentation in presented]
     sampling = sampling_of(rubric.spec, request)
-    debates = await _hold_debates(engine, debate, shown, texts, sampling)
+    debates = await _hold_debates(engine, debate, presented, texts, sampling)
 
     # Judge the pairs by the version that debated.
     prompts = [
@@ -89,7 +89,7 @@ async def _debate_and_judge(
 
     # Add each item's arguments to its verdict.
     arguments_of: list[list[Argument]] = [[] for _ in request.items]
-    for presentation, arguments in zip(shown, debates.arguments, strict=True):
+    for presentation, arguments in zip(presented, debates.arguments, strict=True):
         arguments_of[presentation.item] += arguments
     data = [
         verdict.model_copy(update={"debate": arguments})
@@ -101,12 +101,13 @@ async def _debate_and_judge(
 async def _hold_debates(
     engine: Engine,
     debate: Debate,
-    shown: Sequence[Presentation],
+    presented: Sequence[Presentation],
     texts: Sequence[Mapping[str, str]],
     sampling: VoteSampling,
 ) -> _Debates:
+    # An argument is one vote of its own length.
     spec, argue = debate.spec, debate.argue
-    arguments: list[list[Argument]] = [[] for _ in shown]
+    arguments: list[list[Argument]] = [[] for _ in presented]
     version: str | None = None
     usages = []
     one_argument = replace(sampling, votes=1, max_tokens=spec.argument_tokens, retry_max_tokens=None, logprobs=0)
@@ -121,7 +122,7 @@ async def _hold_debates(
                 if presentation.seed is None
                 else derive_seed(presentation.seed, "argument", round_number, position),
             )
-            for presentation, values, before in zip(shown, texts, arguments, strict=True)
+            for presentation, values, before in zip(presented, texts, arguments, strict=True)
             for position, side in zip("AB", _SIDES[presentation.order], strict=True)
         ]
         judged = await judge_questions(engine, questions, _pin(one_argument, version))

@@ -43,6 +43,8 @@ async def ask_one_version(
         if attempt:
             REJUDGED.inc(len(pending))
             await asyncio.sleep(next(waits))
+
+        # Ask for the outcomes that are missing.
         try:
             outcomes |= await _ask(engine, lane, prompts, bodies, model, pending, on_outcome)
         except WrongPolicyVersion:

@@ -86,6 +86,7 @@ async def _retry_truncated(
 
     Where that fails, or another version answers, the truncated votes stay: they say themselves what is wrong.
     """
+    # Ask the version that gave the other votes.
     model = version if is_policy_version(version) else None
     replies: list[EngineReply] = []
 
@@ -103,6 +104,7 @@ async def _retry_truncated(
             for position, completion in zip(truncated, reply.completions, strict=False):
                 votes[index][position] = questions[index].read_vote(completion)
 
+    # Retry all questions with truncated votes concurrently.
     async with asyncio.TaskGroup() as group:
         for index, cast in enumerate(votes):
             if truncated := [position for position, vote in enumerate(cast) if vote.status == "truncated"]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.gateway import drop_settings
+from bench.services import drop_settings
 from selfreward.processes.child import free_port, log_tail, start_child, stop_child
 from tests.support.hermetic import CLOSED
 

@@ -9,10 +9,10 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from bench.balancer import balanced
-from bench.gateway import ROOT
 from bench.replica_tables import RESULT, tables
-from bench.replicas import SETTINGS, Point, compared
-from bench.scaling import Cpu, Engine, Lengths, Replicas, Work, engine_rate, least, limits
+from bench.replicas import SETTINGS, Measurement, compare
+from bench.scaling import Cpu, Engine, ItemWork, Lengths, Replicas, engine_rate, limits, lowest
+from bench.services import ROOT
 from bench.stand_in import create_app, tokens_of
 from selfreward.client.generator import Generation, GeneratorClient
 from selfreward.client.http import ServiceClient
@@ -20,7 +20,7 @@ from selfreward.contracts.base import Message
 from selfreward.processes.child import free_port
 
 # 11 s for an answer, 3 s for a verdict, and nothing left to chance.
-WORK = Work(answers=2, votes=3, answer=Lengths(100, 100), verdict=Lengths(20, 20))
+WORK = ItemWork(answers=2, votes=3, answer=Lengths(100, 100), verdict=Lengths(20, 20))
 ENGINE = Engine(first_token=1, token=0.1, sequences=120)
 NO_CPU = Cpu(0, 0, 0, 0)
 
@@ -34,9 +34,9 @@ def test_the_longest_of_several_lengths_is_that_of_drawn_ones() -> None:
 
 
 def test_each_part_allows_what_its_time_for_an_item_says() -> None:
-    there = Replicas(orchestrators=3, judges=4, prompts=16, requests=8, engines=2, cores=6)
+    replicas = Replicas(orchestrators=3, judges=4, prompts=16, requests=8, engines=2, cores=6)
 
-    allowed = limits(WORK, ENGINE, Cpu(orchestrator=0.5, judge=1.0, redis=0.1, rest=0.4), there)
+    allowed = limits(WORK, ENGINE, Cpu(orchestrator=0.5, judge=1.0, redis=0.1, rest=0.4), replicas)
 
     assert allowed == {
         # Two answers of 11 s and six verdicts of 3 s are 40 s of an engine's place.
@@ -53,22 +53,22 @@ def test_each_part_allows_what_its_time_for_an_item_says() -> None:
 
 
 def test_throughput_grows_with_replicas_until_the_engine_is_full() -> None:
-    found = [least(limits(WORK, ENGINE, NO_CPU, Replicas(count, count, 14, 64))) for count in (1, 2, 4)]
+    lowest_limits = [lowest(limits(WORK, ENGINE, NO_CPU, Replicas(count, count, 14, 64))) for count in (1, 2, 4)]
 
-    assert found == [(1, "prompts in flight"), (2, "prompts in flight"), (3, "engines")]
+    assert lowest_limits == [(1, "prompts in flight"), (2, "prompts in flight"), (3, "engines")]
     assert engine_rate(WORK, ENGINE) == 3
 
 
 def test_what_takes_no_time_bounds_nothing() -> None:
     instant = Engine(first_token=0, token=0, sequences=1)
 
-    assert least(limits(WORK, instant, Cpu(0.1, 0, 0, 0), Replicas(1, 1, 640, 64))) == (10, "orchestrators' cores")
+    assert lowest(limits(WORK, instant, Cpu(0.1, 0, 0, 0), Replicas(1, 1, 640, 64))) == (10, "orchestrators' cores")
 
 
 def test_settings_are_compared_with_the_first_of_their_series_and_with_the_cores_that_others_left() -> None:
-    points = [Point(rate=1.0 + index, cpu=NO_CPU, other_cores=0.5) for index in range(len(SETTINGS))]
+    measurements = [Measurement(rate=1.0 + index, cpu=NO_CPU, other_cores=0.5) for index in range(len(SETTINGS))]
 
-    rows = compared(WORK, points, Cpu(0.1, 0.1, 0.05, 0.05), cores=2)
+    rows = compare(WORK, measurements, Cpu(0.1, 0.1, 0.05, 0.05), cores=2)
 
     assert [row["ratio_to_one"] for row in rows if row["varied"] == "judges"] == [1, 5 / 4, 6 / 4]
     assert (rows[-1]["bound_by"], rows[-1]["formula"]) == ("the machine's cores", pytest.approx(5))
