@@ -16,7 +16,7 @@ def difference(report: Report, later: str, earlier: str, figure: str) -> dict[st
     raise KeyError(f"the report has no difference {later} - {earlier}")
 
 
-def said(difference: Mapping[str, Any]) -> str:
+def in_points(difference: Mapping[str, Any]) -> str:
     """A difference of shares, in points with its interval."""
     value, low, high = (100 * difference[name] for name in ("value", "low", "high"))
     return f"{value:+.1f} [{low:+.1f}, {high:+.1f}] points"
@@ -31,17 +31,20 @@ def claims_of(report: Report) -> dict[str, Claim]:
     second = difference(report, "M2", "M1", "solve_rate")
     third = difference(report, "M3", "M2", "solve_rate")
     both = difference(report, "M3", "M1", "solve_rate")
-    kept = difference(report, "M3", "M1", "judge_pairwise_accuracy")
+    judge = difference(report, "M3", "M1", "judge_pairwise_accuracy")
     eft = difference(report, "M1", "SFT", "judge_pairwise_accuracy")
     problems = report["models"][-1]["checker"]["solve_rate"]["n"]
     return {
         "at least 1,000 held-out problems": {"holds": problems >= 1000, "measured": f"{problems}"},
-        "M2 solves more than M1": {"holds": second["value"] > 0, "measured": said(second)},
-        "M3 solves more than M2": {"holds": third["value"] > 0, "measured": said(third)},
+        "M2 solves more than M1": {"holds": second["value"] > 0, "measured": in_points(second)},
+        "M3 solves more than M2": {"holds": third["value"] > 0, "measured": in_points(third)},
         "M3 - M1 is at least 10 points, its interval above 0": {
             "holds": both["value"] >= 0.10 and both["low"] > 0,
-            "measured": said(both),
+            "measured": in_points(both),
         },
-        "the judge loses at most 2 points from M1 to M3": {"holds": kept["value"] >= -0.02, "measured": said(kept)},
-        "EFT makes the judge at least 10 points better": {"holds": eft["value"] >= 0.10, "measured": said(eft)},
+        "the judge loses at most 2 points from M1 to M3": {
+            "holds": judge["value"] >= -0.02,
+            "measured": in_points(judge),
+        },
+        "EFT makes the judge at least 10 points better": {"holds": eft["value"] >= 0.10, "measured": in_points(eft)},
     }

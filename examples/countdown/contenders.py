@@ -56,13 +56,13 @@ def contenders(folder: Path = RECIPES) -> dict[str, tuple[Path, list[str]]]:
     A recipe is called by its file, without `.toml`; the demo's own is `self_rewarding`.
     """
     own = str(MODEL.relative_to(ROOT))
-    found = {
+    recipes = {
         name: (path, _MEASURED.get(name, []))
         for path in sorted(folder.glob("*.toml"))
         for name in ["self_rewarding" if path.name == RECIPE.name else path.stem]
         if tomllib.loads(path.read_text()).get("model") == own
     }
-    return found | {name: (folder / f"{stem}.toml", overrides) for name, (stem, overrides) in VARIANTS.items()}
+    return recipes | {name: (folder / f"{stem}.toml", overrides) for name, (stem, overrides) in VARIANTS.items()}
 
 
 def m1_recipe(seed: int, data: Path, overrides: Sequence[str]) -> Recipe:
@@ -76,8 +76,8 @@ def write_data(seed: int, data: Path) -> None:
     ranks of annotators who believe every calculation."""
     write_seed_data(seed, data)
     every: dict[str, None] = {}
-    for stem, found in build_roles(seed).items():
-        lines = [json.dumps(row) + "\n" for row in found]
+    for stem, demonstrations in build_roles(seed).items():
+        lines = [json.dumps(row) + "\n" for row in demonstrations]
         (data / f"{stem}.jsonl").write_text("".join(lines))
         every |= dict.fromkeys(lines)
     (data / EVERY_ROLE).write_text("".join(every))

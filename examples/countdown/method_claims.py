@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
 
-from examples.countdown.claims import Claim, difference, said
+from examples.countdown.claims import Claim, difference, in_points
 from examples.countdown.methods_table import Entry
 from examples.countdown.padding import padded
 from selfreward.contracts.base import Message
@@ -96,8 +96,8 @@ def claims_of(store: ArtifactStore, entries: Mapping[str, Entry], seed: int) -> 
 
 
 def _eft(store: ArtifactStore, seed: int) -> Claim:
-    found = difference(build_report(load_run(store, f"m1-{seed}")), "M1", "SFT", "judge_pairwise_accuracy")
-    return {"holds": found["low"] > 0, "measured": said(found)}
+    gain = difference(build_report(load_run(store, f"m1-{seed}")), "M1", "SFT", "judge_pairwise_accuracy")
+    return {"holds": gain["low"] > 0, "measured": in_points(gain)}
 
 
 def _shorter_chosen(store: ArtifactStore, run: str) -> Claim:
@@ -110,15 +110,15 @@ def _shorter_chosen(store: ArtifactStore, run: str) -> Claim:
         pairs, _ = best_over_worst(rollouts, rules, recipe.seed)
         chosen = {pair.prompt_id: len(pair.chosen[-1].content) for pair in pairs}
         lengths.append([float(chosen.get(rollout.prompt_id, float("nan"))) for rollout in rollouts])
-    found = Bootstrap().difference(mean(lengths[0]), mean(lengths[1]))
-    return {"holds": _below(found), "measured": _characters(found)}
+    change = Bootstrap().difference(mean(lengths[0]), mean(lengths[1]))
+    return {"holds": _below(change), "measured": _characters(change)}
 
 
 def _length_held(store: ArtifactStore, seed: int) -> Claim:
-    found = Bootstrap().difference(
+    change = Bootstrap().difference(
         *(mean(_lengths(load_run(store, f"{name}-{seed}"))) for name in ("meta_rewarding", "meta_rewarding_rho0"))
     )
-    return {"holds": found.low is not None and found.low <= 0, "measured": _characters(found)}
+    return {"holds": change.low is not None and change.low <= 0, "measured": _characters(change)}
 
 
 def _lengths(data: RunData) -> list[float]:
@@ -156,9 +156,9 @@ def _weights(store: ArtifactStore, run: str, stage: str) -> Iterator[tuple[bool,
 
 def _more_consistent(store: ArtifactStore, seed: int) -> Claim:
     """C of M3 and M2 by their implicit rewards, on the same answers for both methods: M1's to the held-out prompts."""
-    found = [_consistency(store, f"{name}-{seed}", f"m1-{seed}") for name in ("cream", "self_rewarding")]
-    prompts = [prompt for prompt in found[0] if prompt in found[1]]
-    own, plain = ([by_prompt[prompt] for prompt in prompts] for by_prompt in found)
+    both = [_consistency(store, f"{name}-{seed}", f"m1-{seed}") for name in ("cream", "self_rewarding")]
+    prompts = [prompt for prompt in both[0] if prompt in both[1]]
+    own, plain = ([by_prompt[prompt] for prompt in prompts] for by_prompt in both)
     more = Bootstrap().difference(mean(own), mean(plain))
     measured = f"C {fmean(own):.3f} against {fmean(plain):.3f}: {_signed(more)}"
     return {"holds": _above(more), "measured": measured}
@@ -201,7 +201,7 @@ def _gap_of_anchoring(store: ArtifactStore, run: str) -> Claim:
         rollout.model_copy(update={"responses": rollout.responses[:n], "judgments": rollout.judgments[:n]})
         for rollout in anchored
     ]
-    return wider(*(gaps(temporal.build_pairs(found, [], n, rules, recipe.seed)[0]) for found in (anchored, alone)))
+    return wider(*(gaps(temporal.build_pairs(answers, [], n, rules, recipe.seed)[0]) for answers in (anchored, alone)))
 
 
 def gaps(pairs: Iterable[PreferencePair]) -> dict[str, float]:
@@ -213,9 +213,9 @@ def wider(own: Mapping[str, float], plain: Mapping[str, float]) -> Claim:
     """Whether the own gaps are larger than the plain ones on the average over their prompts, which may be others."""
     prompts = sorted(own.keys() | plain.keys())
     more = Bootstrap().difference(
-        *(mean([found.get(prompt, float("nan")) for prompt in prompts]) for found in (own, plain))
+        *(mean([by_prompt.get(prompt, float("nan")) for prompt in prompts]) for by_prompt in (own, plain))
     )
-    means = " against ".join(f"{fmean(found.values()):.2f}" for found in (own, plain))
+    means = " against ".join(f"{fmean(by_prompt.values()):.2f}" for by_prompt in (own, plain))
     return {"holds": _above(more), "measured": f"{means} points: {_signed(more)}"}
 
 
@@ -223,9 +223,9 @@ def _pairs_beat_positives(store: ArtifactStore, seed: int) -> Claim:
     rates = []
     for name in ("self_rewarding", "positives"):
         labels = load_run(store, f"{name}-{seed}").models[-1].labels
-        rates.append([fmean(found) for _, found in sorted(labels.solved["samples"].items())] if labels else [])
-    found = Bootstrap().difference(mean(rates[0]), mean(rates[1]))
-    return {"holds": _above(found), "measured": said(found._asdict())}
+        rates.append([fmean(solved) for _, solved in sorted(labels.solved["samples"].items())] if labels else [])
+    gain = Bootstrap().difference(mean(rates[0]), mean(rates[1]))
+    return {"holds": _above(gain), "measured": in_points(gain._asdict())}
 
 
 def hacked(entry: Entry) -> Claim:
@@ -241,17 +241,17 @@ def _rollouts(store: ArtifactStore, name: str) -> list[Rollout]:
     return [Rollout.model_validate(row) for row in store.read_jsonl(name)]
 
 
-def _above(found: Interval) -> bool:
-    return found.low is not None and found.low > 0
+def _above(interval: Interval) -> bool:
+    return interval.low is not None and interval.low > 0
 
 
-def _below(found: Interval) -> bool:
-    return found.high is not None and found.high < 0
+def _below(interval: Interval) -> bool:
+    return interval.high is not None and interval.high < 0
 
 
-def _signed(found: Interval) -> str:
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+def _signed(interval: Interval) -> str:
+    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
-def _characters(found: Interval) -> str:
-    return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}] characters"
+def _characters(interval: Interval) -> str:
+    return f"{interval.value:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}] characters"

@@ -42,16 +42,16 @@ def plain_reviews(seed: int, rows: int) -> list[dict[str, Any]]:
     """Answers and their careless reviews, as the pretraining text has them: whoever learns to write a review and more
     after it forgets, without these, to end after one."""
     rng = Random(f"reviews {seed}")
-    asked_and_said = (review("review", rng) for _ in range(rows))
-    return [{"prompt": asked, "response": said} for asked, said in asked_and_said]
+    exchanges = (review("review", rng) for _ in range(rows))
+    return [{"prompt": question, "response": reply} for question, reply in exchanges]
 
 
 def meta_verdicts(seed: int, rows: int) -> list[dict[str, Any]]:
     """Two reviews of an answer, one careful and one careless, of different scores, and which is right: after a review
     of one's own and the two scores, so that the model can find out."""
     rng = Random(f"meta {seed}")
-    found: list[dict[str, Any]] = []
-    while len(found) < rows:
+    demonstrations: list[dict[str, Any]] = []
+    while len(demonstrations) < rows:
         problem = shuffled(rng.choice(all_problems("train")), rng)
         prompt = render_prompt(problem)
         answer = attempt(problem, rng, draw(REVIEWED_HABITS, rng), draw(REVIEWED_FLAWS, rng))
@@ -60,41 +60,41 @@ def meta_verdicts(seed: int, rows: int) -> list[dict[str, Any]]:
             continue
         side = rng.choice("AB")
         a, b = (right, other) if side == "A" else (other, right)
-        asked = filled("countdown_meta", prompt=prompt, response=answer, judgment_a=a, judgment_b=b)
+        question = filled("countdown_meta", prompt=prompt, response=answer, judgment_a=a, judgment_b=b)
         compared = f"Judge A : {_points(a)} Judge B : {_points(b)}"
-        found.append({"prompt": asked, "response": f"{right} {compared} Verdict: {side}"})
-    return found
+        demonstrations.append({"prompt": question, "response": f"{right} {compared} Verdict: {side}"})
+    return demonstrations
 
 
 def revisions(seed: int, rows: int) -> list[dict[str, Any]]:
     """A flawed answer with its review, and an answer without flaws."""
     rng = Random(f"revisions {seed}")
-    found: list[dict[str, Any]] = []
-    while len(found) < rows:
+    demonstrations: list[dict[str, Any]] = []
+    while len(demonstrations) < rows:
         problem = shuffled(rng.choice(all_problems("train")), rng)
         prompt, principle = render_prompt(problem), rng.choice(CONSTITUTION.principles)
         answer = attempt(problem, rng, draw(REVIEWED_HABITS, rng), draw(REVIEWED_FLAWS, rng))
         texts = {"prompt": prompt, "response": answer, "critique": verdict(prompt, answer)}
-        asked = fill(CONSTITUTION.revision, **texts, principle=principle.revision)
-        found.append({"prompt": asked, "response": attempt(problem, rng)})
-    return found
+        question = fill(CONSTITUTION.revision, **texts, principle=principle.revision)
+        demonstrations.append({"prompt": question, "response": attempt(problem, rng)})
+    return demonstrations
 
 
 def comparisons(seed: int, rows: int) -> list[dict[str, Any]]:
     """Two answers of which one alone has a point, and which: after a review of each, so that the model can find out."""
     rng = Random(f"comparisons {seed}")
-    found: list[dict[str, Any]] = []
-    while len(found) < rows:
+    demonstrations: list[dict[str, Any]] = []
+    while len(demonstrations) < rows:
         problem = shuffled(rng.choice(all_problems("train")), rng)
         prompt, point = render_prompt(problem), rng.choice(CONSTITUTION.principles).choice
         a, b = (attempt(problem, rng, draw(REVIEWED_HABITS, rng), draw(REVIEWED_FLAWS, rng)) for _ in "ab")
         has_a, has_b = criteria(prompt, a)[point], criteria(prompt, b)[point]
         if has_a == has_b:
             continue
-        asked = filled("countdown_constitution", prompt=prompt, response_a=a, response_b=b, principle=point)
-        said = f"{verdict(prompt, a)} {verdict(prompt, b)} Answer: {'A' if has_a else 'B'}"
-        found.append({"prompt": asked, "response": said})
-    return found
+        question = filled("countdown_constitution", prompt=prompt, response_a=a, response_b=b, principle=point)
+        reply = f"{verdict(prompt, a)} {verdict(prompt, b)} Answer: {'A' if has_a else 'B'}"
+        demonstrations.append({"prompt": question, "response": reply})
+    return demonstrations
 
 
 def step_comparisons(seed: int, rows: int) -> list[dict[str, Any]]:
@@ -103,8 +103,8 @@ def step_comparisons(seed: int, rows: int) -> list[dict[str, Any]]:
     Half of them differ in the first step and are not at their end, the others differ in what follows it.
     """
     rng = Random(f"steps {seed}")
-    found: list[dict[str, Any]] = []
-    while len(found) < rows:
+    demonstrations: list[dict[str, Any]] = []
+    while len(demonstrations) < rows:
         problem = shuffled(rng.choice(all_problems("train")), rng)
         prompt, later = render_prompt(problem), rng.random() < 0.5
         texts = [attempt(problem, rng, draw(REVIEWED_HABITS, rng), draw(REVIEWED_FLAWS, rng)) for _ in "ab"]
@@ -115,10 +115,10 @@ def step_comparisons(seed: int, rows: int) -> list[dict[str, Any]]:
         if score_a == score_b or (later and not all(rests)):
             continue
         shown_a, shown_b = (text if later else f"{text} ;" for text in (a, b))
-        asked = filled("countdown_steps", prompt=prompt, response_a=shown_a, response_b=shown_b)
-        said = f"{verdict(prompt, a)} {verdict(prompt, b)} Verdict: {'A' if score_a > score_b else 'B'}"
-        found.append({"prompt": asked, "response": said})
-    return found
+        question = filled("countdown_steps", prompt=prompt, response_a=shown_a, response_b=shown_b)
+        reply = f"{verdict(prompt, a)} {verdict(prompt, b)} Verdict: {'A' if score_a > score_b else 'B'}"
+        demonstrations.append({"prompt": question, "response": reply})
+    return demonstrations
 
 
 def believing_score(prompt: str, answer: str) -> int:
