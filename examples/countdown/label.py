@@ -11,24 +11,25 @@ from collections.abc import Iterable
 
 from examples.countdown.checker import SEPARATOR, score, solved
 from selfreward.contracts.rollouts import PreferencePair, Rollout
+from selfreward.loop import paths
 from selfreward.store.artifacts import ArtifactStore
 
 SETS = ("samples", "greedy")
 
 
-def label_model(store: ArtifactStore, folder: str) -> int:
-    """Label the answers below `folder` (`runs/<run>/evaluation/<model>`); returns how many there are."""
+def label_model(store: ArtifactStore, run: str, model: str) -> int:
+    """Label a model's answers; returns how many there are."""
     labels: dict[str, dict[str, list[int]]] = {}
     verdicts: dict[str, dict[str, list[bool]]] = {}
     count = 0
     for name in SETS:
         labels[name], verdicts[name] = {}, {}
-        for rollout in _rollouts(store, f"{folder}/{name}.jsonl"):
+        for rollout in _rollouts(store, paths.evaluation(run, model, name)):
             problem = rollout.prompt[-1].content
             labels[name][rollout.prompt_id] = [score(problem, response.text) for response in rollout.responses]
             verdicts[name][rollout.prompt_id] = [solved(problem, response.text) for response in rollout.responses]
             count += len(rollout.responses)
-    store.write_json(f"{folder}/labels.json", {**labels, "solved": verdicts})
+    store.write_json(paths.labels(run, model), {**labels, "solved": verdicts})
     return count
 
 
@@ -36,11 +37,11 @@ def label_pairs(store: ArtifactStore, run: str, stages: Iterable[str]) -> int:
     """Score both answers, or steps, of every actor pair, so that the report can say how many pairs were right."""
     labels: dict[str, list[tuple[int, int]]] = {}
     for stage in stages:
-        name = f"runs/{run}/pairs/{stage}.jsonl"
+        name = paths.pairs(run, stage)
         if store.exists(name):
             pairs = [PreferencePair.model_validate(row) for row in store.read_jsonl(name)]
             labels[stage] = [_pair_scores(pair) for pair in pairs if pair.kind == "actor"]
-    store.write_json(f"runs/{run}/evaluation/pair_labels.json", labels)
+    store.write_json(paths.pair_labels(run), labels)
     return sum(map(len, labels.values()))
 
 
@@ -49,11 +50,9 @@ def label_run(store: ArtifactStore, run: str) -> dict[str, int]:
 
     FileNotFoundError when there is no such run.
     """
-    names = [model["name"] for model in store.read_json(f"runs/{run}/run.json")["models"]]
-    folders = {name: f"runs/{run}/evaluation/{name}" for name in names}
-    counts = {
-        name: label_model(store, folder) for name, folder in folders.items() if store.exists(f"{folder}/samples.jsonl")
-    }
+    names = [model["name"] for model in store.read_json(paths.record(run))["models"]]
+    answered = [name for name in names if store.exists(paths.evaluation(run, name, "samples"))]
+    counts = {name: label_model(store, run, name) for name in answered}
     return {**counts, "pairs": label_pairs(store, run, names)}
 
 
@@ -81,7 +80,7 @@ def main() -> None:
     parser.add_argument("--run", required=True, help="name of the run")
     arguments = parser.parse_args()
     store = ArtifactStore(arguments.artifacts)
-    journal = f"runs/{arguments.run}/run.json"
+    journal = paths.record(arguments.run)
     if not store.exists(journal):
         raise SystemExit(f"{journal} does not exist under {store.root}: check --artifacts and --run")
     counts = label_run(store, arguments.run)

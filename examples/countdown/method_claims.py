@@ -167,7 +167,7 @@ def _more_consistent(store: ArtifactStore, seed: int) -> Claim:
 def _consistency(store: ArtifactStore, run: str, m1: str) -> dict[str, float]:
     last, before = (model.name for model in reversed(load_run(store, run).models[-2:]))
     by = Scorers(*(paths.weights(run, name) for name in (last, before, "M0")))
-    answered = f"runs/{m1}/evaluation/M1/samples.jsonl"
+    answered = paths.evaluation(m1, "M1", "samples")
     job = TrainJob(
         id=f"{run}-consistency",
         run=run,
@@ -176,7 +176,7 @@ def _consistency(store: ArtifactStore, run: str, m1: str) -> dict[str, float]:
         init_from=by.policy,
         checkpoints=[by.policy, by.previous, by.reference],
         datasets=[answered],
-        output=f"runs/{run}/evaluation/consistency.jsonl",
+        output=f"{paths.folder(run)}/evaluation/consistency.jsonl",
         canary=_CANARY,
     )
     with TemporaryDirectory() as folder:

@@ -32,6 +32,7 @@ from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.evaluation.bootstrap import Bootstrap
 from selfreward.evaluation.models.compare import compared
 from selfreward.evaluation.report.inputs import load_run
+from selfreward.loop import paths
 from selfreward.processes.stack import LocalStack
 from selfreward.recipe.recipe import Recipe
 from selfreward.settings import Settings, key_of
@@ -89,7 +90,7 @@ def _through(client: OrchestratorClient, recipe: Recipe, run: str) -> str | None
 
 
 def _state(store: ArtifactStore, run: str) -> str | None:
-    name = f"runs/{run}/run.json"
+    name = paths.record(run)
     return str(store.read_json(name)["state"]) if store.exists(name) else None
 
 

@@ -19,6 +19,7 @@ from rich.table import Table
 from examples.countdown.checker import solved
 from selfreward.contracts.reinforcement import Sample
 from selfreward.evaluation.report.rewards import Verified, by_stage
+from selfreward.loop import paths
 from selfreward.settings import Settings
 from selfreward.store.artifacts import ArtifactStore
 
@@ -29,8 +30,8 @@ _SHOWN_STEPS = 20
 def verified(store: ArtifactStore, run: str) -> dict[str, list[Verified]]:
     """Every sampled answer of the run by stage, as the checker sees it. FileNotFoundError for an unknown run."""
     answers = {}
-    for model in store.read_json(f"runs/{run}/run.json")["models"]:
-        name = f"runs/{run}/samples/{model['name']}.jsonl"
+    for model in store.read_json(paths.record(run))["models"]:
+        name = paths.samples(run, model["name"])
         if store.exists(name):
             rows = [Sample.model_validate(row) for row in store.read_jsonl(name)]
             answers[model["name"]] = [_verified(row) for row in rows]
@@ -49,7 +50,7 @@ def _verified(sample: Sample) -> Verified:
 def watch(store: ArtifactStore, run: str) -> list[dict[str, Any]]:
     """Figures and alarms of every stage (`selfreward.evaluation.report.rewards`), which are also written down."""
     stages = by_stage(verified(store, run))
-    store.write_json(f"runs/{run}/evaluation/rewards.json", stages)
+    store.write_json(paths.rewards(run), stages)
     return stages
 
 

@@ -29,10 +29,10 @@ async def adopt(context: RunContext) -> None:
     run, recipe, stage = context.run, context.recipe, context.state.stage
     source, store = str(recipe.loop.start_from), context.services.store
     digest = await asyncio.to_thread(copy_model, store, source, run, stage)
-    for name in files_of(stage):
-        if store.exists(f"runs/{source}/{name}"):
-            content = await asyncio.to_thread(store.read_bytes, f"runs/{source}/{name}")
-            await asyncio.to_thread(store.write_bytes, f"runs/{run}/{name}", content, context.lease.check_clock)
+    for theirs, own in zip(files_of(source, stage), files_of(run, stage), strict=True):
+        if store.exists(theirs):
+            content = await asyncio.to_thread(store.read_bytes, theirs)
+            await asyncio.to_thread(store.write_bytes, own, content, context.lease.check_clock)
     announced = await announce_model(context, stage, paths.weights(run, stage), digest)
     await context.update(models=[*context.other_models, announced])
     await context.progress(1, 1, f"{announced.policy_version} from {source}")
@@ -54,15 +54,16 @@ def copy_model(store: ArtifactStore, source: str, run: str, stage: str) -> str:
     return store.publish(paths.weights(run, stage), fill, describe)[1]
 
 
-def files_of(stage: str) -> list[str]:
-    """What a stage leaves in a run's folder beside its weights, by name there: its evaluation and, of M1, its data.
+def files_of(run: str, stage: str) -> list[str]:
+    """Artifacts that a stage leaves beside its weights: its evaluation and, of M1, its data.
 
     An independent checker's labels are none of it: they have no place in a run that goes on.
     """
-    names = [f"evaluation/{stage}/{part}.jsonl" for part in EVALUATION_SETS]
-    names.append(f"failures/{stage}-evaluate.jsonl")
+    names = [paths.evaluation(run, stage, part) for part in EVALUATION_SETS]
+    names.append(paths.failures(run, stage, "evaluate"))
     if stage == "M1":
-        names += ["data/eft.jsonl", "data/judge_pairs.jsonl", "rollouts/M1.jsonl", "eft.json"]
+        taught = [paths.data(run, name) for name in ("eft", "judge_pairs")]
+        names += [*taught, paths.rollouts(run, stage), paths.eft_record(run)]
     return names
 
 
@@ -76,9 +77,9 @@ def check_start(store: ArtifactStore, recipe: Recipe, seed: SeedData) -> None:
     if source is None:
         return
     key = f"loop.start_from = {source!r}"
-    if not store.exists(f"runs/{source}/run.json"):
+    if not store.exists(paths.record(source)):
         raise RecipeError(f"{key}: there is no such run in this artifact store; `selfreward status` lists the runs")
-    record = store.read_json(f"runs/{source}/run.json")
+    record = store.read_json(paths.record(source))
     if not any(
         (entry["stage"], entry["phase"]) in (("M1", "evaluate"), ("M1", "adopt")) for entry in record["journal"]
     ):

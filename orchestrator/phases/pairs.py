@@ -97,7 +97,7 @@ async def _judge_training(context: RunContext, rollouts: list[Rollout]) -> None:
     contrasts = judge_pairs(selection.contrasts, filled, rollouts[0].policy_version, rubric)
     await context.write_rows(paths.data(run, "judge_pairs"), (pair.model_dump(mode="json") for pair in contrasts))
     counts = {**selection.counts, "judge_pairs": len(contrasts)}
-    await context.write_json(f"runs/{run}/eft.json", counts)
+    await context.write_json(paths.eft_record(run), counts)
     figures = {name: float(counts[name]) for name in ("agreeing", "accepted", "kept", "judge_pairs")}
     await context.progress(counts["prompts"], counts["prompts"], metrics=figures)
 

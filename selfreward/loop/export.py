@@ -108,7 +108,7 @@ def export_pairs(store: ArtifactStore, run: str, stage: str, layout: Layout = "p
     if layout == "kto":
         return _lines(labelled_answers(pairs))
     data = _lines({**pair.model_dump(mode="json"), "margin": pair.margin} for pair in pairs)
-    folder = f"runs/{run}/export/{stage}"
+    folder = paths.export(run, stage)
     store.write_bytes(f"{folder}/data/train-00000-of-00001.jsonl", data)
     store.write_bytes(f"{folder}/README.md", card(run, stage, pairs).encode())
     return data

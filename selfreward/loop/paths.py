@@ -11,6 +11,21 @@ def data(run: str, name: str) -> str:
     return f"runs/{run}/data/{name}.jsonl"
 
 
+def folder(run: str) -> str:
+    """Where everything of a run is."""
+    return f"runs/{run}"
+
+
+def report(run: str, ending: str) -> str:
+    """Artifact name of the report: `json`, `md` or `html`."""
+    return f"runs/{run}/report.{ending}"
+
+
+def export(run: str, stage: str) -> str:
+    """Folder of a stage's exported pairs and their dataset card."""
+    return f"runs/{run}/export/{stage}"
+
+
 def record(run: str) -> str:
     """Artifact name of the run's record: recipe, models and journal."""
     return f"runs/{run}/run.json"
@@ -29,6 +44,31 @@ def rollouts(run: str, stage: str) -> str:
 def evaluation(run: str, model: str, part: str) -> str:
     """Artifact name of a part of a model's evaluation: `samples`, `greedy` or `eft_eval`."""
     return f"runs/{run}/evaluation/{model}/{part}.jsonl"
+
+
+def labels(run: str, model: str) -> str:
+    """Artifact name of an independent checker's verdicts on a model's answers."""
+    return f"runs/{run}/evaluation/{model}/labels.json"
+
+
+def pair_labels(run: str) -> str:
+    """Artifact name of an independent checker's scores of the pairs that trained each stage."""
+    return f"runs/{run}/evaluation/pair_labels.json"
+
+
+def rewards(run: str) -> str:
+    """Artifact name of what a checker found about the rewards of each stage of reinforcement learning."""
+    return f"runs/{run}/evaluation/rewards.json"
+
+
+def eft_record(run: str) -> str:
+    """Artifact name of the counts of EFT building."""
+    return f"runs/{run}/eft.json"
+
+
+def revisions_record(run: str) -> str:
+    """Artifact name of what became of the revised answers."""
+    return f"runs/{run}/revisions.json"
 
 
 def iteration(run: str, stage: str) -> str:

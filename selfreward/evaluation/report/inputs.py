@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selfreward.contracts.base import Contract, explain
 from selfreward.contracts.rollouts import PreferencePair, Rollout
+from selfreward.loop import paths
+from selfreward.loop.tasks import EVALUATION_SETS
 from selfreward.store.artifacts import ArtifactStore
 
 Row = TypeVar("Row", bound=BaseModel)
@@ -120,25 +122,27 @@ class RunData:
 
 def load_run(store: ArtifactStore, run: str) -> RunData:
     """Read a run. Raises ReportError naming the artifact that is missing or malformed."""
-    base = f"runs/{run}"
-    if not store.exists(f"{base}/run.json"):
-        raise ReportError(f"{base}/run.json does not exist under {store.root}: check the run's name and the root")
+    name = paths.record(run)
+    if not store.exists(name):
+        raise ReportError(f"{name} does not exist under {store.root}: check the run's name and the root")
     try:
-        record = RunRecord.model_validate(store.read_json(f"{base}/run.json"))
+        record = RunRecord.model_validate(store.read_json(name))
     except ValidationError as error:
-        raise ReportError(f"{base}/run.json:\n{explain(error)}") from error
-    models = [model for entry in record.models if (model := _load_model(store, base, entry)) is not None]
+        raise ReportError(f"{name}:\n{explain(error)}") from error
+    models = [model for entry in record.models if (model := _load_model(store, run, entry)) is not None]
     if not models:
-        raise ReportError(f"{base}/evaluation holds no model's samples.jsonl: let the run evaluate a model first")
+        raise ReportError(
+            f"{paths.folder(run)}/evaluation holds no model's samples.jsonl: let the run evaluate a model first"
+        )
     stages = [model.name for model in record.models]
     iterations = [
-        {"stage": stage, **store.read_json(f"{base}/iterations/{stage}.json")}
+        {"stage": stage, **store.read_json(paths.iteration(run, stage))}
         for stage in stages
-        if store.exists(f"{base}/iterations/{stage}.json")
+        if store.exists(paths.iteration(run, stage))
     ]
-    ranked = _rows(store, f"{base}/data/eft_eval.jsonl", RankedPrompt)
-    pairs = {stage: _rows(store, f"{base}/pairs/{stage}.jsonl", PreferencePair) for stage in stages}
-    rewards = f"{base}/evaluation/rewards.json"
+    ranked = _rows(store, paths.data(run, "eft_eval"), RankedPrompt)
+    pairs = {stage: _rows(store, paths.pairs(run, stage), PreferencePair) for stage in stages}
+    rewards = paths.rewards(run)
     return RunData(
         run=run,
         record=record,
@@ -146,27 +150,28 @@ def load_run(store: ArtifactStore, run: str) -> RunData:
         human_ranks={row.prompt_id: row for row in ranked},
         iterations=iterations,
         pairs=pairs,
-        pair_labels=_pair_labels(store, base, pairs),
+        pair_labels=_pair_labels(store, run, pairs),
         rewards=store.read_json(rewards) if store.exists(rewards) else [],
     )
 
 
-def _load_model(store: ArtifactStore, base: str, entry: ModelRecord) -> ModelData | None:
-    folder = f"{base}/evaluation/{entry.name}"
+def _load_model(store: ArtifactStore, run: str, entry: ModelRecord) -> ModelData | None:
     rollouts = {
-        name: sorted(_rows(store, f"{folder}/{name}.jsonl", Rollout), key=lambda rollout: rollout.prompt_id)
-        for name in ("samples", "greedy", "eft_eval")
+        part: sorted(
+            _rows(store, paths.evaluation(run, entry.name, part), Rollout), key=lambda rollout: rollout.prompt_id
+        )
+        for part in EVALUATION_SETS
     }
     if not rollouts["samples"]:
         return None
-    labels = None
-    if store.exists(f"{folder}/labels.json"):
+    labels, artifact = None, paths.labels(run, entry.name)
+    if store.exists(artifact):
         try:
-            labels = Labels.model_validate(store.read_json(f"{folder}/labels.json"))
+            labels = Labels.model_validate(store.read_json(artifact))
         except ValidationError as error:
-            raise ReportError(f"{folder}/labels.json:\n{explain(error)}") from error
+            raise ReportError(f"{artifact}:\n{explain(error)}") from error
         for name, scores in (("samples", labels.samples), ("greedy", labels.greedy)):
-            _check_labels(f"{folder}/labels.json", name, rollouts[name], scores, labels.solved.get(name, {}))
+            _check_labels(artifact, name, rollouts[name], scores, labels.solved.get(name, {}))
     return ModelData(entry.name, entry.policy_version, labels=labels, **rollouts)
 
 
@@ -187,10 +192,10 @@ def _check_labels(
 
 
 def _pair_labels(
-    store: ArtifactStore, base: str, pairs: dict[str, list[PreferencePair]]
+    store: ArtifactStore, run: str, pairs: dict[str, list[PreferencePair]]
 ) -> dict[str, list[tuple[float, float]]]:
     """The checker's scores of each actor pair's chosen and rejected answer, by stage, where there are any."""
-    name = f"{base}/evaluation/pair_labels.json"
+    name = paths.pair_labels(run)
     if not store.exists(name):
         return {}
     labels = {stage: [(float(a), float(b)) for a, b in rows] for stage, rows in store.read_json(name).items()}

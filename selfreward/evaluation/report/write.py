@@ -8,6 +8,7 @@ from selfreward.evaluation.report.inputs import load_run
 from selfreward.evaluation.report.markdown import render_markdown
 from selfreward.evaluation.report.report import build_report
 from selfreward.evaluation.report.transcripts import transcripts
+from selfreward.loop import paths
 from selfreward.store.artifacts import ArtifactStore
 
 
@@ -20,14 +21,14 @@ def write_report(store: ArtifactStore, run: str, out: Path | None = None) -> lis
     resamples = data.record.recipe.get("evaluation", {}).get("bootstrap", 1000)
     report = build_report(data, resamples=resamples)
     contents = {
-        "report.json": json.dumps(report, indent=1, allow_nan=False) + "\n",
-        "report.md": render_markdown(report),
-        "report.html": render_html(report, transcripts(data)),
+        "json": json.dumps(report, indent=1, allow_nan=False) + "\n",
+        "md": render_markdown(report),
+        "html": render_html(report, transcripts(data)),
     }
-    for name, text in contents.items():
-        store.write_bytes(f"runs/{run}/{name}", text.encode())
+    for ending, text in contents.items():
+        store.write_bytes(paths.report(run, ending), text.encode())
     if out is not None:
         copies = ArtifactStore(str(out))
-        for name, text in contents.items():
-            copies.write_bytes(name, text.encode())
-    return [f"runs/{run}/{name}" for name in contents]
+        for ending, text in contents.items():
+            copies.write_bytes(f"report.{ending}", text.encode())
+    return [paths.report(run, ending) for ending in contents]

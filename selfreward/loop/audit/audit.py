@@ -114,13 +114,13 @@ def _lineage(
 
 def _files(store: ArtifactStore, run: str) -> Iterator[Violation]:
     """Whatever can be read as data is whole. Names with a leading dot cannot: they are work in progress."""
-    root = store.path(f"runs/{run}")
+    root = store.path(paths.folder(run))
     for path in sorted(store.fs.find(root)):
         name = path.removeprefix(f"{root}/")
         if any(part.startswith(".") for part in name.split("/")):
             continue
         folder, _, file = name.partition("/")
-        if folder == "weights" and not store.exists(f"runs/{run}/weights/{file.split('/')[0]}"):
+        if folder == "weights" and not store.exists(paths.weights(run, file.split("/")[0])):
             yield Violation("half-written", name, "its folder has no manifest")
         if folder != "weights" and name.endswith((".json", ".jsonl")):
             text = store.fs.cat_file(path).decode()

@@ -254,7 +254,7 @@ class Constitutional(Method):
             what="revisions",
             artifact=paths.revisions(run),
             rows=rows,
-            record_artifact=f"runs/{run}/revisions.json",
+            record_artifact=paths.revisions_record(run),
             record={"prompts": len(rollouts), **counts},
             problem=""
             if rows
