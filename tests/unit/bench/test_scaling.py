@@ -87,15 +87,15 @@ def test_the_stand_in_answers_as_an_engine_and_works_on_no_more_sequences_than_i
         app = create_app(Engine(first_token=0.05, token=0, sequences=2))
         async with TestServer(app) as server, ServiceClient(str(server.make_url(""))) as service:
             started = time.monotonic()
-            asked = [Message(role="user", content="Which one?")]
-            found = await GeneratorClient(service).chat(asked, n=6, max_tokens=32, seed=1, model="policy@0")
-            return found, time.monotonic() - started
+            prompt = [Message(role="user", content="Which one?")]
+            generation = await GeneratorClient(service).chat(prompt, n=6, max_tokens=32, seed=1, model="policy@0")
+            return generation, time.monotonic() - started
 
-    found, seconds = asyncio.run(scenario())
+    generation, seconds = asyncio.run(scenario())
 
-    assert found.policy_version == "policy@0"
-    assert len(found.responses) == 6
-    assert all(response.text.splitlines()[-1].startswith("Score: ") for response in found.responses)
+    assert generation.policy_version == "policy@0"
+    assert len(generation.responses) == 6
+    assert all(response.text.splitlines()[-1].startswith("Score: ") for response in generation.responses)
     assert seconds > 0.149
 
 
@@ -108,12 +108,12 @@ def test_connections_go_to_each_replica_in_turn_and_end_where_there_is_none() ->
         replica = await asyncio.start_server(name, "127.0.0.1", 0)
         ports = [replica.sockets[0].getsockname()[1], free_port()]
         async with replica, balanced(ports) as port:
-            said = []
+            texts = []
             for _ in range(4):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                said.append(await reader.read())
+                texts.append(await reader.read())
                 writer.close()
-            return said
+            return texts
 
     assert asyncio.run(scenario()) == [b"replica", b"", b"replica", b""]
 

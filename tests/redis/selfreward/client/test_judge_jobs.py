@@ -59,10 +59,10 @@ def test_a_job_is_submitted_followed_and_read(client: JudgeClient, held: Held) -
 
     assert (done.state, done.judged, done.judge_versions) == ("done", count, {"policy@7": count})
     assert client.job(job.id) == done == client.jobs()[0]
-    found = list(client.job_results(job.id))
-    assert [(one.index, one.id, one.score) for one in found] == [(n, str(n), n % 5 + 1) for n in range(count)]
-    assert [len(found[0].votes), found[0].judge_version] == [2, "policy@7"]
-    assert list(client.job_results(job.id, offset=count - 3)) == found[-3:]
+    results = list(client.job_results(job.id))
+    assert [(one.index, one.id, one.score) for one in results] == [(n, str(n), n % 5 + 1) for n in range(count)]
+    assert [len(results[0].votes), results[0].judge_version] == [2, "policy@7"]
+    assert list(client.job_results(job.id, offset=count - 3)) == results[-3:]
     assert list(client.job_results(job.id, offset=count)) == []
     assert client.cancel_job(job.id) == done, "one that has ended stays as it is"
 
@@ -97,17 +97,17 @@ def test_one_key_is_one_job_even_at_once(url: str, held: Held) -> None:
     async def scenario() -> None:
         async with AsyncJudgeClient(url) as client:
             items = pairs(3000)
-            made = await asyncio.gather(
+            jobs = await asyncio.gather(
                 *(client.submit_job(items, rubric="countdown", idempotency_key="night-1") for _ in range(4))
             )
-            assert len({job.id for job in made}) == 1
+            assert len({job.id for job in jobs}) == 1
             other = await client.submit_job(items[:5], rubric="countdown")
-            assert [job.id for job in await client.jobs()] == [other.id, made[0].id]
+            assert [job.id for job in await client.jobs()] == [other.id, jobs[0].id]
             with pytest.raises(ServiceError, match="'night-1' was used for another request"):
                 await client.submit_job(items[:5], rubric="countdown", idempotency_key="night-1")
             assert (await client.wait_job(other.id, 60)).state == "done"
             assert [one.score async for one in client.job_results(other.id)] == [1, 2, 3, 4, 5]
-            assert (await client.cancel_job(made[0].id)).items == 3000
+            assert (await client.cancel_job(jobs[0].id)).items == 3000
 
     asyncio.run(scenario())
 

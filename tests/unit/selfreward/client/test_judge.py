@@ -171,9 +171,9 @@ def test_a_client_used_before_a_fork_says_so_after_it(url: str) -> None:
 
 def test_two_answers_are_compared_in_both_orders(url: str) -> None:
     with JudgeClient(url) as client:
-        found = client.compare([("p", "xx", "x"), ("p", "x", "xx"), ("p", "x", "x")], rubric="pairwise")
+        verdicts = client.compare([("p", "xx", "x"), ("p", "x", "xx"), ("p", "x", "x")], rubric="pairwise")
 
-    assert [(one.winner, one.position_consistent, one.p_a) for one in found] == [
+    assert [(one.winner, one.position_consistent, one.p_a) for one in verdicts] == [
         ("a", True, 1.0),
         ("b", True, 0.0),
         ("tie", True, 0.5),
@@ -183,9 +183,9 @@ def test_two_answers_are_compared_in_both_orders(url: str) -> None:
 def test_pairs_may_be_items_and_one_order_can_be_enough(url: str, engine: Engine) -> None:
     with JudgeClient(url) as client:
         engine.bodies.clear()
-        (found,) = client.compare([PairItem(id="mine", prompt="p", a="xx", b="x")], swap=False, max_tokens=9)
+        (verdict,) = client.compare([PairItem(id="mine", prompt="p", a="xx", b="x")], swap=False, max_tokens=9)
 
-    assert (found.id, found.winner, found.position_consistent) == ("mine", "a", None)
+    assert (verdict.id, verdict.winner, verdict.position_consistent) == ("mine", "a", None)
     assert [sent["max_tokens"] for sent in engine.bodies] == [9]
 
 
@@ -198,8 +198,8 @@ def by_words(sent: dict[str, Any]) -> Response:
     if "<judgment_a>" in text:
         a, b = (len(text.split(f"<judgment_{side}>")[1].split("</")[0]) for side in "ab")
         return completion(*[f"Winner: Judgment {'A' if a > b else 'B'}"] * sent["n"])
-    shown = {part.split("</candidate>")[0].strip() for part in text.split("<candidate ")[1:]}
-    numbers = [one.split(">")[0] for one in sorted(shown, key=len, reverse=True)]
+    candidates = {part.split("</candidate>")[0].strip() for part in text.split("<candidate ")[1:]}
+    numbers = [one.split(">")[0] for one in sorted(candidates, key=len, reverse=True)]
     return completion(*["Ranking: " + " > ".join(numbers)] * sent["n"])
 
 

@@ -33,7 +33,7 @@ TURNS = List({"role": Value("string"), "content": Value("string")})
 NUMBERS = List(Value("float64"))
 
 
-def kept(folder: Path, *pairs: PreferencePair) -> ArtifactStore:
+def store_with(folder: Path, *pairs: PreferencePair) -> ArtifactStore:
     """A store in which these pairs trained M2 of the run `one`."""
     store = ArtifactStore(str(folder / "store"))
     store.write_jsonl("runs/one/pairs/M2.jsonl", [pair.model_dump(mode="json") for pair in pairs])
@@ -43,7 +43,7 @@ def kept(folder: Path, *pairs: PreferencePair) -> ArtifactStore:
 def exported(folder: Path, name: str, layout: Layout, *pairs: PreferencePair) -> Any:
     """The exported pairs as a file of that name, read by `datasets`."""
     out = folder / name
-    write_export(export_pairs(kept(folder, *pairs), "one", "M2", layout), out, layout)
+    write_export(export_pairs(store_with(folder, *pairs), "one", "M2", layout), out, layout)
     kind = {".jsonl": "json", ".parquet": "parquet"}[out.suffix]
     return load_dataset(kind, data_files=str(out), split="train", cache_dir=str(folder / "cache"))
 
@@ -103,7 +103,7 @@ def test_answers_have_one_label_each_and_those_with_both_are_left_out() -> None:
 
 def test_pairs_of_steps_say_so_and_are_no_labelled_answers(tmp_path: Path) -> None:
     step = PAIR.model_copy(update={"separator": " ;"})
-    store = kept(tmp_path, step)
+    store = store_with(tmp_path, step)
     assert json.loads(export_pairs(store, "one", "M2"))["separator"] == " ;"
     assert "no end of turn follows a step" in card("one", "M2", [step])
     with pytest.raises(ValueError, match=r"layout = 'kto' is of whole answers.*export layout 'pairs'"):

@@ -46,14 +46,14 @@ def test_rows_are_judged_in_order_with_votes_and_all_columns(client: JudgeClient
 
     summary = judged(client, source, out)
 
-    found = read(out)
-    assert [row["source"] for row in found] == list(range(150))
-    assert [row["score"] for row in found[:6]] == [1, 2, 3, 4, 5, None]
-    assert [vote["score"] for vote in found[1]["votes"]] == [2, 2]
-    assert found[5]["failure_kind"] == "out_of_range"
-    assert [row["agreement"] for row in found[4:6]] == [1, None]
-    assert found[0]["rubric"].startswith("countdown@sha256:")
-    assert tuple(found[0])[-len(WRITTEN) :] == WRITTEN
+    output = read(out)
+    assert [row["source"] for row in output] == list(range(150))
+    assert [row["score"] for row in output[:6]] == [1, 2, 3, 4, 5, None]
+    assert [vote["score"] for vote in output[1]["votes"]] == [2, 2]
+    assert output[5]["failure_kind"] == "out_of_range"
+    assert [row["agreement"] for row in output[4:6]] == [1, None]
+    assert output[0]["rubric"].startswith("countdown@sha256:")
+    assert tuple(output[0])[-len(WRITTEN) :] == WRITTEN
     assert (summary.rows, summary.scored, summary.mean) == (150, 125, 3)
     assert summary.histogram == dict.fromkeys(range(1, 6), 25)
     assert summary.failures == {"out_of_range": 25}
@@ -68,8 +68,8 @@ def test_a_torn_output_is_continued_and_no_row_is_judged_twice(
     judged(client, source, out)
     whole = out.read_bytes()
     lines = whole.splitlines(keepends=True)
-    kept = b"".join(lines[:30])
-    out.write_bytes(kept[:cut] if cut < 0 else kept + lines[30][:cut])
+    complete = b"".join(lines[:30])
+    out.write_bytes(complete[:cut] if cut < 0 else complete + lines[30][:cut])
     engine.bodies.clear()
 
     summary = judged(client, source, out)
@@ -127,14 +127,14 @@ def test_parquet_in_and_out(client: JudgeClient, tmp_path: Path) -> None:
 
     summary = judged(client, source, out)
 
-    found = pq.read_table(out).to_pylist()
-    assert [row["score"] for row in found[:6]] == [1, 2, 3, 4, 5, None]
-    assert (found[0]["weight"], found[3]["weight"]) == (None, 1.5)
-    assert found[0]["prompt"] == [{"role": "user", "content": "p0"}]
-    assert found[5]["votes"][0]["status"] == "out_of_range"
+    rows = pq.read_table(out).to_pylist()
+    assert [row["score"] for row in rows[:6]] == [1, 2, 3, 4, 5, None]
+    assert (rows[0]["weight"], rows[3]["weight"]) == (None, 1.5)
+    assert rows[0]["prompt"] == [{"role": "user", "content": "p0"}]
+    assert rows[5]["votes"][0]["status"] == "out_of_range"
     judged(client, source, tmp_path / "out.jsonl")
     for name in ("votes", "agreement"):
-        assert [row[name] for row in found] == [row[name] for row in read(tmp_path / "out.jsonl")]
+        assert [row[name] for row in rows] == [row[name] for row in read(tmp_path / "out.jsonl")]
     (tmp_path / "out.jsonl").unlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.parquet", "out.parquet"]
     again = judged(client, source, out)
@@ -230,10 +230,10 @@ def test_a_file_of_one_seed_is_not_continued_with_another(client: JudgeClient, t
 
 @pytest.mark.parametrize("seed", [2**63, -(2**63) - 1])
 def test_a_seed_that_no_column_holds_is_refused(seed: int) -> None:
-    found = CliRunner().invoke(app, ["judge", "in.jsonl", "--out", "out.jsonl", "--seed", str(seed)])
+    result = CliRunner().invoke(app, ["judge", "in.jsonl", "--out", "out.jsonl", "--seed", str(seed)])
 
-    assert found.exit_code == 2
-    assert "--seed" in found.output
+    assert result.exit_code == 2
+    assert "--seed" in result.output
 
 
 def test_the_command(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

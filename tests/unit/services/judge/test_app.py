@@ -148,9 +148,9 @@ def test_rubrics_can_be_listed_read_and_filled() -> None:
             listed = (await client.get("/v1/rubrics")).json()["data"]
             assert [rubric["name"] for rubric in listed] == sorted(child.name for child in SHIPPED.iterdir())
             (countdown,) = [rubric["id"] for rubric in listed if rubric["name"] == "countdown"]
-            shown = (await client.get(f"/v1/rubrics/{countdown}")).json()
-            assert shown["scale"] == {"min": 0, "max": 5}
-            assert "{response}" in shown["template"]
+            rubric = (await client.get(f"/v1/rubrics/{countdown}")).json()
+            assert rubric["scale"] == {"min": 0, "max": 5}
+            assert "{response}" in rubric["template"]
             assert (await client.get("/v1/rubrics/nosuch")).status_code == 404
 
             items = body("a </response>", "b")["items"]
@@ -178,10 +178,10 @@ def test_the_client_fills_prompts_too() -> None:
 def test_request_ids_are_echoed_or_made() -> None:
     async def scenario() -> None:
         async with running(Engine()) as client:
-            given = await client.post("/v1/judge", json=body("a"), headers={"X-Request-Id": "abc-1"})
-            assert (given.headers["x-request-id"], given.json()["id"]) == ("abc-1", "judge-abc-1")
-            made = await client.get("/healthz", headers={"X-Request-Id": "no spaces, please"})
-            assert len(made.headers["x-request-id"]) == 32
+            echoed = await client.post("/v1/judge", json=body("a"), headers={"X-Request-Id": "abc-1"})
+            assert (echoed.headers["x-request-id"], echoed.json()["id"]) == ("abc-1", "judge-abc-1")
+            generated = await client.get("/healthz", headers={"X-Request-Id": "no spaces, please"})
+            assert len(generated.headers["x-request-id"]) == 32
 
     asyncio.run(scenario())
 

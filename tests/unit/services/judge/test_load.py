@@ -83,9 +83,9 @@ def test_work_for_a_client_that_went_away_is_dropped() -> None:
         }
         async with app.router.lifespan_context(app):
             await app(scope, receive, send)
-            asked = len(engine.bodies)
+            requests = len(engine.bodies)
             await asyncio.sleep(0.15)
-            assert len(engine.bodies) == asked
-        return asked
+            assert len(engine.bodies) == requests
+        return requests
 
     assert asyncio.run(scenario()) < 6

@@ -95,10 +95,10 @@ def test_without_a_seed_every_sample_is_fresh_unless_asked_otherwise(redis_url: 
         async with running(engine, redis_url=redis_url) as client:
             first, second = await texts(client), await texts(client)
             assert first != second
-            kept = await texts(client, "use")
-            assert await texts(client, "use") == kept
+            cached = await texts(client, "use")
+            assert await texts(client, "use") == cached
             fresh = await texts(client, "refresh")
-            assert fresh != kept
+            assert fresh != cached
             assert await texts(client, "use") == fresh
             assert await texts(client, "off") != fresh
             assert await texts(client, "off", seed=5) != await texts(client, "off", seed=5)
@@ -115,9 +115,9 @@ def test_another_version_is_never_served(redis_url: str) -> None:
             by_4 = await texts(client, seed=1)
             assert by_4 != by_3
             assert await texts(client, seed=1) == by_4
-            asked = len(engine.bodies)
+            requests = len(engine.bodies)
             assert await texts(client, seed=1, policy="policy@3") == by_3  # pinned: what it said stands
-            assert len(engine.bodies) == asked
+            assert len(engine.bodies) == requests
             other = await client.post("/v1/judge", json=body("a", seed=9, policy="policy@3"))
             assert other.status_code == 409
 
@@ -213,10 +213,10 @@ def test_reads_of_one_moment_are_one_command(redis_url: str) -> None:
             cache.put(str(index), b"x" * index)
         await settle()
         before = int((await redis.info("commandstats"))["cmdstat_mget"]["calls"]) if await redis.mget(["a"]) else 0
-        found = await asyncio.gather(*(cache.get(str(index)) for index in [*range(101), 7]))
+        values = await asyncio.gather(*(cache.get(str(index)) for index in [*range(101), 7]))
         after = int((await redis.info("commandstats"))["cmdstat_mget"]["calls"])
         await cache.close()
-        assert found == [*(b"x" * index for index in range(100)), None, b"x" * 7]
+        assert values == [*(b"x" * index for index in range(100)), None, b"x" * 7]
         assert after - before == 1
 
     asyncio.run(scenario())

@@ -66,10 +66,10 @@ def test_cancelling_stops_the_work_and_keeps_the_results(redis_url: str) -> None
         cancelled = (await client.delete(location)).json()
         assert (cancelled["state"], (await client.delete(location)).json()) == ("cancelled", cancelled)
         await asyncio.sleep(0.5)
-        asked = len(engine.bodies)
-        assert asked < 1000
+        requests = len(engine.bodies)
+        assert requests < 1000
         await asyncio.sleep(0.3)
-        assert len(engine.bodies) == asked
+        assert len(engine.bodies) == requests
         after = (await client.get(location)).json()
         assert after == cancelled
         results = lines(await client.get(after["results"]))
@@ -95,9 +95,9 @@ def test_jobs_expire(redis_url: str) -> None:
         location = (await client.post("/v1/jobs", json=batch(40))).headers["location"]
         await wait_for(client, location, "done")
         with Redis.from_url(redis_url, decode_responses=True) as redis:
-            kept = {key: redis.ttl(key) for key in redis.keys("selfreward:judge-job:*")}
-            assert len(kept) == 2, "job and results; the items are gone"
-            assert all(0 < seconds <= 600 for seconds in kept.values())
+            lifetimes = {key: redis.ttl(key) for key in redis.keys("selfreward:judge-job:*")}
+            assert len(lifetimes) == 2, "job and results; the items are gone"
+            assert all(0 < seconds <= 600 for seconds in lifetimes.values())
 
     with_judge(redis_url, Engine(), check, judge_job_keep_seconds=600)
 

@@ -56,8 +56,8 @@ def test_two_replicas_share_a_job(redis_url: str) -> None:
     results = asyncio.run(scenario())
 
     assert [result["index"] for result in results] == list(range(600))
-    asked = Counter(sent["messages"][0]["content"] for engine in engines for sent in engine.bodies)
-    assert (len(asked), set(asked.values())) == (600, {1})
+    requests = Counter(sent["messages"][0]["content"] for engine in engines for sent in engine.bodies)
+    assert (len(requests), set(requests.values())) == (600, {1})
     assert min(len(engine.bodies) for engine in engines) >= 64
 
 

@@ -1,4 +1,4 @@
-"""Jobs and the keys that made them: who sees them, what a key may submit, and whose turns a job takes."""
+"""Jobs and the keys that job_ids them: who sees them, what a key may submit, and whose turns a job takes."""
 
 import asyncio
 from pathlib import Path
@@ -58,19 +58,19 @@ def test_a_keys_jobs_are_listed_the_newest_first(redis_url: str, tmp_path: Path)
             return list(answer.json()["data"])
 
         assert await listed("alice") == []
-        made = []
+        job_ids = []
         for count in (1, 2, 3):
             taken = await client.post("/v1/jobs", json=batch(count), headers=bearer("alice"))
-            made.append(taken.json()["id"])
+            job_ids.append(taken.json()["id"])
         theirs = (await client.post("/v1/jobs", json=batch(1), headers=bearer("boss"))).json()["id"]
 
-        assert [job["id"] for job in await listed("alice")] == made[::-1]
+        assert [job["id"] for job in await listed("alice")] == job_ids[::-1]
         assert [job["items"] for job in await listed("alice", limit=2)] == [3, 2]
         assert [job["id"] for job in await listed("boss")] == [theirs]
         assert await listed("bob") == []
         with Redis.from_url(redis_url) as redis:
-            redis.delete(f"selfreward:judge-job:{made[2]}")  # as when it expires
-        assert [job["id"] for job in await listed("alice", limit=1)] == [made[1]]
+            redis.delete(f"selfreward:judge-job:{job_ids[2]}")  # as when it expires
+        assert [job["id"] for job in await listed("alice", limit=1)] == [job_ids[1]]
         wide = await client.get("/v1/jobs", params={"limit": 101}, headers=bearer("alice"))
         assert (wide.status_code, wide.json()["error"]["param"]) == (422, "query.limit")
 
@@ -79,12 +79,12 @@ def test_a_keys_jobs_are_listed_the_newest_first(redis_url: str, tmp_path: Path)
 
 def test_only_the_newest_hundred_are_listed_and_the_list_expires(redis_url: str) -> None:
     async def check(client: httpx.AsyncClient) -> None:
-        made = [(await client.post("/v1/jobs", json=batch(1))).json()["id"] for _ in range(103)]
+        job_ids = [(await client.post("/v1/jobs", json=batch(1))).json()["id"] for _ in range(103)]
         listed = (await client.get("/v1/jobs", params={"limit": 100})).json()["data"]
-        assert [job["id"] for job in listed] == made[:2:-1]
+        assert [job["id"] for job in listed] == job_ids[:2:-1]
         with Redis.from_url(redis_url) as redis:
             redis.expire("selfreward:judge-jobs-of:anyone", 5)
-            await wait_for(client, f"/v1/jobs/{made[-1]}", "done")
+            await wait_for(client, f"/v1/jobs/{job_ids[-1]}", "done")
             location = (await client.post("/v1/jobs", json=batch(1))).headers["location"]
             redis.expire("selfreward:judge-jobs-of:anyone", 5)
             await wait_for(client, location, "done")
@@ -137,7 +137,7 @@ def test_a_job_takes_the_turns_of_its_key(redis_url: str, tmp_path: Path) -> Non
 
     engine = Engine(reply)
 
-    def asked(name: str) -> int:
+    def requests_of(name: str) -> int:
         return sum(name in sent["messages"][0]["content"] for sent in engine.bodies)
 
     def named(count: int, name: str) -> dict[str, Any]:
@@ -151,10 +151,10 @@ def test_a_job_takes_the_turns_of_its_key(redis_url: str, tmp_path: Path) -> Non
             await begun["job"].wait()
             bulk = asyncio.create_task(client.post("/v1/judge", json=named(400, "bulk"), headers=bearer("alice")))
             await begun["bulk"].wait()
-            before = asked("job") + asked("bulk")
+            before = requests_of("job") + requests_of("bulk")
             assert (await client.post("/v1/judge", json=named(40, "bob"), headers=bearer("bob"))).status_code == 200
-            others = asked("job") + asked("bulk") - before
-            assert asked("bob") == 40
+            others = requests_of("job") + requests_of("bulk") - before
+            assert requests_of("bob") == 40
             assert 35 <= others <= 50
             bulk.cancel()
 

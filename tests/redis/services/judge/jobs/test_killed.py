@@ -72,8 +72,8 @@ def test_a_job_survives_the_sigkill_of_its_judge(redis_url: str, tmp_path: Path)
     held, killed = threading.Event(), threading.Event()
 
     def asked_about(sent: dict[str, Any]) -> int:
-        (found,) = re.findall(r"answer (\d+)", sent["messages"][0]["content"])
-        return int(found)
+        (number,) = re.findall(r"answer (\d+)", sent["messages"][0]["content"])
+        return int(number)
 
     async def reply(sent: dict[str, Any]) -> Response:
         index = asked_about(sent)
@@ -102,6 +102,6 @@ def test_a_job_survives_the_sigkill_of_its_judge(redis_url: str, tmp_path: Path)
     results = [json.loads(line) for line in answer.text.splitlines()]
     assert [(result["index"], result["id"]) for result in results] == [(i, str(i)) for i in range(ITEMS)]
     assert [result["score"] for result in results] == [index % 6 for index in range(ITEMS)]
-    asked = Counter(asked_about(sent) for sent in engine.bodies)
-    assert {asked[index] for index in range(STORED)} == {1}, "what has a result is not judged again"
-    assert 2 in asked.values(), "the kill came while items were in hand, and they were taken over"
+    requests = Counter(asked_about(sent) for sent in engine.bodies)
+    assert {requests[index] for index in range(STORED)} == {1}, "what has a result is not judged again"
+    assert 2 in requests.values(), "the kill came while items were in hand, and they were taken over"

@@ -21,8 +21,8 @@ LARGE = 5 * AHEAD
 
 
 def items(count: int) -> JudgeRequest:
-    made = [JudgeItem(prompt="p", response=f"answer {index}") for index in range(count)]
-    return JudgeRequest.model_construct(rubric="countdown", items=made)
+    judge_items = [JudgeItem(prompt="p", response=f"answer {index}") for index in range(count)]
+    return JudgeRequest.model_construct(rubric="countdown", items=judge_items)
 
 
 def fives(chunk: Chunk) -> JudgeResponse:

@@ -36,13 +36,13 @@ def test_a_put_rubric_judges_at_once_and_after_a_restart(tmp_path: Path) -> None
         request = {"rubric": "mine", "items": [{"prompt": "p", "response": "r"}]}
         engine = Engine()
         async with running(engine, judge_rubrics=tmp_path) as client:
-            made = await client.put("/v1/rubrics/mine", json=RUBRIC)
-            assert (made.status_code, made.json()["name"], made.json()["title"]) == (201, "mine", "Mine")
+            created = await client.put("/v1/rubrics/mine", json=RUBRIC)
+            assert (created.status_code, created.json()["name"], created.json()["title"]) == (201, "mine", "Mine")
             judged = (await client.post("/v1/judge", json=request)).json()
-            assert (judged["rubric"], judged["data"][0]["score"]) == (made.json()["id"], 4)
+            assert (judged["rubric"], judged["data"][0]["score"]) == (created.json()["id"], 4)
             again = await client.put("/v1/rubrics/mine", json={**RUBRIC, "title": "Newer"})
             assert again.status_code == 200
-            assert again.json()["id"] != made.json()["id"]
+            assert again.json()["id"] != created.json()["id"]
         async with running(engine, judge_rubrics=tmp_path) as client:
             assert (await client.get("/v1/rubrics/mine")).json() == again.json()
 

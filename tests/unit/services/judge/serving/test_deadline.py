@@ -21,21 +21,21 @@ class HangingEngine:
     """A server on a real socket that reads questions, never answers, and notices when a connection closes."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.requests = 0
         self.open = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, until its end."""
         self.open += 1
         while chunk := await reader.read(65536):
-            self.asked += chunk.count(b"POST /v1/chat/completions")
+            self.requests += chunk.count(b"POST /v1/chat/completions")
         self.open -= 1
         writer.close()
 
-    async def wait_for(self, asked: int, opened: int) -> None:
+    async def wait_for(self, requests: int, opened: int) -> None:
         """Return once so many questions came and so many connections are open; TimeoutError after 5 s."""
         async with asyncio.timeout(5):
-            while (self.asked, self.open) != (asked, opened):  # noqa: ASYNC110
+            while (self.requests, self.open) != (requests, opened):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 
@@ -63,11 +63,11 @@ def test_a_caller_that_leaves_takes_its_questions_back() -> None:
         engine = HangingEngine()
         async with serving(engine, judge_concurrency=2) as url, httpx.AsyncClient() as client:
             calling = asyncio.create_task(client.post(f"{url}/v1/judge", json=body(*["a"] * 6)))
-            await engine.wait_for(asked=2, opened=2)
+            await engine.wait_for(requests=2, opened=2)
             calling.cancel()
-            await engine.wait_for(asked=2, opened=0)
+            await engine.wait_for(requests=2, opened=0)
             await asyncio.sleep(0.1)
-            assert engine.asked == 2  # the four that waited for a slot were never asked
+            assert engine.requests == 2  # the four that waited for a slot were never asked
 
     asyncio.run(scenario())
 
@@ -84,7 +84,7 @@ def test_the_callers_deadline_is_504_and_takes_its_questions_back() -> None:
             assert answer.status_code == 504
             assert answer.json()["error"]["code"] == "deadline_exceeded"
             assert "the 1.5 s of X-Request-Timeout" in message(answer)
-            await engine.wait_for(asked=2, opened=0)
+            await engine.wait_for(requests=2, opened=0)
 
     asyncio.run(scenario())
 

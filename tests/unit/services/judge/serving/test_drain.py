@@ -27,10 +27,10 @@ async def until(client: httpx.AsyncClient, status: int) -> None:
 
 def test_sigterm_lets_the_work_in_flight_end(tmp_path: Path) -> None:
     async def scenario() -> None:
-        asked, release = asyncio.Event(), asyncio.Event()
+        requested, release = asyncio.Event(), asyncio.Event()
 
         async def slow(sent: dict[str, object]) -> Response:
-            asked.set()
+            requested.set()
             await release.wait()
             return fours(sent)
 
@@ -48,7 +48,7 @@ def test_sigterm_lets_the_work_in_flight_end(tmp_path: Path) -> None:
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
                 await until(client, 200)
                 judging = asyncio.create_task(client.post("/v1/judge", json=body("a", "b")))
-                await asyncio.wait_for(asked.wait(), 30)
+                await asyncio.wait_for(requested.wait(), 30)
 
                 process.send_signal(signal.SIGTERM)
                 await until(client, 503)

@@ -40,25 +40,25 @@ def test_each_key_is_found_by_its_hash_and_no_other(tmp_path: Path) -> None:
     path = keys_file(tmp_path, alice="", bob='scopes = ["judge", "admin"]\nconcurrency = 2')
     ring = load_keyring(JudgeSettings(keys=path, api_key=SecretStr("ours")))
 
-    found = {key: ring.find({"authorization": f"Bearer {key}"}) for key in ("alice", "bob", "ours")}
+    keys = {key: ring.find({"authorization": f"Bearer {key}"}) for key in ("alice", "bob", "ours")}
 
-    assert [key.name if key else None for key in found.values()] == ["alice", "bob", "shared"]
-    assert [key.scopes if key else None for key in found.values()] == [
+    assert [key.name if key else None for key in keys.values()] == ["alice", "bob", "shared"]
+    assert [key.scopes if key else None for key in keys.values()] == [
         ["judge"],
         ["judge", "admin"],
         list(SCOPES),
     ]
-    assert [key.concurrency if key else 0 for key in found.values()] == [None, 2, None]
+    assert [key.concurrency if key else 0 for key in keys.values()] == [None, 2, None]
     for wrong in ("", "Bearer ", "Bearer alic", f"Bearer {sha256('alice')}", "Basic alice", "alice"):
         assert ring.find({"authorization": wrong}) is None
     assert ring.find({}) is None
 
 
 def test_without_any_key_everybody_may_do_everything() -> None:
-    found = load_keyring(JudgeSettings()).find({})
+    key = load_keyring(JudgeSettings()).find({})
 
-    assert found is not None
-    assert (found.scopes, found.rate, found.concurrency) == (list(SCOPES), None, None)
+    assert key is not None
+    assert (key.scopes, key.rate, key.concurrency) == (list(SCOPES), None, None)
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_a_key_written_where_its_hash_belongs_is_not_repeated(tmp_path: Path) ->
 def test_a_shared_key_that_the_file_lists_may_do_no_more_there(tmp_path: Path) -> None:
     path = keys_file(tmp_path, ours='scopes = ["infer"]')
 
-    found = load_keyring(Settings(keys=path, api_key=SecretStr("ours"))).find({"authorization": "Bearer ours"})
+    key = load_keyring(Settings(keys=path, api_key=SecretStr("ours"))).find({"authorization": "Bearer ours"})
 
-    assert found == Key(name="ours", sha256=sha256("ours"), scopes=["infer"])
+    assert key == Key(name="ours", sha256=sha256("ours"), scopes=["infer"])
 
 
 def test_a_keys_file_that_is_not_there_refuses_to_start(tmp_path: Path) -> None:
@@ -127,8 +127,8 @@ def test_the_file_is_followed_without_a_restart(tmp_path: Path, caplog: pytest.L
     ring = LiveKeyring(JudgeSettings(keys=path), clock=lambda: now)
 
     def let_in() -> list[str]:
-        found = [ring.find({"authorization": f"Bearer {name}"}) for name in ("alice", "bob", "carol")]
-        return [key.name for key in found if key]
+        keys = [ring.find({"authorization": f"Bearer {name}"}) for name in ("alice", "bob", "carol")]
+        return [key.name for key in keys if key]
 
     def written(at: int) -> None:
         """As if the file had been written that many seconds later."""
@@ -140,8 +140,8 @@ def test_the_file_is_followed_without_a_restart(tmp_path: Path, caplog: pytest.L
     assert let_in() == ["alice", "bob"], "it is looked at once a second"
     now += 1
     assert let_in() == ["bob", "carol"]
-    assert (found := ring.find({"authorization": "Bearer bob"})) is not None
-    assert found.concurrency == 3
+    assert (key := ring.find({"authorization": "Bearer bob"})) is not None
+    assert key.concurrency == 3
 
     path.write_text(path.read_text() + "concurency = 1")
     written(2)

@@ -41,13 +41,13 @@ def test_one_trace_spans_caller_judge_and_engine() -> None:
 
     spans = exporter.get_finished_spans()
     (served,) = (span for span in spans if span.kind is SpanKind.SERVER)
-    asked = [span for span in spans if span.kind is SpanKind.CLIENT]
+    client_spans = [span for span in spans if span.kind is SpanKind.CLIENT]
     assert served.parent is not None
     assert (f"{served.context.trace_id:032x}", f"{served.parent.span_id:016x}") == (TRACE, CALLER)
-    assert len(asked) == 2
-    assert all(span.parent is not None and span.parent.span_id == served.context.span_id for span in asked)
+    assert len(client_spans) == 2
+    assert all(span.parent is not None and span.parent.span_id == served.context.span_id for span in client_spans)
     sent = {headers["traceparent"] for headers in engine.headers}
-    assert sent == {f"00-{TRACE}-{span.context.span_id:016x}-01" for span in asked}
+    assert sent == {f"00-{TRACE}-{span.context.span_id:016x}-01" for span in client_spans}
     attributes = dict(served.attributes or {})
     described: dict[str, Any] = {
         "selfreward.items": 2,

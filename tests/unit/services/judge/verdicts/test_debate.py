@@ -35,11 +35,11 @@ def only(result: PairResponse) -> PairVerdict:
 
 def place(sent: dict[str, Any]) -> str | None:
     """The side that a request asks to speak for, None in a request for verdicts."""
-    found = content(sent).partition("you speak for response ")[2]
-    return found[0] if found else None
+    position = content(sent).partition("you speak for response ")[2]
+    return position[0] if position else None
 
 
-def shown(sent: dict[str, Any], side: str) -> str:
+def response_text(sent: dict[str, Any], side: str) -> str:
     return content(sent).split(f"<response_{side.lower()}>\n")[1].split("\n<")[0]
 
 
@@ -59,15 +59,15 @@ def arguing(argument: Reply, verdict: str = "") -> Reply:
             answer = argument(sent)
             assert isinstance(answer, Response)
             return answer
-        said = verdict or f"Winner: {'A' if shown(sent, 'A') == 'GOOD' else 'B'}"
-        return completion(*[said] * sent["n"])
+        text = verdict or f"Winner: {'A' if response_text(sent, 'A') == 'GOOD' else 'B'}"
+        return completion(*[text] * sent["n"])
 
     return reply
 
 
 def praise(sent: dict[str, Any]) -> Response:
     """Each debater names what it speaks for, and how many arguments it was shown."""
-    return completion(f"{shown(sent, place(sent) or '')} after {transcript(sent).count('</argument>')}")
+    return completion(f"{response_text(sent, place(sent) or '')} after {transcript(sent).count('</argument>')}")
 
 
 def test_each_side_is_argued_for_in_both_orders_and_all_votes_read_it() -> None:
@@ -151,7 +151,7 @@ def test_an_argument_neither_leaves_its_section_nor_writes_the_verdict(said: str
 )
 def test_an_argument_that_is_not_made_is_said_to_be_missing(answer: Response, status: str, reason: str) -> None:
     """Whoever speaks for BAD fails."""
-    engine = Engine(arguing(lambda sent: answer if shown(sent, place(sent) or "") == "BAD" else praise(sent)))
+    engine = Engine(arguing(lambda sent: answer if response_text(sent, place(sent) or "") == "BAD" else praise(sent)))
 
     verdict = only(debated(engine, debate()))
 

@@ -1,4 +1,4 @@
-"""Each adapter is called as its tool calls it, against a judge that listens."""
+"""Each integration is called as its tool calls it, against a judge that listens."""
 
 import asyncio
 import inspect
@@ -117,16 +117,16 @@ def test_openevals(client: JudgeClient, url: str) -> None:
     evaluator = openevals_evaluator(client, key="quality", rubric="countdown", votes=2)
     turns = {"messages": [{"role": "assistant", "content": "a b"}]}
 
-    found = evaluator(inputs={"question": "p"}, outputs=turns, reference_outputs={"answer": 1}, example_id="x")
-    assert (found["key"], found["score"], found["comment"]) == ("quality", 2, "a b it is. Score: 2")
-    assert found["metadata"]["votes"] == [2, 2]
+    result = evaluator(inputs={"question": "p"}, outputs=turns, reference_outputs={"answer": 1}, example_id="x")
+    assert (result["key"], result["score"], result["comment"]) == ("quality", 2, "a b it is. Score: 2")
+    assert result["metadata"]["votes"] == [2, 2]
     missing = evaluator(inputs="p", outputs="silent")
     assert (missing["score"], missing["metadata"]["failure_kind"]) == (None, "unparsed")
 
     async def scenario() -> None:
         async with AsyncJudgeClient(url) as other:
-            found = await async_openevals_evaluator(other, rubric="countdown")(outputs="a", inputs="p")
-            assert (found["key"], found["score"]) == ("selfreward", 1)
+            result = await async_openevals_evaluator(other, rubric="countdown")(outputs="a", inputs="p")
+            assert (result["key"], result["score"]) == ("selfreward", 1)
 
     asyncio.run(scenario())
 
@@ -151,8 +151,8 @@ def test_inspect_ai(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         async with AsyncJudgeClient(url) as client:
             score = inspect_score(client, rubric="countdown")
             assert inspect.iscoroutinefunction(score)
-            found = await score(state("a b"), SimpleNamespace(text="42"))
-            assert (found.value, found.answer, found.explanation) == (2, "a b", "a b it is. Score: 2")
+            result = await score(state("a b"), SimpleNamespace(text="42"))
+            assert (result.value, result.answer, result.explanation) == (2, "a b", "a b it is. Score: 2")
             with pytest.raises(ServiceError, match=r"items\.0\.reference = '42' would not be read"):
                 await inspect_score(client, reference=True, rubric="countdown")(state("a"), SimpleNamespace(text="42"))
             missing = await score(state("silent"), SimpleNamespace(text=""))
@@ -188,10 +188,10 @@ def test_prometheus_relative() -> None:
     with listening_judge(engine) as url, JudgeClient(url) as client:
         judge = PrometheusJudge(client)
         pairs = [("xx", "x"), ("x", "xx"), ("x", "x")]
-        found = [judge.single_relative_grade("p", a, b, "pairwise") for a, b in pairs]
+        grades = [judge.single_relative_grade("p", a, b, "pairwise") for a, b in pairs]
         with pytest.raises(ServiceError, match=r"items\.0\.reference = 'the truth' would not be read"):
             judge.single_relative_grade("p", "x", "y", "pairwise", "the truth")
         assert judge.single_relative_grade("p", "x", "xx", "pairwise_reference", "the truth") == ("Winner: B", "B")
 
-    assert found == [("Winner: A", "A"), ("Winner: B", "B"), ("Winner: tie", None)]
+    assert grades == [("Winner: A", "A"), ("Winner: B", "B"), ("Winner: tie", None)]
     assert "<reference>\nthe truth\n</reference>" in engine.bodies[-1]["messages"][0]["content"]
