@@ -74,7 +74,7 @@ class Rubric:
 
     def prompt(self, item: JudgeItem) -> str:
         """The filled judge prompt, which is one user turn. Only for rubrics of a pointwise kind."""
-        return self.template.fill_with(
+        return self.template.fill(
             {
                 "prompt": as_text(item.prompt),
                 "response": as_text(item.response),

@@ -27,13 +27,7 @@ class Template:
         """Placeholders that the template uses."""
         return frozenset(self.parts[1::2])
 
-    def fill(self, prompt: str, response: str, reference: str | None = None) -> str:
-        """The judge prompt for one answer. Ignores a reference where the template has no placeholder for it."""
-        return self.fill_with({"prompt": prompt, "response": response, "reference": reference or ""})
-
-    def fill_with(
-        self, values: Mapping[str, str], candidates: Sequence[str] = (), transcript: str | None = None
-    ) -> str:
+    def fill(self, values: Mapping[str, str], candidates: Sequence[str] = (), transcript: str | None = None) -> str:
         """The judge prompt with the texts of all its placeholders. Neutralises every text except `transcript`.
 
         Each of the `candidates` is put into numbered tags, which no candidate can close or open. `transcript` replaces

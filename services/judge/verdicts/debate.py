@@ -79,7 +79,7 @@ async def _debate_and_judge(
 
     # Judge the pairs by the version that debated.
     prompts = [
-        rubric.template.fill_with(values, transcript=transcript(arguments, rubric.template.guard))
+        rubric.template.fill(values, transcript=transcript(arguments, rubric.template.guard))
         for values, arguments in zip(texts, debates.arguments, strict=True)
     ]
     pinned = request.model_copy(update={"policy": _pin(sampling, debates.version).policy})
@@ -115,7 +115,7 @@ async def _hold_debates(
         # Ask both sides of every presentation, with the arguments of the rounds before.
         questions = [
             Question(
-                argue.fill_with({**values, "side": position}, transcript=transcript(before, argue.guard)),
+                argue.fill({**values, "side": position}, transcript=transcript(before, argue.guard)),
                 _argument_reader(presentation.order, round_number, side),
                 _error_argument(presentation.order, round_number, side),
                 None

@@ -32,7 +32,7 @@ async def compare_responses(engine: Engine, rubric: Rubric, request: PairRequest
     items = request.items
     principles = [choose_principle(rubric, item, request.seed) for item in items]
     prompts = [
-        rubric.template.fill_with({**response_texts(items[index], order), "principle": principles[index] or ""})
+        rubric.template.fill({**response_texts(items[index], order), "principle": principles[index] or ""})
         for index, order, _ in presentations(request, items)
     ]
     return await compare(engine, rubric, request, items, prompts, principles, answer_id)
@@ -42,8 +42,7 @@ async def compare_judgments(engine: Engine, rubric: Rubric, request: MetaRequest
     """Compare the two judgments of every item (meta-judging, 2407.19594, 2.2). Raises as `judge_questions` does."""
     items = request.entries
     prompts = [
-        rubric.template.fill_with(judgment_texts(items[index], order))
-        for index, order, _ in presentations(request, items)
+        rubric.template.fill(judgment_texts(items[index], order)) for index, order, _ in presentations(request, items)
     ]
     return await compare(engine, rubric, request, items, prompts, [None] * len(items), answer_id)
 

@@ -34,7 +34,7 @@ async def _rank_listwise(engine: Engine, rubric: Rubric, request: RankRequest, a
         texts = [as_text(candidate) for candidate in item.candidates]
         values = {"prompt": as_text(item.prompt), "reference": item.reference or ""}
         for is_reversed in orders:
-            prompt = rubric.template.fill_with(values, texts[::-1] if is_reversed else texts)
+            prompt = rubric.template.fill(values, texts[::-1] if is_reversed else texts)
             order_seed = derive_seed(seed, "reversed") if seed is not None and is_reversed else seed
             read_vote, error_vote = _vote_reader(form, is_reversed), _error_vote(is_reversed)
             questions.append(Question(prompt, read_vote, error_vote, order_seed, guide))

@@ -38,7 +38,7 @@ def test_a_verdict_on_two_reviews_names_the_right_one_and_can_be_read() -> None:
         assert shown[winner] == verdict(task, answer)
         assert shown["a"][-1] != shown["b"][-1], "of one score the model cannot tell which is right"
         values = {"prompt": task, "response": answer, "judgment_a": shown["a"], "judgment_b": shown["b"]}
-        assert META.template.fill_with(values) == row["prompt"], "the judge service asks as the demonstration does"
+        assert META.template.fill(values) == row["prompt"], "the judge service asks as the demonstration does"
         found.add(winner)
     assert found == {"a", "b"}
 
@@ -66,7 +66,7 @@ def test_a_comparison_names_the_answer_that_has_the_point() -> None:
         assert criteria(task, shown[winner])[point]
         assert not criteria(task, shown[other])[point]
         values = {"prompt": task, "response_a": shown["a"], "response_b": shown["b"], "principle": point}
-        assert CHOICE.template.fill_with(values) == row["prompt"], "the judge service asks as the demonstration does"
+        assert CHOICE.template.fill(values) == row["prompt"], "the judge service asks as the demonstration does"
         found.add((winner, point))
     assert {winner for winner, _ in found} == {"a", "b"}
     assert {point for _, point in found} == set(CHOICE.spec.principles)
@@ -86,7 +86,7 @@ def test_a_comparison_of_steps_names_the_one_that_is_worth_more_after_the_same_b
         firsts = {text.partition(" ; ")[0] for text in shown.values()}
         assert begun or len(firsts) == 1
         values = {"prompt": task, "response_a": shown["a"], "response_b": shown["b"]}
-        assert STEPS.template.fill_with(values) == row["prompt"], "the judge service asks as the demonstration does"
+        assert STEPS.template.fill(values) == row["prompt"], "the judge service asks as the demonstration does"
         found.add((winner, begun))
     assert found == {("a", True), ("a", False), ("b", True), ("b", False)}
 
