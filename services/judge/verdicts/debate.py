@@ -22,10 +22,10 @@ from services.judge.metrics import REJUDGED
 from services.judge.reading.read import BROKEN_OFF
 from services.judge.rubrics.neutralise import neutralise
 from services.judge.rubrics.rubric import Debate, Rubric
+from services.judge.verdicts.orders import Presentation, presentations, response_texts
 from services.judge.verdicts.pairs import compare
 from services.judge.verdicts.questions import Question, judge_questions
 from services.judge.verdicts.sampling import VoteSampling, derive_seed, sampling_of
-from services.judge.verdicts.swap import Presentation, presentations, response_texts
 
 _ATTEMPTS = 4
 _LONGEST_WAIT_SECONDS = 0.8

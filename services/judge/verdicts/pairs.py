@@ -22,9 +22,9 @@ from services.judge.rubrics.rubric import Rubric
 from services.judge.rubrics.template import as_text
 from services.judge.verdicts.aggregate import aggregate_pair_votes, flip_rate
 from services.judge.verdicts.logprobs import probability_of_a, word_probabilities
+from services.judge.verdicts.orders import judgment_texts, orders_of, presentations, response_texts, side_of_item
 from services.judge.verdicts.questions import Question, judge_questions
 from services.judge.verdicts.sampling import sampling_of
-from services.judge.verdicts.swap import judgment_texts, orders_of, presentations, response_texts, side_of_item
 
 
 async def compare_responses(engine: Engine, rubric: Rubric, request: PairRequest, answer_id: str) -> PairResponse:

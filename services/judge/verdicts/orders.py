@@ -1,4 +1,4 @@
-"""The swap: every pair is judged in both orders, because judges prefer a position (Zheng et al. 2023, 2306.05685).
+"""Both orders: every pair is judged in each, because judges prefer a position (Zheng et al. 2023, 2306.05685).
 
 In order `ab` the item's a stands first, as A; in order `ba` its b does. A vote is read by position and then names the
 item's own side as the winner.
