@@ -90,25 +90,6 @@ async def advance(context: RunContext) -> None:
         await _end(context, "done", f"{len(context.state.models)} models")
 
 
-async def _perform(context: RunContext, stage: str, phase: str) -> None:
-    begun = context.state.phase_started_at if (context.state.stage, context.state.phase) == (stage, phase) else None
-    started = begun or now()
-    await context.update(stage=stage, phase=phase, phase_started_at=started)
-    await with_room(context, lambda: PHASES.get(phase, ask_workers)(context), ahead=phase != "retain")
-    seconds = round(seconds_since(started), 3)
-    entry = Transition(stage=stage, phase=phase, seconds=seconds, finished_at=now())
-    await context.update(journal=[*context.state.journal, entry])
-    await Results(context.services.redis, context.run, stage, phase).clear()
-    await with_room(context, lambda: write_record(context), ahead=False)
-    metrics.PHASE_SECONDS.labels(phase).observe(seconds)
-    _log.info("phase done", extra={"run": context.run, "stage": stage, "phase": phase, "seconds": seconds})
-
-
-async def _end(context: RunContext, state: str, message: str) -> None:
-    await context.update(state=state, message=message, blocked="", finished_at=now(), told=False)
-    await tell(context)
-
-
 async def tell(context: RunContext) -> None:
     """Write how the run ended to `run.json` and to its events. Done again where a leader died before it was through."""
     state = context.state
@@ -133,6 +114,25 @@ async def write_record(context: RunContext) -> None:
         "seconds": {stage: state.seconds(stage) for stage in stages},
     }
     await context.write_json(paths.record(context.run), record)
+
+
+async def _perform(context: RunContext, stage: str, phase: str) -> None:
+    begun = context.state.phase_started_at if (context.state.stage, context.state.phase) == (stage, phase) else None
+    started = begun or now()
+    await context.update(stage=stage, phase=phase, phase_started_at=started)
+    await with_room(context, lambda: PHASES.get(phase, ask_workers)(context), ahead=phase != "retain")
+    seconds = round(seconds_since(started), 3)
+    entry = Transition(stage=stage, phase=phase, seconds=seconds, finished_at=now())
+    await context.update(journal=[*context.state.journal, entry])
+    await Results(context.services.redis, context.run, stage, phase).clear()
+    await with_room(context, lambda: write_record(context), ahead=False)
+    metrics.PHASE_SECONDS.labels(phase).observe(seconds)
+    _log.info("phase done", extra={"run": context.run, "stage": stage, "phase": phase, "seconds": seconds})
+
+
+async def _end(context: RunContext, state: str, message: str) -> None:
+    await context.update(state=state, message=message, blocked="", finished_at=now(), told=False)
+    await tell(context)
 
 
 async def _write_iteration(context: RunContext, stage: str) -> None:

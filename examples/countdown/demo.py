@@ -30,10 +30,6 @@ RECIPE = ROOT / "recipes" / "countdown.toml"
 MODEL = ROOT / "examples" / "countdown" / "m0"
 
 
-def _module(name: str, *arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", name, *arguments], check=True, cwd=ROOT)
-
-
 def run_demo(seed: int, folder: Path, overrides: list[str], console: Console) -> Path:
     """Run the loop with one seed in `folder` and return the path of its report.json.
 
@@ -98,6 +94,10 @@ def main() -> None:
         raise SystemExit(130) from None
     point_latest_at(folder)
     show_report(report, console)
+
+
+def _module(name: str, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", name, *arguments], check=True, cwd=ROOT)
 
 
 if __name__ == "__main__":

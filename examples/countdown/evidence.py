@@ -22,17 +22,6 @@ from examples.countdown.demo import ROOT, run_demo
 OUT = ROOT / "evidence" / "countdown"
 
 
-def _commit() -> str:
-    command = ["git", "rev-parse", "--short=12", "HEAD"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _percent(figure: dict[str, Any] | None) -> str:
-    if figure is None or figure["value"] is None:
-        return "-"
-    return f"{100 * figure['value']:.1f} [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
-
-
 def summary_markdown(summary: dict[str, Any]) -> str:
     """The summary as Markdown tables: a row for each seed and model, then a row for each claim."""
     lines = [
@@ -94,6 +83,17 @@ def main() -> None:
     console.print(summary_markdown(summary), highlight=False, markup=False)
     hold = all(claim["holds"] for claims in summary["claims"].values() for claim in claims.values())
     raise SystemExit(0 if hold else 1)
+
+
+def _commit() -> str:
+    command = ["git", "rev-parse", "--short=12", "HEAD"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _percent(figure: dict[str, Any] | None) -> str:
+    if figure is None or figure["value"] is None:
+        return "-"
+    return f"{100 * figure['value']:.1f} [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
 
 
 if __name__ == "__main__":

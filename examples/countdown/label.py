@@ -56,23 +56,6 @@ def label_run(store: ArtifactStore, run: str) -> dict[str, int]:
     return {**counts, "pairs": label_pairs(store, run, names)}
 
 
-def _pair_scores(pair: PreferencePair) -> tuple[int, int]:
-    """Of the chosen and the rejected answer; where they are next steps, of the answer so far."""
-    *_, problem = (message.content for message in pair.prompt if message.role == "user")
-    begun = pair.prompt[-1].content if pair.prompt[-1].role == "assistant" else ""
-    chosen, rejected = (
-        score(problem, (begun + side[-1].content).removesuffix(SEPARATOR.rstrip()))
-        for side in (pair.chosen, pair.rejected)
-    )
-    return chosen, rejected
-
-
-def _rollouts(store: ArtifactStore, name: str) -> Iterable[Rollout]:
-    if store.exists(name):
-        for row in store.read_jsonl(name):
-            yield Rollout.model_validate(row)
-
-
 def main() -> None:
     """Label every model that the run's journal lists."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -88,6 +71,23 @@ def main() -> None:
     for name, count in counts.items():
         print(f"{name}: {count} answers labelled")
     print(f"{pairs} pairs labelled")
+
+
+def _pair_scores(pair: PreferencePair) -> tuple[int, int]:
+    """Of the chosen and the rejected answer; where they are next steps, of the answer so far."""
+    *_, problem = (message.content for message in pair.prompt if message.role == "user")
+    begun = pair.prompt[-1].content if pair.prompt[-1].role == "assistant" else ""
+    chosen, rejected = (
+        score(problem, (begun + side[-1].content).removesuffix(SEPARATOR.rstrip()))
+        for side in (pair.chosen, pair.rejected)
+    )
+    return chosen, rejected
+
+
+def _rollouts(store: ArtifactStore, name: str) -> Iterable[Rollout]:
+    if store.exists(name):
+        for row in store.read_jsonl(name):
+            yield Rollout.model_validate(row)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,30 @@ def claims_of(store: ArtifactStore, entries: Mapping[str, Entry], seed: int) -> 
     return {text: check() for text, needed, check in checks if needed <= done.keys()}
 
 
+def gaps(pairs: Iterable[PreferencePair]) -> dict[str, float]:
+    """Points between chosen and rejected by prompt, of pairs of answers."""
+    return {pair.prompt_id: pair.score_chosen - pair.score_rejected for pair in pairs if pair.kind == "actor"}
+
+
+def wider(own: Mapping[str, float], plain: Mapping[str, float]) -> Claim:
+    """Whether the own gaps are larger than the plain ones on the average over their prompts, which may be others."""
+    prompts = sorted(own.keys() | plain.keys())
+    more = Bootstrap().difference(
+        *(mean([by_prompt.get(prompt, float("nan")) for prompt in prompts]) for by_prompt in (own, plain))
+    )
+    means = " against ".join(f"{fmean(by_prompt.values()):.2f}" for by_prompt in (own, plain))
+    return {"holds": _above(more), "measured": f"{means} points: {_signed(more)}"}
+
+
+def hacked(entry: Entry) -> Claim:
+    """Whether the report's alarm (`selfreward.evaluation.report.goodhart`) is among a contender's; watchdogs' alarms
+    are others."""
+    alarms = [alarm for alarm in entry["alarms"] if "the independent one not" in alarm]
+    models = [model for name, model in entry["models"].items() if name in ("M1", entry["model"])]
+    rates = " to ".join(f"{model['solve_rate']['value']:.1%}" for model in models)
+    return {"holds": bool(alarms), "measured": f"solved {rates}; alarms: {'; '.join(alarms) or 'none'}"}
+
+
 def _eft(store: ArtifactStore, seed: int) -> Claim:
     gain = difference(build_report(load_run(store, f"m1-{seed}")), "M1", "SFT", "judge_pairwise_accuracy")
     return {"holds": gain["low"] > 0, "measured": in_points(gain)}
@@ -204,21 +228,6 @@ def _gap_of_anchoring(store: ArtifactStore, run: str) -> Claim:
     return wider(*(gaps(temporal.build_pairs(answers, [], n, rules, recipe.seed)[0]) for answers in (anchored, alone)))
 
 
-def gaps(pairs: Iterable[PreferencePair]) -> dict[str, float]:
-    """Points between chosen and rejected by prompt, of pairs of answers."""
-    return {pair.prompt_id: pair.score_chosen - pair.score_rejected for pair in pairs if pair.kind == "actor"}
-
-
-def wider(own: Mapping[str, float], plain: Mapping[str, float]) -> Claim:
-    """Whether the own gaps are larger than the plain ones on the average over their prompts, which may be others."""
-    prompts = sorted(own.keys() | plain.keys())
-    more = Bootstrap().difference(
-        *(mean([by_prompt.get(prompt, float("nan")) for prompt in prompts]) for by_prompt in (own, plain))
-    )
-    means = " against ".join(f"{fmean(by_prompt.values()):.2f}" for by_prompt in (own, plain))
-    return {"holds": _above(more), "measured": f"{means} points: {_signed(more)}"}
-
-
 def _pairs_beat_positives(store: ArtifactStore, seed: int) -> Claim:
     rates = []
     for name in ("self_rewarding", "positives"):
@@ -226,15 +235,6 @@ def _pairs_beat_positives(store: ArtifactStore, seed: int) -> Claim:
         rates.append([fmean(solved) for _, solved in sorted(labels.solved["samples"].items())] if labels else [])
     gain = Bootstrap().difference(mean(rates[0]), mean(rates[1]))
     return {"holds": _above(gain), "measured": in_points(gain._asdict())}
-
-
-def hacked(entry: Entry) -> Claim:
-    """Whether the report's alarm (`selfreward.evaluation.report.goodhart`) is among a contender's; watchdogs' alarms
-    are others."""
-    alarms = [alarm for alarm in entry["alarms"] if "the independent one not" in alarm]
-    models = [model for name, model in entry["models"].items() if name in ("M1", entry["model"])]
-    rates = " to ".join(f"{model['solve_rate']['value']:.1%}" for model in models)
-    return {"holds": bool(alarms), "measured": f"solved {rates}; alarms: {'; '.join(alarms) or 'none'}"}
 
 
 def _rollouts(store: ArtifactStore, name: str) -> list[Rollout]:

@@ -74,34 +74,6 @@ def run_seed(seed: int, names: Sequence[str], folder: Path, arguments: argparse.
             yield failed if failure else _entry(store, name, seed, wanted[run])
 
 
-def _through(client: OrchestratorClient, recipe: Recipe, run: str) -> str | None:
-    """Start or continue a run and follow it to its end; returns why it failed, or None."""
-    try:
-        started = client.start(recipe, run)
-        if started["state"] in ("failed", "stopped", "paused", "rolled_back"):
-            client.resume(run)
-        follow(client, run)
-    except ServiceError as error:
-        return str(error)
-    except typer.Exit:
-        ended = client.run(run)
-        return f"{ended['state']}: {ended['message']}"
-    return None
-
-
-def _state(store: ArtifactStore, run: str) -> str | None:
-    name = paths.record(run)
-    return str(store.read_json(name)["state"]) if store.exists(name) else None
-
-
-def _entry(store: ArtifactStore, name: str, seed: int, recipe: Recipe) -> Entry:
-    """A finished run, labelled by the checker and measured."""
-    run = f"{name}-{seed}"
-    label_run(store, run)
-    figures = compared(load_run(store, run), Bootstrap())
-    return {**figures, "contender": name, "seed": seed, "sampled": sampled_answers(recipe)}
-
-
 def write_table(
     out: Path, entries: Sequence[Entry], claims: dict[int, dict[str, Claim]], arguments: argparse.Namespace
 ) -> dict[str, Any]:
@@ -165,6 +137,34 @@ def main() -> None:
         console.print("stopped; the same command goes on where it was", highlight=False)
         raise SystemExit(130) from None
     raise SystemExit(1 if any("failed" in entry for entry in entries) else 0)
+
+
+def _through(client: OrchestratorClient, recipe: Recipe, run: str) -> str | None:
+    """Start or continue a run and follow it to its end; returns why it failed, or None."""
+    try:
+        started = client.start(recipe, run)
+        if started["state"] in ("failed", "stopped", "paused", "rolled_back"):
+            client.resume(run)
+        follow(client, run)
+    except ServiceError as error:
+        return str(error)
+    except typer.Exit:
+        ended = client.run(run)
+        return f"{ended['state']}: {ended['message']}"
+    return None
+
+
+def _state(store: ArtifactStore, run: str) -> str | None:
+    name = paths.record(run)
+    return str(store.read_json(name)["state"]) if store.exists(name) else None
+
+
+def _entry(store: ArtifactStore, name: str, seed: int, recipe: Recipe) -> Entry:
+    """A finished run, labelled by the checker and measured."""
+    run = f"{name}-{seed}"
+    label_run(store, run)
+    figures = compared(load_run(store, run), Bootstrap())
+    return {**figures, "contender": name, "seed": seed, "sampled": sampled_answers(recipe)}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from selfreward.evaluation.report.cells import DASH
 Entry = dict[str, Any]
 """What `selfreward.evaluation.models.compare.compared` makes of a run, its contender, seed, and how many answers the
 rounds `sampled`. Of a run that failed only contender, seed and `failed`, the reason."""
-
 _FIGURES = (
     "solve_rate",
     "solve_rate_greedy",
@@ -48,52 +47,6 @@ def rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
         *([first] if first else []),
         *(_row(name, [e for e in entries if e["contender"] == name]) for name in names),
     ]
-
-
-def _row(name: str, entries: Sequence[Entry]) -> dict[str, Any]:
-    done = [entry for entry in entries if "failed" not in entry]
-    return {
-        "method": name,
-        "seeds": [entry["seed"] for entry in done],
-        "failed": {str(entry["seed"]): entry["failed"] for entry in entries if "failed" in entry},
-        **{figure: _over_seeds({e["seed"]: _figure(e, figure) for e in done}) for figure in _FIGURES},
-        "minutes": _over_seeds({e["seed"]: _plain(e["minutes"]) for e in done}),
-        "sampled": {str(e["seed"]): e["sampled"] for e in done},
-        "rounds": {str(e["seed"]): e["rounds"] for e in done},
-        "alarms": {str(e["seed"]): e["alarms"] for e in done if e["alarms"]},
-        "warnings": {str(e["seed"]): e["against_m1"]["warnings"] for e in done if e["against_m1"]["warnings"]},
-    }
-
-
-def _m1_row(done: Sequence[Entry]) -> dict[str, Any] | None:
-    """The model that all start from, once for each seed."""
-    by_seed = {entry["seed"]: entry["models"]["M1"] for entry in done if entry["contender"] != BLIND}
-    if not by_seed:
-        return None
-    figures = {
-        name: _over_seeds({seed: model[name] for seed, model in by_seed.items()})
-        for name in ("solve_rate", "solve_rate_greedy", "judge_accuracy", "mean_length")
-    }
-    return {"method": "M1", "seeds": sorted(by_seed), "failed": {}, **figures}
-
-
-def _figure(entry: Entry, name: str) -> dict[str, Any] | None:
-    own: dict[str, dict[str, Any] | None] = entry["models"][entry["model"]]
-    outside = {name: entry[name] for name in ("gain", "pair_yield")}
-    known: dict[str, dict[str, Any] | None] = {**entry["against_m1"]["figures"], **outside, **own}
-    return known[name]
-
-
-def _plain(value: float | None) -> dict[str, Any] | None:
-    return None if value is None else {"value": value, "low": None, "high": None, "n": 1}
-
-
-def _over_seeds(by_seed: dict[int, dict[str, Any] | None]) -> dict[str, Any] | None:
-    measured = {str(seed): figure for seed, figure in sorted(by_seed.items()) if figure and figure["value"] is not None}
-    if not measured:
-        return None
-    values = [figure["value"] for figure in measured.values()]
-    return {"mean": sum(values) / len(values), "lowest": min(values), "highest": max(values), "by_seed": measured}
 
 
 def markdown(table: dict[str, Any]) -> str:
@@ -151,6 +104,52 @@ def plot(entries: Sequence[Entry]) -> str:
         points = [by_place.get((name, seed), nothing) for seed in seeds]
         plotted.append((name, [list(panel) for panel in zip(*points, strict=True)]))
     return dot_plot(plotted, PANELS, [f"seed {seed}" for seed in seeds], "methods")
+
+
+def _row(name: str, entries: Sequence[Entry]) -> dict[str, Any]:
+    done = [entry for entry in entries if "failed" not in entry]
+    return {
+        "method": name,
+        "seeds": [entry["seed"] for entry in done],
+        "failed": {str(entry["seed"]): entry["failed"] for entry in entries if "failed" in entry},
+        **{figure: _over_seeds({e["seed"]: _figure(e, figure) for e in done}) for figure in _FIGURES},
+        "minutes": _over_seeds({e["seed"]: _plain(e["minutes"]) for e in done}),
+        "sampled": {str(e["seed"]): e["sampled"] for e in done},
+        "rounds": {str(e["seed"]): e["rounds"] for e in done},
+        "alarms": {str(e["seed"]): e["alarms"] for e in done if e["alarms"]},
+        "warnings": {str(e["seed"]): e["against_m1"]["warnings"] for e in done if e["against_m1"]["warnings"]},
+    }
+
+
+def _m1_row(done: Sequence[Entry]) -> dict[str, Any] | None:
+    """The model that all start from, once for each seed."""
+    by_seed = {entry["seed"]: entry["models"]["M1"] for entry in done if entry["contender"] != BLIND}
+    if not by_seed:
+        return None
+    figures = {
+        name: _over_seeds({seed: model[name] for seed, model in by_seed.items()})
+        for name in ("solve_rate", "solve_rate_greedy", "judge_accuracy", "mean_length")
+    }
+    return {"method": "M1", "seeds": sorted(by_seed), "failed": {}, **figures}
+
+
+def _figure(entry: Entry, name: str) -> dict[str, Any] | None:
+    own: dict[str, dict[str, Any] | None] = entry["models"][entry["model"]]
+    outside = {name: entry[name] for name in ("gain", "pair_yield")}
+    known: dict[str, dict[str, Any] | None] = {**entry["against_m1"]["figures"], **outside, **own}
+    return known[name]
+
+
+def _plain(value: float | None) -> dict[str, Any] | None:
+    return None if value is None else {"value": value, "low": None, "high": None, "n": 1}
+
+
+def _over_seeds(by_seed: dict[int, dict[str, Any] | None]) -> dict[str, Any] | None:
+    measured = {str(seed): figure for seed, figure in sorted(by_seed.items()) if figure and figure["value"] is not None}
+    if not measured:
+        return None
+    values = [figure["value"] for figure in measured.values()]
+    return {"mean": sum(values) / len(values), "lowest": min(values), "highest": max(values), "by_seed": measured}
 
 
 def _claims(by_seed: dict[str, dict[str, dict[str, Any]]]) -> list[str]:

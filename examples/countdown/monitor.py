@@ -38,15 +38,6 @@ def verified(store: ArtifactStore, run: str) -> dict[str, list[Verified]]:
     return answers
 
 
-def _verified(sample: Sample) -> Verified:
-    """The checker reads what the judge read; an answer that failed the format gate solves nothing."""
-    try:
-        right = sample.answer is not None and solved(sample.prompt, sample.answer)
-    except ValueError:
-        right = False  # the policy wrote a question that is none of this world: nothing solves it
-    return Verified(sample.step, bool(sample.reward), right)
-
-
 def watch(store: ArtifactStore, run: str) -> list[dict[str, Any]]:
     """Figures and alarms of every stage (`selfreward.evaluation.report.rewards`), which are also written down."""
     stages = by_stage(verified(store, run))
@@ -86,6 +77,15 @@ def main() -> None:
         sys.exit(f"run {arguments.run} has sampled no answers: only method='self_improving' does, from M2 on")
     show(stages, Console())
     sys.exit(any(stage["alarms"] for stage in stages))
+
+
+def _verified(sample: Sample) -> Verified:
+    """The checker reads what the judge read; an answer that failed the format gate solves nothing."""
+    try:
+        right = sample.answer is not None and solved(sample.prompt, sample.answer)
+    except ValueError:
+        right = False  # the policy wrote a question that is none of this world: nothing solves it
+    return Verified(sample.step, bool(sample.reward), right)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ LARGEST_NUMBER: Final = 15
 LARGEST_TARGET: Final = 60
 LARGEST_RESULT: Final = 60
 NUMBERS_PER_PROBLEM: Final = 3
-
 Split = Literal["train", "eft_eval", "heldout"]
 Solution = tuple[Step, ...]
 
@@ -71,14 +70,6 @@ def derivations(pool: tuple[int, ...]) -> tuple[Solution, ...]:
     return tuple((step, *rest) for step in legal_steps(pool) for rest in derivations(after(pool, step)))
 
 
-@cache
-def _solutions_by_target(numbers: tuple[int, ...]) -> dict[int, list[Solution]]:
-    by_target: dict[int, list[Solution]] = {}
-    for solution in derivations(numbers):
-        by_target.setdefault(solution[-1].result, []).append(solution)
-    return by_target
-
-
 def solve(problem: Problem) -> list[Solution]:
     """All solutions of a problem in a fixed order; empty if it has none."""
     return list(_solutions_by_target(tuple(sorted(problem.numbers))).get(problem.target, []))
@@ -100,3 +91,11 @@ def all_problems(split: Split) -> tuple[Problem, ...]:
 def shuffled(problem: Problem, rng: Random) -> Problem:
     """The same problem with its numbers stated in a random order."""
     return Problem(tuple(rng.sample(problem.numbers, len(problem.numbers))), problem.target)
+
+
+@cache
+def _solutions_by_target(numbers: tuple[int, ...]) -> dict[int, list[Solution]]:
+    by_target: dict[int, list[Solution]] = {}
+    for solution in derivations(numbers):
+        by_target.setdefault(solution[-1].result, []).append(solution)
+    return by_target

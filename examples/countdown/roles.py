@@ -34,10 +34,6 @@ def filled(rubric: str, **texts: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda field: texts[field[1]], template)
 
 
-def _points(review: str) -> str:
-    return review.rpartition(" ")[2]
-
-
 def plain_reviews(seed: int, rows: int) -> list[dict[str, Any]]:
     """Answers and their careless reviews, as the pretraining text has them: whoever learns to write a review and more
     after it forgets, without these, to end after one."""
@@ -157,6 +153,10 @@ def main() -> None:
     for stem, rows in build_roles(args.seed).items():
         write_rows(args.out / f"{stem}.jsonl", rows)
         print(f"{stem}.jsonl: {len(rows)} rows")
+
+
+def _points(review: str) -> str:
+    return review.rpartition(" ")[2]
 
 
 if __name__ == "__main__":

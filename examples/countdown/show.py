@@ -9,27 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 
-def _plain(figure: dict[str, Any] | None, scale: float = 100.0, digits: int = 1) -> str:
-    """The value of a `{value, low, high, n}` figure, or a dash."""
-    if figure is None or figure.get("value") is None:
-        return "-"
-    return f"{figure['value'] * scale:.{digits}f}"
-
-
-def _interval(figure: dict[str, Any] | None) -> str:
-    """The value of a share in percent, with its interval."""
-    if figure is None or figure.get("value") is None:
-        return "-"
-    return f"{_plain(figure)} [dim]\\[{100 * figure['low']:.1f}, {100 * figure['high']:.1f}][/dim]"
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
-    return table
-
-
 def show_report(path: Path, console: Console) -> None:
     """Print models, head-to-head comparisons and rounds of a report.json."""
     report = json.loads(path.read_text())
@@ -63,3 +42,24 @@ def show_report(path: Path, console: Console) -> None:
         )
     console.print(rounds)
     console.print(f"report: {path.with_suffix('.html')}", highlight=False, soft_wrap=True)
+
+
+def _plain(figure: dict[str, Any] | None, scale: float = 100.0, digits: int = 1) -> str:
+    """The value of a `{value, low, high, n}` figure, or a dash."""
+    if figure is None or figure.get("value") is None:
+        return "-"
+    return f"{figure['value'] * scale:.{digits}f}"
+
+
+def _interval(figure: dict[str, Any] | None) -> str:
+    """The value of a share in percent, with its interval."""
+    if figure is None or figure.get("value") is None:
+        return "-"
+    return f"{_plain(figure)} [dim]\\[{100 * figure['low']:.1f}, {100 * figure['high']:.1f}][/dim]"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    return table

@@ -80,22 +80,6 @@ async def run_tasks(context: RunContext, tasks: Sequence[Task]) -> tuple[list[Ro
     return [rollout async for rollout in results.read(list(bodies))], failed
 
 
-async def _top_up(queue: WorkQueue, waiting: deque[str], bodies: dict[str, Task]) -> None:
-    """Queue as many of the waiting tasks as there is room for: a backlog of any size must not fill Redis."""
-    while waiting:
-        part = [(key, bodies[key].model_dump(mode="json")) for key in islice(waiting, _AT_ONCE)]
-        accepted = await queue.offer(part)
-        for _ in range(accepted):
-            waiting.popleft()
-        if accepted < len(part):
-            return
-
-
-def _explain(failed: dict[str, str], total: int) -> str:
-    key, error = next(iter(failed.items()))
-    return f"{len(failed)} of {total} prompts failed, more than is tolerated; for example {key}: {error}"
-
-
 def current_model(context: RunContext) -> ModelRecord:
     """The stage's own model once it is trained, else the one before it: the policy that is or will be served."""
     if not context.state.models:
@@ -136,3 +120,19 @@ async def run_all(context: RunContext, tasks: list[Task]) -> list[Rollout]:
     ]
     await context.write_rows(paths.failures(context.run, context.state.stage, context.state.phase), rows)
     return done
+
+
+async def _top_up(queue: WorkQueue, waiting: deque[str], bodies: dict[str, Task]) -> None:
+    """Queue as many of the waiting tasks as there is room for: a backlog of any size must not fill Redis."""
+    while waiting:
+        part = [(key, bodies[key].model_dump(mode="json")) for key in islice(waiting, _AT_ONCE)]
+        accepted = await queue.offer(part)
+        for _ in range(accepted):
+            waiting.popleft()
+        if accepted < len(part):
+            return
+
+
+def _explain(failed: dict[str, str], total: int) -> str:
+    key, error = next(iter(failed.items()))
+    return f"{len(failed)} of {total} prompts failed, more than is tolerated; for example {key}: {error}"

@@ -82,23 +82,6 @@ async def served_artifacts(context: RunContext) -> set[str]:
     return found
 
 
-async def _problem(replicas: Mapping[str, ServiceClient], model: ModelRecord) -> str | None:
-    """What still keeps some replica from serving `model`, or None. Raises ServiceError when one does not answer."""
-    label = model.policy_version
-    states = await asyncio.gather(*(_weights(client) for client in replicas.values()))
-    for url, state in zip(replicas, states, strict=True):
-        for entry in state["refused"]:
-            if (entry["label"], entry["digest"]) == (label, model.digest):
-                raise RunFailed(f"generator {url} refused {label}: {entry['reason']}")
-        if state["label"] != label or state["state"] != "serving":
-            return f"generator {url} is {state['state']} with {state['label']}"
-    return None
-
-
-async def _weights(client: ServiceClient) -> dict[str, Any]:
-    return dict((await client.request("GET", "/admin/weights")).json())
-
-
 async def publish(context: RunContext) -> None:
     """Announce the stage's checkpoint."""
     model = context.state.models[-1]
@@ -114,3 +97,20 @@ async def reload(context: RunContext) -> None:
     await context.progress(0, 1, model.policy_version)
     await serve(context, model)
     await context.progress(1, 1, model.policy_version)
+
+
+async def _problem(replicas: Mapping[str, ServiceClient], model: ModelRecord) -> str | None:
+    """What still keeps some replica from serving `model`, or None. Raises ServiceError when one does not answer."""
+    label = model.policy_version
+    states = await asyncio.gather(*(_weights(client) for client in replicas.values()))
+    for url, state in zip(replicas, states, strict=True):
+        for entry in state["refused"]:
+            if (entry["label"], entry["digest"]) == (label, model.digest):
+                raise RunFailed(f"generator {url} refused {label}: {entry['reason']}")
+        if state["label"] != label or state["state"] != "serving":
+            return f"generator {url} is {state['state']} with {state['label']}"
+    return None
+
+
+async def _weights(client: ServiceClient) -> dict[str, Any]:
+    return dict((await client.request("GET", "/admin/weights")).json())

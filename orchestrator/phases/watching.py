@@ -59,6 +59,18 @@ async def watch_model(context: RunContext) -> None:
     await _watch(context, figures)
 
 
+async def best_judge(context: RunContext) -> tuple[ModelRecord, float] | None:
+    """The model to go back to, and its pairwise accuracy on the human-ranked answers; None when none was measured.
+
+    Only models whose weights are there count, and neither the base nor the SFT baseline, which have not learned to
+    judge.
+    """
+    models = {model.name: model for model in context.state.models if model.name not in ("M0", "SFT")}
+    models = {name: model for name, model in models.items() if context.method.kind(context.recipe, name) != "future"}
+    found = watchdogs.best(await _accuracies(context, [name for name, model in models.items() if not model.removed]))
+    return (models[found[0]], found[1]) if found else None
+
+
 async def _watch(context: RunContext, figures: watchdogs.Figures) -> None:
     state = context.state
     found = watchdogs.alarms(state.stage, state.phase, figures, context.recipe.watchdogs)
@@ -113,18 +125,6 @@ async def _go_back(context: RunContext) -> str:
         f"rolled back to {chosen.name} ({chosen.policy_version}), the best judge of the human-ranked answers "
         f"(pairwise accuracy {accuracy:.3f}),"
     )
-
-
-async def best_judge(context: RunContext) -> tuple[ModelRecord, float] | None:
-    """The model to go back to, and its pairwise accuracy on the human-ranked answers; None when none was measured.
-
-    Only models whose weights are there count, and neither the base nor the SFT baseline, which have not learned to
-    judge.
-    """
-    models = {model.name: model for model in context.state.models if model.name not in ("M0", "SFT")}
-    models = {name: model for name, model in models.items() if context.method.kind(context.recipe, name) != "future"}
-    found = watchdogs.best(await _accuracies(context, [name for name, model in models.items() if not model.removed]))
-    return (models[found[0]], found[1]) if found else None
 
 
 async def _accuracies(context: RunContext, models: list[str]) -> dict[str, float | None]:

@@ -10,10 +10,6 @@ from selfreward.redis.connection import RedisClient
 _KEPT = 50_000
 
 
-def _stream(run: str) -> str:
-    return f"selfreward:run:{run}:events"
-
-
 async def emit(
     redis: RedisClient,
     run: str,
@@ -63,3 +59,7 @@ async def follow(redis: RedisClient, run: str, after: str = "0", wait_ms: int = 
             yield f"id: {entry_id}\ndata: {json.dumps(event)}\n\n"
             if ended:
                 return
+
+
+def _stream(run: str) -> str:
+    return f"selfreward:run:{run}:events"

@@ -57,15 +57,6 @@ async def check_place(services: Services) -> None:
     check_runs(await load_all(services.redis), await stopped_runs(services.redis), services.settings)
 
 
-def _same(known: RunState, asked: RunState) -> RunState:
-    if known.recipe_hash != asked.recipe_hash:
-        raise RunExists(
-            f"run {known.run!r} exists with another recipe (hash {known.recipe_hash}, asked {asked.recipe_hash}): "
-            "choose another run id, or submit the same recipe to continue it"
-        )
-    return known
-
-
 def check_model(recipe: Recipe) -> None:
     """Raises RecipeError when the base model is not a checkpoint folder in Hugging Face layout."""
     folder = Path(recipe.model)
@@ -80,6 +71,15 @@ def check_model(recipe: Recipe) -> None:
     if missing or not any(folder.glob("*.safetensors")):
         lacking = ", ".join([*missing, *([] if any(folder.glob("*.safetensors")) else ["*.safetensors"])])
         raise RecipeError(f"model = {recipe.model!r} has no {lacking}: give a complete checkpoint folder")
+
+
+def _same(known: RunState, asked: RunState) -> RunState:
+    if known.recipe_hash != asked.recipe_hash:
+        raise RunExists(
+            f"run {known.run!r} exists with another recipe (hash {known.recipe_hash}, asked {asked.recipe_hash}): "
+            "choose another run id, or submit the same recipe to continue it"
+        )
+    return known
 
 
 async def _check_rubrics(services: Services, recipe: Recipe) -> None:

@@ -41,6 +41,23 @@ async def compared(judge: AsyncJudgeClient, task: Task, compare: Compare, respon
     )
 
 
+def as_match(a: int, b: int, vote: PairVote, principle: str | None = None) -> Match:
+    """The judge's vote on the texts at the places `a` and `b`, told by the order in which they were shown."""
+    swapped = vote.order == "ba"
+    outcome = {"a": 1, "b": -1}.get(vote.winner or "tie", 0) * (-1 if swapped else 1)
+    return Match.model_validate(
+        {
+            "first": b if swapped else a,
+            "second": a if swapped else b,
+            "outcome": outcome,
+            "status": vote.status,
+            "p_first": None if vote.p_a is None else 1 - vote.p_a if swapped else vote.p_a,
+            "principle": principle,
+            "text": vote.text,
+        }
+    )
+
+
 def _pairs(task: Task, compare: Compare, responses: Sequence[Response]) -> list[Pair]:
     if compare.of == "answers":
         return [(a, b, principle) for a, b in offered(responses) for principle in compare.principles]
@@ -79,20 +96,3 @@ def _request(
         for a, b, _ in pairs
     ]
     return MetaRequest(items=judgments, **shared)
-
-
-def as_match(a: int, b: int, vote: PairVote, principle: str | None = None) -> Match:
-    """The judge's vote on the texts at the places `a` and `b`, told by the order in which they were shown."""
-    swapped = vote.order == "ba"
-    outcome = {"a": 1, "b": -1}.get(vote.winner or "tie", 0) * (-1 if swapped else 1)
-    return Match.model_validate(
-        {
-            "first": b if swapped else a,
-            "second": a if swapped else b,
-            "outcome": outcome,
-            "status": vote.status,
-            "p_first": None if vote.p_a is None else 1 - vote.p_a if swapped else vote.p_a,
-            "principle": principle,
-            "text": vote.text,
-        }
-    )

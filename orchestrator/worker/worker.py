@@ -38,13 +38,13 @@ Reply = TypeVar("Reply")
 _log = logging.getLogger(__name__)
 
 
+class JudgingFailed(ServiceError):
+    """The engine failed for some answers of a batch; another delivery may fare better."""
+
+
 def phase_of(part: str) -> str:
     """The phase that waits for a part's tasks: their results share a hash. Parts are named for it, but for these."""
     return {"eft": "rollouts", **dict.fromkeys(EVALUATION_SETS, "evaluate")}.get(part, part)
-
-
-class JudgingFailed(ServiceError):
-    """The engine failed for some answers of a batch; another delivery may fare better."""
 
 
 class RolloutWorker:

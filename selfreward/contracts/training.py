@@ -12,16 +12,6 @@ TRAIN_QUEUE = "train"
 """Name of the queue of all training jobs that no worker is started for."""
 
 
-def queue_of(job_id: str) -> str:
-    """Name of the queue that holds one job alone, for a worker that is started for it."""
-    return f"train-{job_id}"
-
-
-def status_key(job_id: str) -> str:
-    """Redis key of a job's `TrainStatus`."""
-    return f"selfreward:train:{job_id}"
-
-
 class SftHyper(Optimisation):
     """Supervised fine-tuning on completions only (Yuan et al. 2024: lr 5.5e-6 to 1.1e-6, batch 16)."""
 
@@ -163,3 +153,13 @@ class TrainStatus(Contract):
     digest: str | None = None
     error: str | None = None
     seconds: float = 0.0
+
+
+def queue_of(job_id: str) -> str:
+    """Name of the queue that holds one job alone, for a worker that is started for it."""
+    return f"train-{job_id}"
+
+
+def status_key(job_id: str) -> str:
+    """Redis key of a job's `TrainStatus`."""
+    return f"selfreward:train:{job_id}"

@@ -49,6 +49,10 @@ class Selection:
     counts: dict[str, int]
 
 
+Place = tuple[str, int]
+"""Prompt id and index of an answer."""
+
+
 def agrees(ranks: Sequence[float], scores: Sequence[float | None]) -> bool:
     """Whether one round's scores put every two answers of different rank (1 is best) in strict human order.
 
@@ -130,31 +134,6 @@ def cap_most_common(verdicts: Sequence[Verdict], cap_ratio: float, rng: random.R
     return [verdict for place, verdict in enumerate(verdicts) if place not in dropped]
 
 
-def _verdict(prompt_id: str, index: int, vote: Vote) -> Verdict:
-    if vote.score is None:
-        raise ValueError(f"vote on answer {index} of {prompt_id} has no score")
-    return Verdict(prompt_id, index, vote.score, vote.text)
-
-
-def _contrasts(agreeing: list[Verdict], others: list[Verdict], seed: int) -> list[Contrast]:
-    """Each judgment at most once, in pairs whose scores differ."""
-    if not agreeing or not others:
-        return []
-    rng = random.Random(content_key(seed, agreeing[0].prompt_id, agreeing[0].index))  # noqa: S311 - guards no secret
-    shuffled = rng.sample(others, len(others))
-    pairs = []
-    for good in rng.sample(agreeing, len(agreeing)):
-        bad = next((verdict for verdict in shuffled if verdict.score != good.score), None)
-        if bad is not None:
-            shuffled.remove(bad)
-            pairs.append(Contrast(good, bad))
-    return pairs
-
-
-Place = tuple[str, int]
-"""Prompt id and index of an answer."""
-
-
 def sft_rows(verdicts: Sequence[Verdict], prompts: Mapping[Place, list[Message]]) -> list[dict[str, object]]:
     """EFT rows: the filled judge prompt, and the judgment as its completion."""
     return [sft_row(prompts[verdict.prompt_id, verdict.index], verdict.text) for verdict in verdicts]
@@ -186,3 +165,24 @@ def judge_pairs(
 def place_of(verdict: Verdict) -> Place:
     """Which answer a verdict is about."""
     return verdict.prompt_id, verdict.index
+
+
+def _verdict(prompt_id: str, index: int, vote: Vote) -> Verdict:
+    if vote.score is None:
+        raise ValueError(f"vote on answer {index} of {prompt_id} has no score")
+    return Verdict(prompt_id, index, vote.score, vote.text)
+
+
+def _contrasts(agreeing: list[Verdict], others: list[Verdict], seed: int) -> list[Contrast]:
+    """Each judgment at most once, in pairs whose scores differ."""
+    if not agreeing or not others:
+        return []
+    rng = random.Random(content_key(seed, agreeing[0].prompt_id, agreeing[0].index))  # noqa: S311 - guards no secret
+    shuffled = rng.sample(others, len(others))
+    pairs = []
+    for good in rng.sample(agreeing, len(agreeing)):
+        bad = next((verdict for verdict in shuffled if verdict.score != good.score), None)
+        if bad is not None:
+            shuffled.remove(bad)
+            pairs.append(Contrast(good, bad))
+    return pairs

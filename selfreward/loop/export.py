@@ -11,12 +11,8 @@ from selfreward.store.artifacts import ArtifactStore
 
 Layout = Literal["pairs", "kto"]
 """TRL's preference format, or single answers with a label for KTO."""
-
-
 Kind = Literal["turns", "numbers", "number", "text", "truth"]
 """What a column holds: chat turns, a list of numbers, a number, a text, or true and false."""
-
-
 COLUMNS: dict[Layout, dict[str, Kind]] = {
     "pairs": {
         "prompt": "turns",
@@ -38,8 +34,6 @@ COLUMNS: dict[Layout, dict[str, Kind]] = {
     "kto": {"prompt": "turns", "completion": "turns", "label": "truth", "prompt_id": "text"},
 }
 """The columns of each layout by name."""
-
-
 _FEATURES: dict[Kind, dict[str, Any]] = {
     "turns": {"list": [{"name": "role", "dtype": "string"}, {"name": "content", "dtype": "string"}]},
     "numbers": {"list": "float64"},
@@ -114,10 +108,6 @@ def export_pairs(store: ArtifactStore, run: str, stage: str, layout: Layout = "p
     return data
 
 
-def _lines(rows: Iterable[dict[str, Any]]) -> bytes:
-    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
-
-
 def labelled_answers(pairs: Iterable[PreferencePair]) -> list[dict[str, Any]]:
     """Rows `{prompt, completion, label, prompt_id}`: chosen answers are desirable, rejected ones are not.
 
@@ -137,6 +127,10 @@ def labelled_answers(pairs: Iterable[PreferencePair]) -> list[dict[str, Any]]:
             rows.setdefault(key, {"prompt": prompt, "completion": answer, "label": label, "prompt_id": pair.prompt_id})
             labels.setdefault(key, set()).add(label)
     return [row for key, row in rows.items() if len(labels[key]) == 1]
+
+
+def _lines(rows: Iterable[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:

@@ -122,11 +122,6 @@ def choose(
     return filtered(rng.choice(best), rng.choice(worst), rules)
 
 
-def _of_length(extreme: Callable[[Iterable[int]], int], found: list[Candidate]) -> list[Candidate]:
-    length = extreme(len(candidate.text) for candidate in found)
-    return [candidate for candidate in found if len(candidate.text) == length]
-
-
 def best_over_worst(
     rollouts: Iterable[Rollout], rules: Pairs, seed: int
 ) -> tuple[list[PreferencePair], dict[str, int]]:
@@ -169,3 +164,8 @@ def judge_pair(preference: JudgePreference, prompt: Sequence[Message], rubric: s
         judge_version=rollout.judge_version or rollout.policy_version,
         rubric=rubric,
     )
+
+
+def _of_length(extreme: Callable[[Iterable[int]], int], found: list[Candidate]) -> list[Candidate]:
+    length = extreme(len(candidate.text) for candidate in found)
+    return [candidate for candidate in found if len(candidate.text) == length]

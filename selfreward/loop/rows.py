@@ -18,13 +18,13 @@ def _not_blank(text: str) -> str:
     return text
 
 
+Text = Annotated[str, AfterValidator(_not_blank)]
+
+
 def _ends_with_user(messages: list[Message]) -> list[Message]:
     if messages[-1].role != "user":
         raise ValueError(f"ends with a {messages[-1].role} turn: the last turn must be the user's")
     return messages
-
-
-Text = Annotated[str, AfterValidator(_not_blank)]
 
 
 Prompt = Text | Annotated[list[Message], Field(min_length=1), AfterValidator(_ends_with_user)]
@@ -36,17 +36,17 @@ class PromptRow(Contract):
     prompt: Prompt
 
 
-class IftRow(PromptRow):
-    """A demonstration: a prompt and its best human answer."""
-
-    response: Text
-
-
 class RankedResponse(Contract):
     """An answer and its human rank; 1 is the best, equal ranks are ties."""
 
     text: Text
     rank: float = Field(ge=1)
+
+
+class IftRow(PromptRow):
+    """A demonstration: a prompt and its best human answer."""
+
+    response: Text
 
 
 class RankedRow(PromptRow):

@@ -19,8 +19,6 @@ from selfreward.recipe.recipe import Recipe
 
 _SHOWN = 10
 Row = TypeVar("Row", bound="PromptRow")
-
-
 _SHAPES: dict[type[PromptRow], str] = {
     PromptRow: '{"prompt": "..."}',
     IftRow: '{"prompt": "...", "response": "..."}',
@@ -57,6 +55,34 @@ def read_seed_data(recipe: Recipe) -> SeedData:
     _check_held_out("data.heldout", seed.heldout, {"data.ift": seed.ift, "data.prompts": seed.prompts})
     _check_held_out("data.eft_eval", seed.eft_eval, {"data.eft": seed.eft})
     return seed
+
+
+def prompts_in_keys(recipe: Recipe) -> str:
+    """How the number of prompts that a run answers follows from its recipe's keys."""
+    more = "(loop.iterations + 1)" if method_of(recipe).slices(recipe) > recipe.loop.iterations else "loop.iterations"
+    return f"{more} x prompts.per_iteration"
+
+
+def snapshot(seed: SeedData) -> dict[str, Callable[[], Iterable[dict[str, object]]]]:
+    """Rows to keep with a run, by data name: the run never reads the user's files again.
+
+    `ift` is already in the trainer's SFT shape; the others carry a `prompt_id` (`heldout-00012`).
+    """
+
+    def prompts(name: str, rows: Sequence[PromptRow]) -> Callable[[], Iterable[dict[str, object]]]:
+        return lambda: (
+            {"prompt_id": f"{name}-{number:05d}", **row.model_dump(mode="json"), "prompt": messages(row.prompt)}
+            for number, row in enumerate(rows)
+        )
+
+    return {
+        "ift": lambda: (sft_row(as_messages(row.prompt), row.response) for row in seed.ift),
+        "heldout": prompts("heldout", seed.heldout),
+        "eft_ranked": prompts("eft", seed.eft),
+        "eft_eval": prompts("eft_eval", seed.eft_eval),
+        "prompts": prompts("prompts", seed.prompts),
+        "constitution": lambda: [seed.constitution.model_dump()] if seed.constitution else [],
+    }
 
 
 def _constitution(path: str | None) -> Constitution | None:
@@ -108,12 +134,6 @@ def _check_sizes(recipe: Recipe, seed: SeedData) -> None:
         )
 
 
-def prompts_in_keys(recipe: Recipe) -> str:
-    """How the number of prompts that a run answers follows from its recipe's keys."""
-    more = "(loop.iterations + 1)" if method_of(recipe).slices(recipe) > recipe.loop.iterations else "loop.iterations"
-    return f"{more} x prompts.per_iteration"
-
-
 def _check_held_out(key: str, rows: Sequence[PromptRow], others: dict[str, Sequence[PromptRow]]) -> None:
     for other, seen in others.items():
         known = {_identity(row): number for number, row in enumerate(seen, start=1)}
@@ -127,25 +147,3 @@ def _check_held_out(key: str, rows: Sequence[PromptRow], others: dict[str, Seque
 
 def _identity(row: PromptRow) -> tuple[tuple[str, str], ...]:
     return tuple((message.role, message.content.strip()) for message in as_messages(row.prompt))
-
-
-def snapshot(seed: SeedData) -> dict[str, Callable[[], Iterable[dict[str, object]]]]:
-    """Rows to keep with a run, by data name: the run never reads the user's files again.
-
-    `ift` is already in the trainer's SFT shape; the others carry a `prompt_id` (`heldout-00012`).
-    """
-
-    def prompts(name: str, rows: Sequence[PromptRow]) -> Callable[[], Iterable[dict[str, object]]]:
-        return lambda: (
-            {"prompt_id": f"{name}-{number:05d}", **row.model_dump(mode="json"), "prompt": messages(row.prompt)}
-            for number, row in enumerate(rows)
-        )
-
-    return {
-        "ift": lambda: (sft_row(as_messages(row.prompt), row.response) for row in seed.ift),
-        "heldout": prompts("heldout", seed.heldout),
-        "eft_ranked": prompts("eft", seed.eft),
-        "eft_eval": prompts("eft_eval", seed.eft_eval),
-        "prompts": prompts("prompts", seed.prompts),
-        "constitution": lambda: [seed.constitution.model_dump()] if seed.constitution else [],
-    }

@@ -64,94 +64,6 @@ class ConstitutionRules(Contract):
 _WON = {1: 1.0, 0: 0.5, -1: 0.0}
 
 
-def revisions(constitution: Constitution, rounds: int, seed: int, prompt_id: str) -> list[Revision]:
-    """What an answer to a prompt is criticised for, round by round; each principle is drawn by itself."""
-    rng = random.Random(content_key(seed, prompt_id, "revisions"))  # noqa: S311 - guards no secret
-    drawn = [rng.choice(constitution.principles) for _ in range(rounds)]
-    return [
-        Revision(
-            critique=fill(constitution.critique, principle=principle.critique),
-            revision=fill(constitution.revision, principle=principle.revision),
-        )
-        for principle in drawn
-    ]
-
-
-def choices(principles: Sequence[Principle], count: int, seed: int, prompt_id: str) -> list[str]:
-    """The principles by which the answers to a prompt are compared: `count` of them, or all where there are fewer."""
-    rng = random.Random(content_key(seed, prompt_id, "choices"))  # noqa: S311 - guards no secret
-    return [principle.choice for principle in rng.sample(principles, min(count, len(principles)))]
-
-
-def offered(responses: Sequence[Response]) -> list[tuple[int, int]]:
-    """Places of every two different answers, each text once; blank ones are not compared."""
-    return list(combinations(distinct_places(responses), 2))
-
-
-def preference(matches: Iterable[Match], a: int, b: int) -> float | None:
-    """Probability (0 to 1) that answer `a` is better than `b`: the mean over principles, both orders alike.
-
-    A match counts by the judge's own probability, else as won, lost or even. None when an order has no verdict: then
-    the judge's liking for a position would decide.
-    """
-    orders: dict[bool, list[float]] = {True: [], False: []}
-    for match in matches:
-        if match.status == "ok" and {match.first, match.second} == {a, b}:
-            first = _WON[match.outcome] if match.p_first is None else match.p_first
-            orders[match.first == a].append(first if match.first == a else 1 - first)
-    return fmean(fmean(found) for found in orders.values()) if all(orders.values()) else None
-
-
-def build_pairs(rollouts: Iterable[Rollout], rules: ConstitutionRules) -> tuple[list[PreferencePair], dict[str, int]]:
-    """A pair of every two compared answers of which one is preferred, and how many rollouts ended in which way.
-
-    Scores are probabilities, and so is `weight`, by `rules.clamp` and only with soft labels. `tie`: all answers are the
-    same or equally good.
-    """
-    pairs: list[PreferencePair] = []
-    counts = dict.fromkeys(OUTCOMES, 0)
-    for rollout in rollouts:
-        found = {(a, b): preference(rollout.matches, a, b) for a, b in offered(rollout.responses)}
-        decided = {places: p for places, p in found.items() if p is not None}
-        made = [_pair(rollout, a, b, p, rules) for (a, b), p in decided.items() if p != 0.5]
-        alike = not found and any(response.text.strip() for response in rollout.responses)
-        counts["kept" if made else "tie" if decided or alike else "unscored"] += 1
-        pairs += made
-    return pairs, counts
-
-
-def _pair(rollout: Rollout, a: int, b: int, p_a: float, rules: ConstitutionRules) -> PreferencePair:
-    (chosen, rejected), p = ((a, b), p_a) if p_a > 0.5 else ((b, a), 1 - p_a)
-    texts = (rollout.responses[chosen].text, rollout.responses[rejected].text)
-    return judged_pair(rollout, texts, (p, 1 - p), weight=clamped(p, rules.clamp) if rules.soft_labels else None)
-
-
-def clamped(p: float, bounds: tuple[float, float] | None) -> float:
-    """A probability within `bounds` (section 4.1: 40 to 60 % for a judge that reasons first)."""
-    return p if bounds is None else min(max(p, bounds[0]), bounds[1])
-
-
-def revised_rows(rollouts: Iterable[Rollout]) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """Rows of SFT data: each prompt with its last revision, and how many chains ended in which way.
-
-    A rollout's responses are the answer and, for each round, a critique and a revision. `blank` and `truncated`
-    revisions are left out; of those `kept`, `unchanged` ones are the first answer.
-    """
-    rows: list[dict[str, Any]] = []
-    counts = {"kept": 0, "blank": 0, "truncated": 0, "unchanged": 0}
-    for rollout in rollouts:
-        first, last = rollout.responses[0], rollout.responses[-1]
-        if not last.text.strip():
-            counts["blank"] += 1
-        elif last.finish_reason == "length":
-            counts["truncated"] += 1
-        else:
-            counts["kept"] += 1
-            counts["unchanged"] += first.text == last.text
-            rows.append(sft_row(rollout.prompt, last.text))
-    return rows, counts
-
-
 class Constitutional(Method):
     """M1 learns its own revised answers; rounds prefer answers by principles."""
 
@@ -299,6 +211,94 @@ class Constitutional(Method):
             yield Violation(
                 "accounting", name, f"not every two answers once in each order by its principles: {odd[:3]}"
             )
+
+
+def revisions(constitution: Constitution, rounds: int, seed: int, prompt_id: str) -> list[Revision]:
+    """What an answer to a prompt is criticised for, round by round; each principle is drawn by itself."""
+    rng = random.Random(content_key(seed, prompt_id, "revisions"))  # noqa: S311 - guards no secret
+    drawn = [rng.choice(constitution.principles) for _ in range(rounds)]
+    return [
+        Revision(
+            critique=fill(constitution.critique, principle=principle.critique),
+            revision=fill(constitution.revision, principle=principle.revision),
+        )
+        for principle in drawn
+    ]
+
+
+def choices(principles: Sequence[Principle], count: int, seed: int, prompt_id: str) -> list[str]:
+    """The principles by which the answers to a prompt are compared: `count` of them, or all where there are fewer."""
+    rng = random.Random(content_key(seed, prompt_id, "choices"))  # noqa: S311 - guards no secret
+    return [principle.choice for principle in rng.sample(principles, min(count, len(principles)))]
+
+
+def offered(responses: Sequence[Response]) -> list[tuple[int, int]]:
+    """Places of every two different answers, each text once; blank ones are not compared."""
+    return list(combinations(distinct_places(responses), 2))
+
+
+def preference(matches: Iterable[Match], a: int, b: int) -> float | None:
+    """Probability (0 to 1) that answer `a` is better than `b`: the mean over principles, both orders alike.
+
+    A match counts by the judge's own probability, else as won, lost or even. None when an order has no verdict: then
+    the judge's liking for a position would decide.
+    """
+    orders: dict[bool, list[float]] = {True: [], False: []}
+    for match in matches:
+        if match.status == "ok" and {match.first, match.second} == {a, b}:
+            first = _WON[match.outcome] if match.p_first is None else match.p_first
+            orders[match.first == a].append(first if match.first == a else 1 - first)
+    return fmean(fmean(found) for found in orders.values()) if all(orders.values()) else None
+
+
+def build_pairs(rollouts: Iterable[Rollout], rules: ConstitutionRules) -> tuple[list[PreferencePair], dict[str, int]]:
+    """A pair of every two compared answers of which one is preferred, and how many rollouts ended in which way.
+
+    Scores are probabilities, and so is `weight`, by `rules.clamp` and only with soft labels. `tie`: all answers are the
+    same or equally good.
+    """
+    pairs: list[PreferencePair] = []
+    counts = dict.fromkeys(OUTCOMES, 0)
+    for rollout in rollouts:
+        found = {(a, b): preference(rollout.matches, a, b) for a, b in offered(rollout.responses)}
+        decided = {places: p for places, p in found.items() if p is not None}
+        made = [_pair(rollout, a, b, p, rules) for (a, b), p in decided.items() if p != 0.5]
+        alike = not found and any(response.text.strip() for response in rollout.responses)
+        counts["kept" if made else "tie" if decided or alike else "unscored"] += 1
+        pairs += made
+    return pairs, counts
+
+
+def clamped(p: float, bounds: tuple[float, float] | None) -> float:
+    """A probability within `bounds` (section 4.1: 40 to 60 % for a judge that reasons first)."""
+    return p if bounds is None else min(max(p, bounds[0]), bounds[1])
+
+
+def revised_rows(rollouts: Iterable[Rollout]) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Rows of SFT data: each prompt with its last revision, and how many chains ended in which way.
+
+    A rollout's responses are the answer and, for each round, a critique and a revision. `blank` and `truncated`
+    revisions are left out; of those `kept`, `unchanged` ones are the first answer.
+    """
+    rows: list[dict[str, Any]] = []
+    counts = {"kept": 0, "blank": 0, "truncated": 0, "unchanged": 0}
+    for rollout in rollouts:
+        first, last = rollout.responses[0], rollout.responses[-1]
+        if not last.text.strip():
+            counts["blank"] += 1
+        elif last.finish_reason == "length":
+            counts["truncated"] += 1
+        else:
+            counts["kept"] += 1
+            counts["unchanged"] += first.text == last.text
+            rows.append(sft_row(rollout.prompt, last.text))
+    return rows, counts
+
+
+def _pair(rollout: Rollout, a: int, b: int, p_a: float, rules: ConstitutionRules) -> PreferencePair:
+    (chosen, rejected), p = ((a, b), p_a) if p_a > 0.5 else ((b, a), 1 - p_a)
+    texts = (rollout.responses[chosen].text, rollout.responses[rejected].text)
+    return judged_pair(rollout, texts, (p, 1 - p), weight=clamped(p, rules.clamp) if rules.soft_labels else None)
 
 
 def _revision_task(

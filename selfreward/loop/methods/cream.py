@@ -27,6 +27,40 @@ class CreamRules(Contract):
     soft_labels: Literal["average", "dynamic"] = "average"
 
 
+class Cream(Method):
+    """The answer with the highest implicit reward over the one with the lowest, as certain as two models agree."""
+
+    name = "cream"
+    tables = {"cream": CreamRules}
+
+    def check_pairs(self, recipe: Recipe) -> None:
+        """Pairs are chosen by a rule of the method's own."""
+        message = f"method={self.name!r} chooses pairs by its own rule: of `pairs` give judge_pairs alone"
+        check_no_pair_rules(recipe, message, judge_pairs=True)
+
+    def check_training(self, recipe: Recipe) -> None:
+        """Soft labels are for the sigmoid loss."""
+        super().check_training(recipe)
+        check_sigmoid(recipe)
+
+    def judged(self, recipe: Recipe) -> bool:
+        """Nobody judges."""
+        return False
+
+    def scored(self, recipe: Recipe) -> bool:
+        """By the models' own probabilities."""
+        return True
+
+    def pairs(
+        self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs
+    ) -> tuple[list[PreferencePair], dict[str, int]]:
+        """The highest implicit reward over the lowest."""
+        if not rollouts:
+            return [], {}
+        by = scorers(rollouts[0].run, rollouts[0].stage)
+        return build_pairs(rollouts, by_place(logprobs_of(inputs)), by, table(recipe, CreamRules))
+
+
 def build_pairs(
     rollouts: Sequence[Rollout], rows: Mapping[Place, ResponseLogprobs], scorers: Scorers, rules: CreamRules
 ) -> tuple[list[PreferencePair], dict[str, int]]:
@@ -61,37 +95,3 @@ def _pair(rollout: Rollout, found: Sequence[ScoredAnswer], weight: float) -> Pre
     best = max(found, key=lambda answer: answer.now)
     worst = min(found, key=lambda answer: answer.now)
     return unjudged_pair(rollout, (best.text, worst.text), (best.now, worst.now), weight=weight)
-
-
-class Cream(Method):
-    """The answer with the highest implicit reward over the one with the lowest, as certain as two models agree."""
-
-    name = "cream"
-    tables = {"cream": CreamRules}
-
-    def check_pairs(self, recipe: Recipe) -> None:
-        """Pairs are chosen by a rule of the method's own."""
-        message = f"method={self.name!r} chooses pairs by its own rule: of `pairs` give judge_pairs alone"
-        check_no_pair_rules(recipe, message, judge_pairs=True)
-
-    def check_training(self, recipe: Recipe) -> None:
-        """Soft labels are for the sigmoid loss."""
-        super().check_training(recipe)
-        check_sigmoid(recipe)
-
-    def judged(self, recipe: Recipe) -> bool:
-        """Nobody judges."""
-        return False
-
-    def scored(self, recipe: Recipe) -> bool:
-        """By the models' own probabilities."""
-        return True
-
-    def pairs(
-        self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs
-    ) -> tuple[list[PreferencePair], dict[str, int]]:
-        """The highest implicit reward over the lowest."""
-        if not rollouts:
-            return [], {}
-        by = scorers(rollouts[0].run, rollouts[0].stage)
-        return build_pairs(rollouts, by_place(logprobs_of(inputs)), by, table(recipe, CreamRules))

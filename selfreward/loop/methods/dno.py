@@ -17,6 +17,38 @@ from selfreward.recipe.recipe import Recipe
 from selfreward.recipe.rounds import Pairs
 
 
+class Dno(Method):
+    """Every pair with a good winner and a wide margin, of a prompt's own answers and a teacher's."""
+
+    name = "dno"
+    prompt_row = IftRow
+
+    def check_pairs(self, recipe: Recipe) -> None:
+        """Length control belongs to the best and the worst answer; `pairs.own_margin` is read here alone."""
+        if recipe.prompts.source != "file":
+            raise ValueError("method='dno' needs an answer with each prompt: leave out prompts.source")
+        if recipe.pairs.length_control:
+            raise ValueError("pairs.length_control is for method='self_rewarding': leave it out with method='dno'")
+
+    def answers(self, recipe: Recipe, stage: str) -> int:
+        """The sampled answers and the teacher's."""
+        return recipe.sampling.n + 1
+
+    def prompts(self, recipe: Recipe, stage: str, inputs: Inputs) -> list[dict[str, Any]]:
+        """The stage's prompts, each with the teacher's answer."""
+        return taught_prompts(super().prompts(recipe, stage, inputs))
+
+    def pairs(
+        self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs
+    ) -> tuple[list[PreferencePair], dict[str, int]]:
+        """All wide-margin pairs."""
+        return build_pairs(rollouts, recipe.pairs)
+
+    def pairs_of_a_prompt(self, recipe: Recipe) -> float:
+        """Every two of n + 1 answers."""
+        return recipe.sampling.n * (recipe.sampling.n + 1) / 2
+
+
 def taught_prompts(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of `data.prompts` as prompts with the teacher's answer to them."""
     return [
@@ -68,35 +100,3 @@ def _why_none(found: Sequence[Candidate], rules: Pairs) -> str:
         return "tie"
     good = rules.min_chosen_score is None or max(scores) >= rules.min_chosen_score
     return "below_margin" if good else "filtered"
-
-
-class Dno(Method):
-    """Every pair with a good winner and a wide margin, of a prompt's own answers and a teacher's."""
-
-    name = "dno"
-    prompt_row = IftRow
-
-    def check_pairs(self, recipe: Recipe) -> None:
-        """Length control belongs to the best and the worst answer; `pairs.own_margin` is read here alone."""
-        if recipe.prompts.source != "file":
-            raise ValueError("method='dno' needs an answer with each prompt: leave out prompts.source")
-        if recipe.pairs.length_control:
-            raise ValueError("pairs.length_control is for method='self_rewarding': leave it out with method='dno'")
-
-    def answers(self, recipe: Recipe, stage: str) -> int:
-        """The sampled answers and the teacher's."""
-        return recipe.sampling.n + 1
-
-    def prompts(self, recipe: Recipe, stage: str, inputs: Inputs) -> list[dict[str, Any]]:
-        """The stage's prompts, each with the teacher's answer."""
-        return taught_prompts(super().prompts(recipe, stage, inputs))
-
-    def pairs(
-        self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs
-    ) -> tuple[list[PreferencePair], dict[str, int]]:
-        """All wide-margin pairs."""
-        return build_pairs(rollouts, recipe.pairs)
-
-    def pairs_of_a_prompt(self, recipe: Recipe) -> float:
-        """Every two of n + 1 answers."""
-        return recipe.sampling.n * (recipe.sampling.n + 1) / 2

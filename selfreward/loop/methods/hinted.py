@@ -64,51 +64,6 @@ class HintedRules(Contract):
         return self
 
 
-def filled(template: str, prompt: Sequence[Message], hint: str = "") -> list[Message]:
-    """The conversation with its last turn put into a template, in one pass: a text may hold braces of its own."""
-    texts = {"prompt": prompt[-1].content, "hint": hint}
-    turn = prompt[-1].model_copy(update={"content": _PLACES.sub(lambda place: texts[place[1]], template)})
-    return [*prompt[:-1], turn]
-
-
-def delta(rows: Mapping[Place, ResponseLogprobs], policy: str, prompt_id: str, index: int, n: int) -> float | None:
-    """Mean log-probability per token of an unhinted answer without the hint minus with it, in nats.
-
-    The answer is number `index` of its prompt, and number `n + index` where the prompt is shown with its hint. None
-    where it has no probability, because it is longer than the model's context.
-    """
-    without, given = rows.get((prompt_id, index)), rows.get((prompt_id + _HINTED, n + index))
-    if without is None or given is None:
-        return None
-    return without.logprobs[policy] / without.tokens - given.logprobs[policy] / given.tokens
-
-
-def build_pairs(
-    rollouts: Sequence[Rollout],
-    hinted: Mapping[str, Rollout],
-    deltas: Mapping[Place, float],
-    rules: HintedRules,
-) -> tuple[list[PreferencePair], dict[str, int]]:
-    """The i-th hinted answer over the i-th unhinted one, and how many rollouts ended in which way.
-
-    `hinted` are by prompt id. `unscored`: the prompt has no hint, or no two answers that are not blank; `tie`: hinted
-    and unhinted answers are the same; `filtered`: no delta reaches `min_delta`. Pairs have scores 1 and 0.
-    """
-    pairs: list[PreferencePair] = []
-    counts = dict.fromkeys(OUTCOMES, 0)
-    for rollout in rollouts:
-        own, given = _texts(rollout.responses), hinted.get(rollout.prompt_id)
-        # A hinted rollout has the unhinted answers too, after its own ones.
-        places = enumerate(zip(_texts(given.responses) if given else [], own, strict=False))
-        both = [(number, texts) for number, texts in places if texts[0].strip() and texts[1].strip()]
-        different = [(number, texts) for number, texts in both if texts[0] != texts[1]]
-        least = -inf if rules.min_delta is None else rules.min_delta
-        kept = [texts for number, texts in different if deltas.get((rollout.prompt_id, number), -inf) >= least]
-        counts["kept" if kept else "filtered" if different else "tie" if both else "unscored"] += 1
-        pairs += [unjudged_pair(rollout, texts) for texts in kept]
-    return pairs, counts
-
-
 class Hinted(Method):
     """The answer with a hint of the policy's own over the answer without it."""
 
@@ -226,6 +181,51 @@ class Hinted(Method):
             yield Violation("accounting", name, f"not the round's own hints and unhinted answers: {strange[:3]}")
         models = {paths.weights(run, self.actor(recipe, stage))}
         yield from check_scored(paths.logprobs(run, stage), [*rollouts, *hinted], logprobs_of(inputs), models)
+
+
+def filled(template: str, prompt: Sequence[Message], hint: str = "") -> list[Message]:
+    """The conversation with its last turn put into a template, in one pass: a text may hold braces of its own."""
+    texts = {"prompt": prompt[-1].content, "hint": hint}
+    turn = prompt[-1].model_copy(update={"content": _PLACES.sub(lambda place: texts[place[1]], template)})
+    return [*prompt[:-1], turn]
+
+
+def delta(rows: Mapping[Place, ResponseLogprobs], policy: str, prompt_id: str, index: int, n: int) -> float | None:
+    """Mean log-probability per token of an unhinted answer without the hint minus with it, in nats.
+
+    The answer is number `index` of its prompt, and number `n + index` where the prompt is shown with its hint. None
+    where it has no probability, because it is longer than the model's context.
+    """
+    without, given = rows.get((prompt_id, index)), rows.get((prompt_id + _HINTED, n + index))
+    if without is None or given is None:
+        return None
+    return without.logprobs[policy] / without.tokens - given.logprobs[policy] / given.tokens
+
+
+def build_pairs(
+    rollouts: Sequence[Rollout],
+    hinted: Mapping[str, Rollout],
+    deltas: Mapping[Place, float],
+    rules: HintedRules,
+) -> tuple[list[PreferencePair], dict[str, int]]:
+    """The i-th hinted answer over the i-th unhinted one, and how many rollouts ended in which way.
+
+    `hinted` are by prompt id. `unscored`: the prompt has no hint, or no two answers that are not blank; `tie`: hinted
+    and unhinted answers are the same; `filtered`: no delta reaches `min_delta`. Pairs have scores 1 and 0.
+    """
+    pairs: list[PreferencePair] = []
+    counts = dict.fromkeys(OUTCOMES, 0)
+    for rollout in rollouts:
+        own, given = _texts(rollout.responses), hinted.get(rollout.prompt_id)
+        # A hinted rollout has the unhinted answers too, after its own ones.
+        places = enumerate(zip(_texts(given.responses) if given else [], own, strict=False))
+        both = [(number, texts) for number, texts in places if texts[0].strip() and texts[1].strip()]
+        different = [(number, texts) for number, texts in both if texts[0] != texts[1]]
+        least = -inf if rules.min_delta is None else rules.min_delta
+        kept = [texts for number, texts in different if deltas.get((rollout.prompt_id, number), -inf) >= least]
+        counts["kept" if kept else "filtered" if different else "tie" if both else "unscored"] += 1
+        pairs += [unjudged_pair(rollout, texts) for texts in kept]
+    return pairs, counts
 
 
 def _with_hints(items: Sequence[PromptItem], rules: HintedRules, inputs: Inputs) -> list[PromptItem]:

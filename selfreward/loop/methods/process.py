@@ -87,6 +87,92 @@ class Choice:
     worst_wins: int
 
 
+class Process(Method):
+    """The best next step over the worst, after the same beginning."""
+
+    name = "process"
+    tables = {"process": ProcessRules}
+
+    def check_pairs(self, recipe: Recipe) -> None:
+        """There are no scores in points, and not too many candidates to compare."""
+        if recipe.sampling.n > MOST_CANDIDATES:
+            raise ValueError(
+                f"sampling.n={recipe.sampling.n}: method='process' compares every two candidates of a step in one "
+                f"request; give at most {MOST_CANDIDATES}"
+            )
+        message = "method='process' has no scores in points: of `pairs` give judge_pairs alone"
+        check_no_pair_rules(recipe, message, judge_pairs=True)
+        if recipe.loop.measure_consistency:
+            raise ValueError(
+                "loop.measure_consistency ranks several answers, and method='process' finds one: leave it out"
+            )
+
+    def rubrics(self, recipe: Recipe) -> list[RubricUse]:
+        """One of kind `pairwise` for the steps."""
+        rubric = table(recipe, ProcessRules).judging.rubric
+        return [*super().rubrics(recipe), RubricUse("process.judging.rubric", rubric, "pairwise")]
+
+    def judged(self, recipe: Recipe) -> bool:
+        """Steps are compared."""
+        return False
+
+    def compared(self, recipe: Recipe) -> bool:
+        """Every two candidates of a step."""
+        return True
+
+    def answers(self, recipe: Recipe, stage: str) -> int:
+        """One, found step by step."""
+        return 1
+
+    def rollout_task(self, run: str, recipe: Recipe, stage: str, item: PromptItem, policy: str) -> Task:
+        """One answer to a prompt, found step by step."""
+        rules = table(recipe, ProcessRules)
+        compare = Compare(of="steps", annotator=recipe.judging.annotator, **rules.judging.model_dump())
+        search = Search(separator=rules.separator, max_steps=rules.max_steps, backtracks=rules.backtracks)
+        task = make_task(run, recipe, stage, "rollouts", item, policy, sampled(recipe.sampling, recipe.sampling.n))
+        return task.model_copy(update={"compare": compare, "search": search})
+
+    def pairs(
+        self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs
+    ) -> tuple[list[PreferencePair], dict[str, int]]:
+        """A pair of each step at which one candidate beats more than another."""
+        return build_pairs(rollouts, table(recipe, ProcessRules).separator)
+
+    def monitors(self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs) -> dict[str, float | None]:
+        """What the searches did."""
+        return monitors(rollouts, table(recipe, ProcessRules).separator)
+
+    def sampled_of_a_prompt(self, recipe: Recipe, stage: str) -> int:
+        """The candidates of all steps."""
+        return table(recipe, ProcessRules).most_steps * recipe.sampling.n
+
+    def judged_of_a_prompt(self, recipe: Recipe, stage: str) -> tuple[int, int]:
+        """Every two candidates of each step in both orders."""
+        rules, n = table(recipe, ProcessRules), recipe.sampling.n
+        shown = rules.most_steps * n * (n - 1)
+        return shown, shown * rules.judging.votes * rules.judging.max_tokens
+
+    def pairs_of_a_prompt(self, recipe: Recipe) -> float:
+        """One for each step."""
+        return table(recipe, ProcessRules).max_steps
+
+    def violations(
+        self, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], version: str | None, inputs: Inputs
+    ) -> Iterator[Violation]:
+        """Each search asked what it was to ask, went on with the best candidate or back, and ended where it had to."""
+        yield from super().violations(run, recipe, stage, rollouts, version, inputs)
+        name, rules = paths.rollouts(run, stage), table(recipe, ProcessRules)
+        yield from check_judge(name, rollouts, version, recipe.judging.annotator)
+        short = [
+            row.prompt_id for row in rollouts if not all(_asked(step, recipe.sampling.n, rules) for step in row.steps)
+        ]
+        if short:
+            yield Violation("accounting", name, f"not every two candidates in both orders at each step: {short[:3]}")
+        astray = [row.prompt_id for row in rollouts if not _replayed(row, rules)]
+        if astray:
+            yield Violation("accounting", name, f"not the steps that the comparisons lead to: {astray[:3]}")
+
+
 def usable(candidates: Sequence[Response], separator: str) -> list[int]:
     """Places of the candidates that can be compared: each text once, neither blank nor cut off within a step."""
     places: dict[str, int] = {}
@@ -186,21 +272,6 @@ def build_pairs(rollouts: Iterable[Rollout], separator: str) -> tuple[list[Prefe
     return pairs, counts
 
 
-def _pairs(rollout: Rollout, separator: str) -> list[PreferencePair | None]:
-    """For each step of the answer its pair, or None."""
-    taken = kept_steps(rollout.steps)
-    return [_pair(rollout, step, answer(taken[:number]), separator) for number, step in enumerate(taken)]
-
-
-def _pair(rollout: Rollout, step: Step, begun: str, separator: str) -> PreferencePair | None:
-    found = choose(step.candidates, step.matches, separator)
-    if found is None or found.best_wins == found.worst_wins:
-        return None
-    texts = (step.candidates[found.best].text, step.candidates[found.worst].text)
-    prompt = [*rollout.prompt, *([Message(role="assistant", content=begun)] if begun else [])]
-    return judged_pair(rollout, texts, (found.best_wins, found.worst_wins), prompt=prompt, separator=separator)
-
-
 def monitors(rollouts: Sequence[Rollout], separator: str) -> dict[str, float | None]:
     """Figures of a round; None where there is nothing to count.
 
@@ -228,90 +299,19 @@ def found_answer(steps: Sequence[Step], separator: str) -> Response:
     return Response(text=answer(steps), finish_reason="stop" if whole else "length", tokens=tokens)
 
 
-class Process(Method):
-    """The best next step over the worst, after the same beginning."""
+def _pairs(rollout: Rollout, separator: str) -> list[PreferencePair | None]:
+    """For each step of the answer its pair, or None."""
+    taken = kept_steps(rollout.steps)
+    return [_pair(rollout, step, answer(taken[:number]), separator) for number, step in enumerate(taken)]
 
-    name = "process"
-    tables = {"process": ProcessRules}
 
-    def check_pairs(self, recipe: Recipe) -> None:
-        """There are no scores in points, and not too many candidates to compare."""
-        if recipe.sampling.n > MOST_CANDIDATES:
-            raise ValueError(
-                f"sampling.n={recipe.sampling.n}: method='process' compares every two candidates of a step in one "
-                f"request; give at most {MOST_CANDIDATES}"
-            )
-        message = "method='process' has no scores in points: of `pairs` give judge_pairs alone"
-        check_no_pair_rules(recipe, message, judge_pairs=True)
-        if recipe.loop.measure_consistency:
-            raise ValueError(
-                "loop.measure_consistency ranks several answers, and method='process' finds one: leave it out"
-            )
-
-    def rubrics(self, recipe: Recipe) -> list[RubricUse]:
-        """One of kind `pairwise` for the steps."""
-        rubric = table(recipe, ProcessRules).judging.rubric
-        return [*super().rubrics(recipe), RubricUse("process.judging.rubric", rubric, "pairwise")]
-
-    def judged(self, recipe: Recipe) -> bool:
-        """Steps are compared."""
-        return False
-
-    def compared(self, recipe: Recipe) -> bool:
-        """Every two candidates of a step."""
-        return True
-
-    def answers(self, recipe: Recipe, stage: str) -> int:
-        """One, found step by step."""
-        return 1
-
-    def rollout_task(self, run: str, recipe: Recipe, stage: str, item: PromptItem, policy: str) -> Task:
-        """One answer to a prompt, found step by step."""
-        rules = table(recipe, ProcessRules)
-        compare = Compare(of="steps", annotator=recipe.judging.annotator, **rules.judging.model_dump())
-        search = Search(separator=rules.separator, max_steps=rules.max_steps, backtracks=rules.backtracks)
-        task = make_task(run, recipe, stage, "rollouts", item, policy, sampled(recipe.sampling, recipe.sampling.n))
-        return task.model_copy(update={"compare": compare, "search": search})
-
-    def pairs(
-        self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs
-    ) -> tuple[list[PreferencePair], dict[str, int]]:
-        """A pair of each step at which one candidate beats more than another."""
-        return build_pairs(rollouts, table(recipe, ProcessRules).separator)
-
-    def monitors(self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs) -> dict[str, float | None]:
-        """What the searches did."""
-        return monitors(rollouts, table(recipe, ProcessRules).separator)
-
-    def sampled_of_a_prompt(self, recipe: Recipe, stage: str) -> int:
-        """The candidates of all steps."""
-        return table(recipe, ProcessRules).most_steps * recipe.sampling.n
-
-    def judged_of_a_prompt(self, recipe: Recipe, stage: str) -> tuple[int, int]:
-        """Every two candidates of each step in both orders."""
-        rules, n = table(recipe, ProcessRules), recipe.sampling.n
-        shown = rules.most_steps * n * (n - 1)
-        return shown, shown * rules.judging.votes * rules.judging.max_tokens
-
-    def pairs_of_a_prompt(self, recipe: Recipe) -> float:
-        """One for each step."""
-        return table(recipe, ProcessRules).max_steps
-
-    def violations(
-        self, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], version: str | None, inputs: Inputs
-    ) -> Iterator[Violation]:
-        """Each search asked what it was to ask, went on with the best candidate or back, and ended where it had to."""
-        yield from super().violations(run, recipe, stage, rollouts, version, inputs)
-        name, rules = paths.rollouts(run, stage), table(recipe, ProcessRules)
-        yield from check_judge(name, rollouts, version, recipe.judging.annotator)
-        short = [
-            row.prompt_id for row in rollouts if not all(_asked(step, recipe.sampling.n, rules) for step in row.steps)
-        ]
-        if short:
-            yield Violation("accounting", name, f"not every two candidates in both orders at each step: {short[:3]}")
-        astray = [row.prompt_id for row in rollouts if not _replayed(row, rules)]
-        if astray:
-            yield Violation("accounting", name, f"not the steps that the comparisons lead to: {astray[:3]}")
+def _pair(rollout: Rollout, step: Step, begun: str, separator: str) -> PreferencePair | None:
+    found = choose(step.candidates, step.matches, separator)
+    if found is None or found.best_wins == found.worst_wins:
+        return None
+    texts = (step.candidates[found.best].text, step.candidates[found.worst].text)
+    prompt = [*rollout.prompt, *([Message(role="assistant", content=begun)] if begun else [])]
+    return judged_pair(rollout, texts, (found.best_wins, found.worst_wins), prompt=prompt, separator=separator)
 
 
 def _asked(step: Step, candidates: int, rules: ProcessRules) -> bool:

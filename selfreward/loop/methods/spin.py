@@ -19,39 +19,6 @@ from selfreward.loop.rows import IftRow, SeedError
 from selfreward.recipe.recipe import Recipe
 
 
-def demonstrated_prompts(ift: Sequence[dict[str, Any]], size: int, seed: int) -> list[dict[str, Any]]:
-    """`size` of the IFT rows as prompts with their demonstration, the same ones in every round as in the paper.
-
-    ValueError when there are fewer rows than that.
-    """
-    rng = random.Random(content_key(seed, "demonstrated prompts"))  # noqa: S311 - guards no secret
-    return [
-        {
-            "prompt_id": f"ift-{number:05d}",
-            "prompt": ift[number]["prompt"],
-            "responses": [{"text": ift[number]["completion"][-1]["content"]}],
-        }
-        for number in sorted(rng.sample(range(len(ift)), size))
-    ]
-
-
-def build_pairs(rollouts: Iterable[Rollout]) -> tuple[list[PreferencePair], dict[str, int]]:
-    """A pair for each distinct answer that is not the demonstration, and how many rollouts ended in which way.
-
-    `tie`: every answer is the demonstration, `unscored`: every answer is blank. Pairs have scores 1 and 0, no votes and
-    no judge.
-    """
-    pairs: list[PreferencePair] = []
-    counts = {"kept": 0, "tie": 0, "unscored": 0}
-    for rollout in rollouts:
-        *sampled, demonstration = (response.text.strip() for response in rollout.responses)
-        own = [text for text in dict.fromkeys(sampled) if text]
-        worse = [text for text in own if text != demonstration]
-        counts["kept" if worse else "tie" if own else "unscored"] += 1
-        pairs += [unjudged_pair(rollout, (demonstration, text)) for text in worse]
-    return pairs, counts
-
-
 class Spin(Method):
     """The demonstration over each of the policy's own answers to its prompt."""
 
@@ -104,3 +71,36 @@ class Spin(Method):
     def pairs_of_a_prompt(self, recipe: Recipe) -> float:
         """One for each answer."""
         return recipe.sampling.n
+
+
+def demonstrated_prompts(ift: Sequence[dict[str, Any]], size: int, seed: int) -> list[dict[str, Any]]:
+    """`size` of the IFT rows as prompts with their demonstration, the same ones in every round as in the paper.
+
+    ValueError when there are fewer rows than that.
+    """
+    rng = random.Random(content_key(seed, "demonstrated prompts"))  # noqa: S311 - guards no secret
+    return [
+        {
+            "prompt_id": f"ift-{number:05d}",
+            "prompt": ift[number]["prompt"],
+            "responses": [{"text": ift[number]["completion"][-1]["content"]}],
+        }
+        for number in sorted(rng.sample(range(len(ift)), size))
+    ]
+
+
+def build_pairs(rollouts: Iterable[Rollout]) -> tuple[list[PreferencePair], dict[str, int]]:
+    """A pair for each distinct answer that is not the demonstration, and how many rollouts ended in which way.
+
+    `tie`: every answer is the demonstration, `unscored`: every answer is blank. Pairs have scores 1 and 0, no votes and
+    no judge.
+    """
+    pairs: list[PreferencePair] = []
+    counts = {"kept": 0, "tie": 0, "unscored": 0}
+    for rollout in rollouts:
+        *sampled, demonstration = (response.text.strip() for response in rollout.responses)
+        own = [text for text in dict.fromkeys(sampled) if text]
+        worse = [text for text in own if text != demonstration]
+        counts["kept" if worse else "tie" if own else "unscored"] += 1
+        pairs += [unjudged_pair(rollout, (demonstration, text)) for text in worse]
+    return pairs, counts
