@@ -98,7 +98,7 @@ class JobWorker:
                 try:
                     await self._keep_or_stop(task, work)
                 except (RedisError, OSError) as error:
-                    _log.warning("a chunk could not be held on to", extra={"error": str(error)})
+                    _log.warning("the heartbeat of a chunk failed", extra={"error": str(error)})
 
     async def _keep_or_stop(self, task: asyncio.Task[None], work: Work) -> None:
         state = await self.store.state(work.body["job"])
