@@ -103,11 +103,12 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(redis_url: str, store_root: str, **settings: Any) -> AsyncIterator[Bench]:
+async def bench(redis_url: str, store_root: str, deliveries: int = 5, **settings: Any) -> AsyncIterator[Bench]:
+    """A worker that does not run yet; an item goes to the dead letters after so many deliveries."""
     engine = Engine()
     transport = httpx.MockTransport(engine)
     judge_app = create_judge(JudgeSettings(judge_engine_attempts=1), engine_transport=transport)
-    chosen = {"poll_s": 0.02, "claim_after_s": 0.3, "policy_wait_s": 0.2, **settings}
+    chosen = {"poll_s": 0.02, "claim_after_s": 10, "policy_wait_s": 0.2, **settings}
     service = OrchestratorSettings(redis_url=redis_url, artifacts=store_root, worker_name="w", **chosen)
     async with (
         connect(redis_url) as redis,
@@ -120,11 +121,13 @@ async def bench(redis_url: str, store_root: str, **settings: Any) -> AsyncIterat
         assert lease is not None
         state = RunState(run="one", recipe=RECIPE, recipe_hash=RECIPE.hash, created_at=now())
         context = RunContext(services, lease, state.model_copy(update={"stage": "M2", "phase": "rollouts"}))
-        yield Bench(context, RolloutWorker(service, redis, services.generator, AsyncJudgeClient(judge)), engine)
+        worker = RolloutWorker(service, redis, services.generator, AsyncJudgeClient(judge))
+        worker.queue.max_deliveries = deliveries
+        yield Bench(context, worker, engine)
 
 
 async def length_becomes(queue: WorkQueue, length: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await queue.length() != length:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

@@ -18,8 +18,9 @@ from selfreward.contracts.training import TRAIN_QUEUE, TrainJob, TrainStatus, st
 from selfreward.loop.load import RunRecipe
 from selfreward.loop.record import RunState, now
 from selfreward.redis.connection import RedisClient, connect
-from selfreward.redis.queue import WorkQueue
+from selfreward.redis.queue import Work, WorkQueue
 from selfreward.store.artifacts import ArtifactStore
+from tests.support.orchestrator_bench import length_becomes
 
 RECIPE = RunRecipe.model_validate(
     {"name": "r", "model": "m", "data": {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}}
@@ -50,11 +51,11 @@ async def report(redis: RedisClient, **fields: object) -> None:
     await redis.set(status_key("one-sft"), status.model_dump_json())
 
 
-async def taken(queue: WorkQueue) -> TrainJob:
-    async with asyncio.timeout(5):
+async def taken(queue: WorkQueue) -> Work:
+    async with asyncio.timeout(20):
         while True:
             for work in await queue.take("trainer", block_ms=50):
-                return TrainJob.model_validate(work.body)
+                return work
 
 
 def test_a_job_is_submitted_once_and_followed_to_its_digest(redis_url: str, store_root: str) -> None:
@@ -62,8 +63,7 @@ def test_a_job_is_submitted_once_and_followed_to_its_digest(redis_url: str, stor
         redis = context.services.redis
         following = asyncio.create_task(follow(context, job(context)))
         queue = WorkQueue(redis, TRAIN_QUEUE)
-        await asyncio.sleep(0.1)
-        submitted = await taken(queue)
+        submitted = TrainJob.model_validate((await taken(queue)).body)
         assert (submitted.id, submitted.method, submitted.recipe_hash) == ("one-sft", "sft", RECIPE.hash)
         await report(redis, state="running", step=3, total_steps=9, metrics={"loss": 1.0})
         await asyncio.sleep(0.1)
@@ -81,9 +81,9 @@ def test_a_run_is_paused_while_the_trainer_waits_for_room(redis_url: str, store_
         redis = context.services.redis
         following = asyncio.create_task(follow(context, job(context)))
         await report(redis, state="waiting", error="disk: 1 MiB free below 256 at work")
-        await asyncio.sleep(0.2)
-        state = await load(redis, "one")
-        assert state is not None
+        async with asyncio.timeout(20):
+            while (state := await load(redis, "one")) is None or not state.blocked:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
         shown = public(state.model_copy(update={"state": "running"}), set())
         assert (shown["state"], shown["message"]) == ("paused", "disk: 1 MiB free below 256 at work")
         await report(redis, state="done", digest="abc")
@@ -97,14 +97,13 @@ def test_a_failure_is_the_runs_and_a_resume_does_not_see_it_again(redis_url: str
     async def check(context: RunContext) -> None:
         redis, queue = context.services.redis, WorkQueue(context.services.redis, TRAIN_QUEUE)
         following = asyncio.create_task(follow(context, job(context)))
-        await asyncio.sleep(0.1)
-        (work,) = await queue.take("trainer")
+        work = await taken(queue)
         await report(redis, state="failed", error="chat template emits no end of turn")
         with pytest.raises(RunFailed, match="emits no end of turn"):
             await following
         await queue.done(work)
         resumed = asyncio.create_task(follow(context, job(context)))
-        assert (await taken(queue)).id == "one-sft"
+        assert (await taken(queue)).key == "one-sft"
         await report(redis, state="done", digest="abc")
         assert (await resumed).digest == "abc"
 
@@ -115,8 +114,7 @@ def test_a_job_that_was_given_up_fails_the_run(redis_url: str, store_root: str) 
     async def check(context: RunContext) -> None:
         queue = WorkQueue(context.services.redis, TRAIN_QUEUE)
         following = asyncio.create_task(follow(context, job(context)))
-        await asyncio.sleep(0.1)
-        (work,) = await queue.take("trainer")
+        work = await taken(queue)
         await queue.dead_letter(work, "no consumer finished it")
         with pytest.raises(RunFailed, match="no consumer finished it"):
             await following
@@ -127,10 +125,11 @@ def test_a_job_that_was_given_up_fails_the_run(redis_url: str, store_root: str) 
 def test_a_stop_leaves_the_job_in_hand_alone(redis_url: str, store_root: str) -> None:
     async def check(context: RunContext) -> None:
         following = asyncio.create_task(follow(context, job(context)))
-        await asyncio.sleep(0.1)
+        queue = WorkQueue(context.services.redis, TRAIN_QUEUE)
+        await length_becomes(queue, 1)
         await ask_to_stop(context.services.redis, "one")
         with pytest.raises(RunStopped):
             await following
-        assert await WorkQueue(context.services.redis, TRAIN_QUEUE).length() == 1
+        assert await queue.length() == 1
 
     with_context(redis_url, store_root, check)

@@ -40,7 +40,7 @@ def test_hundreds_of_prompts_that_end_at_once_do_not_run_out_of_redis_connection
     """Each ends with a few commands of its own; a pool that refuses a surplus fails here."""
 
     async def main() -> None:
-        async with bench(redis_url, store_root, worker_concurrency=400, claim_after_s=30) as b, working(b.worker):
+        async with bench(redis_url, store_root, worker_concurrency=400) as b, working(b.worker):
             results = Results(b.worker.redis, "one", "M2", "rollouts")
             rollout = await b.worker.perform(b.tasks(1)[0])
             copies = [rollout.model_copy(update={"key": str(number)}) for number in range(400)]
@@ -56,7 +56,7 @@ def test_an_item_that_breaks_costs_no_other_and_is_delivered_again(
     redis_url: str, store_root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
-        async with bench(redis_url, store_root, claim_after_s=0.3) as b, working(b.worker):
+        async with bench(redis_url, store_root, claim_after_s=1) as b, working(b.worker):
             perform, broken = b.worker.perform, {"p3"}
 
             async def once_broken(task: Task, last: bool = False) -> Rollout:
@@ -143,7 +143,7 @@ def test_an_outside_annotator_judges_under_its_own_name(redis_url: str, store_ro
 
 def test_work_of_a_dead_worker_is_done_by_another_and_counts_once(redis_url: str, store_root: str) -> None:
     async def main() -> None:
-        async with bench(redis_url, store_root) as b:
+        async with bench(redis_url, store_root, claim_after_s=1) as b:
             tasks = b.tasks(6)
             barrier = asyncio.create_task(run_tasks(b.context, tasks))
             await length_becomes(b.queue, len(tasks))
@@ -205,7 +205,10 @@ def test_a_version_that_is_not_served_is_waited_for(redis_url: str, store_root: 
 
 def test_a_prompt_that_always_fails_is_accounted_for_with_its_reason(redis_url: str, store_root: str) -> None:
     async def main() -> None:
-        async with bench(redis_url, store_root, claim_after_s=0.05, tolerated_failures=0.5) as b, working(b.worker):
+        async with (
+            bench(redis_url, store_root, claim_after_s=1, deliveries=2, tolerated_failures=0.5) as b,
+            working(b.worker),
+        ):
             b.engine.fail = lambda prompt: prompt == "question 1"
             done, failed = await asyncio.wait_for(run_tasks(b.context, b.tasks(4)), 20)
             assert [rollout.prompt_id for rollout in done] == ["p0", "p2", "p3"]
@@ -216,7 +219,7 @@ def test_a_prompt_that_always_fails_is_accounted_for_with_its_reason(redis_url: 
 
 def test_too_many_failures_fail_the_run_with_an_example(redis_url: str, store_root: str) -> None:
     async def main() -> None:
-        async with bench(redis_url, store_root, claim_after_s=0.05) as b, working(b.worker):
+        async with bench(redis_url, store_root, claim_after_s=1, deliveries=2) as b, working(b.worker):
             b.engine.fail = lambda _: True
             with pytest.raises(RunFailed, match="refused by the stand-in"):
                 await asyncio.wait_for(run_tasks(b.context, b.tasks(3)), 20)
@@ -226,13 +229,13 @@ def test_too_many_failures_fail_the_run_with_an_example(redis_url: str, store_ro
 
 def test_answers_whose_judging_failed_are_tried_again_and_at_last_unscored(redis_url: str, store_root: str) -> None:
     async def main() -> None:
-        async with bench(redis_url, store_root, claim_after_s=0.05) as b, working(b.worker):
+        async with bench(redis_url, store_root, claim_after_s=1, deliveries=2) as b, working(b.worker):
             b.engine.fail = lambda prompt: "Score" in prompt and "answer 2" in prompt
             (rollout,), failed = await asyncio.wait_for(run_tasks(b.context, b.tasks(1)), 20)
             assert failed == {}
             assert [judgment.score is None for judgment in rollout.judgments] == [False, False, True, False]
             assert rollout.judgments[2].failure_kind == "error"
-            assert sum(body["messages"][-1]["content"] == "question 0" for body in b.engine.bodies) == 5
+            assert sum(body["messages"][-1]["content"] == "question 0" for body in b.engine.bodies) == 2
 
     asyncio.run(main())
 
@@ -244,7 +247,7 @@ def test_a_stop_ends_the_wait_and_drops_the_queued_prompts(redis_url: str, store
             await length_becomes(b.queue, 5)
             await ask_to_stop(b.worker.redis, "one")
             with pytest.raises(RunStopped):
-                await asyncio.wait_for(barrier, 5)
+                await asyncio.wait_for(barrier, 20)
             async with working(b.worker):
                 await length_becomes(b.queue, 0)
             assert b.engine.bodies == []

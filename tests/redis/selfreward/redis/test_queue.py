@@ -6,15 +6,21 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from selfreward.redis.connection import connect
-from selfreward.redis.queue import LIMIT, BacklogFull, Item, WorkQueue
+from selfreward.redis.queue import LIMIT, BacklogFull, Item, Work, WorkQueue
+
+SILENCE_MS = 60_000
 
 
-def with_queue(
-    url: str, check: Callable[[WorkQueue], Awaitable[None]], claim_after_ms: int = 50, limit: int = LIMIT
-) -> None:
+async def falls_silent(queue: WorkQueue, consumer: str, *works: Work) -> None:
+    """Let as much time pass as the queue gives a consumer to show that it is alive."""
+    ids = [work.entry_id for work in works]
+    await queue.redis.xclaim(queue.stream, queue.group, consumer, 0, ids, idle=SILENCE_MS, justid=True)
+
+
+def with_queue(url: str, check: Callable[[WorkQueue], Awaitable[None]], limit: int = LIMIT) -> None:
     async def main() -> None:
         redis = connect(url)
-        queue = WorkQueue(redis, "test", claim_after_ms=claim_after_ms, max_deliveries=2, limit=limit)
+        queue = WorkQueue(redis, "test", claim_after_ms=SILENCE_MS, max_deliveries=2, limit=limit)
         await queue.open()
         await queue.open()
         try:
@@ -43,9 +49,9 @@ def test_work_is_delivered_once_and_forgotten_when_done(each_redis_url: str) -> 
 def test_a_dead_consumers_work_goes_to_another(each_redis_url: str) -> None:
     async def check(queue: WorkQueue) -> None:
         await queue.put("a", {})
-        await queue.take("dies")
+        dropped = await queue.take("dies")
         assert await queue.take("other", block_ms=1) == []
-        await asyncio.sleep(0.06)
+        await falls_silent(queue, "dies", *dropped)
         (work,) = await queue.take("other", block_ms=1)
         assert (work.key, work.deliveries) == ("a", 2)
 
@@ -57,10 +63,10 @@ def test_a_heartbeat_keeps_work_and_costs_no_delivery(each_redis_url: str) -> No
         await queue.put("a", {})
         (work,) = await queue.take("slow")
         for _ in range(5):
-            await asyncio.sleep(0.03)
+            await falls_silent(queue, "slow", work)
             await queue.heartbeat("slow", work)
             assert await queue.take("other", block_ms=1) == []
-        await asyncio.sleep(0.06)
+        await falls_silent(queue, "slow", work)
         (again,) = await queue.take("other", block_ms=1)
         assert again.deliveries == 2
 
@@ -73,7 +79,7 @@ def test_poison_goes_to_the_dead_letters_with_its_error(each_redis_url: str) -> 
         (work,) = await queue.take("one")
         await queue.failed(work, "first")
         assert await queue.dead() == []
-        await asyncio.sleep(0.06)
+        await falls_silent(queue, "one", work)
         (work,) = await queue.take("one", block_ms=1)
         await queue.failed(work, "second")
         (letter,) = await queue.dead()
@@ -87,8 +93,8 @@ def test_work_that_kills_every_consumer_is_dead_lettered(each_redis_url: str) ->
     async def check(queue: WorkQueue) -> None:
         await queue.put("killer", {})
         for _ in range(2):
-            assert await queue.take("victim", block_ms=1)
-            await asyncio.sleep(0.06)
+            (work,) = await queue.take("victim", block_ms=1)
+            await falls_silent(queue, "victim", work)
         assert await queue.take("next", block_ms=1) == []
         (letter,) = await queue.dead()
         assert "no consumer finished it in 2 deliveries" in letter["error"]
@@ -111,7 +117,7 @@ def test_many_consumers_share_the_work_without_overlap(each_redis_url: str) -> N
         await asyncio.gather(*(consume(f"c{n}") for n in range(4)))
         assert sorted(seen, key=int) == [str(n) for n in range(200)]
 
-    with_queue(each_redis_url, check, claim_after_ms=10_000)
+    with_queue(each_redis_url, check)
 
 
 def test_a_batch_is_queued_in_order_and_each_key_once(each_redis_url: str) -> None:
@@ -125,7 +131,7 @@ def test_a_batch_is_queued_in_order_and_each_key_once(each_redis_url: str) -> No
         assert await queue.done(*works) == 0
         assert await queue.length() == 0
 
-    with_queue(each_redis_url, check, claim_after_ms=10_000)
+    with_queue(each_redis_url, check)
 
 
 def test_who_puts_waits_at_the_limit_until_work_is_done(each_redis_url: str) -> None:
@@ -147,7 +153,7 @@ def test_who_puts_waits_at_the_limit_until_work_is_done(each_redis_url: str) -> 
         assert await consumer == 100
         assert most <= 10
 
-    with_queue(each_redis_url, check, claim_after_ms=10_000, limit=10)
+    with_queue(each_redis_url, check, limit=10)
 
 
 def test_a_backlog_that_stays_full_is_an_error_that_says_what_to_do(each_redis_url: str) -> None:
@@ -169,21 +175,19 @@ def test_a_backlog_that_stays_full_is_an_error_that_says_what_to_do(each_redis_u
 def test_abandoned_work_behind_much_work_in_hand_is_found(each_redis_url: str) -> None:
     async def check(queue: WorkQueue) -> None:
         await queue.put_many([(str(n), {}) for n in range(41)])
-        busy = await queue.take("busy", count=40)
-        assert await queue.take("dies")
-        await asyncio.sleep(0.25)
-        await queue.heartbeat("busy", *busy)
+        await queue.take("busy", count=40)
+        await falls_silent(queue, "dies", *await queue.take("dies"))
         found = [work.key for _ in range(6) for work in await queue.take("other", block_ms=0)]
         assert found == ["40"]
 
-    with_queue(each_redis_url, check, claim_after_ms=200)
+    with_queue(each_redis_url, check)
 
 
 def test_who_finishes_late_changes_nothing(each_redis_url: str) -> None:
     async def check(queue: WorkQueue) -> None:
         await queue.put("a", {})
         (slow,) = await queue.take("slow")
-        await asyncio.sleep(0.06)
+        await falls_silent(queue, "slow", slow)
         (work,) = await queue.take("other")
         assert await queue.done_with(work, "results", "first")
         await queue.redis.delete("results")

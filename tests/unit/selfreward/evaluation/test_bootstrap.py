@@ -70,7 +70,7 @@ def test_a_rare_denominator_is_left_out_of_the_draws_it_is_not_in() -> None:
 
 def test_a_report_worth_of_figures_takes_little_time() -> None:
     bootstrap, rng = Bootstrap(), np.random.default_rng(4)
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(100):
         bootstrap.interval(mean(rng.random(1000)))
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

@@ -62,16 +62,20 @@ def test_a_key_belongs_to_its_route_and_its_caller(redis_url: str) -> None:
 
 
 def test_a_duplicate_while_the_first_is_worked_on_is_409(redis_url: str) -> None:
+    asked, release = asyncio.Event(), asyncio.Event()
+
     async def slow(sent: dict[str, Any]) -> Response:
-        await asyncio.sleep(0.3)
+        asked.set()
+        await release.wait()
         return fours(sent)
 
     async def check(client: httpx.AsyncClient) -> None:
         first = asyncio.create_task(client.post("/v1/judge", json=body("a"), headers=KEY))
-        await asyncio.sleep(0.1)
+        await asyncio.wait_for(asked.wait(), 20)
         second = await client.post("/v1/judge", json=body("a"), headers=KEY)
         assert (second.status_code, second.headers["retry-after"]) == (409, "1")
         assert second.json()["error"]["code"] == "idempotency_key_in_use"
+        release.set()
         assert (await first).status_code == 200
         third = await client.post("/v1/judge", json=body("a"), headers=KEY)
         assert third.content == (await first).content

@@ -161,7 +161,7 @@ def test_other_labels_and_scales() -> None:
     ],
 )
 def test_hostile_text_is_read_in_linear_time(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     read(text, "stop", FIVE)
 
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

@@ -222,7 +222,7 @@ def test_what_a_grammar_allows_can_be_read(form: VerdictForm[object], written: s
     "unit", ["Winner: ", "Winner: A or ", "Criterion 1: ", "Ranking: 1 > ", "1 > ", "Verdict: [", " ", "A, "]
 )
 def test_hostile_verdicts_are_read_in_linear_time(form: VerdictForm[object], unit: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     read("Winner: Verdict: Criterion 1: Ranking: " + unit * (200_000 // len(unit)), "stop", form)
 
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

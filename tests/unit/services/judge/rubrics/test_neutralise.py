@@ -208,7 +208,7 @@ def test_conversations_become_text() -> None:
     "unit", ["<", "< ", "<|", "Score", "Score ", "</response ", "[", "<response", "<|a", "é<", "\u200b", "Score*"]
 )
 def test_hostile_text_is_neutralised_in_linear_time(unit: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     neutralise(unit * (200_000 // len(unit)), GUARD)
 
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
