@@ -1,4 +1,4 @@
-"""HTTP as our services speak it to each other: pooled, with deadlines, retried only where a retry can help."""
+"""The HTTP client of the services: pooled connections, a deadline, retries only where they can help."""
 
 import asyncio
 import functools
@@ -14,7 +14,7 @@ _LONGEST_WAIT_SECONDS = 30.0
 
 
 class ServiceError(RuntimeError):
-    """A service answered with an error that is not worth another try, or kept failing. Carries the last status."""
+    """A service answered with an error that no retry helps, or kept failing. `status` is the last one, if any."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -26,12 +26,12 @@ class WrongPolicyVersion(ServiceError):
 
 
 class ServiceClient:
-    """One pooled connection set to one base URL.
+    """A pool of connections to one base URL.
 
     Retries 429, 5xx, whatever has a `Retry-After`, and transport errors up to `attempts` times within `deadline`
     seconds, with a `backoff` that begins at `base_delay` seconds (at least `Retry-After` where the service sends one).
-    A `transport` is called directly, which spares a third of the CPU that httpx takes for a request; without one
-    requests go over httpx's own pool and the environment's proxies.
+    A `transport` is called directly, which saves a third of httpx's CPU time for a request. Without one, requests go
+    through httpx's own pool and the environment's proxies.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class ServiceClient:
 
 @functools.lru_cache(maxsize=256)
 def _url(base: str, path: str) -> httpx.URL:
-    """Parsed once: httpx would parse a path twice for each request, which is a seventh of what a judgment costs."""
+    """A URL that is parsed once: httpx parses it twice for each request, a seventh of the CPU time of a judgment."""
     return httpx.URL(base + path)
 
 

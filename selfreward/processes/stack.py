@@ -1,4 +1,4 @@
-"""The whole stack as local processes: Redis, generator, judge, trainer, orchestrator. No Docker, no GPU needed."""
+"""The whole stack as local processes: Redis, generator, judge, trainer, orchestrator. It needs no Docker and no GPU."""
 
 import sys
 import time
@@ -18,10 +18,10 @@ _MODULES = {name: f"services.{name}" for name in SERVICES} | {"orchestrator": "o
 
 @dataclass
 class LocalStack:
-    """Processes, their addresses and their logs below `folder`. Use as a context manager: leaving it stops them all.
+    """Processes, their addresses, and their logs below `folder`. It is a context manager: leaving it stops all of them.
 
-    `ports` fixes ports by service name (and `redis`); the others are free ones. `environment` is added to every
-    service's environment.
+    `ports` fixes ports by the name of a service or `redis`; the others are free ones. `environment` is added to the
+    environment of every service.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class LocalStack:
             self.start(name)
 
     def start(self, name: str) -> None:
-        """Start a service, a replica or `redis`, at its address: the first time, or again after its process ended."""
+        """Start a service, a replica or `redis` at its address, for the first time or after its process has ended."""
         if name == "redis":
             self.processes[name] = start_redis(self.folder / "redis", self._redis_port)
             return
@@ -71,10 +71,10 @@ class LocalStack:
         self.processes[name] = start_child(command, self.log(name), self._environments[name])
 
     def start_replica(self, service: str) -> str:
-        """Start another process of a service beside the first, at an address of its own; returns its name."""
+        """Start one more process of a service, at an address of its own; returns the replica's name."""
         name, port = f"{service}-{sum(known.startswith(service) for known in self.urls) + 1}", free_port()
         self.urls[name] = f"http://127.0.0.1:{port}"
-        # Replicas on one host share its name, and the queue tells consumers apart by theirs.
+        # The queue tells consumers apart by their names, which are the host's by default.
         own = {"SELFREWARD_PORT": str(port), "SELFREWARD_WORKER_NAME": name, "SELFREWARD_CONSUMER": name}
         self._environments[name] = {**self._environments[service], **own}
         self.start(name)
@@ -85,14 +85,17 @@ class LocalStack:
         return self.folder / "logs" / f"{name}.log"
 
     def check(self) -> None:
-        """RuntimeError with the end of its log when any process has ended."""
+        """Raise RuntimeError with the end of its log when a process has ended."""
         for name, process in self.processes.items():
             if process.poll() is not None:
                 tail = log_tail(self.log(name))
                 raise RuntimeError(f"{name} ended with status {process.returncode}; {self.log(name)} ends:\n{tail}")
 
     def wait_healthy(self, timeout: float = 120.0, report: Callable[[str], None] = lambda _: None) -> None:
-        """Wait until every service answers `/healthz`; calls `report(name)` as each does. RuntimeError otherwise."""
+        """Wait until every service answers `/healthz`, and call `report(name)` when one does.
+
+        Raises RuntimeError after `timeout` seconds, or when a process has ended.
+        """
         deadline = time.monotonic() + timeout
         waiting = list(SERVICES)
         while waiting:
@@ -106,7 +109,7 @@ class LocalStack:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """Stop services first and Redis last, so that they can still say goodbye to it."""
+        """Stop the services first and Redis last, so that they can still give their work back."""
         for name in reversed(list(self.processes)):
             stop_child(self.processes.pop(name))
 

@@ -1,6 +1,6 @@
-"""Which weights are the policy now: one record in Redis that every generator replica follows by itself (pull).
+"""The announced policy: one record in Redis says which weights all generator replicas shall serve, and each polls it.
 
-Versions are integers that only grow, across runs: `policy@N` never means two different weights.
+Versions are integers that only grow, over all runs: `policy@N` never means two different weights.
 """
 
 from selfreward.contracts.base import Contract, policy_label
@@ -10,6 +10,8 @@ _HISTORY = "selfreward:policy:history"
 _BY_ARTIFACT = "selfreward:policy:by-artifact"
 _CURRENT = "selfreward:policy:current"
 
+# KEYS: history, current, by artifact, and perhaps a key that must have a value; ARGV: artifact and digest, record, the
+# value. Returns the version, -1 when the key has another value.
 _ANNOUNCE = """
 if KEYS[4] and redis.call('GET', KEYS[4]) ~= ARGV[3] then return -1 end
 local version = redis.call('HGET', KEYS[3], ARGV[1])
@@ -24,11 +26,11 @@ return version
 
 
 class NotAnnounced(RuntimeError):
-    """The announcer has lost what allowed it to announce."""
+    """The caller may no longer announce: another one holds what it held."""
 
 
 class Announced(Contract):
-    """A policy version: its number, the artifact that holds the weights and the digest of its manifest."""
+    """A policy version: its number, the artifact with the weights, and the digest of the artifact's manifest."""
 
     version: int
     artifact: str
@@ -45,7 +47,7 @@ async def announce(
 ) -> Announced:
     """Make a published checkpoint the current policy. The same artifact and digest always get the same version.
 
-    With `only_while`, a Redis key and its value, raises NotAnnounced unless the key holds that value at this moment.
+    `only_while` is a Redis key and a value. Raises NotAnnounced unless the key has that value in the same moment.
     """
     body = Announced(version=0, artifact=artifact, digest=digest).model_dump_json()
     keys, values = [_HISTORY, _CURRENT, _BY_ARTIFACT], [f"{artifact} {digest}", body]

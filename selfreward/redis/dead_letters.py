@@ -1,4 +1,4 @@
-"""Dead letters for people: work that was given up, with its last error, to be read and queued again."""
+"""Dead letters: work that was given up, with its last error, for people to read and to queue again."""
 
 import time
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ _OUTCOMES: dict[int, Replayed] = {1: "queued", 0: "already queued", -1: "gone"}
 
 @dataclass(frozen=True)
 class Letter:
-    """One item that was given up. `body` is its JSON as it was queued, `entry_id` its place in the stream."""
+    """One item that was given up. `body` is its JSON as it was queued, `entry_id` its id in the stream."""
 
     queue: str
     entry_id: str
@@ -29,19 +29,19 @@ class Letter:
 
     @property
     def given_up_at(self) -> datetime:
-        """When it was set aside, by the clock of Redis."""
+        """When the item was given up, by the clock of Redis."""
         return datetime.fromtimestamp(int(self.entry_id.partition("-")[0]) / 1000, UTC)
 
 
 async def queues(redis: RedisClient) -> list[str]:
     """Names of the queues that have dead letters."""
     prefix = f"{PREFIX}:"
-    found = [key async for key in redis.scan_iter(match=f"{prefix}*{_SUFFIX}", count=1000, _type="stream")]
-    return sorted(key.removeprefix(prefix).removesuffix(_SUFFIX) for key in found)
+    streams = [key async for key in redis.scan_iter(match=f"{prefix}*{_SUFFIX}", count=1000, _type="stream")]
+    return sorted(stream.removeprefix(prefix).removesuffix(_SUFFIX) for stream in streams)
 
 
 async def letters(redis: RedisClient, queue: str) -> AsyncIterator[Letter]:
-    """The dead letters of a queue, oldest first, a page in memory at a time; those that come meanwhile are left out."""
+    """The dead letters of a queue, oldest first, with one page in memory at a time. Later ones are left out."""
     stream = f"{PREFIX}:{queue}{_SUFFIX}"
     newest = await redis.xrevrange(stream, count=1)
     after = "-"
@@ -54,10 +54,10 @@ async def letters(redis: RedisClient, queue: str) -> AsyncIterator[Letter]:
 
 
 async def replay(redis: RedisClient, letter: Letter) -> Replayed:
-    """Queue a letter's item again, with a fresh count of deliveries, and drop the letter, in one step.
+    """Queue a letter's item again, with no deliveries counted, and delete the letter, in one atomic step.
 
-    `already queued`: an unfinished item of that key is in the queue, so only the letter is dropped. `gone`: somebody
-    else has replayed the letter. A full Redis takes it too: what the item needs, the letter leaves.
+    `already queued`: an unfinished item of that key is in the queue, so only the letter is deleted. `gone`: somebody
+    else has replayed the letter. This works in a full Redis too: the item takes the memory that the letter frees.
     """
     stream = f"{PREFIX}:{letter.queue}"
     keys = (stream, f"{stream}:known", f"{stream}{_SUFFIX}")

@@ -1,8 +1,8 @@
-"""At-least-once work queue on a Redis stream with a consumer group. Works on Redis 6.2 and later.
+"""At-least-once work queue on a Redis stream with a consumer group, for Redis 6.2 and later.
 
-Effects must be idempotent by the item's key: work is redelivered when its consumer dies. An unfinished key is queued
-once, however often it is put. Finished entries are deleted, so the stream's length is the true backlog; nothing pending
-is ever trimmed. An entry delivered more than `max_deliveries` times goes to `<stream>:dead` with its last error.
+Work is redelivered when its consumer dies, so its effects must be idempotent by the item's key. An unfinished key is in
+the queue once, however often it is put. Finished entries are deleted, so the stream's length is the backlog; unfinished
+ones are never trimmed. An entry delivered more than `max_deliveries` times goes to `<stream>:dead` with its last error.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from selfreward.redis.connection import RedisClient, is_transient
 
 PREFIX = "selfreward"
 LIMIT = 10_000
-"""Unfinished items that a queue holds before those who put more have to wait."""
+"""Unfinished items that a queue holds; callers that put more have to wait."""
 _AT_ONCE = 200
 _UNLIMITED = 2**53
 
@@ -29,12 +29,12 @@ Item = tuple[str, dict[str, Any]]
 
 
 class BacklogFull(RuntimeError):
-    """A queue took no more work for as long as the caller would wait."""
+    """A queue took no more work for as long as the caller was willing to wait."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """One delivered item. `deliveries` counts this delivery: 1 the first time."""
+    """One delivered item. `deliveries` includes this delivery: 1 the first time."""
 
     entry_id: str
     key: str
@@ -45,8 +45,8 @@ class Work:
 class WorkQueue:
     """One stream and one consumer group.
 
-    `claim_after_ms` is how long an entry may stay silent before another consumer takes it over; call `heartbeat` more
-    often than that during long work. `limit` is the backlog (waiting and in work) at which `put` waits.
+    `claim_after_ms` is how long an entry may go without a heartbeat before another consumer takes it over; call
+    `heartbeat` more often than that during long work. At a backlog (waiting and in work) of `limit`, `put` waits.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class WorkQueue:
         self.claim_after_ms = claim_after_ms
         self.max_deliveries = max_deliveries
         self.limit = limit
-        # Where the search for abandoned work goes on: one call looks at a part of the work in hand only.
+        # Where the search for abandoned work goes on: one call looks at a part of the unfinished work only.
         self._cursor = "0-0"
 
     async def open(self) -> None:
-        """Create stream and group when they are not there. `take` does so too, after a loss of data for example."""
+        """Create stream and group unless they exist. `take` does so too, after Redis has lost its data for example."""
         try:
             await self.redis.xgroup_create(self.stream, self.group, id="0", mkstream=True)
         except ResponseError as error:
@@ -80,14 +80,14 @@ class WorkQueue:
                 raise
 
     async def put(self, key: str, body: dict[str, Any], wait_s: float = 60.0) -> bool:
-        """Queue an item; False when an unfinished item of the same key is there already. Waits as `put_many` does."""
+        """Queue an item; False when an unfinished item of the same key is queued already. Waits as `put_many` does."""
         return await self.put_many([(key, body)], wait_s) == 1
 
     async def put_many(self, items: Sequence[Item], wait_s: float = 60.0) -> int:
         """Queue items in their order, 200 in one atomic step; returns how many are new.
 
-        Waits while the backlog is at its limit, and while Redis is away or full. Raises BacklogFull when `wait_s` pass
-        and not one more item finds room; what has been queued by then stays, and putting all again is harmless.
+        Waits while the backlog is at its limit, and while Redis is away or full. Raises BacklogFull when no item finds
+        room for `wait_s` seconds; the items queued by then stay, and putting all again is harmless.
         """
         handled = added = 0
         deadline = time.monotonic() + wait_s
@@ -110,7 +110,7 @@ class WorkQueue:
         return added
 
     async def offer(self, items: Sequence[Item]) -> int:
-        """Queue the first of `items`, as far as there is room, and wait for nothing; returns how many are in now."""
+        """Queue the first of `items` as far as there is room, without waiting; returns how many are queued now."""
         handled = 0
         while handled < len(items):
             part = items[handled : handled + _AT_ONCE]
@@ -121,7 +121,7 @@ class WorkQueue:
         return handled
 
     def put_within(self, steps: RedisClient, items: Sequence[Item]) -> None:
-        """Add to a caller's transaction that these items are queued, whatever the backlog."""
+        """Queue items as part of the caller's Redis transaction. Ignores the backlog limit."""
         steps.eval(scripts.PUT, 2, *self._put_arguments(items, _UNLIMITED))
 
     async def _offer(self, items: Sequence[Item]) -> tuple[int, int]:
@@ -141,15 +141,14 @@ class WorkQueue:
         )
 
     async def take(self, consumer: str, count: int = 1, block_ms: int = 1000) -> list[Work]:
-        """Up to `count` items: first those abandoned by dead consumers, then new ones (waits `block_ms` for them).
+        """Up to `count` items: first those of dead consumers, then new ones, for which it waits up to `block_ms`.
 
-        `consumer` must be stable over restarts of the same worker. What was delivered too often is dead-lettered on
-        the way.
+        `consumer` must stay the same when a worker restarts. Items that were delivered too often become dead letters.
         """
         try:
             return await self._take(consumer, count, block_ms)
         except ResponseError as error:
-            # The second is what a reader hears when the stream goes while it waits.
+            # Redis answers the second to a reader whose stream disappears while it waits.
             if "NOGROUP" not in str(error) and "UNBLOCKED" not in str(error):
                 raise
         await self.open()
@@ -168,34 +167,34 @@ class WorkQueue:
         ]
 
     async def heartbeat(self, consumer: str, *works: Work) -> None:
-        """Tell the group that `works` are still in hand; does not count as a delivery."""
+        """Tell the group that `works` are still in work. This does not count as a delivery."""
         if works:
             ids = [work.entry_id for work in works]
             await self.redis.xclaim(self.stream, self.group, consumer, min_idle_time=0, message_ids=ids, justid=True)
 
     async def done(self, *works: Work) -> int:
-        """Acknowledge and forget items whose effects are stored; returns how many were not finished before."""
+        """Delete items whose effects are stored; returns how many were unfinished until now."""
         pairs = [part for work in works for part in (work.entry_id, work.key)]
         return int(await self.redis.eval(scripts.DONE, 3, *self._keys, self.group, *pairs)) if works else 0
 
     async def done_with(self, work: Work, results: str, result: str) -> bool:
-        """Store the item's result in the hash `results` under its key and forget the item, in one step.
+        """Store the item's result in the hash `results` under its key, and delete the item, in one atomic step.
 
-        False, and nothing stored, when the key has a result already, or when somebody else has finished the item: the
-        hash may be dropped by then.
+        False, with nothing stored, when the key has a result already, or when somebody else has finished the item: the
+        hash may have been deleted since then.
         """
         values = (self.group, work.entry_id, work.key, result)
         return bool(await self.redis.eval(scripts.DONE_WITH, 4, *self._keys, results, *values))
 
     async def failed(self, work: Work, error: str) -> None:
-        """Note the error. The item is redelivered after `claim_after_ms`, or dead-lettered after its last delivery."""
+        """Note the error. The item is delivered again after `claim_after_ms`, or given up after its last delivery."""
         if work.deliveries >= self.max_deliveries:
             await self.dead_letter(work, error)
         else:
             await self.redis.eval(scripts.NOTE, 2, self._known, self._errors, work.entry_id, work.key, error)
 
     async def dead_letter(self, work: Work, error: str) -> None:
-        """Move an item to the dead-letter stream with its error, unless somebody else has finished it."""
+        """Move an item to the stream of dead letters with its error, unless somebody else has finished it."""
         values = (self.group, work.entry_id, work.deliveries, error)
         await self.redis.eval(scripts.SET_ASIDE, 4, *self._keys, self.dead_stream, *values)
 

@@ -1,8 +1,8 @@
 """The atomic steps of the work queue, in Lua for Redis 6.2 and later.
 
-Each begins with a write that Redis takes even when its memory is full, unless the step adds work: so a full Redis
-refuses new work as a whole and lets work be taken, finished and set aside. The hash `known` holds the entry id of each
-unfinished key; an entry that is not in the stream any more is finished, whoever did it.
+Each step begins with a write that Redis accepts even when its memory is full, except for those that add work: so a full
+Redis refuses new work as a whole, and still lets work be taken, finished and set aside. The hash `known` has the entry
+id of each unfinished key. An entry that is no longer in the stream is finished.
 """
 
 PUT = """

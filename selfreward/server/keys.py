@@ -1,7 +1,7 @@
-"""API keys of all services: who may call what, and at the judge how much at once.
+"""API keys of all services: who may call which routes, and at the judge how much at once.
 
-A keys file holds the SHA-256 of each key, never the key. A plain hash is enough because keys are made here from 256
-random bits: there is nothing to guess that a slow hash could protect, and it would cost every request its time.
+A keys file holds the SHA-256 of each key, never the key. A plain hash is enough because keys are 256 random bits, which
+cannot be guessed: a slow hash would protect nothing, and would slow down every request.
 
 `selfreward keys new NAME` makes a key.
 """
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 class KeysError(StartRefused):
-    """A keys file that cannot be used; the message names file, field and remedy, and no value, which may be a key."""
+    """A keys file that cannot be used. The message names file, field and remedy, but no value, which may be a key."""
 
 
 def bearer(headers: Mapping[str, str]) -> str | None:
@@ -58,7 +58,7 @@ class Rate(Contract):
 
 
 class Key(Contract):
-    """One caller. What is left out is not limited; the limits are the judge's."""
+    """One caller and its limits at the judge; a limit that is left out does not apply."""
 
     name: str = Field(pattern=_NAME)
     sha256: Annotated[str, AfterValidator(_is_hash)]
@@ -80,13 +80,13 @@ class _KeysFile(Contract):
             for index, key in enumerate(self.keys):
                 value = getattr(key, field)
                 if value in seen:
-                    raise ValueError(f"keys.{index}.{field} = {value!r} stands there twice: remove one")
+                    raise ValueError(f"keys.{index}.{field} = {value!r} is there twice: remove one")
                 seen.add(value)
         return self
 
 
 class Keyring:
-    """All keys that are accepted. Empty: everybody is let in, as `SELFREWARD_API_KEY` unset means."""
+    """All keys that are accepted. Without any, everybody is let in: so it is with `SELFREWARD_API_KEY` unset."""
 
     open_to_all = Key(name="anyone", sha256="0" * 64, scopes=list(SCOPES))
 
@@ -95,9 +95,9 @@ class Keyring:
         self.names = [key.name for key in keys]
 
     def find(self, headers: Mapping[str, str]) -> Key | None:
-        """The key that a request carries; None when it carries none that is known.
+        """The known key that a request carries, or None.
 
-        All keys are compared in full each time, so that the time tells nothing about any of them.
+        All keys are compared in full each time, so that the time of an answer says nothing about any of them.
         """
         if not self._keys:
             return self.open_to_all
@@ -110,8 +110,8 @@ class Keyring:
 def load_keyring(settings: Settings) -> Keyring:
     """The keys of `SELFREWARD_KEYS`, and `SELFREWARD_API_KEY` with all scopes and no limits. Raises KeysError.
 
-    A `SELFREWARD_API_KEY` that the file lists is that key with the scopes of the file: it is what this service shows
-    to others, and gives nobody more than they are given there.
+    If the file lists `SELFREWARD_API_KEY`, that key has the scopes of the file: this service then only shows the key to
+    other services, and it opens no more here than the file says.
     """
     keys = load_keys(settings.keys) if settings.keys else []
     shared = key_of(settings)
@@ -140,17 +140,17 @@ def new_key() -> str:
 
 
 def fingerprint(key: str) -> str:
-    """What a keys file holds of a key: its SHA-256 in hex."""
+    """The SHA-256 of a key in hex, as a keys file holds it."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 class LiveKeyring:
-    """A Keyring that follows `SELFREWARD_KEYS`. Raises KeysError when the file cannot be used at the start."""
+    """A Keyring that reads `SELFREWARD_KEYS` again when it changes. KeysError for an unusable file at the start."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._clock = clock
-        # Looked at before it is read: what is written in between is seen the next time.
+        # The time of change is read before the file: a change in between is then seen at the next look.
         self._seen = self._changed_at()
         self._ring = load_keyring(settings)
         self._looked = clock()
@@ -170,12 +170,12 @@ class LiveKeyring:
         try:
             self._ring = load_keyring(self._settings)
         except KeysError as error:
-            _log.error("the keys file cannot be used, the keys of before stay valid", extra={"error": str(error)})
+            _log.error("the keys file cannot be used; the previous keys stay valid", extra={"error": str(error)})
         else:
             _log.info("the keys file has been read again", extra={"keys": self._ring.names})
 
     def _changed_at(self) -> int | None:
-        """Modification time of the file in nanoseconds; None where there is none."""
+        """Modification time of the file in nanoseconds; None without a file."""
         path = self._settings.keys
         try:
             return path.stat().st_mtime_ns if path else None

@@ -10,7 +10,7 @@ _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as JSON: `time` (RFC 3339, UTC), `level`, `logger`, `message`, and whatever `extra=` carried."""
+    """A record as JSON: `time` (RFC 3339, UTC), `level`, `logger`, `message`, and the fields of `extra=`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, without line breaks."""

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from selfreward.settings import Settings, key_of
 
 LEAST_KEY_LENGTH = 24
-# What examples and templates write where a key shall stand.
+# The words that examples and templates have in the place of a key.
 _PLACEHOLDERS = re.compile(
     "change[-_ ]?me|replace[-_ ]?me|your|my|the|api|key|secret|password|default|example|test|token|admin|selfreward"
 )
@@ -18,17 +18,17 @@ _log = logging.getLogger(__name__)
 
 
 class StartRefused(ValueError):
-    """A service that does not start with its settings. The message names variable and remedy, and holds no secret."""
+    """A service refuses to start with its settings. The message names the variable and the remedy, and no secret."""
 
 
 def what_is_wrong(error: ValidationError) -> str:
-    """A line for each variable that a settings class cannot take. It holds no value, which may be a secret."""
+    """A line for each variable that a settings class refuses, without its value, which may be a secret."""
     problems = error.errors(include_input=False)
     return "\n".join(f"SELFREWARD_{str(each['loc'][0]).upper()}: {each['msg']}" for each in problems)
 
 
 def check_access(settings: Settings) -> None:
-    """Raises StartRefused for a service that others could reach without a key, or with one that they can guess."""
+    """Raise StartRefused for a service that others could reach without a key, or with a key that they can guess."""
     key = key_of(settings)
     if key is not None and is_default(key):
         raise StartRefused(f"SELFREWARD_API_KEY is a placeholder, which everybody can guess: {_REMEDY}")
@@ -49,7 +49,7 @@ def check_access(settings: Settings) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """True when only this machine reaches `host`. A name other than `localhost` may be anywhere: False."""
+    """Whether only this machine reaches `host`. False for any name but `localhost`, which may be anywhere."""
     if host == "localhost":
         return True
     try:
@@ -59,6 +59,6 @@ def is_loopback(host: str) -> bool:
 
 
 def is_default(key: str) -> bool:
-    """True for a key of nothing but the words of templates, digits, signs or one repeated character."""
+    """Whether a key consists of words of templates, digits and signs alone, or of one repeated character."""
     letters = re.sub("[^a-z]", "", _PLACEHOLDERS.sub("", key.casefold()))
     return len(set(letters)) < 2

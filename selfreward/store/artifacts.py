@@ -1,7 +1,7 @@
 """The artifact store: rollouts, pairs, checkpoints and reports under one root, on any fsspec file system.
 
-Names are relative POSIX paths (`runs/<run>/weights/M1`). Nothing half-written is ever visible: a single file is
-written under a temporary name and renamed; a checkpoint folder becomes real when its manifest, written last, is there.
+Names are relative POSIX paths (`runs/<run>/weights/M1`). Nothing half-written is ever visible: a file is written under
+a temporary name and renamed, and a checkpoint folder exists once its manifest, which is written last, is there.
 """
 
 import fcntl
@@ -52,27 +52,27 @@ class ArtifactStore:
         if self.local:
             root = str(Path(root.removeprefix("file://")).resolve())
         self.root = root.rstrip("/")
-        # A listing that is kept would hide what other processes write.
+        # A cached listing would hide what other processes write.
         options = {} if self.local else {"use_listings_cache": False}
         self.fs, self._base = fsspec.core.url_to_fs(self.root, **options)
         self._cache = cache or Path(tempfile.gettempdir()) / "selfreward-artifacts"
 
     def path(self, name: str) -> str:
-        """The file system's own path of an artifact. Raises ValueError for a name that leads out of the root."""
+        """The file system's path of an artifact. Raises ValueError for a name that leads out of the root."""
         path = f"{self._base}/{check_name(name)}"
         if self.local and not Path(path).resolve().is_relative_to(self._base):
             raise ValueError(f"artifact {name!r} leads out of {self.root} by a symbolic link: remove the link")
         return path
 
     def exists(self, name: str) -> bool:
-        """True for a file, or for a folder whose manifest has been written."""
+        """Whether there is such a file, or such a folder with a manifest."""
         path = self.path(name)
         return bool(self.fs.isfile(path) or self.fs.isfile(f"{path}/{MANIFEST_NAME}"))
 
     def write_bytes(self, name: str, data: bytes, allowed: Callable[[], None] = lambda: None) -> None:
         """Replace a file atomically and durably.
 
-        `allowed` is called right before the file becomes visible, and stops that by raising.
+        `allowed` is called right before the file becomes visible; if it raises, the file stays as it was.
         """
         path = self.path(name)
         if not self.local:
@@ -122,11 +122,13 @@ class ArtifactStore:
     def publish(
         self, name: str, fill: Callable[[Path], None], describe: Callable[[Path], WeightsManifest]
     ) -> tuple[WeightsManifest, str]:
-        """Publish a folder under an immutable name and return its manifest and digest.
+        """Publish a folder under an immutable name; returns its manifest and digest.
 
         `fill(folder)` writes the files into an empty local folder, then `describe(folder)` gives the manifest, whose
-        `files` are filled in here. Publishing a name that exists verifies and returns what is there: a retried job
-        finds its first result. What killed attempts at this name have left behind is removed once it is published.
+        `files` are filled in here. A name that exists is verified and returned, so that a job that is tried again finds
+        its first result. When the folder is published, what killed attempts have left behind is removed.
+
+        Raises InvalidArtifact when the published folder is damaged.
         """
         path = self.path(name)
         if not self.exists(name):
@@ -166,14 +168,15 @@ class ArtifactStore:
         self.fs.put_file(str(temporary / MANIFEST_NAME), f"{path}/{MANIFEST_NAME}")
 
     def delete(self, name: str) -> None:
-        """Delete a file; nothing happens when there is none."""
+        """Delete a file, if it exists."""
         if self.fs.exists(self.path(name)):
             self.fs.rm_file(self.path(name))
 
     def remove_weights(self, name: str, reason: str) -> int:
-        """Delete a published folder's files, all but its manifest; returns how many bytes that frees.
+        """Delete all files of a published folder but its manifest; returns how many bytes that frees.
 
-        It is marked first, so that nobody takes the rest of it for damage. Doing it again ends what was left half done.
+        A marker with the `reason` is written first, so that nobody takes the folder for damaged. Calling this again
+        completes what an interrupted call has begun.
         """
         manifest = WeightsManifest.model_validate_json(self.read_bytes(f"{name}/{MANIFEST_NAME}"))
         self.write_json(f"{name}/{REMOVED_NAME}", {"reason": reason})
@@ -204,7 +207,7 @@ class ArtifactStore:
         return target
 
     def _copy(self, path: str, target: Path) -> None:
-        """Once, though all processes of a training job ask for it at the same time."""
+        """Copy an artifact once, also when all processes of a training job ask for it at the same time."""
         target.parent.mkdir(parents=True, exist_ok=True)
         with (target.parent / f".{target.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -222,13 +225,13 @@ class ArtifactStore:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def forget(self, name: str) -> None:
-        """Delete the cached copy of a remote artifact; on a local root nothing happens, for there is none."""
+        """Delete the cached copy of a remote artifact. A local root has no copies."""
         folder = self._cache / check_name(name)
         if not self.local and folder.exists():
-            # At one stroke: a copy that is half deleted could neither be read nor made anew.
-            gone = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".forgotten-"))
-            os.rename(folder, gone / folder.name)
-            shutil.rmtree(gone, ignore_errors=True)
+            # Renamed first: a copy that is half deleted could be neither read nor replaced.
+            trash = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".forgotten-"))
+            os.rename(folder, trash / folder.name)
+            shutil.rmtree(trash, ignore_errors=True)
 
 
 def _temporary_prefix(name: str) -> str:

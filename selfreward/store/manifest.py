@@ -1,4 +1,4 @@
-"""The manifest of a published checkpoint: what the folder must hold, byte for byte, and where it came from."""
+"""The manifest of a published checkpoint: the files of the folder, byte for byte, and where the weights come from."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from selfreward.contracts.base import Contract, Message
 
 MANIFEST_NAME = "manifest.json"
 REMOVED_NAME = "removed.json"
-"""Beside a manifest: the files that it lists have been deleted on purpose, and why."""
+"""File beside a manifest whose files have been deleted on purpose; it says why."""
 _CHUNK = 1 << 20
 
 
@@ -22,7 +22,7 @@ class FileEntry(Contract):
 
 
 class Lineage(Contract):
-    """Where weights came from: run, stage, the parent checkpoint and the data that changed it."""
+    """Where weights come from: run, stage, parent checkpoint, and the data that they were trained on."""
 
     run: str = ""
     stage: str
@@ -35,10 +35,10 @@ class Lineage(Contract):
 
 
 class Canary(Contract):
-    """A greedy prompt and the first token ids that these weights answer with.
+    """A prompt and the first token ids of the greedy answer by these weights.
 
-    The serving engine must reproduce `token_ids` before it takes traffic: the only check that catches weights which
-    load without an error and are still wrong.
+    The serving engine must reproduce `token_ids` before it takes traffic. Only this check catches weights that load
+    without an error and are still wrong.
     """
 
     messages: list[Message]
@@ -46,7 +46,7 @@ class Canary(Contract):
 
 
 class WeightsManifest(Contract):
-    """Written last into a checkpoint folder; a folder without it does not exist."""
+    """The manifest, which is written last into a checkpoint folder: a folder without it counts as absent."""
 
     format: int = 1
     files: dict[str, FileEntry]
@@ -55,7 +55,7 @@ class WeightsManifest(Contract):
 
 
 class InvalidArtifact(ValueError):
-    """A folder that is not what its manifest says. The message names the file, what was found and what to do."""
+    """A folder differs from its manifest. The message names the file, the difference and the remedy."""
 
 
 def hash_file(path: Path) -> FileEntry:
@@ -69,7 +69,7 @@ def hash_file(path: Path) -> FileEntry:
 
 
 def describe_files(folder: Path) -> dict[str, FileEntry]:
-    """Entries of every file below `folder` but the manifest, by POSIX path relative to it."""
+    """Entries of all files below `folder` except the manifest, by their relative POSIX paths."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         path.relative_to(folder).as_posix(): hash_file(path)
@@ -104,7 +104,7 @@ def read_manifest(folder: Path) -> tuple[WeightsManifest, str]:
 
 
 def removed_text(name: str, marker: bytes) -> str:
-    """What readers are told of an artifact whose files have been deleted; `marker` is the content of its marker."""
+    """The error text for an artifact whose files have been deleted; `marker` is the content of its `REMOVED_NAME`."""
     reason = json.loads(marker)["reason"]
     return f"{name}: its weights were removed ({reason}), only the manifest is kept; use a model that has its weights"
 
@@ -112,7 +112,7 @@ def removed_text(name: str, marker: bytes) -> str:
 def verify_folder(folder: Path) -> tuple[WeightsManifest, str]:
     """Check every file of a published folder against its manifest; returns the manifest and its digest.
 
-    Raises InvalidArtifact naming the first file that is missing, of another size or of another content.
+    Raises InvalidArtifact, which names the first file that is missing or has another size or content.
     """
     manifest, digest = read_manifest(folder)
     if (folder / REMOVED_NAME).exists():
@@ -123,9 +123,9 @@ def verify_folder(folder: Path) -> tuple[WeightsManifest, str]:
             raise InvalidArtifact(f"{folder}: manifest names {name!r}, which leaves the folder; publish it again")
         if not path.is_file():
             raise InvalidArtifact(f"{folder}: {name} is missing; publish the checkpoint again")
-        found = path.stat().st_size
-        if found != entry.size:
-            raise InvalidArtifact(f"{folder}: {name} has {found} bytes, its manifest says {entry.size}; publish again")
+        size = path.stat().st_size
+        if size != entry.size:
+            raise InvalidArtifact(f"{folder}: {name} has {size} bytes, its manifest says {entry.size}; publish again")
         if hash_file(path).sha256 != entry.sha256:
             raise InvalidArtifact(f"{folder}: {name} does not match its SHA-256; publish the checkpoint again")
     return manifest, digest

@@ -78,7 +78,7 @@ def test_without_any_key_everybody_may_do_everything() -> None:
             f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\nconcurrency = 0',
             "keys.0.concurrency: Input should be great",
         ),
-        (f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\n' * 2, "keys.1.name = 'a' stands there twice"),
+        (f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\n' * 2, "keys.1.name = 'a' is there twice"),
     ],
 )
 def test_a_keys_file_that_is_wrong_names_the_field(tmp_path: Path, text: str, words: str) -> None:
