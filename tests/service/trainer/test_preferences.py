@@ -173,7 +173,7 @@ def test_consistency_draws_the_model_to_the_judge_and_reports_agreement(store: A
 
 @pytest.mark.parametrize("wrong", [{"loss": "ipo"}, {"ld_alpha": 0.5}])
 def test_soft_labels_are_for_the_sigmoid_loss(wrong: dict[str, Any], store: ArtifactStore, tmp_path: Path) -> None:
-    with pytest.raises(JobRefused, match="the pairs have a weight, which is the label of loss='sigmoid'"):
+    with pytest.raises(JobRefused, match="the pairs have a weight, which is the soft label of loss='sigmoid'"):
         trainer_of(dpo_job("wrong", wrong, datasets=[pairs(0.9)]), store, tmp_path)
 
 
