@@ -5,6 +5,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,21 @@ def pytest_configure(config: pytest.Config) -> None:
     """Before any test module is imported: some libraries read the environment when they are."""
     # Caches that libraries make there last from session to session; nothing else is to be found there.
     isolate(config.rootpath / ".pytest_cache" / "home")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One list of what was not run, and why."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", [])
+    )
+    lines = [f"{count} tests: {reason}" for reason, count in reasons.items()]
+    if system_redis() is None:
+        lines.append(
+            "the queue on a newer Redis than our packages bring: none is on PATH (apt-get install redis-server)"
+        )
+    if lines:
+        terminalreporter.section("not run")
+        terminalreporter.write("".join(f"{line}\n" for line in lines))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,19 +70,20 @@ def redis_url(redis_server: str) -> str:
     return _emptied(redis_server)
 
 
-@pytest.fixture(scope="session", params=["embedded", "system"])
-def redis_server_binary(request: pytest.FixtureRequest) -> str:
-    """Each Redis that can be had here: the embedded 6.2, and the system's own."""
-    if request.param == "embedded":
-        found = bundled_redis()
-        assert found is not None, "the `local` extra is part of the test environment"
-        return found
+def system_redis() -> str | None:
+    """The machine's own `redis-server`, where there is one."""
     folders = os.environ["PATH"].split(os.pathsep)
-    outside = [folder for folder in folders if not folder.startswith(sys.prefix)]
-    found = shutil.which("redis-server", path=os.pathsep.join(outside))
-    if found is None:
-        pytest.skip("no redis-server on PATH: apt-get install redis-server")
-    return found
+    return shutil.which(
+        "redis-server", path=os.pathsep.join(each for each in folders if not each.startswith(sys.prefix))
+    )
+
+
+@pytest.fixture(scope="session", params=["embedded", *(["system"] if system_redis() else [])])
+def redis_server_binary(request: pytest.FixtureRequest) -> str:
+    """Each Redis that can be had here: the 6.2 that comes with our packages, and the machine's own."""
+    server = bundled_redis() if request.param == "embedded" else system_redis()
+    assert server is not None, "the `local` extra is part of the test environment"
+    return server
 
 
 @pytest.fixture(scope="session")

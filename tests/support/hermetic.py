@@ -28,6 +28,8 @@ def environment(shell: Mapping[str, str], home: Path) -> dict[str, str]:
     }
     return kept | {
         "HOME": str(home),
+        # Docker's plugins, such as compose, may be in the home folder.
+        "DOCKER_CONFIG": shell.get("DOCKER_CONFIG", str(Path(shell.get("HOME", "/")) / ".docker")),
         "HF_HUB_OFFLINE": "1",
         "SELFREWARD_REDIS_URL": f"redis://{CLOSED}/0",
         "SELFREWARD_GENERATOR_URL": f"http://{CLOSED}",
