@@ -3,10 +3,9 @@
 import uvicorn
 
 from orchestrator.app import create_app
-from orchestrator.settings import OrchestratorSettings
+from orchestrator.settings import DEFAULT_PORT, OrchestratorSettings
 from selfreward.server.main import prepare, serve, server_config
 
-DEFAULT_PORT = 8002
 # Followers of event streams never hang up by themselves.
 _SHUTDOWN_SECONDS = 2
 

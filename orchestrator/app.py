@@ -1,7 +1,6 @@
 """The orchestrator's HTTP API: start, follow, stop, resume and export runs. Every replica works and may lead."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -47,18 +46,17 @@ from selfreward.settings import key_of
 from selfreward.store.artifacts import ArtifactStore
 
 _OPEN_PATHS = ("/healthz", "/readyz", "/metrics")
-_log = logging.getLogger(__name__)
 
 
 class RunRequest(Contract):
-    """Body of `POST /v1/runs`. `run` is the id; left out, one is made of the recipe's name and the time."""
+    """Body of `POST /v1/runs`. `run` is the id; by default it consists of the recipe's name and the time."""
 
     recipe: dict[str, Any]
     run: str | None = None
 
 
 class UnknownRun(LookupError):
-    """No run of that id."""
+    """There is no run of that id."""
 
 
 _ERRORS: dict[type[Exception], tuple[int, str]] = {
@@ -73,14 +71,16 @@ _ERRORS: dict[type[Exception], tuple[int, str]] = {
     RedisError: (503, "redis_unavailable"),
     ValueError: (422, "invalid_request"),
 }
-"""Status and code of each error that a request may end with; the first class that fits counts."""
+"""Status and code of each error that a request may end with; the first class that matches counts."""
 
 
 def create_app(settings: OrchestratorSettings) -> FastAPI:
-    """The service with its worker and its candidate for the lease.
+    """One replica: the HTTP API, a worker, and a candidate for the lease.
 
     Raises KeysError for an unusable keys file, and StartRefused when Kubernetes Jobs are wanted outside Kubernetes.
     """
+    # What may refuse the start comes first.
+    keyring = LiveKeyring(settings)
     trainer_jobs = None
     if settings.trainer_cronjob or settings.trainer_runtime:
         from orchestrator.cluster.jobs import in_cluster
@@ -94,7 +94,7 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
         redis = connect(settings.redis_url)
         async with (
             ServiceClient(settings.generator_url, key, transport=AiohttpTransport(connections)) as generator,
-            # A result is stored under its task: nothing is gained from keeping its votes in Redis as well.
+            # A result is stored under its task, so the judge need not keep its votes in Redis as well.
             ServiceClient(
                 settings.judge_url, key, transport=AiohttpTransport(connections), headers={"X-Selfreward-Cache": "off"}
             ) as judge,
@@ -114,7 +114,7 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
     app = FastAPI(title="selfreward orchestrator", lifespan=lifespan)
     app.add_middleware(
         RequestGuard,
-        keyring=LiveKeyring(settings),
+        keyring=keyring,
         needed_scope=_needed_scope,
         max_body_bytes=settings.max_recipe_bytes,
         limit_setting="SELFREWARD_MAX_RECIPE_BYTES",
@@ -131,7 +131,7 @@ def _services(request: Request) -> Services:
     return services
 
 
-async def _known(services: Services, run: str) -> RunState:
+async def _existing(services: Services, run: str) -> RunState:
     state = await load(services.redis, run)
     if state is None:
         raise UnknownRun(f"run {run!r} does not exist; GET /v1/runs lists all")
@@ -139,7 +139,7 @@ async def _known(services: Services, run: str) -> RunState:
 
 
 async def _shown(services: Services, run: str) -> dict[str, Any]:
-    return public(await _known(services, run), await stopped_runs(services.redis))
+    return public(await _existing(services, run), await stopped_runs(services.redis))
 
 
 def _add_runs(app: FastAPI) -> None:
@@ -168,7 +168,7 @@ def _add_runs(app: FastAPI) -> None:
     async def follow(request: Request, run: str, last_event_id: str = Header("0")) -> StreamingResponse:
         """Progress as server-sent events, from after `Last-Event-ID` (all when left out) to the terminal one."""
         services = _services(request)
-        await _known(services, run)
+        await _existing(services, run)
         stream = events.follow(services.redis, run, _event_id(last_event_id))
         return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
@@ -176,7 +176,7 @@ def _add_runs(app: FastAPI) -> None:
     async def stop(request: Request, run: str) -> dict[str, Any]:
         """Stop after the work in hand. A run that has ended stays as it is."""
         services = _services(request)
-        if (await _known(services, run)).state in ("queued", "running"):
+        if (await _existing(services, run)).state in ("queued", "running"):
             await ask_to_stop(services.redis, run)
         return await _shown(services, run)
 
@@ -184,7 +184,7 @@ def _add_runs(app: FastAPI) -> None:
     async def resume(request: Request, run: str) -> dict[str, Any]:
         """Go on with a run that has ended and is not done where it was, past the alarms that ended it."""
         services = _services(request)
-        state = await _known(services, run)
+        state = await _existing(services, run)
         if state.state != "done":
             if run in await stopped_runs(services.redis):
                 await check_place(services)
@@ -197,7 +197,7 @@ def _add_runs(app: FastAPI) -> None:
     async def export(request: Request, run: str, stage: str, layout: Layout = "pairs") -> Response:
         """The pairs that trained `stage`, as JSON Lines in TRL's conversational formats: preference or KTO."""
         services = _services(request)
-        state = await _known(services, run)
+        state = await _existing(services, run)
         data = await run_in_threadpool(export_pairs, services.store, state.run, stage, layout)
         headers = {"Content-Disposition": f'attachment; filename="{run}-{stage}.jsonl"'}
         return Response(data, media_type="application/x-ndjson", headers=headers)

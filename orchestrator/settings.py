@@ -7,6 +7,8 @@ from pydantic import Field
 
 from selfreward.settings import Settings
 
+DEFAULT_PORT = 8002
+
 
 class OrchestratorSettings(Settings):
     """Everything about a run is in its recipe; these say how this replica works."""

@@ -1,4 +1,4 @@
-"""The judge's HTTP API, wired together. Stateless: any number of replicas may stand behind one address."""
+"""The judge's HTTP application: all parts put together. Any number of replicas may share one address."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -42,7 +42,7 @@ from services.judge.settings import JudgeSettings, engine_key, engine_url
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-_READY_DEADLINE = 3.0
+_READY_SECONDS = 3.0
 _ANY_KEY = ("/metrics", "/openapi.json")
 _REFUSALS = {401: "unauthenticated", 403: "forbidden", 413: "too_large"}
 
@@ -52,11 +52,14 @@ def create_app(
     engine_transport: httpx.AsyncBaseTransport | None = None,
     tracer_provider: "TracerProvider | None" = None,
 ) -> FastAPI:
-    """The judge. `engine_transport` replaces the network towards the engine, `tracer_provider` where traces go.
+    """One replica. `engine_transport` replaces the network to the engine, `tracer_provider` the place where traces go.
 
-    Raises RubricError when a rubric cannot be used, KeysError when the keys file cannot.
+    Raises RubricError for an unusable rubric, KeysError for an unusable keys file.
     """
+    # What may refuse the start comes first.
     rubrics = load_rubrics([SHIPPED, *([settings.judge_rubrics] if settings.judge_rubrics else [])])
+    keyring = LiveKeyring(settings)
+    # The engine: a client for its work and another for probes, slots in fair turns, and a cache of its answers.
     provider = tracer_provider or provider_from_environment()
     transport = engine_transport or AiohttpTransport(settings.judge_concurrency)
     url, key = engine_url(settings), engine_key(settings)
@@ -67,7 +70,7 @@ def create_app(
         attempts=settings.judge_engine_attempts,
         transport=traced(transport, provider) if provider else transport,
     )
-    probe = ServiceClient(url, key, deadline=_READY_DEADLINE, attempts=1, max_connections=8, transport=engine_transport)
+    probe = ServiceClient(url, key, deadline=_READY_SECONDS, attempts=1, max_connections=8, transport=engine_transport)
     cache = None
     if settings.judge_cache_seconds:
         cache = ResultCache(
@@ -75,6 +78,7 @@ def create_app(
         )
     engine = Engine(engine_client, probe, settings.judge_engine_model, FairSlots(settings.judge_concurrency), cache)
     WAITING.set_function(lambda: engine.slots.waiting)
+    # The service, and its jobs in the background.
     service = JudgeService(settings, rubrics, engine)
     redis = connect(settings.redis_url)
     jobs = JobStore(redis, settings.judge_job_keep_seconds)
@@ -89,6 +93,7 @@ def create_app(
         if provider:
             await asyncio.to_thread(provider.shutdown)
 
+    # Middleware that is added later is passed earlier: tracing, then the guard, then idempotency.
     app = FastAPI(title="selfreward judge", lifespan=lifespan)
     app.state.draining = False
     app.add_middleware(Idempotency, redis=redis, keep_seconds=settings.judge_idempotency_seconds)
@@ -101,7 +106,7 @@ def create_app(
     add_openapi(app)
     app.add_middleware(
         RequestGuard,
-        keyring=LiveKeyring(settings),
+        keyring=keyring,
         needed_scope=_needed_scope(app),
         max_body_bytes=settings.judge_max_body_bytes,
         limit_setting="SELFREWARD_JUDGE_MAX_BODY_BYTES",
@@ -113,7 +118,7 @@ def create_app(
 
 
 def _needed_scope(app: FastAPI) -> Callable[[Scope], KeyScope | None]:
-    """Routes declared with `openapi_extra={"x-scope": "admin"}` need that scope, all others but two need `judge`."""
+    """Gives `admin` for routes declared with `openapi_extra={"x-scope": "admin"}`, and `judge` for most others."""
     admin_routes = [
         route
         for route in app.routes

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from orchestrator.__main__ import DEFAULT_PORT as ORCHESTRATOR_PORT
+from orchestrator.settings import DEFAULT_PORT as ORCHESTRATOR_PORT
 from services.generator.settings import DEFAULT_PORT as GENERATOR_PORT
 from services.judge.settings import DEFAULT_PORT as JUDGE_PORT
 from tests.deploy.compose_files import Missing, services

@@ -5,7 +5,7 @@ import pytest
 import typer
 import yaml
 
-from orchestrator.__main__ import DEFAULT_PORT as ORCHESTRATOR_PORT
+from orchestrator.settings import DEFAULT_PORT as ORCHESTRATOR_PORT
 from selfreward.cli.runs import follow
 from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.settings import SECRETS_DIR

@@ -65,6 +65,7 @@ class Proxy:
             kept = False
             try:
                 reply = await self._send(route, prepared, ticket, trace)
+                # A stream is passed on as it comes, any other answer once it is whole and the engine is still alive.
                 if prepared.stream and reply.is_success:
                     kept = True
                     return _Stream(self._gate, ticket, reply)

@@ -29,6 +29,7 @@ def dpo_trainer(
     Full training needs a `reference`: TRL would load one from the path in the model's config, which need not be the
     weights that are trained. With adapters None means the model without them.
     """
+    # The arguments of all three kinds.
     soft = "weight" in prepared.rows[0]
     _check_labels(job, hyper, soft)
     arguments = {
@@ -47,6 +48,7 @@ def dpo_trainer(
             max_length=None,
         ),
     }
+    # The rows say which kind of pairs they are.
     if "prompt_ids" in prepared.rows[0]:
         return StepDPOTrainer(**arguments)
     if not soft:

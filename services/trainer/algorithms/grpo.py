@@ -44,6 +44,7 @@ def grpo_trainer(
         texts = [completion[0]["content"] for completion in completions]
         return verdicts.rewards(prompts, texts, prompt_id, trainer_state.global_step + 1)
 
+    # The shared arguments, with what is different here.
     arguments = {
         **shared_arguments(job, hyper, checkpoints),
         "num_train_epochs": hyper.epochs,

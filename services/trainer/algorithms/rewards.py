@@ -89,6 +89,7 @@ class Verdicts:
         }
         # An answer that is not in the asked form has no final answer: it is not judged and gets 0.
         verdicts = self._judge(items)
+        # Every answer is noted with its reward.
         samples = []
         for key, prompt, text, prompt_id, answer in zip(keys, prompts, texts, prompt_ids, answers, strict=True):
             judged = verdicts.get(key)

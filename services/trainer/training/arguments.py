@@ -20,7 +20,8 @@ def shared_arguments(job: TrainJob, hyper: Optimisation, checkpoints: Path) -> d
     micro, accumulation = batch_shape(hyper, job.world_size)
     return {
         "output_dir": str(checkpoints),
-        "num_train_epochs": 1,  # the dataset holds every epoch, in training order
+        # The dataset holds every epoch, in training order.
+        "num_train_epochs": 1,
         "train_sampling_strategy": "sequential",
         "learning_rate": hyper.learning_rate,
         "lr_scheduler_type": "cosine_with_min_lr",
