@@ -104,10 +104,9 @@ class OrchestratorClient:
 
 
 def _message(response: httpx.Response) -> str:
+    """The service's own message, or what somebody else answered: a proxy, for example."""
     try:
-        body = response.json()
-    except ValueError:
-        return f"HTTP {response.status_code}: {response.text[:500]}"
-    detail = body.get("error", body.get("detail", body)) if isinstance(body, dict) else body
-    text = detail.get("message", json.dumps(detail)) if isinstance(detail, dict) else str(detail)
+        text = str(response.json()["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        text = response.text[:500]
     return f"HTTP {response.status_code}: {text}"

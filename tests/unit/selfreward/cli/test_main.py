@@ -103,13 +103,21 @@ def test_events_continue_after_a_cut_connection() -> None:
     assert [event.get("state") for event in events] == [None, "done"]
 
 
-def test_a_service_error_carries_the_services_own_words() -> None:
-    def handler(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(422, json={"detail": "data.ift row 3: response is missing"})
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (422, '{"error": {"message": "data.ift row 3: response is missing"}}', "data.ift row 3: response is missing"),
+        (502, "<h1>Bad Gateway</h1>", "<h1>Bad Gateway</h1>"),
+        (502, '["no upstream"]', '["no upstream"]'),
+    ],
+)
+def test_a_service_error_carries_the_message_of_whoever_answered(status: int, body: str, message: str) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(status, text=body))
 
-    client = OrchestratorClient("http://x", transport=httpx.MockTransport(handler))
-    with pytest.raises(ServiceError, match=r"HTTP 422: data\.ift row 3: response is missing"):
-        client.runs()
+    with pytest.raises(ServiceError) as refused:
+        OrchestratorClient("http://x", transport=transport).runs()
+
+    assert str(refused.value) == f"HTTP {status}: {message}"
 
 
 def test_progress_without_a_terminal_is_one_line_for_each_finished_phase() -> None:
