@@ -22,7 +22,7 @@ from selfreward.loop import paths, stages
 from selfreward.loop.load import RunRecipe
 from selfreward.loop.methods import cream, temporal
 from selfreward.loop.methods.cream import CreamRules
-from selfreward.loop.methods.implicit import by_place, consistencies, reward
+from selfreward.loop.methods.implicit import consistencies, reward, rows_by_place
 from selfreward.loop.methods.temporal import future_stage_of
 from selfreward.loop.pairing import best_over_worst
 from selfreward.loop.stages import Scorers
@@ -165,7 +165,7 @@ def _disagreed_weigh_less(store: ArtifactStore, run: str) -> Claim:
 
 def _weights(store: ArtifactStore, run: str, stage: str) -> Iterator[tuple[bool, float]]:
     """Of each pair of a round: whether M_{t-1} prefers the chosen answer too, and the soft label."""
-    rows = by_place(map(ResponseLogprobs.model_validate, store.read_jsonl(paths.logprobs(run, stage))))
+    rows = rows_by_place(map(ResponseLogprobs.model_validate, store.read_jsonl(paths.logprobs(run, stage))))
     rollouts, scorers = _rollouts(store, paths.rollouts(run, stage)), stages.scorers(run, stage)
     pairs, _ = cream.build_pairs(rollouts, rows, scorers, CreamRules(soft_labels="dynamic"))
     by_id = {rollout.prompt_id: rollout for rollout in rollouts}
@@ -205,7 +205,7 @@ def _consistency(store: ArtifactStore, run: str, m1: str) -> dict[str, float]:
     )
     with TemporaryDirectory() as folder:
         write_logprobs(job, store, Path(folder), Progress(Path(folder) / PROGRESS_NAME, job.id))
-    rows = by_place(map(ResponseLogprobs.model_validate, store.read_jsonl(job.output)))
+    rows = rows_by_place(map(ResponseLogprobs.model_validate, store.read_jsonl(job.output)))
     return consistencies(_rollouts(store, answered), rows, by)
 
 

@@ -17,7 +17,7 @@ from selfreward.loop import paths
 from selfreward.loop.load import RunRecipe
 from selfreward.loop.methods import method_of
 from selfreward.loop.seed import SeedData, snapshot
-from selfreward.loop.stages import adopted
+from selfreward.loop.stages import is_adopted
 from selfreward.loop.tasks import EVALUATION_SETS
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.store.artifacts import ArtifactStore
@@ -85,7 +85,7 @@ def check_start(store: ArtifactStore, recipe: Recipe, seed: SeedData) -> None:
     ):
         raise RecipeError(f"{key}: that run has no evaluated M1 yet; wait for it, or give a run that has one")
     models = {model["name"]: model for model in record["models"]}
-    for stage in (stage for stage in method_of(recipe).stages(recipe) if adopted(recipe, stage)):
+    for stage in (stage for stage in method_of(recipe).stages(recipe) if is_adopted(recipe, stage)):
         if stage not in models:
             raise RecipeError(f"{key}: that run has no {stage}; set loop.use_eft=false as it does, or give another run")
         if models[stage].get("removed") or not store.exists(f"{paths.weights(source, stage)}/{MANIFEST_NAME}"):

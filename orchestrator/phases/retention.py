@@ -30,12 +30,12 @@ def needed(recipe: Recipe, models: Sequence[str], trained: Sequence[str]) -> set
     """
     method = method_of(recipe)
     coming = [stage for stage in method.stages(recipe) if stage not in trained and method.kind(recipe, stage) != "base"]
-    anchor = {"M1"} if method.anchored(recipe) else set[str]()
+    anchor = {"M1"} if method.needs_m1(recipe) else set[str]()
     newest = models[-(recipe.retention.keep_checkpoints or len(models)) :]
     scoring = {
         artifact.rpartition("/")[2]
         for stage in coming
-        if method.scored(recipe) and method.kind(recipe, stage) == "round"
+        if method.scores(recipe) and method.kind(recipe, stage) == "round"
         for artifact in astuple(scorers("", stage))
     }
     return {"M0", *anchor, *newest, *scoring, *(method.parent(recipe, stage) for stage in coming)} & set(models)

@@ -35,7 +35,7 @@ async def watch_pairs(context: RunContext) -> None:
     run, recipe, stage, method = context.run, context.recipe, context.state.stage, context.method
     rollouts = await _rollouts(context, paths.rollouts(run, stage))
     summary = context.services.store.read_json(paths.iteration(run, stage))
-    votes = watchdogs.vote_figures(rollouts) if method.judged(recipe) else {}
+    votes = watchdogs.vote_figures(rollouts) if method.judges(recipe) else {}
     artifact = method.comparisons(run, recipe, stage)
     compared = rollouts if artifact == paths.rollouts(run, stage) else await _rollouts(context, artifact)
     matches = watchdogs.match_figures(compared)

@@ -8,8 +8,8 @@ from selfreward.contracts.base import content_key
 from selfreward.contracts.comparisons import MetaItem, MetaRequest, PairItem, PairRequest, PairVote
 from selfreward.contracts.rollouts import Match, Response, Rollout
 from selfreward.loop.methods import scir
-from selfreward.loop.methods.constitutional import offered
-from selfreward.loop.methods.meta_rewarding import distinct
+from selfreward.loop.methods.constitutional import pairs_to_compare
+from selfreward.loop.methods.meta_rewarding import distinct_votes
 from selfreward.loop.tasks import Compare, Task
 
 _AT_ONCE = 32
@@ -60,10 +60,10 @@ def as_match(a: int, b: int, vote: PairVote, principle: str | None = None) -> Ma
 
 def _pairs(task: Task, compare: Compare, responses: Sequence[Response]) -> list[Pair]:
     if compare.of == "answers":
-        return [(a, b, principle) for a, b in offered(responses) for principle in compare.principles]
+        return [(a, b, principle) for a, b in pairs_to_compare(responses) for principle in compare.principles]
     if compare.of == "neighbours":
-        return [(a, b, None) for a, b in scir.offered(responses)]
-    return [(a, b, None) for a, b in combinations(distinct(task.judgments[0].votes), 2)]
+        return [(a, b, None) for a, b in scir.neighbours(responses)]
+    return [(a, b, None) for a, b in combinations(distinct_votes(task.judgments[0].votes), 2)]
 
 
 def _request(

@@ -1,7 +1,8 @@
-"""Find an answer step by step, by candidates that the model compares itself (process-based self-rewarding, 2503.03746).
+"""Search for an answer step by step, with candidates that the model compares (process-based self-rewarding,
+2503.03746).
 
-One prompt is one task: a crash costs one search. Every step has seeds of its own that follow from the task's, so a
-repeat draws the same.
+One prompt is one task, so a crash costs one search. The seeds of each step are derived from the task's, so a repeated
+search draws the same candidates.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,7 +12,7 @@ from orchestrator.worker.compare import as_match
 from selfreward.contracts.base import Message, content_key
 from selfreward.contracts.comparisons import PairItem, PairRequest, PairResponse
 from selfreward.contracts.rollouts import Response, Rollout, Step
-from selfreward.loop.methods.process import after, answer, found_answer, offered, over
+from selfreward.loop.methods.process import answer_of, answer_text, extend, is_over, pairs_to_compare
 from selfreward.loop.tasks import Compare, Search, Task, seed_of
 
 Sample = Callable[[list[Message], int, dict[str, Any]], Awaitable[list[Response]]]
@@ -20,56 +21,57 @@ Decide = Callable[[PairRequest], Awaitable[PairResponse]]
 """Has the judge compare."""
 
 
-async def searched(task: Task, rules: Search, compare: Compare, sample: Sample, decide: Decide) -> Rollout:
-    """The answer found, with its steps; where it ends is `over`'s to say, and where it goes back `after`'s.
+async def search_answer(task: Task, rules: Search, compare: Compare, sample: Sample, decide: Decide) -> Rollout:
+    """The rollout of a search: its answer, with its steps. `extend` and `is_over` decide where it goes back and ends.
 
     Raises as `sample` and `decide` do.
     """
     steps: list[Step] = []
     rubric, version = compare.rubric, task.policy
-    while not over(steps, rules.separator, rules.max_steps):
-        # The steps that were dropped count too: a step that is sampled again has to be another draw.
-        begun, number = answer(steps), len(steps)
-        onward = [Message(role="assistant", content=begun)] if begun else []
+    while not is_over(steps, rules.separator, rules.max_steps):
+        # Sample the candidates. Dropped steps count in the number, so that a step sampled again is another draw.
+        beginning, number = answer_text(steps), len(steps)
+        last_turn = [Message(role="assistant", content=beginning)] if beginning else []
         candidates = await sample(
-            [*task.prompt, *onward], seed_of(task.seed, "step", number), request_fields(begun, rules.separator)
+            [*task.prompt, *last_turn], seed_of(task.seed, "step", number), request_fields(beginning, rules.separator)
         )
+        # Have the judge compare every two of them.
         matches = []
-        pairs = offered(candidates, rules.separator)
+        pairs = pairs_to_compare(candidates, rules.separator)
         if pairs:
-            told = await decide(_request(task, compare, begun, candidates, pairs, number))
-            rubric, version = told.rubric, told.judge_version
-            for (a, b), verdict in zip(pairs, told.data, strict=True):
+            reply = await decide(_request(task, compare, beginning, candidates, pairs, number))
+            rubric, version = reply.rubric, reply.judge_version
+            for (a, b), verdict in zip(pairs, reply.data, strict=True):
                 matches += [as_match(a, b, vote) for vote in verdict.votes]
-        steps = after(steps, candidates, matches, rules.separator, rules.backtracks)
+        # Continue with the best candidate, or go back.
+        steps = extend(steps, candidates, matches, rules.separator, rules.backtracks)
     return task.rollout(
-        [found_answer(steps, rules.separator)],
+        [answer_of(steps, rules.separator)],
         steps=steps,
         judge_version=version,
         rubric=rubric,
     )
 
 
-def request_fields(begun: str, separator: str) -> dict[str, Any]:
-    """What vLLM is told beside the sampling: stop after the separator and, once begun, go on with the last message."""
-    onward = {"continue_final_message": True, "add_generation_prompt": False} if begun else {}
-    return {"stop": [separator], "include_stop_str_in_output": True, **onward}
+def request_fields(beginning: str, separator: str) -> dict[str, Any]:
+    """Fields of the vLLM request: stop after the separator and continue the last message if the answer has a
+    beginning."""
+    continued = {"continue_final_message": True, "add_generation_prompt": False} if beginning else {}
+    return {"stop": [separator], "include_stop_str_in_output": True, **continued}
 
 
 def _request(
     task: Task,
     compare: Compare,
-    begun: str,
+    beginning: str,
     candidates: Sequence[Response],
     pairs: Sequence[tuple[int, int]],
     number: int,
 ) -> PairRequest:
-    """The judge reads each candidate with the beginning of the answer before it."""
-    items = [
-        PairItem(id=content_key(a, b), prompt=task.prompt, a=begun + candidates[a].text, b=begun + candidates[b].text)
-        for a, b in pairs
-    ]
-    told = compare.model_dump(exclude={"of", "annotator", "principles"})
+    """The comparison of the pairs. The judge reads the beginning of the answer before each candidate."""
+    texts = [beginning + candidate.text for candidate in candidates]
+    items = [PairItem(id=content_key(a, b), prompt=task.prompt, a=texts[a], b=texts[b]) for a, b in pairs]
+    fields = compare.model_dump(exclude={"of", "annotator", "principles"})
     if compare.annotator == "policy":
-        told["policy"] = task.policy
-    return PairRequest(items=items, **told, seed=seed_of(task.seed, "judge", number))
+        fields["policy"] = task.policy
+    return PairRequest(items=items, **fields, seed=seed_of(task.seed, "judge", number))

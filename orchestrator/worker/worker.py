@@ -18,7 +18,7 @@ from orchestrator.runs.state import stopped_runs
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.worker.compare import compared
 from orchestrator.worker.revise import Ask, revise
-from orchestrator.worker.search import searched
+from orchestrator.worker.search import search_answer
 from selfreward.backoff import jittered
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceError, WrongPolicyVersion
@@ -186,7 +186,7 @@ class RolloutWorker:
                 raise JudgingFailed(f"the engine failed {failed} comparisons of {len(request.items)} pairs of steps")
             return told
 
-        return await searched(task, search, compare, sample, decide)
+        return await search_answer(task, search, compare, sample, decide)
 
     async def _generate(self, task: Task) -> list[Response]:
         return await self._chat(task, task.prompt, task.seed) if task.generate else task.responses

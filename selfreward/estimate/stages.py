@@ -13,7 +13,7 @@ from selfreward.contracts.training import DpoHyper, SftHyper
 from selfreward.estimate.memory import Memory, memory, trainable
 from selfreward.estimate.shape import Shape
 from selfreward.estimate.time import Assumptions, generating_hours, sampling_hours, training_hours
-from selfreward.loop.cost import Work, total
+from selfreward.loop.cost import Cost, total
 from selfreward.loop.methods import method_of
 from selfreward.loop.stages import stage_number
 from selfreward.recipe.recipe import Recipe
@@ -71,12 +71,12 @@ def plan_run(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumptions) -> 
         stage = f"M{number}"
         # A future model is a part of its round.
         models = [name for name in method.rounds(recipe) if stage_number(name) == number]
-        work = total(method.cost(recipe, name) for name in models)
-        rows = recipe.prompts.per_iteration * method.rows_of_a_prompt(recipe, stage)
+        cost = total(method.cost(recipe, name) for name in models)
+        rows = recipe.prompts.per_iteration * method.rows_per_prompt(recipe, stage)
         rows *= 1 + sum(recipe.loop.replay[: number - 2])
         hyper = method.hyperparameters(recipe, stage)
         demonstrations = seed.ift if isinstance(hyper, SftHyper) else 0
-        planned.append(_stage(recipe, shape, stage, hyper, demonstrations + rows, work, seed, by))
+        planned.append(_stage(recipe, shape, stage, hyper, demonstrations + rows, cost, seed, by))
     return planned
 
 
@@ -85,14 +85,14 @@ def _before_rounds(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumption
     method = method_of(recipe)
     planned = []
     for stage in [*method.baseline(recipe), "M1"]:
-        kind, rows, work = method.kind(recipe, stage), 0, method.cost(recipe, stage)
+        kind, rows, cost = method.kind(recipe, stage), 0, method.cost(recipe, stage)
         if kind == "eft":
             rows = seed.eft * recipe.eft.judgments
-            work = Work(texts=seed.eft, judged=rows * recipe.judging.max_tokens)
+            cost = Cost(texts=seed.eft, judged=rows * recipe.judging.max_tokens)
         elif kind == "revised":
             rows = recipe.prompts.per_iteration
         hyper = method.hyperparameters(recipe, stage)
-        planned.append(_stage(recipe, shape, stage, hyper, seed.ift + rows, work, seed, by))
+        planned.append(_stage(recipe, shape, stage, hyper, seed.ift + rows, cost, seed, by))
     return planned
 
 
@@ -102,7 +102,7 @@ def _stage(
     stage: str,
     hyper: Optimisation,
     rows: float,
-    work: Work,
+    cost: Cost,
     seed: SeedSizes,
     by: Assumptions,
 ) -> StagePlan:
@@ -112,22 +112,22 @@ def _stage(
     evaluated += judgments * judging.votes * judging.max_tokens
     length = by.prompt_tokens + sampling.max_tokens
     # The engine reads a prompt once for all its samples, and a text once for all votes on it (prefix caching).
-    prompts, texts = work.prompts + 2 * plan.prompts, work.texts + judgments
+    prompts, texts = cost.prompts + 2 * plan.prompts, cost.texts + judgments
     read = prompts * by.prompt_tokens + texts * (RUBRIC_TOKENS + length)
-    written = work.answered + work.judged + evaluated
+    written = cost.answered + cost.judged + evaluated
     world = recipe.trainer.world_size
     by_trainer, training, own_length = 0, 0.0, length
     if isinstance(hyper, RlHyper):
         own_length = by.prompt_tokens + hyper.max_tokens
-        by_trainer = work.sampled * hyper.max_tokens
-        training = sampling_hours(shape, hyper, work.sampled, world, by)
+        by_trainer = cost.sampled * hyper.max_tokens
+        training = sampling_hours(shape, hyper, cost.sampled, world, by)
     row = min(hyper.max_length, own_length) * (2 if isinstance(hyper, DpoHyper) else 1)
     return StagePlan(
         stage=stage,
         trained=trainable(shape, hyper),
         memory=memory(shape, hyper, world, recipe.trainer.sharding),
-        rollout_tokens=work.answered + by_trainer,
-        judge_tokens=work.judged,
+        rollout_tokens=cost.answered + by_trainer,
+        judge_tokens=cost.judged,
         evaluation_tokens=evaluated,
         generating=generating_hours(shape, read, written, length, by),
         training=training + training_hours(shape, hyper, rows, row, world, by),

@@ -1,13 +1,14 @@
-"""Tokens: what a stage asks of the engine at most. Quotas and `selfreward plan` both count by this."""
+"""The cost of a stage in tokens. Quotas and `selfreward plan` both count by it."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 
-class Work(NamedTuple):
-    """What a stage asks of the engine: prompts and texts to read, tokens to answer with, tokens of judgments.
+class Cost(NamedTuple):
+    """The most that a stage takes: prompts that the policy reads and texts that the judge reads, and tokens.
 
-    `sampled`: answers that the trainer samples itself, which are not in `answered`.
+    `answered` and `judged` are tokens of answers and of judgments. `sampled`: answers that the trainer samples, which
+    are not in `answered`.
     """
 
     prompts: int = 0
@@ -17,6 +18,6 @@ class Work(NamedTuple):
     sampled: int = 0
 
 
-def total(works: Iterable[Work]) -> Work:
-    """The sum of what several stages ask."""
-    return Work(*map(sum, zip(Work(), *works, strict=True)))
+def total(costs: Iterable[Cost]) -> Cost:
+    """The sum of the costs."""
+    return Cost(*map(sum, zip(Cost(), *costs, strict=True)))

@@ -61,7 +61,7 @@ def candidates(rollout: Rollout) -> list[Candidate]:
     ]
 
 
-def filtered(chosen: Candidate, rejected: Candidate, rules: Pairs) -> tuple[Candidate, Candidate] | str:
+def apply_rules(chosen: Candidate, rejected: Candidate, rules: Pairs) -> tuple[Candidate, Candidate] | str:
     """The two as a pair, or the outcome that explains why the recipe's rules leave it out."""
     if chosen.score - rejected.score < rules.margin:
         return "below_margin"
@@ -119,7 +119,7 @@ def choose(
     worst = [candidate for candidate in found if candidate.score <= lowest + slack]
     if rho:
         best, worst = _of_length(min, best), _of_length(max, worst)
-    return filtered(rng.choice(best), rng.choice(worst), rules)
+    return apply_rules(rng.choice(best), rng.choice(worst), rules)
 
 
 def best_over_worst(

@@ -47,7 +47,7 @@ def parse_tasks(text: str, truncated: bool) -> list[str]:
     return tasks[:-1] if truncated else tasks
 
 
-def well_formed(task: str, options: SelfInstruct) -> bool:
+def is_well_formed(task: str, options: SelfInstruct) -> bool:
     """Self-Instruct's filters on a single task: length, no unfit words, starts like a task."""
     if not options.min_words <= len(task.split()) <= options.max_words:
         return False
@@ -79,7 +79,7 @@ class Pool:
     def offer(self, task: str) -> bool:
         """Accept a task that is well formed and has ROUGE-L F1 of at most `rouge_max` with every other."""
         tokens = words(task)
-        if not tokens or not well_formed(task, self.options):
+        if not tokens or not is_well_formed(task, self.options):
             return False
         if any(rouge_l(tokens, other) > self.options.rouge_max for other in self._seen):
             return False

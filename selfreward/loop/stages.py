@@ -30,7 +30,7 @@ def round_index(stage: str) -> int:
     return stage_number(stage) - 2
 
 
-def adopted(recipe: Recipe, stage: str) -> bool:
+def is_adopted(recipe: Recipe, stage: str) -> bool:
     """Whether a stage's model is another run's: `loop.start_from` has all of them up to M1."""
     return recipe.loop.start_from is not None and stage in ("M0", "SFT", "M1")
 

@@ -173,7 +173,7 @@ def seed_of(*parts: object) -> int:
     return int(content_key(*parts), 16) % (1 << _SEED_BITS)
 
 
-def sampled(sampling: Sampling, n: int) -> Generate:
+def generation(sampling: Sampling, n: int) -> Generate:
     """`n` answers as the recipe samples them."""
     return Generate(n=n, temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens)
 
@@ -199,7 +199,7 @@ def evaluation_tasks(
     """Sampled answers (the first `judged_prompts` self-judged), greedy answers, and judgments of human-ranked ones."""
     evaluation, judging = recipe.evaluation, recipe.evaluation_judging
     prompts = heldout[: evaluation.prompts]
-    samples = sampled(recipe.evaluation_sampling, evaluation.samples)
+    samples = generation(recipe.evaluation_sampling, evaluation.samples)
     greedy = Generate(n=1, temperature=0.0, top_p=1.0, max_tokens=recipe.sampling.max_tokens)
 
     def task(part: str, item: PromptItem, generate: Generate | None, judge: Judging | None) -> Task:

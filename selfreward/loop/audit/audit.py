@@ -16,7 +16,7 @@ from selfreward.loop.audit.rounds import check_evaluation, check_stage, check_tr
 from selfreward.loop.load import RunRecipe
 from selfreward.loop.methods import method_of
 from selfreward.loop.methods.checks import Violation
-from selfreward.loop.stages import adopted
+from selfreward.loop.stages import is_adopted
 from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import MANIFEST_NAME, InvalidArtifact, WeightsManifest, verify_folder
@@ -101,7 +101,7 @@ def _lineage(
     if lineage.parent is not None and lineage.parent_digest != digests.get(lineage.parent, lineage.parent_digest):
         yield Violation("lineage", artifact, f"made of other weights than those at {lineage.parent}")
     made = {"run": run, "stage": model["name"], "seed": recipe.seed}
-    if adopted(recipe, model["name"]):
+    if is_adopted(recipe, model["name"]):
         made = {"stage": model["name"]}
     elif method.kind(recipe, model["name"]) != "base":
         job = method.train_job(run, recipe, model["name"], _NO_CANARY)

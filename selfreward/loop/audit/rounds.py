@@ -7,7 +7,7 @@ from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.loop import paths
 from selfreward.loop.methods import method_of
 from selfreward.loop.methods.base import Inputs
-from selfreward.loop.methods.checks import Violation, check_accounted, check_answers, check_votes
+from selfreward.loop.methods.checks import Violation, check_accounting, check_answers, check_votes
 from selfreward.loop.pairing import judge_pair
 from selfreward.loop.stages import replays
 from selfreward.loop.tasks import EVALUATION_SETS
@@ -66,7 +66,7 @@ def check_evaluation(
         rollouts = _rollouts(store, name)
         prompts, answers = asked[part]
         given_up = [row["prompt_id"] for row in failed if row["part"] == part]
-        yield from check_accounted(name, prompts, [rollout.prompt_id for rollout in rollouts], given_up)
+        yield from check_accounting(name, prompts, [rollout.prompt_id for rollout in rollouts], given_up)
         yield from check_answers(name, rollouts, version, answers)
         judged = [rollout for rollout in rollouts if rollout.judgments]
         yield from check_votes(name, judged, version, judging.votes, judging.annotator)
@@ -120,7 +120,7 @@ def _accounted(
 ) -> Iterator[Violation]:
     failed = _ids(_rows(store, paths.failures(run, stage, "rollouts")))
     answered = [rollout.prompt_id for rollout in rollouts]
-    yield from check_accounted(paths.rollouts(run, stage), asked, answered, failed)
+    yield from check_accounting(paths.rollouts(run, stage), asked, answered, failed)
 
 
 def _inputs(store: ArtifactStore, run: str, recipe: Recipe, stage: str) -> Inputs:

@@ -1,4 +1,4 @@
-"""What an audit finds, and the checks that the rounds of several methods share."""
+"""Violations that an audit reports, and the checks that several methods share."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from selfreward.contracts.rollouts import ResponseLogprobs, Rollout
 
 @dataclass(frozen=True)
 class Violation:
-    """Something that must not be.
+    """Something wrong with a run's artifacts.
 
     `kind`: journal, manifest, lineage, half-written, unreadable, accounting, policy, pairs, questions or samples.
     """
@@ -19,23 +19,23 @@ class Violation:
     detail: str
 
 
-def check_accounted(
-    name: str, asked: Sequence[str], answered: Sequence[str], failed: Sequence[str]
+def check_accounting(
+    name: str, prompts: Sequence[str], answered: Sequence[str], failed: Sequence[str]
 ) -> Iterator[Violation]:
-    """Each asked prompt once, as answered or as given up; nothing else."""
+    """Each of the stage's prompts was answered or failed exactly once, and no other prompt was."""
     counts = Counter([*answered, *failed])
     twice = [prompt for prompt, count in counts.items() if count > 1]
-    lost = [prompt for prompt in asked if prompt not in counts]
-    unknown = sorted(set(counts) - set(asked))
-    for what, prompts in (("more than once", twice), ("missing", lost), ("never asked", unknown)):
-        if prompts:
-            yield Violation("accounting", name, f"{len(prompts)} prompts {what}: {prompts[:3]}")
+    lost = [prompt for prompt in prompts if prompt not in counts]
+    unknown = sorted(set(counts) - set(prompts))
+    for what, wrong in (("more than once", twice), ("missing", lost), ("never asked", unknown)):
+        if wrong:
+            yield Violation("accounting", name, f"{len(wrong)} prompts {what}: {wrong[:3]}")
 
 
 def check_answers(
     name: str, rollouts: Sequence[Rollout], version: str | None, answers: int | None
 ) -> Iterator[Violation]:
-    """Each rollout is of the policy `version` and has `answers` answers (None: any number)."""
+    """The policy `version` answered each rollout, with `answers` answers (None: any number)."""
     wrong = sorted({rollout.policy_version for rollout in rollouts} - {version})
     if wrong:
         yield Violation("policy", name, f"answered by {wrong}, {version} was to answer")
@@ -56,7 +56,7 @@ def check_judge(
 def check_votes(
     name: str, rollouts: Sequence[Rollout], version: str | None, votes: int, annotator: str = "policy"
 ) -> Iterator[Violation]:
-    """Every answer has `votes` votes of the judge that was to judge."""
+    """Every answer has `votes` votes, by the right judge."""
     yield from check_judge(name, rollouts, version, annotator, "judge")
     short = [
         rollout.prompt_id
@@ -68,14 +68,14 @@ def check_votes(
         yield Violation("accounting", name, f"not {votes} votes on every answer: {short[:3]}")
 
 
-def check_scored(
+def check_logprobs(
     name: str, rollouts: Sequence[Rollout], rows: Sequence[ResponseLogprobs], models: set[str]
 ) -> Iterator[Violation]:
-    """Each row is of an answer that is there, once, and under the models that the plan names."""
-    known = {(rollout.prompt_id, index) for rollout in rollouts for index in range(len(rollout.responses))}
+    """Each row belongs to a different answer of the rollouts and has the log-probabilities under `models`."""
+    answers = {(rollout.prompt_id, index) for rollout in rollouts for index in range(len(rollout.responses))}
     counts = Counter((row.prompt_id, row.index) for row in rows)
-    odd = [place for place, count in counts.items() if count > 1 or place not in known]
-    if odd or not counts:
-        yield Violation("accounting", name, f"{len(counts)} answers scored, not those of the rollouts: {odd[:3]}")
+    wrong = [place for place, count in counts.items() if count > 1 or place not in answers]
+    if wrong or not counts:
+        yield Violation("accounting", name, f"{len(counts)} answers scored, not those of the rollouts: {wrong[:3]}")
     if any(set(row.logprobs) != models for row in rows):
         yield Violation("policy", name, f"not scored by {sorted(models)}")

@@ -1,7 +1,8 @@
 """Constitutional AI (Bai et al. 2022, 2212.08073): revised answers for M1, preferences by principle for rounds.
 
-The paper trains a preference model on the preferences and PPO on that; here DPO trains on them directly, with the same
-soft labels. Which answers are harmless people need not say; which are helpful they show in the IFT data.
+The paper trains a preference model on the preferences and then PPO against that model. Here DPO trains on the
+preferences directly, with the same soft labels. People need not say which answers are harmless; the IFT data shows
+which are helpful.
 """
 
 import random
@@ -18,14 +19,14 @@ from selfreward.contracts.base import Contract, content_key
 from selfreward.contracts.rollouts import Match, PreferencePair, Response, Rollout
 from selfreward.loop import paths
 from selfreward.loop.constitution import Constitution, Principle, fill
-from selfreward.loop.cost import Work
+from selfreward.loop.cost import Cost
 from selfreward.loop.methods.base import Inputs, Method, TrainingRows
 from selfreward.loop.methods.checks import Violation, check_judge
 from selfreward.loop.methods.plan import RubricUse, check_no_pair_rules, table
 from selfreward.loop.pairing import OUTCOMES, distinct_places, judged_pair
 from selfreward.loop.rows import sft_row
-from selfreward.loop.stages import Kind, adopted, stage_number
-from selfreward.loop.tasks import Compare, PromptItem, Revision, Task, items_of, make_task, sampled
+from selfreward.loop.stages import Kind, is_adopted, stage_number
+from selfreward.loop.tasks import Compare, PromptItem, Revision, Task, generation, items_of, make_task
 from selfreward.recipe.recipe import Recipe
 
 
@@ -33,11 +34,11 @@ class ConstitutionRules(Contract):
     """The recipe's `[constitution]`: how the model revises and prefers answers (Bai et al. 2022, 2212.08073, sections
     3 and 4).
 
-    `revisions`: how often an answer is criticised and written again before it trains M1 (about 4 in the paper, as our
-    notes have it). `rubric` (of kind `constitution`) and the sampling are of the comparisons; `principles`: by how many
-    of the constitution's principles, drawn for each prompt, every two answers are compared.
-    `soft_labels`: pairs train with the probability that the chosen answer is better, not as certain. `clamp`: the least
-    and the greatest such probability; the paper's for a judge that reasons first, and is too sure then, is [0.4, 0.6].
+    `revisions`: how often an answer is criticised and revised before M1 trains on it (about 4 in the paper, by our
+    notes). `rubric` (of kind `constitution`) and the sampling keys are for the comparisons. `principles`: the number of
+    principles, drawn for each prompt, by which every two answers are compared.
+    `soft_labels`: a pair's label is the probability that the chosen answer is better, not 1. `clamp`: the least and the
+    greatest such probability; the paper has [0.4, 0.6] for a judge that reasons first, which makes it overconfident.
     """
 
     revisions: int = Field(default=4, ge=1, le=16)
@@ -65,13 +66,13 @@ _WON = {1: 1.0, 0: 0.5, -1: 0.0}
 
 
 class Constitutional(Method):
-    """M1 learns its own revised answers; rounds prefer answers by principles."""
+    """M1 trains on the model's own revised answers; rounds prefer answers by principles."""
 
     name = "constitutional"
     tables = {"constitution": ConstitutionRules}
 
     def check_data(self, recipe: Recipe) -> None:
-        """The principles are a file of their own, and there is no judge of points to teach."""
+        """The principles come from a file, and there is no judge that gives points to train."""
         if not recipe.data.constitution:
             raise ValueError("data.constitution is missing: give a file, recipes/constitutions/ holds the shipped ones")
         if recipe.loop.use_eft:
@@ -81,7 +82,7 @@ class Constitutional(Method):
             )
 
     def check_pairs(self, recipe: Recipe) -> None:
-        """There are no scores in points."""
+        """Answers have no scores in points."""
         check_no_pair_rules(recipe, "method='constitutional' has no scores in points: leave out the section `pairs`")
 
     def rubrics(self, recipe: Recipe) -> list[RubricUse]:
@@ -89,12 +90,12 @@ class Constitutional(Method):
         rubric = table(recipe, ConstitutionRules).rubric
         return [*super().rubrics(recipe), RubricUse("constitution.rubric", rubric, "constitution")]
 
-    def judged(self, recipe: Recipe) -> bool:
-        """Answers are compared."""
+    def judges(self, recipe: Recipe) -> bool:
+        """Answers are compared, not judged one by one."""
         return False
 
-    def compared(self, recipe: Recipe) -> bool:
-        """Every two answers."""
+    def compares(self, recipe: Recipe) -> bool:
+        """Every two answers are compared."""
         return True
 
     def baseline(self, recipe: Recipe) -> list[str]:
@@ -106,32 +107,31 @@ class Constitutional(Method):
         return "revised" if stage == "M1" else super().kind(recipe, stage)
 
     def data_phases(self, recipe: Recipe, stage: str) -> tuple[str, ...]:
-        """M1's revisions are compared by nobody."""
+        """The revisions for M1 are not compared."""
         phases = super().data_phases(recipe, stage)
         return ("prompts", "rollouts", "pairs") if self.kind(recipe, stage) == "revised" else phases
 
     def slices(self, recipe: Recipe) -> int:
-        """One more where M1 is revised, and not another run's."""
-        return super().slices(recipe) + (not adopted(recipe, "M1"))
+        """One more than rounds, for M1, unless M1 is another run's."""
+        return super().slices(recipe) + (not is_adopted(recipe, "M1"))
 
     def slice_index(self, recipe: Recipe, stage: str) -> int:
         """M1 takes the first slice."""
-        return stage_number(stage) - 1 - adopted(recipe, "M1")
+        return stage_number(stage) - 1 - is_adopted(recipe, "M1")
 
     def answers(self, recipe: Recipe, stage: str) -> int:
-        """For M1 the answer and, for each round of revision, a critique and a revision."""
+        """M1 has the answer and, for each round of revision, a critique and a revision."""
         if self.kind(recipe, stage) != "revised":
             return super().answers(recipe, stage)
         return 1 + 2 * table(recipe, ConstitutionRules).revisions
 
     def inputs(self, run: str, recipe: Recipe, stage: str, phase: str) -> dict[str, str]:
-        """The constitution that the run keeps."""
+        """Rollouts and the audit need the run's copy of the constitution."""
         more = {"constitution": paths.data(run, "constitution")} if phase in ("rollouts", "audit") else {}
         return super().inputs(run, recipe, stage, phase) | more
 
     def tasks(self, run: str, recipe: Recipe, stage: str, phase: str, policy: str, inputs: Inputs) -> list[Task]:
-        """For M1 one answer, criticised and revised; in rounds n answers, compared by principles drawn for the
-        prompt."""
+        """For M1 one answer, criticised and revised. In rounds n answers, compared by the prompt's principles."""
         items, constitution = items_of(inputs["items"]), _constitution(inputs)
         if self.kind(recipe, stage) == "revised":
             return [_revision_task(run, recipe, stage, item, constitution, policy) for item in items]
@@ -152,16 +152,16 @@ class Constitutional(Method):
     def pairs(
         self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs
     ) -> tuple[list[PreferencePair], dict[str, int]]:
-        """Every two answers of which one is preferred."""
+        """A pair of every two answers of which one is preferred."""
         return build_pairs(rollouts, table(recipe, ConstitutionRules))
 
     def training_rows(
         self, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], inputs: Inputs
     ) -> TrainingRows | None:
-        """The last revisions, for M1."""
+        """M1 trains on the last revisions."""
         if self.kind(recipe, stage) != "revised":
             return None
-        rows, counts = revised_rows(rollouts)
+        rows, counts = revision_rows(rollouts)
         return TrainingRows(
             what="revisions",
             artifact=paths.revisions(run),
@@ -174,47 +174,48 @@ class Constitutional(Method):
             figures={name: float(count) for name, count in counts.items()},
         )
 
-    def cost(self, recipe: Recipe, stage: str) -> Work:
-        """For M1 an answer, then critiques of one text, the answer so far, and revisions that read two."""
-        if self.kind(recipe, stage) != "revised" or adopted(recipe, stage):
+    def cost(self, recipe: Recipe, stage: str) -> Cost:
+        """For M1 an answer, then critiques that read one text and revisions that read two."""
+        if self.kind(recipe, stage) != "revised" or is_adopted(recipe, stage):
             return super().cost(recipe, stage)
         prompts, rounds = recipe.prompts.per_iteration, table(recipe, ConstitutionRules).revisions
-        return Work(prompts, prompts * (1 + 2 * rounds) * recipe.sampling.max_tokens, prompts * 3 * rounds)
+        return Cost(prompts, prompts * (1 + 2 * rounds) * recipe.sampling.max_tokens, prompts * 3 * rounds)
 
-    def judged_of_a_prompt(self, recipe: Recipe, stage: str) -> tuple[int, int]:
+    def judging_per_prompt(self, recipe: Recipe, stage: str) -> tuple[int, int]:
         """Every two answers in both orders, by each principle."""
         rules = table(recipe, ConstitutionRules)
-        shown = 2 * comb(recipe.sampling.n, 2) * rules.principles
-        return shown, shown * rules.max_tokens
+        comparisons = 2 * comb(recipe.sampling.n, 2) * rules.principles
+        return comparisons, comparisons * rules.max_tokens
 
-    def pairs_of_a_prompt(self, recipe: Recipe) -> float:
-        """Every two answers."""
+    def pairs_per_prompt(self, recipe: Recipe) -> float:
+        """One for every two answers."""
         return comb(recipe.sampling.n, 2)
 
     def violations(
         self, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], version: str | None, inputs: Inputs
     ) -> Iterator[Violation]:
-        """Every two answers were compared in both orders, by the principles drawn for the prompt and no others."""
+        """Checks that every two answers were compared in both orders, by exactly the principles drawn for the
+        prompt."""
         yield from super().violations(run, recipe, stage, rollouts, version, inputs)
         if self.kind(recipe, stage) == "revised":
             return
         name, rules = paths.rollouts(run, stage), table(recipe, ConstitutionRules)
         yield from check_judge(name, rollouts, version, recipe.judging.annotator)
-        principles, odd = _constitution(inputs).principles, []
+        principles, wrong = _constitution(inputs).principles, []
         for rollout in rollouts:
             drawn = choices(principles, rules.principles, recipe.seed, rollout.prompt_id)
-            orders = [order for a, b in offered(rollout.responses) for order in ((a, b), (b, a))]
-            wanted = Counter((first, second, principle) for first, second in orders for principle in drawn)
-            if wanted != Counter((match.first, match.second, match.principle) for match in rollout.matches):
-                odd.append(rollout.prompt_id)
-        if odd:
+            orders = [order for a, b in pairs_to_compare(rollout.responses) for order in ((a, b), (b, a))]
+            expected = Counter((first, second, principle) for first, second in orders for principle in drawn)
+            if expected != Counter((match.first, match.second, match.principle) for match in rollout.matches):
+                wrong.append(rollout.prompt_id)
+        if wrong:
             yield Violation(
-                "accounting", name, f"not every two answers once in each order by its principles: {odd[:3]}"
+                "accounting", name, f"not every two answers once in each order by its principles: {wrong[:3]}"
             )
 
 
 def revisions(constitution: Constitution, rounds: int, seed: int, prompt_id: str) -> list[Revision]:
-    """What an answer to a prompt is criticised for, round by round; each principle is drawn by itself."""
+    """The requests of each round of revision for a prompt. Each round draws its principle independently."""
     rng = random.Random(content_key(seed, prompt_id, "revisions"))  # noqa: S311 - guards no secret
     drawn = [rng.choice(constitution.principles) for _ in range(rounds)]
     return [
@@ -227,58 +228,58 @@ def revisions(constitution: Constitution, rounds: int, seed: int, prompt_id: str
 
 
 def choices(principles: Sequence[Principle], count: int, seed: int, prompt_id: str) -> list[str]:
-    """The principles by which the answers to a prompt are compared: `count` of them, or all where there are fewer."""
+    """The `count` principles by which answers to a prompt are compared; all principles where there are fewer."""
     rng = random.Random(content_key(seed, prompt_id, "choices"))  # noqa: S311 - guards no secret
     return [principle.choice for principle in rng.sample(principles, min(count, len(principles)))]
 
 
-def offered(responses: Sequence[Response]) -> list[tuple[int, int]]:
-    """Places of every two different answers, each text once; blank ones are not compared."""
+def pairs_to_compare(responses: Sequence[Response]) -> list[tuple[int, int]]:
+    """Places of every two different answers. Each text counts once, and blank answers do not count."""
     return list(combinations(distinct_places(responses), 2))
 
 
 def preference(matches: Iterable[Match], a: int, b: int) -> float | None:
-    """Probability (0 to 1) that answer `a` is better than `b`: the mean over principles, both orders alike.
+    """Probability (0 to 1) that answer `a` is better than `b`: the mean over principles and both orders.
 
-    A match counts by the judge's own probability, else as won, lost or even. None when an order has no verdict: then
-    the judge's liking for a position would decide.
+    A match counts by the judge's probability if there is one, else as won, lost or tied. None when one order has no
+    verdict, since the judge's position bias would then decide.
     """
     orders: dict[bool, list[float]] = {True: [], False: []}
     for match in matches:
         if match.status == "ok" and {match.first, match.second} == {a, b}:
             first = _WON[match.outcome] if match.p_first is None else match.p_first
             orders[match.first == a].append(first if match.first == a else 1 - first)
-    return fmean(fmean(found) for found in orders.values()) if all(orders.values()) else None
+    return fmean(fmean(probabilities) for probabilities in orders.values()) if all(orders.values()) else None
 
 
 def build_pairs(rollouts: Iterable[Rollout], rules: ConstitutionRules) -> tuple[list[PreferencePair], dict[str, int]]:
     """A pair of every two compared answers of which one is preferred, and how many rollouts ended in which way.
 
-    Scores are probabilities, and so is `weight`, by `rules.clamp` and only with soft labels. `tie`: all answers are the
+    Scores are probabilities. So is `weight`, within `rules.clamp` and only with soft labels. `tie`: all answers are the
     same or equally good.
     """
     pairs: list[PreferencePair] = []
     counts = dict.fromkeys(OUTCOMES, 0)
     for rollout in rollouts:
-        found = {(a, b): preference(rollout.matches, a, b) for a, b in offered(rollout.responses)}
-        decided = {places: p for places, p in found.items() if p is not None}
-        made = [_pair(rollout, a, b, p, rules) for (a, b), p in decided.items() if p != 0.5]
-        alike = not found and any(response.text.strip() for response in rollout.responses)
-        counts["kept" if made else "tie" if decided or alike else "unscored"] += 1
-        pairs += made
+        preferences = {(a, b): preference(rollout.matches, a, b) for a, b in pairs_to_compare(rollout.responses)}
+        decided = {places: p for places, p in preferences.items() if p is not None}
+        preferred = [_pair(rollout, a, b, p, rules) for (a, b), p in decided.items() if p != 0.5]
+        alike = not preferences and any(response.text.strip() for response in rollout.responses)
+        counts["kept" if preferred else "tie" if decided or alike else "unscored"] += 1
+        pairs += preferred
     return pairs, counts
 
 
-def clamped(p: float, bounds: tuple[float, float] | None) -> float:
-    """A probability within `bounds` (section 4.1: 40 to 60 % for a judge that reasons first)."""
+def clamp(p: float, bounds: tuple[float, float] | None) -> float:
+    """The probability, limited to `bounds` (section 4.1: 40 to 60 % for a judge that reasons first)."""
     return p if bounds is None else min(max(p, bounds[0]), bounds[1])
 
 
-def revised_rows(rollouts: Iterable[Rollout]) -> tuple[list[dict[str, Any]], dict[str, int]]:
+def revision_rows(rollouts: Iterable[Rollout]) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Rows of SFT data: each prompt with its last revision, and how many chains ended in which way.
 
     A rollout's responses are the answer and, for each round, a critique and a revision. `blank` and `truncated`
-    revisions are left out; of those `kept`, `unchanged` ones are the first answer.
+    revisions give no row. `unchanged` counts the `kept` revisions that equal the first answer.
     """
     rows: list[dict[str, Any]] = []
     counts = {"kept": 0, "blank": 0, "truncated": 0, "unchanged": 0}
@@ -298,18 +299,18 @@ def revised_rows(rollouts: Iterable[Rollout]) -> tuple[list[dict[str, Any]], dic
 def _pair(rollout: Rollout, a: int, b: int, p_a: float, rules: ConstitutionRules) -> PreferencePair:
     (chosen, rejected), p = ((a, b), p_a) if p_a > 0.5 else ((b, a), 1 - p_a)
     texts = (rollout.responses[chosen].text, rollout.responses[rejected].text)
-    return judged_pair(rollout, texts, (p, 1 - p), weight=clamped(p, rules.clamp) if rules.soft_labels else None)
+    return judged_pair(rollout, texts, (p, 1 - p), weight=clamp(p, rules.clamp) if rules.soft_labels else None)
 
 
 def _revision_task(
     run: str, recipe: Recipe, stage: str, item: PromptItem, constitution: Constitution, policy: str
 ) -> Task:
-    """One answer to a prompt, criticised and revised by principles drawn for it."""
-    drawn = revisions(constitution, table(recipe, ConstitutionRules).revisions, recipe.seed, item.prompt_id)
-    task = make_task(run, recipe, stage, "rollouts", item, policy, sampled(recipe.sampling, 1))
-    return task.model_copy(update={"revise": drawn})
+    """One answer to a prompt, criticised and revised by principles that are drawn for the prompt."""
+    rounds = revisions(constitution, table(recipe, ConstitutionRules).revisions, recipe.seed, item.prompt_id)
+    task = make_task(run, recipe, stage, "rollouts", item, policy, generation(recipe.sampling, 1))
+    return task.model_copy(update={"revise": rounds})
 
 
 def _constitution(inputs: Inputs) -> Constitution:
-    (kept,) = inputs["constitution"]
-    return Constitution.model_validate(kept)
+    (row,) = inputs["constitution"]
+    return Constitution.model_validate(row)

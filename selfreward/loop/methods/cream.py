@@ -1,7 +1,7 @@
-"""Consistency-regularised self-rewarding, CREAM (Wang et al. 2024, 2410.12735): nobody judges.
+"""Consistency-regularised self-rewarding, CREAM (Wang et al. 2024, 2410.12735). No judge is asked.
 
-Of a prompt's answers the one with the highest implicit reward under M_t is chosen, the one with the lowest is rejected.
-How alike M_t and M_{t-1} rank the answers is the probability C that the label is right, DPO's soft label: the loss is
+The chosen answer to a prompt has the highest implicit reward under M_t, the rejected one the lowest. The consistency C
+of the rankings by M_t and M_{t-1} is DPO's soft label, the probability that the label is right: the loss is
 C * L(chosen, rejected) + (1 - C) * L(rejected, chosen).
 """
 
@@ -12,7 +12,7 @@ from typing import Literal
 from selfreward.contracts.base import Contract
 from selfreward.contracts.rollouts import PreferencePair, ResponseLogprobs, Rollout
 from selfreward.loop.methods.base import Inputs, Method, logprobs_of
-from selfreward.loop.methods.implicit import Place, ScoredAnswer, answers, by_place, consistencies
+from selfreward.loop.methods.implicit import Place, ScoredAnswer, consistencies, rows_by_place, scored_answers
 from selfreward.loop.methods.plan import check_no_pair_rules, check_sigmoid, table
 from selfreward.loop.pairing import OUTCOMES, unjudged_pair
 from selfreward.loop.stages import Scorers, scorers
@@ -28,27 +28,27 @@ class CreamRules(Contract):
 
 
 class Cream(Method):
-    """The answer with the highest implicit reward over the one with the lowest, as certain as two models agree."""
+    """Prefers the highest implicit reward over the lowest; the label's weight is how far two models agree."""
 
     name = "cream"
     tables = {"cream": CreamRules}
 
     def check_pairs(self, recipe: Recipe) -> None:
-        """Pairs are chosen by a rule of the method's own."""
+        """The method has its own rule for pairs."""
         message = f"method={self.name!r} chooses pairs by its own rule: of `pairs` give judge_pairs alone"
         check_no_pair_rules(recipe, message, judge_pairs=True)
 
     def check_training(self, recipe: Recipe) -> None:
-        """Soft labels are for the sigmoid loss."""
+        """Soft labels need the sigmoid loss."""
         super().check_training(recipe)
         check_sigmoid(recipe)
 
-    def judged(self, recipe: Recipe) -> bool:
-        """Nobody judges."""
+    def judges(self, recipe: Recipe) -> bool:
+        """No judge is asked."""
         return False
 
-    def scored(self, recipe: Recipe) -> bool:
-        """By the models' own probabilities."""
+    def scores(self, recipe: Recipe) -> bool:
+        """Answers are scored by the models' probabilities."""
         return True
 
     def pairs(
@@ -58,7 +58,7 @@ class Cream(Method):
         if not rollouts:
             return [], {}
         by = scorers(rollouts[0].run, rollouts[0].stage)
-        return build_pairs(rollouts, by_place(logprobs_of(inputs)), by, table(recipe, CreamRules))
+        return build_pairs(rollouts, rows_by_place(logprobs_of(inputs)), by, table(recipe, CreamRules))
 
 
 def build_pairs(
@@ -66,32 +66,32 @@ def build_pairs(
 ) -> tuple[list[PreferencePair], dict[str, int]]:
     """At most one pair for each rollout, and how many rollouts ended in which way.
 
-    `unscored`: fewer than two answers have a reward, `tie`: all of them are one text or have one reward. Each pair's
-    `weight` is C: the mean over all prompts with two answers or more, or its own prompt's.
+    `unscored`: fewer than two answers have a reward. `tie`: all answers have the same text or the same reward. The
+    `weight` of a pair is C: the mean over all prompts with two answers or more, or that of the pair's prompt.
     """
     consistent = consistencies(rollouts, rows, scorers)
     average = fmean(consistent.values()) if consistent else 0.5
     pairs: list[PreferencePair] = []
     counts = dict.fromkeys(OUTCOMES, 0)
     for rollout in rollouts:
-        found = answers(rollout, rows, scorers)
-        outcome = _outcome(rollout, rows, found)
+        scored = scored_answers(rollout, rows, scorers)
+        outcome = _outcome(rollout, rows, scored)
         counts[outcome] += 1
         if outcome == "kept":
-            own = rules.soft_labels == "dynamic"
-            pairs.append(_pair(rollout, found, consistent[rollout.prompt_id] if own else average))
+            per_prompt = rules.soft_labels == "dynamic"
+            pairs.append(_pair(rollout, scored, consistent[rollout.prompt_id] if per_prompt else average))
     return pairs, counts
 
 
-def _outcome(rollout: Rollout, rows: Mapping[Place, ResponseLogprobs], found: Iterable[ScoredAnswer]) -> str:
-    scored = sum(
+def _outcome(rollout: Rollout, rows: Mapping[Place, ResponseLogprobs], scored: Iterable[ScoredAnswer]) -> str:
+    with_reward = sum(
         (rollout.prompt_id, index) in rows for index, answer in enumerate(rollout.responses) if answer.text.strip()
     )
-    rewards = {answer.now for answer in found}
-    return "unscored" if scored < 2 else "tie" if len(rewards) < 2 else "kept"
+    rewards = {answer.now for answer in scored}
+    return "unscored" if with_reward < 2 else "tie" if len(rewards) < 2 else "kept"
 
 
-def _pair(rollout: Rollout, found: Sequence[ScoredAnswer], weight: float) -> PreferencePair:
-    best = max(found, key=lambda answer: answer.now)
-    worst = min(found, key=lambda answer: answer.now)
+def _pair(rollout: Rollout, scored: Sequence[ScoredAnswer], weight: float) -> PreferencePair:
+    best = max(scored, key=lambda answer: answer.now)
+    worst = min(scored, key=lambda answer: answer.now)
     return unjudged_pair(rollout, (best.text, worst.text), (best.now, worst.now), weight=weight)

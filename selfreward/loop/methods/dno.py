@@ -1,9 +1,9 @@
 """Direct Nash optimisation, DNO-Prct (Rosset et al. 2024, 2404.03715, algorithm 2).
 
-The model's own answers and a teacher's are scored alike, and every pair with a good winner and a wide margin is kept. A
-rollout holds the sampled answers and, last, the teacher's. The annotator of the paper is GPT-4-Turbo, which sees all
-answers side by side; here it is the model itself or, with `judging.annotator="engine"`, an outside one, and scores one
-by one. The paper's detector of repeated n-grams is not here.
+One judge scores the model's own answers and a teacher's; every pair with a good winner and a wide margin is kept. A
+rollout holds the sampled answers and, last, the teacher's. In the paper GPT-4-Turbo sees all answers side by side. Here
+the annotator scores each answer alone, and is the model itself or, with `judging.annotator="engine"`, an outside model.
+The paper's detector of repeated n-grams is not implemented.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,13 +18,13 @@ from selfreward.recipe.rounds import Pairs
 
 
 class Dno(Method):
-    """Every pair with a good winner and a wide margin, of a prompt's own answers and a teacher's."""
+    """Trains on every pair with a good winner and a wide margin, among sampled answers and the teacher's."""
 
     name = "dno"
     prompt_row = IftRow
 
     def check_pairs(self, recipe: Recipe) -> None:
-        """Length control belongs to the best and the worst answer; `pairs.own_margin` is read here alone."""
+        """Length control is for best over worst. Only this method reads `pairs.own_margin`."""
         if recipe.prompts.source != "file":
             raise ValueError("method='dno' needs an answer with each prompt: leave out prompts.source")
         if recipe.pairs.length_control:
@@ -36,39 +36,39 @@ class Dno(Method):
 
     def prompts(self, recipe: Recipe, stage: str, inputs: Inputs) -> list[dict[str, Any]]:
         """The stage's prompts, each with the teacher's answer."""
-        return taught_prompts(super().prompts(recipe, stage, inputs))
+        return prompts_with_teacher(super().prompts(recipe, stage, inputs))
 
     def pairs(
         self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs
     ) -> tuple[list[PreferencePair], dict[str, int]]:
-        """All wide-margin pairs."""
+        """All pairs with a wide margin."""
         return build_pairs(rollouts, recipe.pairs)
 
-    def pairs_of_a_prompt(self, recipe: Recipe) -> float:
-        """Every two of n + 1 answers."""
+    def pairs_per_prompt(self, recipe: Recipe) -> float:
+        """One for every two of n + 1 answers."""
         return recipe.sampling.n * (recipe.sampling.n + 1) / 2
 
 
-def taught_prompts(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of `data.prompts` as prompts with the teacher's answer to them."""
+def prompts_with_teacher(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of `data.prompts` as prompts, each with the teacher's answer."""
     return [
         {"prompt_id": row["prompt_id"], "prompt": row["prompt"], "responses": [{"text": row["response"]}]}
         for row in rows
     ]
 
 
-def preferences(found: Sequence[Candidate], teacher: str, rules: Pairs) -> list[tuple[Candidate, Candidate]]:
+def wide_margin_pairs(scored: Sequence[Candidate], teacher: str, rules: Pairs) -> list[tuple[Candidate, Candidate]]:
     """All (chosen, rejected) of a prompt's scored answers; `teacher` is the teacher's text.
 
-    A chosen answer scores `min_chosen_score` or more. The rejected one is lower by `margin` or more, by `own_margin`
-    where the chosen answer is the model's own.
+    The chosen answer scores at least `min_chosen_score`. The rejected one is lower by at least `margin`, or by at least
+    `own_margin` where the chosen answer is the model's own.
     """
     pairs = []
-    for chosen in found:
+    for chosen in scored:
         margin = rules.margin if chosen.text == teacher or rules.own_margin is None else rules.own_margin
         pairs += [
             (chosen, rejected)
-            for rejected in found
+            for rejected in scored
             if chosen.score > rejected.score
             and chosen.score - rejected.score >= margin
             and (rules.min_chosen_score is None or chosen.score >= rules.min_chosen_score)
@@ -80,20 +80,21 @@ def preferences(found: Sequence[Candidate], teacher: str, rules: Pairs) -> list[
 def build_pairs(rollouts: Iterable[Rollout], rules: Pairs) -> tuple[list[PreferencePair], dict[str, int]]:
     """The pairs of all rollouts, and how many rollouts ended in which way.
 
-    `filtered`: no answer is good enough to be chosen, `below_margin`: one is, but no other is bad enough beside it.
+    `filtered`: no answer is good enough to be chosen. `below_margin`: one is, but no other is low enough beside it.
     """
     pairs: list[PreferencePair] = []
     counts = dict.fromkeys(OUTCOMES, 0)
     for rollout in rollouts:
-        found = candidates(rollout)
-        made = preferences(found, rollout.responses[-1].text, rules)
-        counts["kept" if made else _why_none(found, rules)] += 1
-        pairs += [make_pair(rollout, chosen, rejected) for chosen, rejected in made]
+        scored = candidates(rollout)
+        chosen_and_rejected = wide_margin_pairs(scored, rollout.responses[-1].text, rules)
+        counts["kept" if chosen_and_rejected else _outcome(scored, rules)] += 1
+        pairs += [make_pair(rollout, chosen, rejected) for chosen, rejected in chosen_and_rejected]
     return pairs, counts
 
 
-def _why_none(found: Sequence[Candidate], rules: Pairs) -> str:
-    scores = [candidate.score for candidate in found]
+def _outcome(scored: Sequence[Candidate], rules: Pairs) -> str:
+    """Why no pair came of the answers."""
+    scores = [candidate.score for candidate in scored]
     if len(scores) < 2:
         return "unscored"
     if len(set(scores)) == 1:

@@ -1,7 +1,7 @@
 """Implicit rewards of a round's answers, and how far two models agree on them (CREAM, 2410.12735).
 
-Every log-probability is found by prompt and answer, never by its position in a list: answers that are left out shift
-nothing. Sums, not means over tokens, as in the paper's code.
+Log-probabilities are looked up by prompt and answer, never by their position in a list, so a missing answer shifts no
+other. They are sums over tokens, not means, as in the paper's code.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,50 +26,51 @@ class ScoredAnswer:
     before: float
 
 
-def by_place(rows: Iterable[ResponseLogprobs]) -> dict[Place, ResponseLogprobs]:
-    """Rows by prompt and answer. ValueError when one is there twice."""
-    found: dict[Place, ResponseLogprobs] = {}
+def rows_by_place(rows: Iterable[ResponseLogprobs]) -> dict[Place, ResponseLogprobs]:
+    """Rows by prompt and answer. ValueError for two rows of one answer."""
+    rows_of: dict[Place, ResponseLogprobs] = {}
     for row in rows:
-        if (row.prompt_id, row.index) in found:
+        if (row.prompt_id, row.index) in rows_of:
             raise ValueError(f"answer {row.index} of prompt {row.prompt_id!r} has two rows of log-probabilities")
-        found[row.prompt_id, row.index] = row
-    return found
+        rows_of[row.prompt_id, row.index] = row
+    return rows_of
 
 
 def reward(row: ResponseLogprobs, model: str, reference: str) -> float:
     """log p_model - log p_reference of an answer, in nats.
 
-    Where the model is its own reference, that is 0 for every answer and ranks none: then it is the log-likelihood for
-    each token, as the paper's code ranks by the initial model in the first round. KeyError for a model without a value.
+    A model that is its own reference gives every answer 0 and so ranks none. The reward is then the log-likelihood per
+    token, as in the paper's code, which ranks by the initial model in the first round. KeyError for a model without a
+    value.
     """
     if model == reference:
         return row.logprobs[model] / row.tokens
     return row.logprobs[model] - row.logprobs[reference]
 
 
-def answers(rollout: Rollout, rows: Mapping[Place, ResponseLogprobs], scorers: Scorers) -> list[ScoredAnswer]:
+def scored_answers(rollout: Rollout, rows: Mapping[Place, ResponseLogprobs], scorers: Scorers) -> list[ScoredAnswer]:
     """The distinct answers of a rollout that can be trained on, in order of first appearance.
 
-    Left out are blank ones and those without log-probabilities, which are longer than the models' context.
+    Without blank answers, and without answers that have no log-probabilities because they exceed the models' context.
     """
-    found: dict[str, ScoredAnswer] = {}
+    by_text: dict[str, ScoredAnswer] = {}
     for index, response in enumerate(rollout.responses):
         row = rows.get((rollout.prompt_id, index))
-        if row is None or not response.text.strip() or response.text in found:
+        if row is None or not response.text.strip() or response.text in by_text:
             continue
         now = reward(row, scorers.policy, scorers.reference)
         before = reward(row, scorers.previous, scorers.reference)
-        found[response.text] = ScoredAnswer(index, response.text, now, before)
-    return list(found.values())
+        by_text[response.text] = ScoredAnswer(index, response.text, now, before)
+    return list(by_text.values())
 
 
 def ranks(rewards: Sequence[float]) -> list[int]:
-    """Ordinal ranks from 1, the lowest reward; of equal ones the earlier ranks lower."""
+    """Ordinal ranks; 1 is the lowest reward. Of equal rewards the earlier one ranks lower."""
     order = sorted(range(len(rewards)), key=lambda place: rewards[place])
-    found = [0] * len(rewards)
+    ranked = [0] * len(rewards)
     for rank, place in enumerate(order, start=1):
-        found[place] = rank
-    return found
+        ranked[place] = rank
+    return ranked
 
 
 def kendall_tau(now: Sequence[float], before: Sequence[float]) -> float:
@@ -94,21 +95,21 @@ def consistencies(
     rollouts: Iterable[Rollout], rows: Mapping[Place, ResponseLogprobs], scorers: Scorers
 ) -> dict[str, float]:
     """C of each prompt with at least two distinct answers, by prompt id."""
-    found: dict[str, float] = {}
+    by_prompt: dict[str, float] = {}
     for rollout in rollouts:
-        own = answers(rollout, rows, scorers)
-        if len(own) >= 2:
-            tau = kendall_tau([answer.now for answer in own], [answer.before for answer in own])
-            found[rollout.prompt_id] = consistency(tau)
-    return found
+        scored = scored_answers(rollout, rows, scorers)
+        if len(scored) >= 2:
+            tau = kendall_tau([answer.now for answer in scored], [answer.before for answer in scored])
+            by_prompt[rollout.prompt_id] = consistency(tau)
+    return by_prompt
 
 
 def monitors(
     rollouts: Sequence[Rollout], rows: Mapping[Place, ResponseLogprobs], scorers: Scorers
 ) -> dict[str, float | None]:
     """`consistency` (mean C) and `kendall_tau` (mean) of M_t and M_{t-1} over the round's prompts; None without any."""
-    found = list(consistencies(rollouts, rows, scorers).values())
-    mean = fmean(found) if found else None
+    per_prompt = list(consistencies(rollouts, rows, scorers).values())
+    mean = fmean(per_prompt) if per_prompt else None
     return {"consistency": mean, "kendall_tau": None if mean is None else 2 * mean - 1}
 
 
@@ -117,13 +118,14 @@ def judge_agreement(
 ) -> dict[str, float | None]:
     """`agreement`: the share of answer pairs with two scores that the judge and the implicit reward order alike.
 
-    From 0 to 1, over the pairs of all prompts together, pairs that one of both finds even left out; None without any.
+    From 0 to 1, over the pairs of all prompts together. Pairs that either of them scores equally do not count. None
+    without pairs.
     """
     agreed = []
     for rollout in rollouts:
-        own = answers(rollout, rows, scorers)
-        scores = {answer.index: rollout.judgments[answer.index].score for answer in own}
-        for a, b in combinations(own, 2):
+        scored = scored_answers(rollout, rows, scorers)
+        scores = {answer.index: rollout.judgments[answer.index].score for answer in scored}
+        for a, b in combinations(scored, 2):
             ours, theirs = scores[a.index], scores[b.index]
             if ours is not None and theirs is not None and ours != theirs and a.now != b.now:
                 agreed.append((ours > theirs) == (a.now > b.now))

@@ -1,8 +1,8 @@
 """Meta-Rewarding (Wu et al. 2024, 2407.19594, section 2.1): the model judges its own judgments.
 
-For each prompt the answer whose votes differ most is taken, every two of its distinct judgments are compared in both
-orders, and the judgment that rates highest is preferred over the one that rates lowest. Actor pairs are those of
-`self_rewarding`, with length control.
+For each prompt, the meta-judge takes the answer whose votes differ most and compares every two of its distinct
+judgments in both orders. The judge trains on the judgment with the highest rating over the one with the lowest. Actor
+pairs are those of `self_rewarding`, with length control.
 """
 
 import random
@@ -20,7 +20,7 @@ from selfreward.contracts.judging import Vote
 from selfreward.contracts.rollouts import Match, Rollout
 from selfreward.loop import paths
 from selfreward.loop.methods.base import Inputs, Method
-from selfreward.loop.methods.checks import Violation, check_accounted, check_answers
+from selfreward.loop.methods.checks import Violation, check_accounting, check_answers
 from selfreward.loop.methods.plan import RubricUse, table
 from selfreward.loop.pairing import JudgePreference
 from selfreward.loop.stages import round_index
@@ -31,12 +31,12 @@ from selfreward.recipe.recipe import Recipe
 class MetaRules(Contract):
     """The recipe's `[meta]`: how judge pairs are made (Wu et al. 2024, 2407.19594, section 2.1).
 
-    `rubric` (of kind `meta`) and the sampling are of the meta-judge. `judge_iterations`: the first rounds, that many,
-    train the judge too; the paper stops after 2 of 4, since the judge's scores saturate. `positions`: whether the
-    weights against position bias are of all verdicts of the round or of each prompt's own (the paper does not say).
-    `ridge` keeps the ratings finite where one judgment wins everything. `max_chosen_length`: a pair whose chosen
-    judgment has more characters is dropped, since meta-judges like long ones (the paper's figure is not known).
-    `share`: judge pairs at most, as a share of the round's actor pairs.
+    `rubric` (of kind `meta`) and the sampling keys are for the meta-judge. `judge_iterations`: how many rounds, from
+    the first, train the judge too; the paper stops after 2 of 4, since the judge's scores saturate. `positions`:
+    whether the weights against position bias come from all verdicts of the round or from those of each prompt (the
+    paper does not say). `ridge` keeps the ratings finite where one judgment wins everything. `max_chosen_length`: pairs
+    whose chosen judgment has more characters are dropped, since meta-judges prefer long judgments (the paper's figure
+    is not known). `share`: the most judge pairs, as a share of the round's actor pairs.
     """
 
     rubric: str = "meta"
@@ -51,120 +51,128 @@ class MetaRules(Contract):
 
 
 _EQUAL = 1e-6
-"""Ratings this close are equal: what is left between them is the optimiser's error."""
+"""Ratings this close count as equal: the difference is the optimiser's error."""
 _NEWTON_STEPS = 200
 
 
 class MetaRewarding(Method):
-    """Self-rewarding with length control, whose judge is trained on its own judgments of its judgments."""
+    """Self-rewarding with length control, where the judge also trains on its judgments of its own judgments."""
 
     name = "meta_rewarding"
     tables = {"meta": MetaRules}
 
     def check_training(self, recipe: Recipe) -> None:
-        """There are judgments to compare, of the judge that is trained."""
+        """There must be two judgments to compare, and they must be the policy's own."""
         super().check_training(recipe)
         if recipe.judging.votes < 2:
             raise ValueError(f"judging.votes={recipe.judging.votes} leaves no two judgments to compare: give 2 or more")
         if recipe.judging.annotator == "engine":
             raise ValueError(
-                "method='meta_rewarding' trains the judge: leave out judging.annotator, which is another one"
+                "method='meta_rewarding' trains the judge: leave out judging.annotator, which names another judge"
             )
 
     def rubrics(self, recipe: Recipe) -> list[RubricUse]:
         """One of kind `meta` for the meta-judge."""
         return [*super().rubrics(recipe), RubricUse("meta.rubric", table(recipe, MetaRules).rubric, "meta")]
 
-    def meta_judged(self, recipe: Recipe, stage: str) -> bool:
-        """Whether a stage's judgments are judged in their turn, to train the judge too."""
+    def judges_judgments(self, recipe: Recipe, stage: str) -> bool:
+        """Whether the meta-judge judges a stage's judgments, to train the judge too."""
         rounds = table(recipe, MetaRules).judge_iterations
         return self.kind(recipe, stage) == "round" and round_index(stage) < rounds
 
     def data_phases(self, recipe: Recipe, stage: str) -> tuple[str, ...]:
-        """Judgments are compared before pairs are made."""
+        """The judgments are compared before pairs are built."""
         phases = super().data_phases(recipe, stage)
         place = phases.index("pairs")
-        return (*phases[:place], "meta", *phases[place:]) if self.meta_judged(recipe, stage) else phases
+        return (*phases[:place], "meta", *phases[place:]) if self.judges_judgments(recipe, stage) else phases
 
     def inputs(self, run: str, recipe: Recipe, stage: str, phase: str) -> dict[str, str]:
-        """The round's own judgments to compare; for pairs, the comparisons."""
+        """The phase `meta` needs the round's rollouts; pairs need the comparisons."""
         if phase == "meta":
             return {"rollouts": paths.rollouts(run, stage)}
         more = {}
-        if phase in ("pairs", "audit") and self.meta_judged(recipe, stage):
+        if phase in ("pairs", "audit") and self.judges_judgments(recipe, stage):
             more = {"meta": paths.meta(run, stage), "meta failures": paths.failures(run, stage, "meta")}
         return super().inputs(run, recipe, stage, phase) | more
 
     def tasks(self, run: str, recipe: Recipe, stage: str, phase: str, policy: str, inputs: Inputs) -> list[Task]:
-        """In the phase `meta` the judgments of one answer of each rollout, compared by the model that wrote them."""
+        """In the phase `meta` the model compares its judgments of one answer of each rollout."""
         if phase != "meta":
             return super().tasks(run, recipe, stage, phase, policy, inputs)
         return meta_tasks(run, recipe, stage, [Rollout.model_validate(row) for row in inputs["rollouts"]], policy)
 
-    def results(self, run: str, stage: str, phase: str, done: Sequence[Rollout]) -> tuple[str, list[dict[str, Any]]]:
+    def results(
+        self, run: str, stage: str, phase: str, rollouts: Sequence[Rollout]
+    ) -> tuple[str, list[dict[str, Any]]]:
         """Comparisons of judgments have an artifact of their own."""
-        artifact, rows = super().results(run, stage, phase, done)
+        artifact, rows = super().results(run, stage, phase, rollouts)
         return paths.meta(run, stage) if phase == "meta" else artifact, rows
 
-    def figures(self, phase: str, done: Sequence[Rollout]) -> dict[str, float]:
-        """What the meta-verdicts say of the meta-judge."""
-        measured = figures(done) if phase == "meta" else {}
+    def figures(self, phase: str, rollouts: Sequence[Rollout]) -> dict[str, float]:
+        """What the meta-verdicts show of the meta-judge."""
+        measured = figures(rollouts) if phase == "meta" else {}
         return {name: value for name, value in measured.items() if value is not None}
 
     def comparisons(self, run: str, recipe: Recipe, stage: str) -> str:
-        """Those of judgments, where there are any."""
-        return paths.meta(run, stage) if self.meta_judged(recipe, stage) else super().comparisons(run, recipe, stage)
+        """The comparisons of judgments, where there are any."""
+        return (
+            paths.meta(run, stage) if self.judges_judgments(recipe, stage) else super().comparisons(run, recipe, stage)
+        )
 
     def judge_preferences(
         self, recipe: Recipe, stage: str, actor_pairs: int, inputs: Inputs
     ) -> tuple[list[JudgePreference], dict[str, Any] | None]:
-        """The judgment that rates highest over the one that rates lowest, of the meta-judged ones."""
-        if not self.meta_judged(recipe, stage):
+        """The judgment with the highest rating over the one with the lowest, for each meta-judged answer."""
+        if not self.judges_judgments(recipe, stage):
             return [], None
         rollouts = [Rollout.model_validate(row) for row in inputs["meta"]]
         preferred, counts = preferences(rollouts, table(recipe, MetaRules), actor_pairs, recipe.seed)
         return preferred, {"prompts": len(rollouts), **counts, **figures(rollouts)}
 
-    def judged_of_a_prompt(self, recipe: Recipe, stage: str) -> tuple[int, int]:
-        """Where judgments are compared, every two votes on an answer in both orders too."""
-        texts, tokens = super().judged_of_a_prompt(recipe, stage)
-        if not self.meta_judged(recipe, stage):
+    def judging_per_prompt(self, recipe: Recipe, stage: str) -> tuple[int, int]:
+        """Also every two votes on one answer in both orders, where judgments are compared."""
+        texts, tokens = super().judging_per_prompt(recipe, stage)
+        if not self.judges_judgments(recipe, stage):
             return texts, tokens
-        shown = recipe.judging.votes * (recipe.judging.votes - 1)
-        return texts + shown, tokens + shown * table(recipe, MetaRules).max_tokens
+        comparisons = recipe.judging.votes * (recipe.judging.votes - 1)
+        return texts + comparisons, tokens + comparisons * table(recipe, MetaRules).max_tokens
 
-    def rows_of_a_prompt(self, recipe: Recipe, stage: str) -> float:
-        """The meta-judge's pairs too."""
-        share = table(recipe, MetaRules).share if self.meta_judged(recipe, stage) else 0
-        return self.pairs_of_a_prompt(recipe) * (1 + recipe.pairs.judge_pairs + share)
+    def rows_per_prompt(self, recipe: Recipe, stage: str) -> float:
+        """Also the meta-judge's pairs."""
+        share = table(recipe, MetaRules).share if self.judges_judgments(recipe, stage) else 0
+        return self.pairs_per_prompt(recipe) * (1 + recipe.pairs.judge_pairs + share)
 
     def violations(
         self, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], version: str | None, inputs: Inputs
     ) -> Iterator[Violation]:
-        """The judgments that were compared are the round's own, each asked for once, by the model that wrote them."""
+        """Checks that the model which wrote the judgments compared the round's own, each in every order once."""
         yield from super().violations(run, recipe, stage, rollouts, version, inputs)
-        if not self.meta_judged(recipe, stage):
+        if not self.judges_judgments(recipe, stage):
             return
-        asked, name = meta_tasks(run, recipe, stage, rollouts, version or ""), paths.meta(run, stage)
+        tasks, name = meta_tasks(run, recipe, stage, rollouts, version or ""), paths.meta(run, stage)
         compared = [Rollout.model_validate(row) for row in inputs["meta"]]
         failed = [row["prompt_id"] for row in inputs["meta failures"]]
-        yield from check_accounted(
-            name, [task.prompt_id for task in asked], [rollout.prompt_id for rollout in compared], failed
+        yield from check_accounting(
+            name, [task.prompt_id for task in tasks], [rollout.prompt_id for rollout in compared], failed
         )
         yield from check_answers(name, compared, version, 1)
-        own = {task.prompt_id: (task.responses, task.judgments) for task in asked}
-        strange = [row.prompt_id for row in compared if own.get(row.prompt_id) != (row.responses, row.judgments)]
-        if strange:
-            yield Violation("accounting", name, f"not the round's own judgments: {strange[:3]}")
-        orders = {row.prompt_id: Counter((match.first, match.second) for match in row.matches) for row in compared}
-        wanted = {row.prompt_id: Counter(permutations(distinct(row.judgments[0].votes), 2)) for row in compared}
-        short = [prompt for prompt, shown in orders.items() if shown != wanted[prompt]]
+        expected = {task.prompt_id: (task.responses, task.judgments) for task in tasks}
+        wrong = [row.prompt_id for row in compared if expected.get(row.prompt_id) != (row.responses, row.judgments)]
+        if wrong:
+            yield Violation("accounting", name, f"not the round's own judgments: {wrong[:3]}")
+        compared_orders = {
+            row.prompt_id: Counter((match.first, match.second) for match in row.matches) for row in compared
+        }
+        expected_orders = {
+            row.prompt_id: Counter(permutations(distinct_votes(row.judgments[0].votes), 2)) for row in compared
+        }
+        short = [prompt for prompt, orders in compared_orders.items() if orders != expected_orders[prompt]]
         if short:
             yield Violation("accounting", name, f"not every two judgments once in each order: {short[:3]}")
 
 
-def distinct(votes: Sequence[Vote]) -> list[int]:
-    """Places of the valid votes, each text once."""
+def distinct_votes(votes: Sequence[Vote]) -> list[int]:
+    """Places of the valid votes; each text counts once."""
     places: dict[str, int] = {}
     for place, vote in enumerate(votes):
         if vote.status == "ok" and vote.text.strip():
@@ -172,13 +180,16 @@ def distinct(votes: Sequence[Vote]) -> list[int]:
     return list(places.values())
 
 
-def widest(rollout: Rollout, seed: int) -> int | None:
-    """The answer whose valid scores have the highest variance, of those with two or more distinct judgments; one of
-    several is drawn at random, and None when there is none."""
+def most_disputed_answer(rollout: Rollout, seed: int) -> int | None:
+    """Place of the answer whose valid scores have the highest variance, among answers with two or more distinct
+    judgments.
+
+    Equal variances are drawn from at random. None without such an answer.
+    """
     variances = {
         place: pvariance([vote.score for vote in judgment.votes if vote.score is not None])
         for place, judgment in enumerate(rollout.judgments)
-        if len(distinct(judgment.votes)) > 1 and rollout.responses[place].text.strip()
+        if len(distinct_votes(judgment.votes)) > 1 and rollout.responses[place].text.strip()
     }
     if not variances:
         return None
@@ -188,46 +199,49 @@ def widest(rollout: Rollout, seed: int) -> int | None:
 
 
 def position_weights(matches: Iterable[Match]) -> tuple[float, float]:
-    """Weights of a win by the one shown first and by the one shown second: the rarer counts more. They add up to 1."""
+    """Weights of a win by the judgment shown first and by the one shown second. The rarer win weighs more; the sum is
+    1."""
     outcomes = Counter(match.outcome for match in matches)
     decided = outcomes[1] + outcomes[-1]
     return (outcomes[-1] / decided, outcomes[1] / decided) if decided else (0.5, 0.5)
 
 
 def battles(matches: Iterable[Match], places: Sequence[int], weights: tuple[float, float]) -> list[list[float]]:
-    """B of shape (n, n) for the n votes at `places`: B[m, k] is what m won against k, each win by its weight."""
+    """B of shape (n, n) for the n votes at `places`: B[m, k] is the sum of the weights of m's wins against k."""
     row = {place: number for number, place in enumerate(places)}
-    won = [[0.0] * len(places) for _ in places]
+    wins = [[0.0] * len(places) for _ in places]
     for match in matches:
         if match.outcome == 1:
-            won[row[match.first]][row[match.second]] += weights[0]
+            wins[row[match.first]][row[match.second]] += weights[0]
         elif match.outcome == -1:
-            won[row[match.second]][row[match.first]] += weights[1]
-    return won
+            wins[row[match.second]][row[match.first]] += weights[1]
+    return wins
 
 
-def elo(won: Sequence[Sequence[float]], ridge: float) -> list[float]:
+def elo(wins: Sequence[Sequence[float]], ridge: float) -> list[float]:
     """Ratings e of shape (n,) with mean 0: argmax of sum B[m, k] log sigma(e_m - e_k) - ridge sum e^2.
 
     In natural-log units, rounded to six digits. The ridge is ours: without it the likelihood has no maximum where one
-    judgment wins everything. Newton's method, whose steps are shortened while they are long: it converges from
-    anywhere, since the loss is convex and its curvature changes slowly.
+    judgment wins everything. The optimiser is Newton's method with long steps shortened. It converges from any start,
+    since the loss is convex and its curvature changes slowly.
     """
-    ratings = [0.0] * len(won)
+    ratings = [0.0] * len(wins)
     for _ in range(_NEWTON_STEPS):
+        # Gradient and Hessian of the loss: the ridge, then each pair of judgments.
         gradient = [2 * ridge * rating for rating in ratings]
-        bend = [[2 * ridge * (m == k) for k in range(len(won))] for m in range(len(won))]
-        for m, k in permutations(range(len(won)), 2):
+        hessian = [[2 * ridge * (m == k) for k in range(len(wins))] for m in range(len(wins))]
+        for m, k in permutations(range(len(wins)), 2):
             # The derivative of -log sigma(gap) is sigma(gap) - 1, for the winner; the loser's is its negative.
             surprise = 1 / (1 + exp(ratings[m] - ratings[k]))
-            pull, curve = won[m][k] * surprise, won[m][k] * surprise * (1 - surprise)
+            pull, curve = wins[m][k] * surprise, wins[m][k] * surprise * (1 - surprise)
             gradient[m] -= pull
             gradient[k] += pull
-            bend[m][m] += curve
-            bend[k][k] += curve
-            bend[m][k] -= curve
-            bend[k][m] -= curve
-        step = _solved(bend, gradient)
+            hessian[m][m] += curve
+            hessian[k][k] += curve
+            hessian[m][k] -= curve
+            hessian[k][m] -= curve
+        # A damped Newton step, until the steps are negligible.
+        step = _solve(hessian, gradient)
         longest = max(map(abs, step))
         ratings = [rating - part / (1 + 2 * longest) for rating, part in zip(ratings, step, strict=True)]
         if longest < _EQUAL**2:
@@ -241,15 +255,16 @@ def preferences(
 ) -> tuple[list[JudgePreference], dict[str, int]]:
     """Judge preferences of meta-judged rollouts (one answer each), and how many rollouts ended in which way.
 
-    There are at most `rules.share` as many as the round has `actor_pairs`. `kept`; `equal`: the ratings prefer none;
-    `long`: the chosen judgment is too long; `surplus`: left out because there are enough.
+    There are at most `rules.share` times `actor_pairs` preferences. `kept`: gave a preference. `equal`: the ratings are
+    equal. `long`: the chosen judgment is too long. `surplus`: dropped at random, above the limit.
     """
     pooled = position_weights(match for rollout in rollouts for match in rollout.matches)
-    found: list[JudgePreference] = []
+    preferred: list[JudgePreference] = []
     counts = {"kept": 0, "equal": 0, "long": 0, "surplus": 0}
+    # The highest-rated judgment over the lowest-rated one, for each rollout.
     for rollout in rollouts:
         votes = rollout.judgments[0].votes
-        places = distinct(votes)
+        places = distinct_votes(votes)
         weights = pooled if rules.positions == "round" else position_weights(rollout.matches)
         ratings = elo(battles(rollout.matches, places, weights), rules.ridge)
         best, worst = ratings.index(max(ratings)), ratings.index(min(ratings))
@@ -259,22 +274,24 @@ def preferences(
         elif rules.max_chosen_length is not None and len(chosen.text) > rules.max_chosen_length:
             counts["long"] += 1
         else:
-            found.append(JudgePreference(rollout, chosen, rejected, ratings[best], ratings[worst]))
-    rng = random.Random(content_key(seed, "meta-judged pairs", [p.rollout.key for p in found]))  # noqa: S311 - no secret
+            preferred.append(JudgePreference(rollout, chosen, rejected, ratings[best], ratings[worst]))
+    # A random draw of at most the recipe's share, in the order of the rollouts.
+    rng = random.Random(content_key(seed, "meta-judged pairs", [p.rollout.key for p in preferred]))  # noqa: S311 - no secret
     most = round(rules.share * actor_pairs)
-    kept = [found[place] for place in sorted(rng.sample(range(len(found)), min(most, len(found))))]
-    return kept, {**counts, "kept": len(kept), "surplus": len(found) - len(kept)}
+    kept = [preferred[place] for place in sorted(rng.sample(range(len(preferred)), min(most, len(preferred))))]
+    return kept, {**counts, "kept": len(kept), "surplus": len(preferred) - len(kept)}
 
 
 def figures(rollouts: Sequence[Rollout]) -> dict[str, float | None]:
-    """What a round's meta-verdicts say of the meta-judge; None where there is nothing to measure, else shares (0 to 1).
+    """Shares (0 to 1) of a round's meta-verdicts that describe the meta-judge; None where there is nothing to measure.
 
-    `no_verdict`: verdicts that could not be read. `prefers_higher_score`: of the decided ones between judgments of
-    unequal score, those for the higher one; near 1 the meta-judge adds nothing to the scores (63 % in the first and
-    98 % in the second round of the paper). `first_wins`: of the decided ones, those for the judgment shown first.
-    `flips`: of the pairs decided in both orders, those decided differently.
+    `no_verdict`: verdicts that could not be read. `prefers_higher_score`: among decided verdicts between judgments of
+    unequal score, those for the higher score; near 1 the meta-judge adds nothing to the scores (63 % in the first and
+    98 % in the second round of the paper). `first_wins`: among decided verdicts, those for the judgment shown first.
+    `flips`: among pairs decided in both orders, those decided differently.
     """
     matches = [(rollout.judgments[0].votes, match) for rollout in rollouts for match in rollout.matches]
+    # Verdicts with a winner, and whether that has the higher score.
     decided = [(votes, match) for votes, match in matches if match.outcome]
     higher = [
         (first > second) == (match.outcome == 1)
@@ -283,10 +300,11 @@ def figures(rollouts: Sequence[Rollout]) -> dict[str, float | None]:
         and (second := votes[match.second].score) is not None
         and first != second
     ]
+    # Pairs whose winner depends on the order.
     flips = []
     for rollout in rollouts:
-        won = {(match.first, match.second): match.outcome for match in rollout.matches if match.outcome}
-        flips += [won[a, b] == won[b, a] for a, b in won if a < b and (b, a) in won]
+        outcomes = {(match.first, match.second): match.outcome for match in rollout.matches if match.outcome}
+        flips += [outcomes[a, b] == outcomes[b, a] for a, b in outcomes if a < b and (b, a) in outcomes]
     return {
         "no_verdict": _share([match.status != "ok" for _, match in matches]),
         "prefers_higher_score": _share(higher),
@@ -296,22 +314,22 @@ def figures(rollouts: Sequence[Rollout]) -> dict[str, float | None]:
 
 
 def meta_tasks(run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], policy: str) -> list[Task]:
-    """The judgments of one answer of each rollout, compared by the model that wrote them."""
-    how = table(recipe, MetaRules).model_dump(include={"rubric", "temperature", "top_p", "max_tokens"})
-    compare = Compare(of="judgments", **how)
+    """The tasks by which a model compares its judgments of one answer of each rollout."""
+    sampling = table(recipe, MetaRules).model_dump(include={"rubric", "temperature", "top_p", "max_tokens"})
+    compare = Compare(of="judgments", **sampling)
     tasks = []
     for rollout in rollouts:
-        place = widest(rollout, recipe.seed)
+        place = most_disputed_answer(rollout, recipe.seed)
         if place is not None:
-            given = [rollout.responses[place]]
-            item = PromptItem(prompt_id=rollout.prompt_id, prompt=rollout.prompt, responses=given)
+            answer = rollout.responses[place]
+            item = PromptItem(prompt_id=rollout.prompt_id, prompt=rollout.prompt, responses=[answer])
             task = make_task(run, recipe, stage, "meta", item, policy)
             tasks.append(task.model_copy(update={"judgments": [rollout.judgments[place]], "compare": compare}))
     return tasks
 
 
-def _solved(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
-    """x with `matrix` x = `right`, by elimination. A diagonal that outweighs its row, as here, needs no pivoting."""
+def _solve(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
+    """x with `matrix` x = `right`, by elimination without pivoting: the diagonal outweighs its row."""
     rows = [[*row, value] for row, value in zip(matrix, right, strict=True)]
     for place, pivot in enumerate(rows):
         for row in rows[:place] + rows[place + 1 :]:

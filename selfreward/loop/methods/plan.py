@@ -1,4 +1,4 @@
-"""The plan of a run, as a method's recipe makes it: what the recipe may say, the stages, their phases and models."""
+"""The plan half of a method: which recipes it accepts, and a run's stages, phases and models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple, TypeVar
 from selfreward.contracts.base import Contract
 from selfreward.loop import paths
 from selfreward.loop.rows import IftRow, PromptRow
-from selfreward.loop.stages import Kind, adopted, stage_number
+from selfreward.loop.stages import Kind, is_adopted, stage_number
 from selfreward.recipe.recipe import Recipe, Retention
 from selfreward.recipe.rounds import Pairs
 
@@ -19,7 +19,7 @@ _WATCHED = ("evaluate", "watch_model")
 
 
 class RubricUse(NamedTuple):
-    """A rubric that a recipe names: the recipe's key, the rubric, and of which kind it must be (None: of any)."""
+    """A rubric that a recipe names: the recipe's key, the rubric's name, and the kind it must have (None: any kind)."""
 
     key: str
     name: str
@@ -27,8 +27,7 @@ class RubricUse(NamedTuple):
 
 
 def table(recipe: Recipe, model: type[Table]) -> Table:
-    """The recipe's table of a method, by its model. TypeError where the recipe has none: it was not parsed as a
-    whole."""
+    """A method's table of the recipe. TypeError if the recipe was parsed without the methods' tables."""
     for _, value in recipe:
         if isinstance(value, model):
             return value
@@ -36,23 +35,23 @@ def table(recipe: Recipe, model: type[Table]) -> Table:
 
 
 class Plan:
-    """The half of a method that only reads the recipe. Its defaults are those of self-rewarding."""
+    """The half of a method that only reads the recipe. The defaults are self-rewarding's."""
 
     name: ClassVar[str]
     """The recipe's `method`."""
     tables: ClassVar[Mapping[str, type[Contract]]] = {}
-    """The method's own tables of the recipe, by key. Each has a default for every key."""
+    """The method's own tables of the recipe, by key. Every key of a table has a default."""
     prompt_row: ClassVar[type[PromptRow]] = PromptRow
-    """What a row of `data.prompts` has."""
+    """The type of a row of `data.prompts`."""
     takes_prompts: ClassVar[bool] = True
-    """Whether the rounds take their prompts from `data.prompts`, unless the model writes them."""
+    """Whether rounds take prompts from `data.prompts`, unless the model writes them."""
     fewest_answers: ClassVar[int] = 2
-    """Answers to a prompt that a round needs at least."""
+    """The fewest answers to a prompt that a round needs."""
 
     # ---- the recipe
 
     def check(self, recipe: Recipe) -> None:
-        """Refuse what this method would not read. ValueError naming key, value and remedy."""
+        """Refuse keys that this method would not read. ValueError with key, value and remedy."""
         if recipe.sampling.n < self.fewest_answers:
             raise ValueError(
                 f"sampling.n={recipe.sampling.n} leaves nothing to prefer: give {self.fewest_answers} or more"
@@ -93,30 +92,29 @@ class Plan:
         return recipe.prompts.source == "file" and self.takes_prompts
 
     def check_demonstrations(self, recipe: Recipe, ift: Sequence[IftRow]) -> None:
-        """Refuse demonstrations (`data.ift`) that are too few for the method. SeedError naming key, value and
-        remedy."""
+        """Refuse too few demonstrations (`data.ift`). SeedError with key, value and remedy."""
 
     def rubrics(self, recipe: Recipe) -> list[RubricUse]:
-        """The rubrics that a run asks the judge for."""
+        """The rubrics by which a run asks the judge."""
         uses = [RubricUse("judging.rubric", recipe.judging.rubric)]
         if recipe.evaluation.judging:
             uses.append(RubricUse("evaluation.judging.rubric", recipe.evaluation.judging.rubric))
         return uses
 
-    def judged(self, recipe: Recipe) -> bool:
-        """Whether the answers of a round are judged one by one, in rubric points."""
+    def judges(self, recipe: Recipe) -> bool:
+        """Whether the judge judges the answers of a round one by one, in rubric points."""
         return True
 
-    def compared(self, recipe: Recipe) -> bool:
-        """Whether texts of a round are compared, two by two."""
+    def compares(self, recipe: Recipe) -> bool:
+        """Whether the judge compares texts of a round, two by two."""
         return False
 
-    def scored(self, recipe: Recipe) -> bool:
-        """Whether the answers of a round are scored by the models' own probabilities."""
+    def scores(self, recipe: Recipe) -> bool:
+        """Whether a round has a `score` phase: the models' log-probabilities of its answers."""
         return recipe.loop.measure_consistency
 
     def answer_format(self, recipe: Recipe) -> str | None:
-        """A pattern that an answer must match before the judge sees it (`selfreward.loop.own_verdicts`); None: any."""
+        """The pattern that an answer must match before it is judged (`selfreward.loop.own_verdicts`); None: any."""
         return None
 
     # ---- the plan
@@ -124,13 +122,13 @@ class Plan:
     def stages(self, recipe: Recipe) -> list[str]:
         """Names of the run's stages in order.
 
-        M0 is the base model, published. SFT (IFT data alone) writes the EFT judgments and is the comparison. M1 is SFT
-        of M0 on IFT and EFT data, or without EFT the baseline itself. M2, M3, ... are the rounds.
+        M0 is the base model. SFT, the baseline, is trained on IFT data alone and writes the EFT judgments. M1 is SFT of
+        M0 on IFT and EFT data, or the baseline itself without EFT. M2, M3, ... are the rounds.
         """
         return ["M0", *self.baseline(recipe), "M1", *self.rounds(recipe)]
 
     def baseline(self, recipe: Recipe) -> list[str]:
-        """The SFT baseline, where M1 is another model."""
+        """The SFT baseline, if M1 is another model."""
         return ["SFT"] if recipe.loop.use_eft else []
 
     def rounds(self, recipe: Recipe) -> list[str]:
@@ -148,38 +146,39 @@ class Plan:
     def phases(self, recipe: Recipe, stage: str) -> tuple[str, ...]:
         """A stage's phases in order.
 
-        Self-Instruct prompts are written while the base model is served: it stays fixed. The SFT baseline is not
-        watched: it has not learned to judge, and its judgments count only where people agree.
+        The base model writes the Self-Instruct prompts while it is served, since it stays fixed. The SFT baseline is
+        not watched: it has not learned to judge, and its judgments count only where they agree with people.
         """
         kind = self.kind(recipe, stage)
-        # Last, since only then is it known which model is the best, and the stage's rollouts have been read.
+        # Retention is last: only then is the best model known and are the stage's rollouts read.
         retained = ("retain",) if recipe.retention != Retention() else ()
         written = ("prompts",) if self.writes_prompts(recipe, stage) and kind == "base" else ()
-        if adopted(recipe, stage):
+        if is_adopted(recipe, stage):
             return ("adopt", *written)
         if kind == "base":
-            # It has learned neither role, so there is nothing to evaluate; generators load it while the baseline
+            # The base model has learned neither role, so it is not evaluated. Generators load it while the baseline
             # trains.
             return ("train", "publish", *written)
         if kind == "sft":
             return (*_SERVED, *(_WATCHED + retained if stage == "M1" else _WATCHED[:1]))
+        # Stages with data: make it, train, evaluate.
         evaluated = self.evaluation_phases(recipe, stage)
         return (*self.data_phases(recipe, stage), *_SERVED, *evaluated, *(retained if evaluated else ()))
 
     def data_phases(self, recipe: Recipe, stage: str) -> tuple[str, ...]:
-        """The phases that make what a stage trains on."""
+        """The phases that make a stage's training data."""
         if self.kind(recipe, stage) == "eft":
             return ("rollouts", "pairs")
-        scored = ("score",) if self.scored(recipe) else ()
-        watched = ("watch_pairs",) if self.judged(recipe) or self.compared(recipe) else ()
+        scored = ("score",) if self.scores(recipe) else ()
+        watched = ("watch_pairs",) if self.judges(recipe) or self.compares(recipe) else ()
         return ("prompts", "rollouts", *scored, "pairs", *watched)
 
     def evaluation_phases(self, recipe: Recipe, stage: str) -> tuple[str, ...]:
-        """The phases that look at a stage's model."""
+        """The phases that evaluate a stage's model."""
         return _WATCHED
 
     def actor(self, recipe: Recipe, stage: str, phase: str = "rollouts") -> str:
-        """The stage whose model answers and judges in a phase: the one before. LookupError for the first stage."""
+        """The stage whose model answers and judges in a phase: the previous one. LookupError for the first stage."""
         stages = self.stages(recipe)
         place = stages.index(stage)
         if not place:
@@ -192,12 +191,12 @@ class Plan:
             return "M0"
         return "M1" if recipe.loop.init_from == "anchor" else f"M{stage_number(stage) - 1}"
 
-    def anchored(self, recipe: Recipe) -> bool:
-        """Whether rounds need M1 to the end, so that retention keeps its weights."""
+    def needs_m1(self, recipe: Recipe) -> bool:
+        """Whether all rounds need M1, so that retention keeps its weights."""
         return recipe.loop.init_from == "anchor"
 
     def slices(self, recipe: Recipe) -> int:
-        """How many times `prompts.per_iteration` prompts a run answers."""
+        """How many slices of `prompts.per_iteration` prompts a run answers."""
         return recipe.loop.iterations
 
     def slice_index(self, recipe: Recipe, stage: str) -> int:
@@ -205,17 +204,18 @@ class Plan:
         return stage_number(stage) - 2
 
     def answers(self, recipe: Recipe, stage: str) -> int:
-        """Answers of a stage's rollout: the sampled ones, and after them the given ones where the method has any."""
+        """How many answers a stage's rollout has: the sampled ones, then given ones if the method has any."""
         return recipe.sampling.n
 
     def inputs(self, run: str, recipe: Recipe, stage: str, phase: str) -> dict[str, str]:
-        """Artifacts that a phase reads, by the name under which its hook finds their rows.
+        """Artifacts that a phase reads, by the key of their rows in the hook's `inputs`.
 
-        Phases are `prompts`, those that ask the workers, `pairs`, and `audit` with all that `violations` looks at.
+        `phase` is `prompts`, `pairs`, a phase with tasks for workers, or `audit` for everything that `violations`
+        reads.
         """
         if phase == "prompts":
             return {"prompts": paths.data(run, "prompts")}
-        if phase in ("pairs", "audit") and self.scored(recipe):
+        if phase in ("pairs", "audit") and self.scores(recipe):
             return {"logprobs": paths.logprobs(run, stage)}
         if phase == "rollouts":
             ranked = self.kind(recipe, stage) == "eft"
@@ -223,17 +223,17 @@ class Plan:
         return {}
 
     def writes_prompts(self, recipe: Recipe, stage: str) -> bool:
-        """Whether a stage's phase `prompts` has a model write new ones: by default M0 writes those of the whole run."""
+        """Whether a model writes new prompts in a stage's phase `prompts`. By default M0 writes all of a run."""
         base = self.kind(recipe, stage) == "base"
         return base and recipe.prompts.source == "self_instruct" and recipe.loop.iterations > 0
 
     def rollout_stages(self, recipe: Recipe, stage: str) -> set[str]:
-        """Stages without whose rollouts a stage's data cannot be recomputed."""
+        """The stages whose rollouts are needed to recompute a stage's data."""
         return {stage}
 
 
 def check_sigmoid(recipe: Recipe) -> None:
-    """Refuse a loss that has no soft labels. ValueError naming key, value and remedy."""
+    """Refuse a loss without soft labels. ValueError with key, value and remedy."""
     if recipe.dpo.loss != "sigmoid" or recipe.dpo.ld_alpha is not None:
         raise ValueError(
             f"dpo.loss={recipe.dpo.loss!r} and dpo.ld_alpha={recipe.dpo.ld_alpha}: the soft labels of "
@@ -242,7 +242,7 @@ def check_sigmoid(recipe: Recipe) -> None:
 
 
 def check_no_pair_rules(recipe: Recipe, message: str, *, judge_pairs: bool = False) -> None:
-    """Refuse `[pairs]`, but for `judge_pairs` where the method reads that. ValueError with the message."""
-    given = recipe.pairs.model_copy(update={"judge_pairs": 0.0}) if judge_pairs else recipe.pairs
-    if given != Pairs():
+    """Refuse keys of `[pairs]`, except `judge_pairs` if the flag is set. ValueError with the message."""
+    pairs = recipe.pairs.model_copy(update={"judge_pairs": 0.0}) if judge_pairs else recipe.pairs
+    if pairs != Pairs():
         raise ValueError(message)

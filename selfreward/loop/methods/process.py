@@ -1,14 +1,13 @@
 """Process-based self-rewarding (PSRLM, 2503.03746): preference pairs of single steps.
 
-An answer is found step by step. At each step the model samples candidates and compares every two of them itself; the
-score of a candidate is how many it beats. The best continues the answer and, over the worst, is a pair of next steps
-after the same beginning.
+An answer is built by a search, step by step. At each step the model samples candidates and compares every two of them;
+a candidate's score is the number of candidates that it beats. The best candidate continues the answer. The best over
+the worst is a preference pair of next steps after the same beginning.
 
-Where the best beats no more than the worst there is nothing to prefer: the step is dropped, and the one before it is
-sampled anew, as in the paper. With a model that is sure of what it says that need not come to an end, so a search goes
-back a few times only, and then goes on with the first candidate. That is ours, as it is that the pair of a step that is
-sampled anew is dropped with it (our notes of the paper do not say), and that cut-off candidates are left out, since
-nobody knows how they would go on.
+If the best candidate beats no more than the worst, the step is dropped and the step before it is sampled again, as in
+the paper. Three choices are ours. A search goes back a limited number of times and then continues with the first
+candidate, since a confident model might never end it. The pair of a step that is sampled again is dropped with the step
+(our notes of the paper do not say). Truncated candidates are left out, since their continuation is unknown.
 """
 
 from collections import Counter
@@ -28,15 +27,15 @@ from selfreward.loop.methods.checks import Violation, check_judge
 from selfreward.loop.methods.constitutional import preference
 from selfreward.loop.methods.plan import RubricUse, check_no_pair_rules, table
 from selfreward.loop.pairing import OUTCOMES, judged_pair
-from selfreward.loop.tasks import Compare, PromptItem, Search, Task, make_task, sampled
+from selfreward.loop.tasks import Compare, PromptItem, Search, Task, generation, make_task
 from selfreward.recipe.recipe import Recipe
 
 MOST_CANDIDATES = 8
-"""Candidates of a step at most: 28 pairs, which a judge reads within a request's deadline."""
+"""The most candidates of a step: 28 pairs, which a judge reads within a request's deadline."""
 
 
 class StepJudging(Contract):
-    """How two candidate steps are compared: by which rubric (of kind `pairwise`), with how many votes in each order."""
+    """How two candidate steps are compared: the rubric (of kind `pairwise`), the votes in each order, the sampling."""
 
     rubric: str = "pairwise"
     votes: int = Field(default=1, ge=1, le=64)
@@ -46,15 +45,15 @@ class StepJudging(Contract):
 
 
 class ProcessRules(Contract):
-    """The recipe's `[process]`: how an answer is found step by step.
+    """The recipe's `[process]`: how the search builds an answer.
 
     `separator`: the text that ends every step but the last, such as `"\\nStep"` in `Step 1: ...`, or `" ;"`.
-    `max_steps`: after so many the answer is left unfinished. `judging`: how the model compares candidates, which the
-    recipe's `sampling` samples: `n` for each step (the paper's 6, at T = 0.5 and p = 0.95), of `max_tokens` at most.
+    `max_steps`: a longer answer is left unfinished. `judging`: how the model compares candidates. The recipe's
+    `sampling` samples them: `n` for each step (6 in the paper, at T = 0.5 and p = 0.95), with at most `max_tokens`.
 
-    `backtracks`: how often a search goes back a step, where no candidate beats more of the others than another does.
-    After that the answer goes on with the first one, and there is no pair of that step. The paper goes back as often as
-    it has to; a model that is sure of what it says would never come to an end, so there is a bound, and it is ours.
+    `backtracks`: how often a search goes back a step because no candidate beats more than another. After that the
+    answer continues with the first candidate, and the step gives no pair. The bound is ours: the paper goes back
+    without limit, and the search of a confident model would never end.
     """
 
     separator: str = Field(default="\nStep", min_length=1)
@@ -64,7 +63,7 @@ class ProcessRules(Contract):
 
     @property
     def most_steps(self) -> int:
-        """Steps that a search samples at most: each time that it goes back it drops two of them, or the first one."""
+        """The most steps that a search samples: each backtrack drops two steps, or the first one."""
         return self.max_steps + 2 * self.backtracks
 
     @model_validator(mode="after")
@@ -78,7 +77,7 @@ class ProcessRules(Contract):
 
 
 @dataclass(frozen=True)
-class Choice:
+class StepChoice:
     """Places of the best and the worst candidate of a step, and how many others each beats."""
 
     best: int
@@ -88,13 +87,13 @@ class Choice:
 
 
 class Process(Method):
-    """The best next step over the worst, after the same beginning."""
+    """Prefers the best next step over the worst, after the same beginning."""
 
     name = "process"
     tables = {"process": ProcessRules}
 
     def check_pairs(self, recipe: Recipe) -> None:
-        """There are no scores in points, and not too many candidates to compare."""
+        """There are no scores in points, and the candidates of a step must fit one request."""
         if recipe.sampling.n > MOST_CANDIDATES:
             raise ValueError(
                 f"sampling.n={recipe.sampling.n}: method='process' compares every two candidates of a step in one "
@@ -104,7 +103,7 @@ class Process(Method):
         check_no_pair_rules(recipe, message, judge_pairs=True)
         if recipe.loop.measure_consistency:
             raise ValueError(
-                "loop.measure_consistency ranks several answers, and method='process' finds one: leave it out"
+                "loop.measure_consistency ranks several answers, and method='process' gives one: leave it out"
             )
 
     def rubrics(self, recipe: Recipe) -> list[RubricUse]:
@@ -112,24 +111,24 @@ class Process(Method):
         rubric = table(recipe, ProcessRules).judging.rubric
         return [*super().rubrics(recipe), RubricUse("process.judging.rubric", rubric, "pairwise")]
 
-    def judged(self, recipe: Recipe) -> bool:
-        """Steps are compared."""
+    def judges(self, recipe: Recipe) -> bool:
+        """Steps are compared, not judged one by one."""
         return False
 
-    def compared(self, recipe: Recipe) -> bool:
-        """Every two candidates of a step."""
+    def compares(self, recipe: Recipe) -> bool:
+        """Every two candidates of a step are compared."""
         return True
 
     def answers(self, recipe: Recipe, stage: str) -> int:
-        """One, found step by step."""
+        """One, built by the search."""
         return 1
 
     def rollout_task(self, run: str, recipe: Recipe, stage: str, item: PromptItem, policy: str) -> Task:
-        """One answer to a prompt, found step by step."""
+        """One answer to a prompt, built by the search."""
         rules = table(recipe, ProcessRules)
         compare = Compare(of="steps", annotator=recipe.judging.annotator, **rules.judging.model_dump())
         search = Search(separator=rules.separator, max_steps=rules.max_steps, backtracks=rules.backtracks)
-        task = make_task(run, recipe, stage, "rollouts", item, policy, sampled(recipe.sampling, recipe.sampling.n))
+        task = make_task(run, recipe, stage, "rollouts", item, policy, generation(recipe.sampling, recipe.sampling.n))
         return task.model_copy(update={"compare": compare, "search": search})
 
     def pairs(
@@ -139,194 +138,201 @@ class Process(Method):
         return build_pairs(rollouts, table(recipe, ProcessRules).separator)
 
     def monitors(self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs) -> dict[str, float | None]:
-        """What the searches did."""
+        """Figures of the searches."""
         return monitors(rollouts, table(recipe, ProcessRules).separator)
 
-    def sampled_of_a_prompt(self, recipe: Recipe, stage: str) -> int:
+    def answers_per_prompt(self, recipe: Recipe, stage: str) -> int:
         """The candidates of all steps."""
         return table(recipe, ProcessRules).most_steps * recipe.sampling.n
 
-    def judged_of_a_prompt(self, recipe: Recipe, stage: str) -> tuple[int, int]:
+    def judging_per_prompt(self, recipe: Recipe, stage: str) -> tuple[int, int]:
         """Every two candidates of each step in both orders."""
         rules, n = table(recipe, ProcessRules), recipe.sampling.n
-        shown = rules.most_steps * n * (n - 1)
-        return shown, shown * rules.judging.votes * rules.judging.max_tokens
+        comparisons = rules.most_steps * n * (n - 1)
+        return comparisons, comparisons * rules.judging.votes * rules.judging.max_tokens
 
-    def pairs_of_a_prompt(self, recipe: Recipe) -> float:
+    def pairs_per_prompt(self, recipe: Recipe) -> float:
         """One for each step."""
         return table(recipe, ProcessRules).max_steps
 
     def violations(
         self, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], version: str | None, inputs: Inputs
     ) -> Iterator[Violation]:
-        """Each search asked what it was to ask, went on with the best candidate or back, and ended where it had to."""
+        """Checks that each search compared all its candidates and took the steps to which the comparisons lead."""
         yield from super().violations(run, recipe, stage, rollouts, version, inputs)
         name, rules = paths.rollouts(run, stage), table(recipe, ProcessRules)
         yield from check_judge(name, rollouts, version, recipe.judging.annotator)
         short = [
-            row.prompt_id for row in rollouts if not all(_asked(step, recipe.sampling.n, rules) for step in row.steps)
+            row.prompt_id
+            for row in rollouts
+            if not all(_is_complete(step, recipe.sampling.n, rules) for step in row.steps)
         ]
         if short:
             yield Violation("accounting", name, f"not every two candidates in both orders at each step: {short[:3]}")
-        astray = [row.prompt_id for row in rollouts if not _replayed(row, rules)]
-        if astray:
-            yield Violation("accounting", name, f"not the steps that the comparisons lead to: {astray[:3]}")
+        wrong = [row.prompt_id for row in rollouts if not _replays(row, rules)]
+        if wrong:
+            yield Violation("accounting", name, f"not the steps that the comparisons lead to: {wrong[:3]}")
 
 
-def usable(candidates: Sequence[Response], separator: str) -> list[int]:
-    """Places of the candidates that can be compared: each text once, neither blank nor cut off within a step."""
+def usable_candidates(candidates: Sequence[Response], separator: str) -> list[int]:
+    """Places of the candidates that can be compared: each text once, neither blank nor truncated within a step."""
     places: dict[str, int] = {}
     for place, candidate in enumerate(candidates):
-        whole = candidate.text.endswith(separator) or candidate.finish_reason == "stop"
-        if whole and candidate.text.removesuffix(separator).strip():
+        complete = candidate.text.endswith(separator) or candidate.finish_reason == "stop"
+        if complete and candidate.text.removesuffix(separator).strip():
             places.setdefault(candidate.text, place)
     return list(places.values())
 
 
-def offered(candidates: Sequence[Response], separator: str) -> list[tuple[int, int]]:
+def pairs_to_compare(candidates: Sequence[Response], separator: str) -> list[tuple[int, int]]:
     """Places of every two candidates to compare."""
-    return list(combinations(usable(candidates, separator), 2))
+    return list(combinations(usable_candidates(candidates, separator), 2))
 
 
 def wins(candidates: Sequence[Response], matches: Sequence[Match], separator: str) -> dict[int, int]:
-    """For each usable candidate, by its place, how many others it beats (the paper's Score_i), both orders alike.
+    """How many others each usable candidate beats, by its place (Score_i of the paper), with equal weight for both
+    orders.
 
-    Where an order has no verdict neither beats the other.
+    If an order has no verdict, neither candidate beats the other.
     """
-    found = dict.fromkeys(usable(candidates, separator), 0)
-    for a, b in combinations(found, 2):
+    beaten = dict.fromkeys(usable_candidates(candidates, separator), 0)
+    for a, b in combinations(beaten, 2):
         p = preference(matches, a, b)
         if p is not None and p != 0.5:
-            found[a if p > 0.5 else b] += 1
-    return found
+            beaten[a if p > 0.5 else b] += 1
+    return beaten
 
 
-def choose(candidates: Sequence[Response], matches: Sequence[Match], separator: str) -> Choice | None:
-    """The best and the worst candidate, the first of equal ones; None where no candidate can be used."""
-    found = wins(candidates, matches, separator)
-    if not found:
+def best_and_worst(candidates: Sequence[Response], matches: Sequence[Match], separator: str) -> StepChoice | None:
+    """The best and the worst candidate, the first of equal ones. None without a usable candidate."""
+    beaten = wins(candidates, matches, separator)
+    if not beaten:
         return None
-    best, worst = max(found, key=lambda place: found[place]), min(found, key=lambda place: found[place])
-    return Choice(best, worst, found[best], found[worst])
+    best, worst = max(beaten, key=lambda place: beaten[place]), min(beaten, key=lambda place: beaten[place])
+    return StepChoice(best, worst, beaten[best], beaten[worst])
 
 
-def after(
+def extend(
     steps: Sequence[Step], candidates: list[Response], matches: list[Match], separator: str, backtracks: int
 ) -> list[Step]:
-    """A search's steps after these candidates have been compared: the answer goes on with the best of them or, where
-    there is none and the search may go back once more, this step and the one before it are dropped."""
-    found = choose(candidates, matches, separator)
-    new = Step(candidates=candidates, matches=matches, chosen=found.best if found else None)
-    if found is None or found.best_wins > found.worst_wins or went_back(steps) >= backtracks:
+    """The steps of a search, extended by a step of compared candidates.
+
+    The answer continues with the best candidate. If none beats more than another and the search may still go back, the
+    new step and the step before it are dropped.
+    """
+    choice = best_and_worst(candidates, matches, separator)
+    new = Step(candidates=candidates, matches=matches, chosen=choice.best if choice else None)
+    if choice is None or choice.best_wins > choice.worst_wins or count_backtracks(steps) >= backtracks:
         return [*steps, new]
     last = max((place for place, step in enumerate(steps) if not step.dropped), default=None)
-    kept = [step.model_copy(update={"dropped": True}) if place == last else step for place, step in enumerate(steps)]
-    return [*kept, new.model_copy(update={"chosen": None, "dropped": True})]
+    earlier = [step.model_copy(update={"dropped": True}) if place == last else step for place, step in enumerate(steps)]
+    return [*earlier, new.model_copy(update={"chosen": None, "dropped": True})]
 
 
-def went_back(steps: Iterable[Step]) -> int:
-    """How often a search has gone back."""
+def count_backtracks(steps: Iterable[Step]) -> int:
+    """How often a search went back."""
     return sum(step.dropped and step.chosen is None for step in steps)
 
 
-def over(steps: Sequence[Step], separator: str, max_steps: int) -> bool:
-    """Whether a search ends here: with the answer, without a usable candidate, or after `max_steps` of its steps."""
+def is_over(steps: Sequence[Step], separator: str, max_steps: int) -> bool:
+    """Whether a search ends here: the answer is complete, no candidate is usable, or the answer has `max_steps`
+    steps."""
     taken = kept_steps(steps)
     if not taken or len(taken) == max_steps:
         return bool(taken)
     last = taken[-1]
-    return last.chosen is None or ended(last.candidates[last.chosen].text, separator)
+    return last.chosen is None or ends_answer(last.candidates[last.chosen].text, separator)
 
 
 def kept_steps(steps: Iterable[Step]) -> list[Step]:
-    """The steps of an answer, without those that were dropped."""
+    """The steps of an answer, without the dropped ones."""
     return [step for step in steps if not step.dropped]
 
 
-def ended(text: str, separator: str) -> bool:
+def ends_answer(text: str, separator: str) -> bool:
     """Whether a chosen step is the last of its answer."""
     return not text.endswith(separator)
 
 
-def answer(steps: Iterable[Step]) -> str:
-    """The text of the chosen steps, but of those that were dropped."""
+def answer_text(steps: Iterable[Step]) -> str:
+    """The text of the chosen candidates, without the dropped steps."""
     return "".join(step.candidates[step.chosen].text for step in kept_steps(steps) if step.chosen is not None)
 
 
 def build_pairs(rollouts: Iterable[Rollout], separator: str) -> tuple[list[PreferencePair], dict[str, int]]:
-    """A pair of each step of an answer at which one candidate beats more than another, and how rollouts ended.
+    """A pair for each step of an answer at which one candidate beats more than another, and how rollouts ended.
 
-    Scores are the candidates beaten. `unscored`: no step has a comparison with a verdict; `tie`: none has a winner.
+    A score is the number of candidates beaten. `unscored`: no comparison has a verdict. `tie`: no step has a winner.
     """
     pairs: list[PreferencePair] = []
     counts = dict.fromkeys(OUTCOMES, 0)
     for rollout in rollouts:
-        made = [pair for pair in _pairs(rollout, separator) if pair is not None]
+        step_pairs = [pair for pair in _pairs(rollout, separator) if pair is not None]
         judged = any(
             preference(step.matches, a, b) is not None
             for step in rollout.steps
-            for a, b in offered(step.candidates, separator)
+            for a, b in pairs_to_compare(step.candidates, separator)
         )
-        counts["kept" if made else "tie" if judged else "unscored"] += 1
-        pairs += made
+        counts["kept" if step_pairs else "tie" if judged else "unscored"] += 1
+        pairs += step_pairs
     return pairs, counts
 
 
 def monitors(rollouts: Sequence[Rollout], separator: str) -> dict[str, float | None]:
     """Figures of a round; None where there is nothing to count.
 
-    `mean_steps` of an answer; `mean_backtracks`: how often its search went back; `finished`: the share of answers that
-    came to their end; `paired_steps`: the share of the answers' steps that gave a pair; `invalid_vote_rate`: the share
-    of all comparisons without a verdict.
+    `mean_steps`: steps of an answer. `mean_backtracks`: backtracks of a search. `finished`: the share of complete
+    answers. `paired_steps`: the share of the answers' steps that gave a pair. `invalid_vote_rate`: the share of all
+    comparisons without a verdict.
     """
     paired = [pair for rollout in rollouts for pair in _pairs(rollout, separator)]
     invalid = [match.status != "ok" for rollout in rollouts for step in rollout.steps for match in step.matches]
     return {
         "mean_steps": fmean(len(kept_steps(rollout.steps)) for rollout in rollouts) if rollouts else None,
-        "mean_backtracks": fmean(went_back(rollout.steps) for rollout in rollouts) if rollouts else None,
+        "mean_backtracks": fmean(count_backtracks(rollout.steps) for rollout in rollouts) if rollouts else None,
         "finished": fmean(rollout.responses[0].finish_reason == "stop" for rollout in rollouts) if rollouts else None,
         "paired_steps": fmean(pair is not None for pair in paired) if paired else None,
         "invalid_vote_rate": fmean(invalid) if invalid else None,
     }
 
 
-def found_answer(steps: Sequence[Step], separator: str) -> Response:
-    """The answer of a search; its `finish_reason` is `length` where it did not come to its end."""
-    answered = kept_steps(steps)
-    taken = [step.candidates[step.chosen] for step in answered if step.chosen is not None]
-    whole = len(taken) == len(answered) and ended(taken[-1].text, separator)
+def answer_of(steps: Sequence[Step], separator: str) -> Response:
+    """The answer of a search. Its `finish_reason` is `length` if it is incomplete."""
+    kept = kept_steps(steps)
+    taken = [step.candidates[step.chosen] for step in kept if step.chosen is not None]
+    complete = len(taken) == len(kept) and ends_answer(taken[-1].text, separator)
     tokens = sum(candidate.tokens for candidate in taken)
-    return Response(text=answer(steps), finish_reason="stop" if whole else "length", tokens=tokens)
+    return Response(text=answer_text(steps), finish_reason="stop" if complete else "length", tokens=tokens)
 
 
 def _pairs(rollout: Rollout, separator: str) -> list[PreferencePair | None]:
     """For each step of the answer its pair, or None."""
     taken = kept_steps(rollout.steps)
-    return [_pair(rollout, step, answer(taken[:number]), separator) for number, step in enumerate(taken)]
+    return [_pair(rollout, step, answer_text(taken[:number]), separator) for number, step in enumerate(taken)]
 
 
-def _pair(rollout: Rollout, step: Step, begun: str, separator: str) -> PreferencePair | None:
-    found = choose(step.candidates, step.matches, separator)
-    if found is None or found.best_wins == found.worst_wins:
+def _pair(rollout: Rollout, step: Step, beginning: str, separator: str) -> PreferencePair | None:
+    choice = best_and_worst(step.candidates, step.matches, separator)
+    if choice is None or choice.best_wins == choice.worst_wins:
         return None
-    texts = (step.candidates[found.best].text, step.candidates[found.worst].text)
-    prompt = [*rollout.prompt, *([Message(role="assistant", content=begun)] if begun else [])]
-    return judged_pair(rollout, texts, (found.best_wins, found.worst_wins), prompt=prompt, separator=separator)
+    texts = (step.candidates[choice.best].text, step.candidates[choice.worst].text)
+    prompt = [*rollout.prompt, *([Message(role="assistant", content=beginning)] if beginning else [])]
+    return judged_pair(rollout, texts, (choice.best_wins, choice.worst_wins), prompt=prompt, separator=separator)
 
 
-def _asked(step: Step, candidates: int, rules: ProcessRules) -> bool:
-    """Whether a step has all its candidates, and every two of them were compared in both orders."""
-    orders = [order for a, b in offered(step.candidates, rules.separator) for order in ((a, b), (b, a))]
-    shown = Counter((match.first, match.second) for match in step.matches)
-    return len(step.candidates) == candidates and shown == dict.fromkeys(orders, rules.judging.votes)
+def _is_complete(step: Step, candidates: int, rules: ProcessRules) -> bool:
+    """Whether a step has all its candidates and a comparison of every two in both orders."""
+    orders = [order for a, b in pairs_to_compare(step.candidates, rules.separator) for order in ((a, b), (b, a))]
+    compared = Counter((match.first, match.second) for match in step.matches)
+    return len(step.candidates) == candidates and compared == dict.fromkeys(orders, rules.judging.votes)
 
 
-def _replayed(rollout: Rollout, rules: ProcessRules) -> bool:
+def _replays(rollout: Rollout, rules: ProcessRules) -> bool:
     """Replay the search from its recorded samples. True if it takes the same steps."""
     steps = list[Step]()
     for recorded in rollout.steps:
-        if over(steps, rules.separator, rules.max_steps):
+        if is_over(steps, rules.separator, rules.max_steps):
             return False
-        steps = after(steps, recorded.candidates, recorded.matches, rules.separator, rules.backtracks)
-    whole = over(steps, rules.separator, rules.max_steps)
-    return whole and steps == rollout.steps and rollout.responses == [found_answer(steps, rules.separator)]
+        steps = extend(steps, recorded.candidates, recorded.matches, rules.separator, rules.backtracks)
+    ended = is_over(steps, rules.separator, rules.max_steps)
+    return ended and steps == rollout.steps and rollout.responses == [answer_of(steps, rules.separator)]

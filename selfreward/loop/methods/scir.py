@@ -1,9 +1,9 @@
 """Self-consistent internal rewards, SCIR (2502.08922): two judges inside one model.
 
-The generative judge reads two answers and says which is better; the implicit reward compares their probabilities under
-the model and a reference. Where both agree a pair is trusted. The reference is M0, as in CREAM, which is ours: the
-summary of the paper at hand does not say which it is. So is how pairs are drawn: the distinct answers to a prompt are
-paired in the order in which they were sampled, so that neither judge has a say in what it is asked.
+The generative judge reads two answers and says which is better. The implicit reward compares their probabilities under
+the model and a reference. A pair on which both agree is trusted. Two choices are ours, since our summary of the paper
+does not state them: the reference is M0, as in CREAM, and the distinct answers to a prompt are paired in the order in
+which they were sampled, so that neither judge influences what it is asked.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from selfreward.loop import paths
 from selfreward.loop.methods import implicit
 from selfreward.loop.methods.base import Inputs, Method, logprobs_of
 from selfreward.loop.methods.checks import Violation, check_judge
-from selfreward.loop.methods.implicit import Place, ScoredAnswer, answers, by_place
+from selfreward.loop.methods.implicit import Place, ScoredAnswer, rows_by_place, scored_answers
 from selfreward.loop.methods.plan import RubricUse, check_no_pair_rules, check_sigmoid, table
 from selfreward.loop.pairing import OUTCOMES, distinct_places, judged_pair
 from selfreward.loop.stages import Scorers, scorers
@@ -32,13 +32,14 @@ from selfreward.recipe.recipe import Recipe
 
 
 class ScirRules(Contract):
-    """The recipe's `[scir]`: the generative judge and the implicit reward of one model look at the same pairs.
+    """The recipe's `[scir]`: the generative judge and the implicit reward of one model judge the same pairs.
 
-    `mode`: `filter` trains plain DPO on the pairs about which both agree; `consistency` trains on all of them, with the
-    term of `consistency` between both, and prefers only where both agree at that moment.
+    `mode`: `filter` trains plain DPO on the pairs on which both agree. `consistency` trains on all pairs, with the term
+    of `consistency` between both judges, and prefers only where both agree at that moment.
 
-    `judge`: `pairwise`, the rubric `rubric` in both orders with `votes` for each, or `pointwise`, the votes of the
-    recipe's `judging` on each answer: the share of vote pairs in which the one's is above the other's, equal ones half.
+    `judge`: `pairwise` compares by the rubric `rubric` in both orders, with `votes` in each. `pointwise` takes the
+    votes of the recipe's `judging` on each answer: the share of vote pairs that are higher for one answer, ties
+    counting half.
     """
 
     mode: Literal["filter", "consistency"] = "filter"
@@ -53,7 +54,7 @@ class ScirRules(Contract):
 
 @dataclass(frozen=True)
 class Opinion:
-    """A pair of answers, the judge's probability that `a` is better, and the implicit reward's: yes or no."""
+    """A pair of answers, the judge's probability that `a` is better, and whether the implicit reward prefers `a`."""
 
     a: ScoredAnswer
     b: ScoredAnswer
@@ -67,18 +68,18 @@ class Opinion:
 
 
 class Scir(Method):
-    """Pairs that the generative judge and the implicit reward agree on."""
+    """Trains on the pairs on which the generative judge and the implicit reward agree."""
 
     name = "scir"
     tables = {"scir": ScirRules}
 
     def check_pairs(self, recipe: Recipe) -> None:
-        """Pairs are chosen by a rule of the method's own."""
+        """The method has its own rule for pairs."""
         message = f"method={self.name!r} chooses pairs by its own rule: of `pairs` give judge_pairs alone"
         check_no_pair_rules(recipe, message, judge_pairs=True)
 
     def check_training(self, recipe: Recipe) -> None:
-        """The judge is the policy; soft labels are for the sigmoid loss, and need the judge's probability."""
+        """The judge is the policy. Soft labels need the sigmoid loss and the judge's probability of every pair."""
         super().check_training(recipe)
         soft = table(recipe, ScirRules).mode == "consistency"
         if soft:
@@ -95,85 +96,86 @@ class Scir(Method):
             )
 
     def rubrics(self, recipe: Recipe) -> list[RubricUse]:
-        """One of kind `pairwise` where the judge compares."""
+        """Also one of kind `pairwise`, with `judge = "pairwise"`."""
         rubric = table(recipe, ScirRules).rubric
-        compared = [RubricUse("scir.rubric", rubric, "pairwise")] if self.compared(recipe) else []
-        return [*super().rubrics(recipe), *compared]
+        pairwise = [RubricUse("scir.rubric", rubric, "pairwise")] if self.compares(recipe) else []
+        return [*super().rubrics(recipe), *pairwise]
 
-    def judged(self, recipe: Recipe) -> bool:
-        """Where the judge is the one that gives points."""
+    def judges(self, recipe: Recipe) -> bool:
+        """With `judge = "pointwise"`."""
         return table(recipe, ScirRules).judge == "pointwise"
 
-    def compared(self, recipe: Recipe) -> bool:
-        """Where the judge looks at two answers."""
+    def compares(self, recipe: Recipe) -> bool:
+        """With `judge = "pairwise"`."""
         return table(recipe, ScirRules).judge == "pairwise"
 
-    def scored(self, recipe: Recipe) -> bool:
-        """By the models' own probabilities."""
+    def scores(self, recipe: Recipe) -> bool:
+        """Answers are scored by the models' probabilities."""
         return True
 
     def rollout_task(self, run: str, recipe: Recipe, stage: str, item: PromptItem, policy: str) -> Task:
-        """The answers are compared two by two, or judged one by one."""
+        """Answers are compared two by two, or judged one by one."""
         task = super().rollout_task(run, recipe, stage, item, policy)
-        if not self.compared(recipe):
+        if not self.compares(recipe):
             return task
-        how = table(recipe, ScirRules).model_dump(include={"rubric", "votes", "temperature", "top_p", "max_tokens"})
-        return task.model_copy(update={"compare": Compare(of="neighbours", **how)})
+        judging = table(recipe, ScirRules).model_dump(include={"rubric", "votes", "temperature", "top_p", "max_tokens"})
+        return task.model_copy(update={"compare": Compare(of="neighbours", **judging)})
 
     def pairs(
         self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs
     ) -> tuple[list[PreferencePair], dict[str, int]]:
-        """The pairs on which both judges agree, or all with the judge's probability."""
+        """The pairs on which both judges agree, or all pairs with the judge's probability."""
         if not rollouts:
             return [], {}
         by = scorers(rollouts[0].run, rollouts[0].stage)
-        return build_pairs(rollouts, by_place(logprobs_of(inputs)), by, table(recipe, ScirRules))
+        return build_pairs(rollouts, rows_by_place(logprobs_of(inputs)), by, table(recipe, ScirRules))
 
     def monitors(self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs) -> dict[str, float | None]:
-        """How far two models agree, and how far the two judges."""
+        """How far two models agree, and how far the two judges agree."""
         if not rollouts:
             return {}
         by = scorers(rollouts[0].run, rollouts[0].stage)
-        rows = by_place(logprobs_of(inputs))
+        rows = rows_by_place(logprobs_of(inputs))
         return implicit.monitors(rollouts, rows, by) | monitors(rollouts, rows, by, table(recipe, ScirRules))
 
     def round_training(self, run: str, recipe: Recipe, stage: str, judge: str) -> dict[str, Any]:
-        """DPO, with the consistency term where the recipe asks for it."""
+        """DPO, with the consistency term for `mode = "consistency"`."""
         rules = table(recipe, ScirRules)
         term = {"consistency": rules.consistency} if rules.mode == "consistency" else {}
         return super().round_training(run, recipe, stage, judge) | term
 
-    def judged_of_a_prompt(self, recipe: Recipe, stage: str) -> tuple[int, int]:
-        """Both answers of each pair in both orders, where the judge compares."""
-        if not self.compared(recipe):
-            return super().judged_of_a_prompt(recipe, stage)
-        rules, shown = table(recipe, ScirRules), recipe.sampling.n // 2 * 2
-        return shown, shown * rules.votes * rules.max_tokens
+    def judging_per_prompt(self, recipe: Recipe, stage: str) -> tuple[int, int]:
+        """Both answers of each pair in both orders, with `judge = "pairwise"`."""
+        if not self.compares(recipe):
+            return super().judging_per_prompt(recipe, stage)
+        rules, comparisons = table(recipe, ScirRules), recipe.sampling.n // 2 * 2
+        return comparisons, comparisons * rules.votes * rules.max_tokens
 
-    def pairs_of_a_prompt(self, recipe: Recipe) -> float:
-        """Answers are paired once."""
+    def pairs_per_prompt(self, recipe: Recipe) -> float:
+        """Each answer is in one pair."""
         return recipe.sampling.n // 2
 
     def violations(
         self, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], version: str | None, inputs: Inputs
     ) -> Iterator[Violation]:
-        """Every offered pair was compared in both orders, with as many votes in each, by the policy itself."""
+        """Checks that the policy compared every pair in both orders, with the recipe's votes in each."""
         yield from super().violations(run, recipe, stage, rollouts, version, inputs)
-        if not self.compared(recipe):
+        if not self.compares(recipe):
             return
         name, votes = paths.rollouts(run, stage), table(recipe, ScirRules).votes
         yield from check_judge(name, rollouts, version)
         short = []
         for rollout in rollouts:
-            orders = [order for a, b in offered(rollout.responses) for order in ((a, b), (b, a))]
+            orders = [order for a, b in neighbours(rollout.responses) for order in ((a, b), (b, a))]
             if Counter((match.first, match.second) for match in rollout.matches) != dict.fromkeys(orders, votes):
                 short.append(rollout.prompt_id)
         if short:
             yield Violation("accounting", name, f"not {votes} votes on every pair in each order: {short[:3]}")
 
 
-def offered(responses: Sequence[Response]) -> list[tuple[int, int]]:
-    """Places of the answers to compare: distinct and not blank, two by two in their order; an odd last one is left."""
+def neighbours(responses: Sequence[Response]) -> list[tuple[int, int]]:
+    """Places of the answers to compare: the distinct ones that are not blank, two by two. An odd last one is left
+    out."""
     places = distinct_places(responses)
     return list(zip(places[::2], places[1::2], strict=False))
 
@@ -181,25 +183,26 @@ def offered(responses: Sequence[Response]) -> list[tuple[int, int]]:
 def pairwise_probability(matches: Iterable[Match], a: int, b: int) -> float | None:
     """The judge's probability (0 to 1) that answer `a` beats `b`; None where an order has no verdict.
 
-    Both orders weigh the same. From the judge's own probabilities where every valid verdict has one, else the share of
-    verdicts, a tie being half.
+    Both orders have the same weight. The mean of the judge's probabilities if every valid verdict has one, else the
+    share of verdicts, with a tie as half.
     """
     valid = [match for match in matches if {match.first, match.second} == {a, b} and match.status == "ok"]
     soft = all(match.p_first is not None for match in valid)
-    each = []
+    by_order = []
     for first in (a, b):
-        shown = [match for match in valid if match.first == first]
-        if not shown:
+        matches_of_order = [match for match in valid if match.first == first]
+        if not matches_of_order:
             return None
         share = fmean(
-            match.p_first if soft and match.p_first is not None else (match.outcome + 1) / 2 for match in shown
+            match.p_first if soft and match.p_first is not None else (match.outcome + 1) / 2
+            for match in matches_of_order
         )
-        each.append(share if first == a else 1 - share)
-    return fmean(each)
+        by_order.append(share if first == a else 1 - share)
+    return fmean(by_order)
 
 
 def pointwise_probability(a: Judgment, b: Judgment) -> float | None:
-    """The same from the votes on each answer: the share of vote pairs in which a's is above b's, equal ones half."""
+    """The probability from the votes on each answer: the share of vote pairs with a higher vote on `a`, ties half."""
     ours, theirs = ([vote.score for vote in one.votes if vote.score is not None] for one in (a, b))
     if not ours or not theirs:
         return None
@@ -209,22 +212,22 @@ def pointwise_probability(a: Judgment, b: Judgment) -> float | None:
 def opinions(
     rollout: Rollout, rows: Mapping[Place, ResponseLogprobs], scorers: Scorers, rules: ScirRules
 ) -> tuple[list[Opinion], int]:
-    """What both say of each offered pair, and how many pairs both have looked at; those that one finds even are no
-    opinions."""
-    known = {answer.index: answer for answer in answers(rollout, rows, scorers)}
-    found, seen = [], 0
-    for place_a, place_b in offered(rollout.responses):
-        a, b = known.get(place_a), known.get(place_b)
+    """What both judges say of each pair, without the pairs that one judge scores equally, and how many pairs both
+    judged."""
+    answer_at = {answer.index: answer for answer in scored_answers(rollout, rows, scorers)}
+    decided, judged_pairs = [], 0
+    for place_a, place_b in neighbours(rollout.responses):
+        a, b = answer_at.get(place_a), answer_at.get(place_b)
         if rules.judge == "pairwise":
             judged = pairwise_probability(rollout.matches, place_a, place_b)
         else:
             judged = pointwise_probability(rollout.judgments[place_a], rollout.judgments[place_b])
         if a is None or b is None or judged is None:
             continue
-        seen += 1
+        judged_pairs += 1
         if judged != 0.5 and a.now != b.now:
-            found.append(Opinion(a, b, judged, a.now > b.now))
-    return found, seen
+            decided.append(Opinion(a, b, judged, a.now > b.now))
+    return decided, judged_pairs
 
 
 def build_pairs(
@@ -232,15 +235,15 @@ def build_pairs(
 ) -> tuple[list[PreferencePair], dict[str, int]]:
     """The pairs of all rollouts, and how many rollouts ended in which way.
 
-    With `filter` the pairs on which both agree, with `consistency` all, each with the judge's probability as `weight`.
-    `unscored`: no pair has a verdict and rewards, `tie`: one of both finds each pair even, `filtered`: they disagree.
+    `filter` keeps the pairs on which both agree, `consistency` all pairs, with the judge's probability as `weight`.
+    `unscored`: no pair has a verdict and rewards. `tie`: one judge scores each pair equally. `filtered`: they disagree.
     """
     pairs: list[PreferencePair] = []
     counts = dict.fromkeys(OUTCOMES, 0)
     for rollout in rollouts:
-        found, seen = opinions(rollout, rows, scorers, rules)
-        kept = [opinion for opinion in found if opinion.agreed or rules.mode == "consistency"]
-        counts["kept" if kept else "filtered" if found else "tie" if seen else "unscored"] += 1
+        decided, judged_pairs = opinions(rollout, rows, scorers, rules)
+        kept = [opinion for opinion in decided if opinion.agreed or rules.mode == "consistency"]
+        counts["kept" if kept else "filtered" if decided else "tie" if judged_pairs else "unscored"] += 1
         pairs += [_pair(rollout, opinion, rules) for opinion in kept]
     return pairs, counts
 
@@ -250,14 +253,14 @@ def monitors(
 ) -> dict[str, float | None]:
     """`agreement`: the share of pairs on which both judges prefer the same answer (0 to 1), None without any.
 
-    Of a judge that compares, `invalid_vote_rate` too: the share of its verdicts that cannot be read.
+    For a pairwise judge also `invalid_vote_rate`: the share of its verdicts that cannot be read.
     """
     agreed = [opinion.agreed for rollout in rollouts for opinion in opinions(rollout, rows, scorers, rules)[0]]
-    found = {"agreement": fmean(agreed) if agreed else None}
+    figures = {"agreement": fmean(agreed) if agreed else None}
     if rules.judge == "pairwise":
         invalid = [match.status != "ok" for rollout in rollouts for match in rollout.matches]
-        found["invalid_vote_rate"] = fmean(invalid) if invalid else None
-    return found
+        figures["invalid_vote_rate"] = fmean(invalid) if invalid else None
+    return figures
 
 
 def _pair(rollout: Rollout, opinion: Opinion, rules: ScirRules) -> PreferencePair:

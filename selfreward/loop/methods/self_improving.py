@@ -1,9 +1,9 @@
 """Self Rewarding Self Improving (2505.08827): reinforcement learning on the model's own verdicts.
 
-It trains on questions of which the policy has some
-answers right and some wrong, by its own verdict. Where all answers get one reward there is no advantage to learn from.
+The policy trains on questions to which some of its answers are right and some are wrong, by its own verdict. Where all
+answers get the same reward there is no advantage to learn from.
 
-A rollout is a probe: a group of answers to one question, each with the policy's verdict on it.
+A rollout is a probe: a group of answers to one question, each with the policy's verdict.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ from selfreward.contracts.reinforcement import JobVerdicts, OwnVerdicts, Questio
 from selfreward.contracts.rollouts import Rollout
 from selfreward.contracts.training import DpoHyper
 from selfreward.loop import paths
-from selfreward.loop.cost import Work
+from selfreward.loop.cost import Cost
 from selfreward.loop.methods.base import Inputs, Method, TrainingRows
 from selfreward.loop.methods.checks import Violation
 from selfreward.loop.methods.plan import check_no_pair_rules, table
@@ -30,13 +30,13 @@ Identity = tuple[str, ...]
 
 
 class SelfImproving(Method):
-    """Policy gradient on questions that the policy answers rightly at times, rewarded by its own verdicts."""
+    """Policy gradient on questions that the policy sometimes answers correctly, rewarded by its own verdicts."""
 
     name = "self_improving"
     tables = {"rl": RlHyper, "verdicts": OwnVerdicts}
 
     def check_pairs(self, recipe: Recipe) -> None:
-        """There are no pairs."""
+        """No pairs are trained on."""
         message = "method='self_improving' trains on no pairs: leave out `pairs`, `dpo` and loop.replay"
         check_no_pair_rules(recipe, message)
         if recipe.dpo != DpoHyper() or recipe.loop.replay:
@@ -45,7 +45,7 @@ class SelfImproving(Method):
             raise ValueError("loop.measure_consistency is for methods that train on pairs: leave it out")
 
     def check_training(self, recipe: Recipe) -> None:
-        """The policy's own verdicts are the reward, on answers that it samples while it trains."""
+        """The reward is the policy's own verdict, on answers that are sampled during training."""
         super().check_training(recipe)
         if recipe.judging.annotator != "policy":
             raise ValueError(
@@ -59,19 +59,20 @@ class SelfImproving(Method):
             )
 
     def answer_format(self, recipe: Recipe) -> str | None:
-        """Of `[verdicts]`."""
+        """`answer_format` of `[verdicts]`."""
         return table(recipe, OwnVerdicts).answer_format
 
-    def anchored(self, recipe: Recipe) -> bool:
+    def needs_m1(self, recipe: Recipe) -> bool:
         """M1 may be the judge of every round."""
-        return super().anchored(recipe) or table(recipe, OwnVerdicts).judge == "anchor"
+        return super().needs_m1(recipe) or table(recipe, OwnVerdicts).judge == "anchor"
 
     def writes_prompts(self, recipe: Recipe, stage: str) -> bool:
-        """The policy that is about to be trained writes each round's questions."""
+        """The policy that the round trains writes the round's questions."""
         return self.kind(recipe, stage) == "round" and recipe.prompts.source == "self_instruct"
 
     def inputs(self, run: str, recipe: Recipe, stage: str, phase: str) -> dict[str, str]:
-        """Held-out prompts, which are no questions; what was asked; in an audit what was trained on."""
+        """Pairs need the held-out prompts, to exclude them, and the round's prompts; the audit also what was trained
+        on."""
         more = {}
         if phase in ("pairs", "audit") and self.kind(recipe, stage) == "round":
             more = {"heldout": paths.data(run, "heldout"), "asked": paths.prompts(run, stage)}
@@ -82,33 +83,35 @@ class SelfImproving(Method):
     def training_rows(
         self, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], inputs: Inputs
     ) -> TrainingRows | None:
-        """The questions that the policy finds neither too easy nor too hard."""
+        """The questions that are neither too easy nor too hard for the policy."""
         if self.kind(recipe, stage) != "round":
             return None
+        # The questions with mixed verdicts.
         heldout = [[Message.model_validate(message) for message in row["prompt"]] for row in inputs["heldout"]]
-        kept, counts = select_questions(rollouts, table(recipe, OwnVerdicts), heldout)
+        questions, counts = select_questions(rollouts, table(recipe, OwnVerdicts), heldout)
         rl = table(recipe, RlHyper)
+        # The round's record; a round without a full batch fails.
         needed, failed = rl.batch_size // rl.group, len(inputs["asked"]) - len(rollouts)
         record = summarise(stage, rollouts, [], counts, failed=failed, sampled=recipe.sampling.n)
         return TrainingRows(
             what="questions",
             artifact=paths.questions(run, stage),
-            rows=[question.model_dump(mode="json") for question in kept],
+            rows=[question.model_dump(mode="json") for question in questions],
             record_artifact=paths.iteration(run, stage),
-            record={**record, "questions": len(kept)},
+            record={**record, "questions": len(questions)},
             problem=""
-            if len(kept) >= needed
-            else f"{len(kept)} of {len(rollouts)} questions can train, and one batch takes {needed}: {counts}; raise "
-            "prompts.per_iteration or sampling.temperature, lower rl.batch_size, or look at the verdicts' histogram",
+            if len(questions) >= needed
+            else f"{len(questions)} of {len(rollouts)} questions can train, and one batch takes {needed}: {counts}; "
+            "raise prompts.per_iteration or sampling.temperature, lower rl.batch_size, or look at the vote histogram",
             figures={
-                "questions": float(len(kept)),
+                "questions": float(len(questions)),
                 "ties": float(counts["tie"]),
                 "unscored": float(counts["unscored"]),
             },
         )
 
     def hyperparameters(self, recipe: Recipe, stage: str) -> Optimisation:
-        """Of `[rl]` in rounds."""
+        """Those of `[rl]` in rounds."""
         round_ = self.kind(recipe, stage) == "round"
         return table(recipe, RlHyper) if round_ else super().hyperparameters(recipe, stage)
 
@@ -131,55 +134,55 @@ class SelfImproving(Method):
             return None
         return "M1" if table(recipe, OwnVerdicts).judge == "anchor" else self.parent(recipe, stage)
 
-    def cost(self, recipe: Recipe, stage: str) -> Work:
-        """Every question may be kept, and each answer that trains is judged as the probe's are."""
-        work = super().cost(recipe, stage)
+    def cost(self, recipe: Recipe, stage: str) -> Cost:
+        """The probe, and the answers that the trainer samples, judged like the probe's. All questions count as kept."""
+        cost = super().cost(recipe, stage)
         if self.kind(recipe, stage) != "round":
-            return work
+            return cost
         rl = table(recipe, RlHyper)
         sampled = ceil(recipe.prompts.per_iteration * rl.epochs) * rl.group
-        judged = work.judged + sampled * recipe.judging.votes * recipe.judging.max_tokens
-        return work._replace(texts=work.texts + sampled, judged=judged, sampled=sampled)
+        judged = cost.judged + sampled * recipe.judging.votes * recipe.judging.max_tokens
+        return cost._replace(texts=cost.texts + sampled, judged=judged, sampled=sampled)
 
-    def rows_of_a_prompt(self, recipe: Recipe, stage: str) -> float:
-        """The answers of a group."""
+    def rows_per_prompt(self, recipe: Recipe, stage: str) -> float:
+        """One group of answers."""
         return table(recipe, RlHyper).group
 
     def tokens(self, recipe: Recipe, eft_answers: int, eval_answers: int) -> int:
-        """The trainer samples answers itself."""
+        """Also the answers that the trainer samples."""
         sampled = sum(self.cost(recipe, stage).sampled for stage in self.stages(recipe))
         return super().tokens(recipe, eft_answers, eval_answers) + sampled * table(recipe, RlHyper).max_tokens
 
     def training_violations(
         self, run: str, recipe: Recipe, stage: str, judge: str | None, inputs: Inputs
     ) -> Iterator[Violation]:
-        """The answers that trained a stage answer its questions, and `judge` alone rewarded them."""
+        """Checks that the training's answers are to the stage's questions and that `judge` alone rewarded them."""
         name, rules = paths.samples(run, stage), table(recipe, OwnVerdicts)
         samples = [Sample.model_validate(row) for row in inputs["samples"]]
         questions = {Question.model_validate(row).prompt_id for row in inputs["questions"]}
-        strange = {sample.prompt_id for sample in samples} - questions
-        if strange or not samples:
-            yield Violation("samples", name, f"{len(samples)} answers, to questions of nowhere: {sorted(strange)[:3]}")
+        unknown = {sample.prompt_id for sample in samples} - questions
+        if unknown or not samples:
+            yield Violation("samples", name, f"{len(samples)} answers, to questions of nowhere: {sorted(unknown)[:3]}")
         versions = {sample.judge_version for sample in samples if sample.judge_version is not None} - {judge}
         if versions:
             yield Violation("policy", name, f"rewarded by {sorted(map(str, versions))}, {judge} was to judge")
         for number, sample in enumerate(samples, start=1):
-            seen = final_answer(sample.text, rules.answer_format)
-            if sample.answer != seen or sample.reward != reward(sample.score, rules.correct_from):
+            answer = final_answer(sample.text, rules.answer_format)
+            if sample.answer != answer or sample.reward != reward(sample.score, rules.correct_from):
                 yield Violation("samples", name, f"row {number}: reward {sample.reward} is not what its verdict says")
                 return
 
 
 def identity(prompt: Sequence[Message]) -> Identity:
-    """The words of a question in alphabetical order: two that say the same in another order are one question."""
+    """The sorted words of a question, so that two questions with the same words in another order count as one."""
     return tuple(sorted(word for message in prompt for word in message.content.lower().split()))
 
 
 def pass_rate(rollout: Rollout, rules: OwnVerdicts) -> float | None:
-    """Share of the answers that count as correct, 0 to 1; None where no answer has got a verdict.
+    """Share of the answers that count as correct, 0 to 1; None where no answer has a verdict.
 
-    An answer that fails the format gate, and one whose verdict cannot be read, is wrong; one that the engine failed to
-    judge says nothing and is left out.
+    An answer that does not have the format, or whose verdict cannot be read, is wrong. An answer that the engine failed
+    to judge does not count.
     """
     rewards = []
     for response, judgment in zip(rollout.responses, rollout.judgments, strict=True):
@@ -193,24 +196,24 @@ def pass_rate(rollout: Rollout, rules: OwnVerdicts) -> float | None:
 def select_questions(
     rollouts: Iterable[Rollout], rules: OwnVerdicts, heldout: Iterable[Sequence[Message]]
 ) -> tuple[list[Question], dict[str, int]]:
-    """The questions to train on in the order of the rollouts, and how many rollouts ended in which way.
+    """The questions to train on, in the order of the rollouts, and how many rollouts ended in which way.
 
-    `tie`: all answers are right or all are wrong; `filtered`: the pass rate is out of the recipe's bounds, or the
-    question is one of the `heldout` prompts or an earlier one; `unscored`: no verdict.
+    `tie`: all answers are right or all are wrong. `filtered`: the pass rate is out of the recipe's bounds, or the
+    question is a `heldout` prompt or an earlier question. `unscored`: no verdict.
     """
-    seen = {identity(prompt) for prompt in heldout}
-    kept: list[Question] = []
+    excluded = {identity(prompt) for prompt in heldout}
+    questions: list[Question] = []
     counts = dict.fromkeys(OUTCOMES, 0)
     for rollout in rollouts:
-        rate, known = pass_rate(rollout, rules), identity(rollout.prompt)
+        rate, question = pass_rate(rollout, rules), identity(rollout.prompt)
         if rate is None:
             counts["unscored"] += 1
         elif rate in (0.0, 1.0):
             counts["tie"] += 1
-        elif known in seen or not rules.min_pass_rate < rate < rules.max_pass_rate:
+        elif question in excluded or not rules.min_pass_rate < rate < rules.max_pass_rate:
             counts["filtered"] += 1
         else:
             counts["kept"] += 1
-            seen.add(known)
-            kept.append(Question(prompt_id=rollout.prompt_id, prompt=rollout.prompt, pass_rate=rate))
-    return kept, counts
+            excluded.add(question)
+            questions.append(Question(prompt_id=rollout.prompt_id, prompt=rollout.prompt, pass_rate=rate))
+    return questions, counts

@@ -1,4 +1,4 @@
-"""Self-rewarding language models (Yuan et al. 2024, 2401.10020): the method whose ways are every method's defaults.
+"""Self-rewarding language models (Yuan et al. 2024, 2401.10020): its hooks are the defaults of all methods.
 
 The model answers each prompt n times and judges each answer with k votes; DPO trains on the best answer over the worst.
 With `loop.train_on = "positives"` a round is SFT of M0 on the seed data and the chosen answers instead.
@@ -15,24 +15,24 @@ from selfreward.recipe.recipe import Recipe
 
 
 class SelfRewarding(Method):
-    """The best-scored answer over the worst."""
+    """Prefers the best-scored answer over the worst."""
 
     name = "self_rewarding"
 
     def check_training(self, recipe: Recipe) -> None:
-        """`loop.train_on = "positives"` has no pairs."""
+        """With `loop.train_on = "positives"` no pairs are trained on."""
         if recipe.loop.train_on == "positives" and recipe.pairs.judge_pairs:
             raise ValueError("pairs.judge_pairs is for DPO: leave it out with loop.train_on='positives'")
 
     def hyperparameters(self, recipe: Recipe, stage: str) -> Optimisation:
-        """SFT where only the chosen answers train."""
+        """Those of SFT where only the chosen answers train."""
         positives = self.kind(recipe, stage) == "round" and recipe.loop.train_on == "positives"
         return recipe.sft if positives else super().hyperparameters(recipe, stage)
 
     def positives(
         self, run: str, recipe: Recipe, stage: str, actor: list[PreferencePair]
     ) -> tuple[str, list[dict[str, Any]]] | None:
-        """SFT rows of the chosen answers, where nothing is learned from the rejected ones."""
+        """SFT rows of the chosen answers, with `loop.train_on = "positives"`."""
         if recipe.loop.train_on != "positives":
             return None
         return paths.positives(run, stage), [sft_row(pair.prompt, pair.chosen[-1].content) for pair in actor]

@@ -1,8 +1,7 @@
-"""Self-play fine-tuning, SPIN (Chen et al. 2024, 2401.01335): demonstrations over the policy's own answers; nobody
-judges.
+"""Self-play fine-tuning, SPIN (Chen et al. 2024, 2401.01335). No judge is asked.
 
-The demonstration is chosen and the policy's own answer to the same prompt is rejected, so what the loop can reach is
-the demonstrations' own quality. A rollout holds the sampled answers and, last, the demonstration.
+The demonstration is chosen over the policy's own answer to the same prompt, so the loop can at best reach the quality
+of the demonstrations. A rollout holds the sampled answers and, last, the demonstration.
 """
 
 import random
@@ -20,14 +19,14 @@ from selfreward.recipe.recipe import Recipe
 
 
 class Spin(Method):
-    """The demonstration over each of the policy's own answers to its prompt."""
+    """Prefers the demonstration over each of the policy's own answers to its prompt."""
 
     name = "spin"
     takes_prompts = False
     fewest_answers = 1
 
     def check(self, recipe: Recipe) -> None:
-        """There is no judge to teach, and prompts come with their demonstrations."""
+        """There is no judge to train, and every prompt needs its demonstration."""
         if recipe.loop.use_eft:
             raise ValueError("loop.use_eft=true teaches a judge, and method='spin' has none: set loop.use_eft=false")
         if recipe.prompts.source != "file":
@@ -35,7 +34,7 @@ class Spin(Method):
         super().check(recipe)
 
     def check_pairs(self, recipe: Recipe) -> None:
-        """There are no scores."""
+        """Answers have no scores."""
         check_no_pair_rules(recipe, "method='spin' has no scores: leave out the section `pairs`")
 
     def check_demonstrations(self, recipe: Recipe, ift: Sequence[IftRow]) -> None:
@@ -46,8 +45,8 @@ class Spin(Method):
                 f"method = 'spin' takes its prompts from there: set prompts.per_iteration={len(ift)} or add rows"
             )
 
-    def judged(self, recipe: Recipe) -> bool:
-        """Nobody judges."""
+    def judges(self, recipe: Recipe) -> bool:
+        """No judge is asked."""
         return False
 
     def answers(self, recipe: Recipe, stage: str) -> int:
@@ -55,12 +54,12 @@ class Spin(Method):
         return recipe.sampling.n + 1
 
     def inputs(self, run: str, recipe: Recipe, stage: str, phase: str) -> dict[str, str]:
-        """Prompts are those of the demonstrations."""
+        """The prompts come from the demonstrations."""
         return {"ift": paths.data(run, "ift")} if phase == "prompts" else super().inputs(run, recipe, stage, phase)
 
     def prompts(self, recipe: Recipe, stage: str, inputs: Inputs) -> list[dict[str, Any]]:
         """The same demonstrations in every round."""
-        return demonstrated_prompts(inputs["ift"], recipe.prompts.per_iteration, recipe.seed)
+        return prompts_with_demonstrations(inputs["ift"], recipe.prompts.per_iteration, recipe.seed)
 
     def pairs(
         self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs
@@ -68,15 +67,15 @@ class Spin(Method):
         """The demonstration over each distinct answer."""
         return build_pairs(rollouts)
 
-    def pairs_of_a_prompt(self, recipe: Recipe) -> float:
+    def pairs_per_prompt(self, recipe: Recipe) -> float:
         """One for each answer."""
         return recipe.sampling.n
 
 
-def demonstrated_prompts(ift: Sequence[dict[str, Any]], size: int, seed: int) -> list[dict[str, Any]]:
-    """`size` of the IFT rows as prompts with their demonstration, the same ones in every round as in the paper.
+def prompts_with_demonstrations(ift: Sequence[dict[str, Any]], size: int, seed: int) -> list[dict[str, Any]]:
+    """`size` IFT rows as prompts with their demonstrations; the same rows in every round, as in the paper.
 
-    ValueError when there are fewer rows than that.
+    ValueError for fewer rows than `size`.
     """
     rng = random.Random(content_key(seed, "demonstrated prompts"))  # noqa: S311 - guards no secret
     return [
@@ -92,15 +91,15 @@ def demonstrated_prompts(ift: Sequence[dict[str, Any]], size: int, seed: int) ->
 def build_pairs(rollouts: Iterable[Rollout]) -> tuple[list[PreferencePair], dict[str, int]]:
     """A pair for each distinct answer that is not the demonstration, and how many rollouts ended in which way.
 
-    `tie`: every answer is the demonstration, `unscored`: every answer is blank. Pairs have scores 1 and 0, no votes and
-    no judge.
+    `tie`: every answer equals the demonstration. `unscored`: every answer is blank. Pairs have the scores 1 and 0, no
+    votes and no judge.
     """
     pairs: list[PreferencePair] = []
     counts = {"kept": 0, "tie": 0, "unscored": 0}
     for rollout in rollouts:
         *sampled, demonstration = (response.text.strip() for response in rollout.responses)
-        own = [text for text in dict.fromkeys(sampled) if text]
-        worse = [text for text in own if text != demonstration]
-        counts["kept" if worse else "tie" if own else "unscored"] += 1
-        pairs += [unjudged_pair(rollout, (demonstration, text)) for text in worse]
+        answers = [text for text in dict.fromkeys(sampled) if text]
+        rejected = [text for text in answers if text != demonstration]
+        counts["kept" if rejected else "tie" if answers else "unscored"] += 1
+        pairs += [unjudged_pair(rollout, (demonstration, text)) for text in rejected]
     return pairs, counts

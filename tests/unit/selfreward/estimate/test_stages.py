@@ -117,32 +117,32 @@ def test_what_another_run_has_trained_is_not_trained_again() -> None:
 def test_pairs_and_judgments_of_a_prompt(name: str, pairs: float, judged: tuple[int, int]) -> None:
     recipe = load_recipe(ROOT / "recipes" / f"{name}.toml", environment={})
     method = method_of(recipe)
-    assert method.rows_of_a_prompt(recipe, "M2") == pytest.approx(pairs)
-    of_models = [method.judged_of_a_prompt(recipe, stage) for stage in method.rounds(recipe) if stage.endswith("2")]
+    assert method.rows_per_prompt(recipe, "M2") == pytest.approx(pairs)
+    of_models = [method.judging_per_prompt(recipe, stage) for stage in method.rounds(recipe) if stage.endswith("2")]
     assert tuple(map(sum, zip(*of_models, strict=True))) == judged
 
 
 def test_a_search_that_goes_back_samples_and_compares_two_steps_more_each_time() -> None:
     recipe = load_recipe(ROOT / "recipes" / "process.toml", ["process.backtracks=2"], environment={})
-    assert method_of(recipe).judged_of_a_prompt(recipe, "M2") == (8 * 12, 8 * 12 * 64)
+    assert method_of(recipe).judging_per_prompt(recipe, "M2") == (8 * 12, 8 * 12 * 64)
     assert method_of(recipe).cost(recipe, "M2").answered == 600 * 8 * 4 * 40
-    assert method_of(recipe).rows_of_a_prompt(recipe, "M2") == 4
+    assert method_of(recipe).rows_per_prompt(recipe, "M2") == 4
 
 
 def test_a_meta_judge_compares_every_two_votes_on_an_answer_in_both_orders() -> None:
     overrides = ["sampling.n=7", "judging.votes=11", "judging.max_tokens=10", "meta.max_tokens=100", "meta.share=0.5"]
     recipe = load_recipe(ROOT / "recipes" / "meta_rewarding.toml", overrides, environment={})
-    assert method_of(recipe).judged_of_a_prompt(recipe, "M2") == (7 + 110, 7 * 11 * 10 + 110 * 100)
-    assert method_of(recipe).rows_of_a_prompt(recipe, "M2") == pytest.approx(1.5 + recipe.pairs.judge_pairs)
+    assert method_of(recipe).judging_per_prompt(recipe, "M2") == (7 + 110, 7 * 11 * 10 + 110 * 100)
+    assert method_of(recipe).rows_per_prompt(recipe, "M2") == pytest.approx(1.5 + recipe.pairs.judge_pairs)
     # The third round trains no judge (meta.judge_iterations), so nobody judges judgments in it.
-    assert method_of(recipe).judged_of_a_prompt(recipe, "M4") == (7, 7 * 11 * 10)
-    assert method_of(recipe).rows_of_a_prompt(recipe, "M4") == pytest.approx(1 + recipe.pairs.judge_pairs)
+    assert method_of(recipe).judging_per_prompt(recipe, "M4") == (7, 7 * 11 * 10)
+    assert method_of(recipe).rows_per_prompt(recipe, "M4") == pytest.approx(1 + recipe.pairs.judge_pairs)
 
 
 def test_a_comparing_judge_reads_each_pair_in_both_orders() -> None:
     overrides = ["scir.judge=pairwise", "scir.votes=2", "scir.max_tokens=100", "sampling.n=5"]
     recipe = load_recipe(ROOT / "recipes" / "scir.toml", overrides, environment={})
-    assert method_of(recipe).judged_of_a_prompt(recipe, "M2") == (4, 4 * 2 * 100)
+    assert method_of(recipe).judging_per_prompt(recipe, "M2") == (4, 4 * 2 * 100)
 
 
 @pytest.mark.parametrize("name", HARDWARE)

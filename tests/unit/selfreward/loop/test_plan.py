@@ -45,8 +45,8 @@ def test_a_run_that_starts_from_another_takes_over_all_stages_up_to_m1() -> None
     own_prompts = recipe(loop={"start_from": "other"}, prompts={"source": "self_instruct"})
     assert method_of(own_prompts).phases(own_prompts, "M0") == ("adopt", "prompts")
     assert train_job("x", started, "M2", CANARY).init_from == "runs/x/weights/M1"
-    assert stages.adopted(started, "M1")
-    assert not stages.adopted(started, "M2")
+    assert stages.is_adopted(started, "M1")
+    assert not stages.is_adopted(started, "M2")
 
 
 @pytest.mark.parametrize(

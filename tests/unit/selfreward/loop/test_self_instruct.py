@@ -4,7 +4,15 @@ import random
 
 import pytest
 
-from selfreward.loop.self_instruct import Pool, demonstrations, parse_tasks, request_text, rouge_l, well_formed, words
+from selfreward.loop.self_instruct import (
+    Pool,
+    demonstrations,
+    is_well_formed,
+    parse_tasks,
+    request_text,
+    rouge_l,
+    words,
+)
 from selfreward.recipe.rounds import SelfInstruct
 
 HUMAN = [f"Human task number {number} about topic {number}" for number in range(20)]
@@ -52,7 +60,7 @@ def test_numbered_lists_are_parsed(text: str, truncated: bool, expected: list[st
     ],
 )
 def test_filters_of_self_instruct(task: str, expected: bool) -> None:
-    assert well_formed(task.strip(), SelfInstruct()) is expected
+    assert is_well_formed(task.strip(), SelfInstruct()) is expected
 
 
 def test_rouge_l_golden_vectors() -> None:

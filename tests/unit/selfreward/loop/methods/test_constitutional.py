@@ -12,10 +12,10 @@ from selfreward.loop.methods.constitutional import (
     ConstitutionRules,
     build_pairs,
     choices,
-    clamped,
-    offered,
+    clamp,
+    pairs_to_compare,
     preference,
-    revised_rows,
+    revision_rows,
     revisions,
 )
 
@@ -88,7 +88,7 @@ def test_golden_vector_of_soft_labels_and_their_clamping() -> None:
     assert (reasoned.score_chosen, reasoned.weight) == pytest.approx((0.9, 0.6))
     ((hard,), _) = build_pairs([row], ConstitutionRules(soft_labels=False))
     assert hard.weight is None
-    assert [clamped(p, (0.4, 0.6)) for p in (0.0, 0.45, 1.0)] == [0.4, 0.45, 0.6]
+    assert [clamp(p, (0.4, 0.6)) for p in (0.0, 0.45, 1.0)] == [0.4, 0.45, 0.6]
 
 
 def test_the_answer_shown_later_may_be_chosen_and_even_ones_give_no_pair() -> None:
@@ -101,7 +101,7 @@ def test_the_answer_shown_later_may_be_chosen_and_even_ones_give_no_pair() -> No
 
 def test_only_different_answers_are_compared() -> None:
     texts = ["a", "a", " ", "b", "c"]
-    assert offered([Response(text=text) for text in texts]) == [(0, 3), (0, 4), (3, 4)]
+    assert pairs_to_compare([Response(text=text) for text in texts]) == [(0, 3), (0, 4), (3, 4)]
     pairs, counts = build_pairs([rollout(["a", "a"], []), rollout(["", " "], [])], ConstitutionRules())
     assert (pairs, counts["tie"], counts["unscored"]) == ([], 1, 1)
 
@@ -131,7 +131,7 @@ def test_the_last_revision_is_trained_on_unless_it_was_cut_off_or_is_blank() -> 
     same = rollout(["first", "critique", "first"], [])
     blank = rollout(["first", "critique", " "], [])
     cut = good.model_copy(update={"responses": [*good.responses[:2], Response(text="bett", finish_reason="length")]})
-    rows, counts = revised_rows([good, same, blank, cut])
+    rows, counts = revision_rows([good, same, blank, cut])
     assert [row["completion"] for row in rows] == [
         [{"role": "assistant", "content": text}] for text in ("better", "first")
     ]

@@ -8,13 +8,13 @@ import pytest
 from selfreward.contracts.rollouts import ResponseLogprobs
 from selfreward.loop.methods.cream import CreamRules, build_pairs
 from selfreward.loop.methods.implicit import (
-    answers,
-    by_place,
     consistency,
     judge_agreement,
     kendall_tau,
     monitors,
     ranks,
+    rows_by_place,
+    scored_answers,
 )
 from selfreward.loop.stages import Scorers
 from tests.support.implicit_rounds import BY, TOKENS, rollout, rows
@@ -95,9 +95,9 @@ def test_rows_in_any_order_give_the_same_pairs() -> None:
         for n in range(8)
         for row in rows([rng.random() for _ in TEXTS], [rng.random() for _ in TEXTS], f"p{n}").values()
     ]
-    expected = build_pairs(rollouts, by_place(listed), BY, CreamRules(soft_labels="dynamic"))
+    expected = build_pairs(rollouts, rows_by_place(listed), BY, CreamRules(soft_labels="dynamic"))
     rng.shuffle(listed)
-    assert build_pairs(rollouts, by_place(listed), BY, CreamRules(soft_labels="dynamic")) == expected
+    assert build_pairs(rollouts, rows_by_place(listed), BY, CreamRules(soft_labels="dynamic")) == expected
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -110,7 +110,7 @@ def test_both_models_rank_the_very_same_answers(seed: int) -> None:
     known = rows(now, [-value for value in now])
     for index in missing & set(range(len(texts))):
         del known["p0", index]
-    found = answers(rollout(texts), known, BY)
+    found = scored_answers(rollout(texts), known, BY)
     assert all(answer.now == pytest.approx(100 + answer.index) for answer in found)
     assert all(answer.before == pytest.approx(-100 - answer.index) for answer in found)
     assert all(texts[answer.index] == answer.text for answer in found)
@@ -133,7 +133,7 @@ def test_the_first_round_ranks_by_the_initial_models_likelihood_of_each_token() 
         )
         for index in range(2)
     }
-    first, second = answers(rollout(["a", "b"]), known, by)
+    first, second = scored_answers(rollout(["a", "b"]), known, by)
     assert (first.now, second.now) == (5.0, 6.0)
     assert (first.before, second.before) == (-2.0, -21 / 20)
 
@@ -148,4 +148,4 @@ def test_agreement_is_of_judged_pairs_that_neither_finds_even() -> None:
 def test_two_rows_for_one_answer_are_refused() -> None:
     (row,) = rows([1.0], [1.0]).values()
     with pytest.raises(ValueError, match="answer 0 of prompt 'p0' has two rows"):
-        by_place([row, row])
+        rows_by_place([row, row])

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from selfreward.loop.methods.dno import build_pairs, taught_prompts
+from selfreward.loop.methods.dno import build_pairs, prompts_with_teacher
 from selfreward.recipe.rounds import Pairs
 from tests.unit.selfreward.loop.test_pairing import rollout
 
@@ -54,6 +54,6 @@ def test_the_worst_a_rejected_answer_may_be_bounds_every_pair() -> None:
 
 def test_prompts_come_with_the_teachers_answer() -> None:
     row = {"prompt_id": "prompts-00000", "prompt": [{"role": "user", "content": "q"}], "response": "gold"}
-    assert taught_prompts([row]) == [
+    assert prompts_with_teacher([row]) == [
         {"prompt_id": "prompts-00000", "prompt": row["prompt"], "responses": [{"text": "gold"}]}
     ]

@@ -8,7 +8,7 @@ import pytest
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import Response, ResponseLogprobs, Rollout
 from selfreward.loop.load import load_recipe
-from selfreward.loop.methods.hinted import Hinted, HintedRules, build_pairs, delta, filled
+from selfreward.loop.methods.hinted import Hinted, HintedRules, build_pairs, delta, fill_template
 from selfreward.loop.methods.plan import table
 from selfreward.recipe.recipe import Recipe, RecipeError
 
@@ -97,8 +97,8 @@ def test_answers_that_are_the_same_or_blank_prefer_nothing() -> None:
 
 def test_a_text_with_braces_of_its_own_is_shown_as_it_is() -> None:
     prompt = [Message(role="system", content="s"), Message(role="user", content="what is {hint}?")]
-    shown = filled("{prompt} Hint: {hint}", prompt, "{prompt}")
-    assert [turn.content for turn in shown] == ["s", "what is {hint}? Hint: {prompt}"]
+    from_template = fill_template("{prompt} Hint: {hint}", prompt, "{prompt}")
+    assert [turn.content for turn in from_template] == ["s", "what is {hint}? Hint: {prompt}"]
 
 
 def test_a_round_asks_for_hints_then_without_and_with_them_and_scores_both() -> None:

@@ -14,12 +14,12 @@ from selfreward.contracts.rollouts import Match, Rollout
 from selfreward.loop.methods.meta_rewarding import (
     MetaRules,
     battles,
-    distinct,
+    distinct_votes,
     elo,
     figures,
+    most_disputed_answer,
     position_weights,
     preferences,
-    widest,
 )
 from selfreward.loop.pairing import judge_pair
 from tests.unit.selfreward.loop import test_pairing as test_pairs
@@ -137,7 +137,7 @@ def test_only_distinct_valid_judgments_are_compared() -> None:
         Vote(score=3, status="ok", text="other"),
         Vote(score=3, status="ok", text=" "),
     ]
-    assert distinct(votes) == [0, 3]
+    assert distinct_votes(votes) == [0, 3]
 
 
 def test_the_answer_whose_scores_differ_most_is_taken() -> None:
@@ -157,10 +157,13 @@ def test_the_answer_whose_scores_differ_most_is_taken() -> None:
         for judgment, response in zip(row.judgments, row.responses, strict=True)
     ]
     row = row.model_copy(update={"judgments": judgments})
-    assert widest(row, 0) == 1
-    assert widest(row.model_copy(update={"judgments": [judgments[2]], "responses": row.responses[2:3]}), 0) is None
+    assert most_disputed_answer(row, 0) == 1
+    assert (
+        most_disputed_answer(row.model_copy(update={"judgments": [judgments[2]], "responses": row.responses[2:3]}), 0)
+        is None
+    )
     same = row.model_copy(update={"judgments": [judgments[0]] * 4})
-    assert {widest(same, seed) for seed in range(40)} == {0, 1, 2, 3}
+    assert {most_disputed_answer(same, seed) for seed in range(40)} == {0, 1, 2, 3}
 
 
 def test_figures_of_the_meta_judge() -> None:

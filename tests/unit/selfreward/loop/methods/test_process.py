@@ -7,15 +7,15 @@ import pytest
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import Match, Rollout, Step
 from selfreward.loop.methods.process import (
-    after,
-    answer,
+    answer_text,
+    best_and_worst,
     build_pairs,
-    choose,
+    count_backtracks,
+    extend,
+    is_over,
     monitors,
-    offered,
-    over,
-    usable,
-    went_back,
+    pairs_to_compare,
+    usable_candidates,
     wins,
 )
 from tests.support.steps import MORE, beats, first_shown, said
@@ -38,8 +38,8 @@ def rollout(*steps: Step) -> Rollout:
 
 def test_each_whole_text_is_compared_once() -> None:
     candidates = [*said("a ;", "b", "a ;", " ;", "", "b"), *said("cut off", finish="length"), *said("c ;")]
-    assert usable(candidates, MORE) == [0, 1, 7]
-    assert offered(candidates, MORE) == [(0, 1), (0, 7), (1, 7)]
+    assert usable_candidates(candidates, MORE) == [0, 1, 7]
+    assert pairs_to_compare(candidates, MORE) == [(0, 1), (0, 7), (1, 7)]
 
 
 def test_the_score_of_a_candidate_is_how_many_it_beats() -> None:
@@ -47,7 +47,7 @@ def test_the_score_of_a_candidate_is_how_many_it_beats() -> None:
     candidates = said("a ;", "b ;", "c ;", "d")
     matches = [*beats(1, 0), *beats(1, 2), *beats(0, 2), *(m for other in range(3) for m in first_shown(other, 3))]
     assert wins(candidates, matches, MORE) == {0: 1, 1: 2, 2: 0, 3: 0}
-    found = choose(candidates, matches, MORE)
+    found = best_and_worst(candidates, matches, MORE)
     assert found is not None
     assert (found.best, found.worst, found.best_wins, found.worst_wins) == (1, 2, 2, 0)
 
@@ -87,15 +87,15 @@ def test_a_search_without_a_winner_says_why(status: Literal["ok", "unparsed"], o
 
 def test_before_the_first_step_there_is_none_to_drop() -> None:
     alone, tied = said("a ;", "a ;"), said("b ;", "c ;")
-    steps = after([], alone, [], MORE, backtracks=2)
-    steps = after(steps, tied, first_shown(0, 1), MORE, backtracks=2)
-    assert ([step.dropped for step in steps], went_back(steps), answer(steps)) == ([True, True], 2, "")
-    assert not over(steps, MORE, max_steps=1)
-    steps = after(steps, tied, first_shown(0, 1), MORE, backtracks=2)
-    assert (steps[-1].dropped, answer(steps), over(steps, MORE, max_steps=1)) == (False, "b ;", True)
+    steps = extend([], alone, [], MORE, backtracks=2)
+    steps = extend(steps, tied, first_shown(0, 1), MORE, backtracks=2)
+    assert ([step.dropped for step in steps], count_backtracks(steps), answer_text(steps)) == ([True, True], 2, "")
+    assert not is_over(steps, MORE, max_steps=1)
+    steps = extend(steps, tied, first_shown(0, 1), MORE, backtracks=2)
+    assert (steps[-1].dropped, answer_text(steps), is_over(steps, MORE, max_steps=1)) == (False, "b ;", True)
 
 
 def test_a_search_ends_where_no_candidate_can_be_used_though_it_could_go_back() -> None:
-    steps = after(after([], said("a ;", "b ;"), beats(0, 1), MORE, 9), said("", " ;"), [], MORE, 9)
+    steps = extend(extend([], said("a ;", "b ;"), beats(0, 1), MORE, 9), said("", " ;"), [], MORE, 9)
     assert [(step.chosen, step.dropped) for step in steps] == [(0, False), (None, False)]
-    assert over(steps, MORE, max_steps=9)
+    assert is_over(steps, MORE, max_steps=9)

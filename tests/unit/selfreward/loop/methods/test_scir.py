@@ -7,7 +7,7 @@ from selfreward.loop.methods.scir import (
     ScirRules,
     build_pairs,
     monitors,
-    offered,
+    neighbours,
     pairwise_probability,
     pointwise_probability,
 )
@@ -24,9 +24,9 @@ def both_orders(a: int, b: int, p_a: float) -> list[Match]:
     return [match(a, b, p_a), match(b, a, 1 - p_a)]
 
 
-def test_distinct_answers_are_offered_two_by_two_in_their_order() -> None:
+def test_distinct_answers_are_neighbours_two_by_two_in_their_order() -> None:
     texts = ["a", "b", "a", " ", "c", "d", "e"]
-    assert offered([Response(text=text) for text in texts]) == [(0, 1), (4, 5)]
+    assert neighbours([Response(text=text) for text in texts]) == [(0, 1), (4, 5)]
 
 
 def test_both_orders_weigh_the_same() -> None:

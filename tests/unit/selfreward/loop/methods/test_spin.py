@@ -4,7 +4,7 @@ import pytest
 
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import Response, Rollout
-from selfreward.loop.methods.spin import build_pairs, demonstrated_prompts
+from selfreward.loop.methods.spin import build_pairs, prompts_with_demonstrations
 
 
 def rollout(*texts: str, name: str = "p0") -> Rollout:
@@ -40,10 +40,10 @@ def test_answers_like_the_demonstration_and_blank_ones_give_no_pair() -> None:
 
 def test_prompts_are_the_same_demonstrations_in_every_round_and_others_for_another_seed() -> None:
     ift = [{"prompt": [f"q{n}"], "completion": [{"role": "assistant", "content": f"a{n}"}]} for n in range(50)]
-    rows = demonstrated_prompts(ift, 10, seed=0)
-    assert rows == demonstrated_prompts(ift, 10, seed=0)
-    assert rows != demonstrated_prompts(ift, 10, seed=1)
+    rows = prompts_with_demonstrations(ift, 10, seed=0)
+    assert rows == prompts_with_demonstrations(ift, 10, seed=0)
+    assert rows != prompts_with_demonstrations(ift, 10, seed=1)
     assert len({row["prompt_id"] for row in rows}) == 10
     assert all(row["responses"][0]["text"][1:] == row["prompt"][0][1:] for row in rows)
     with pytest.raises(ValueError, match="Sample larger than population"):
-        demonstrated_prompts(ift, 51, seed=0)
+        prompts_with_demonstrations(ift, 51, seed=0)

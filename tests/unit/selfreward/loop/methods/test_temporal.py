@@ -7,7 +7,7 @@ import pytest
 from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.loop.load import parse_recipe
 from selfreward.loop.methods import method_of
-from selfreward.loop.methods.temporal import anchored_prompts, build_pairs
+from selfreward.loop.methods.temporal import build_pairs, prompts_with_past_answers
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.recipe.rounds import Pairs
 from tests.unit.selfreward.loop.test_pairing import rollout
@@ -66,7 +66,7 @@ def test_why_there_is_no_pair() -> None:
 def test_a_round_has_the_past_answers_of_its_own_prompts() -> None:
     rows = [{"prompt_id": "a", "prompt": []}, {"prompt_id": "lost", "prompt": []}]
     past = [{"prompt_id": "b", "responses": [{"text": "2"}]}, {"prompt_id": "a", "responses": [{"text": "1"}]}]
-    assert anchored_prompts(rows, past) == [{"prompt_id": "a", "prompt": [], "responses": [{"text": "1"}]}]
+    assert prompts_with_past_answers(rows, past) == [{"prompt_id": "a", "prompt": [], "responses": [{"text": "1"}]}]
 
 
 def test_each_model_is_foreseen_and_trained_from_the_one_before_it() -> None:
