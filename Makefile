@@ -1,7 +1,7 @@
 # Two commands do everything: `make demo` runs the whole loop here, `make test` proves that it works.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-methods chaos chaos-short lint audit format up env images test-compose test-k8s bench
-.PHONY: evidence methods-evidence schema lock clean
+.PHONY: help install demo check unit test test-methods chaos chaos-short lint audit format up env images test-compose
+.PHONY: test-k8s bench evidence methods-evidence schema lock clean
 
 # The first of these that is Python 3.11, 3.12 or 3.13.
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -12,6 +12,8 @@ PY := $(VENV)/bin/python
 SEED ?= 0
 SEEDS ?= 0 1 2
 BENCH ?= gateway
+# Tests in two processes; what tests share stays in one of them (tests/conftest.py).
+BOTH_CORES := --numprocesses 2 --dist loadgroup
 # On a machine with an NVIDIA GPU: make LOCK=requirements-gpu.lock ...
 LOCK ?= requirements.lock
 
@@ -42,8 +44,13 @@ install: $(VENV)/installed ## Make the environment with everything pinned; the o
 demo: $(VENV)/installed ## Run the whole self-rewarding loop on the Countdown world (SEED=0) and report
 	@$(PY) -m examples.countdown.demo --seed $(SEED)
 
+check: lint unit ## Lint and the tests that need nothing, before each commit
+
+unit: $(VENV)/installed ## Run the tests that need nothing: no Redis, no engine
+	@$(PY) -m pytest $(BOTH_CORES) tests/unit
+
 test: $(VENV)/installed ## Run all tests, on real parts
-	@$(PY) -m pytest
+	@$(PY) -m pytest $(BOTH_CORES)
 
 test-methods: $(VENV)/installed ## Run every method's recipe end to end in a small form
 	@$(PY) -m pytest tests/methods -m methods

@@ -21,6 +21,15 @@ from tests.support.judge_engine import Engine, by_length
 from tests.support.listening import listening_judge
 from tests.support.s3 import BUCKET, s3_server
 
+_SLOWEST = (
+    "tests/loop/",
+    "tests/service/generator/",
+    "tests/service/trainer/",
+    "tests/service/",
+    "tests/deploy/",
+    "tests/redis/",
+)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before any test module is imported: some libraries read the environment when they are."""
@@ -41,6 +50,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if lines:
         terminalreporter.section("not run")
         terminalreporter.write("".join(f"{line}\n" for line in lines))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is shared stays in one process when tests run in two: a file's fixtures, and the one engine of the services.
+
+    The folders that take longest begin first, so that both processes end at about the same time.
+    """
+    for item in items:
+        shared = "generator" if "generator" in getattr(item, "fixturenames", ()) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(shared))
+    items.sort(key=lambda item: next((n for n, part in enumerate(_SLOWEST) if part in item.nodeid), len(_SLOWEST)))
 
 
 @pytest.fixture(scope="session", autouse=True)
