@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import yaml
 from kubernetes import client
 
 from tests.deploy.schemas import ValidationError, check
+from tests.support.places import ROOT
 
 NAMESPACE = "selfreward"
-K8S = Path(__file__).resolve().parents[2] / "k8s"
+K8S = ROOT / "k8s"
 TEMPLATES = (K8S / "base" / "trainer.yaml", K8S / "components" / "multinode" / "runtime.yaml")
 
 

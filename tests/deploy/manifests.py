@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
+
 OVERLAYS = tuple(sorted(folder.name for folder in (ROOT / "k8s" / "overlays").iterdir()))
 EVERYTHING = (*(f"k8s/overlays/{name}" for name in OVERLAYS), "k8s/run", "k8s/inputs")
 Manifest = dict[str, Any]

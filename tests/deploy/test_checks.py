@@ -2,12 +2,12 @@
 
 import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
+
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 

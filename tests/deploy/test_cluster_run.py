@@ -5,10 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.deploy.manifests import ROOT, of_kind, pod_specs
+from tests.deploy.manifests import of_kind, pod_specs
 from tests.deploy.schemas import check
 from tests.harness.k8s.objects import input_objects, loop_objects, run_objects, volumes
 from tests.harness.k8s.older import JOBS_SINCE, NAMES_SINCE
+from tests.support.places import ROOT
 
 
 def test_without_a_cluster_it_says_so_and_ends_well() -> None:

@@ -11,7 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
+
 DOCKERFILES = [*ROOT.glob("services/*/Dockerfile"), ROOT / "orchestrator" / "Dockerfile"]
 EXTRAS = {
     "services/generator/requirements.lock": ("requirements.lock", ["generator", "s3", "engine-cpu"]),

@@ -16,8 +16,9 @@ from services.judge.settings import JudgeSettings
 from services.trainer.settings import DEFAULT_PORT as TRAINER_PORT
 from services.trainer.settings import TrainerSettings
 from tests.deploy.known import exported_metrics, named_metrics, unknown_settings
-from tests.deploy.manifests import EVERYTHING, OVERLAYS, ROOT, Manifest, of_kind, pod_specs, render
+from tests.deploy.manifests import EVERYTHING, OVERLAYS, Manifest, of_kind, pod_specs, render
 from tests.deploy.schemas import ValidationError, check
+from tests.support.places import ROOT
 
 PORTS = {
     "generator": GENERATOR_PORT,

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from tests.deploy.known import exported_metrics, named_metrics
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 ALERTS = ROOT / "observability" / "alerts.yml"
 SCALERS = ROOT / "k8s" / "components"
 DASHBOARDS = sorted((ROOT / "observability" / "dashboards").glob("*.json"))

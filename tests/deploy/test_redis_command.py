@@ -12,8 +12,8 @@ from redis.backoff import ConstantBackoff, NoBackoff
 from redis.retry import Retry
 
 from selfreward.processes.redis import redis_binary
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "secret"
 
 

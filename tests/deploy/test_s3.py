@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from tests.deploy.known import unknown_settings
-from tests.deploy.manifests import OVERLAYS, ROOT, of_kind, pod_specs, render_with
+from tests.deploy.manifests import OVERLAYS, of_kind, pod_specs, render_with
 from tests.deploy.schemas import check
+from tests.support.places import ROOT
 
 READERS = {"generator", "generator-node", "trainer", "orchestrator"}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from examples.countdown.seed_data import build
 from selfreward.loop.load import load_recipe
 from selfreward.recipe.recipe import Recipe
+from tests.support.places import M0, RECIPES
 
-ROOT = Path(__file__).resolve().parents[2]
 PROMPTS, SAMPLES, HELDOUT, JUDGED, RANKED = 16, 2, 8, 4, 6
 OVERRIDES = [
     "loop.iterations=1",
@@ -35,6 +35,6 @@ def small_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
         path = folder / f"{name}.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows[: _ROWS[name]]))
         paths.append(f"data.{name}={json.dumps(str(path))}")
-    model = json.dumps(str(ROOT / "examples" / "countdown" / "m0"))
+    model = json.dumps(str(M0))
     settings = [f"model={model}", *paths, *OVERRIDES, *overrides]
-    return load_recipe(ROOT / "recipes" / "countdown.toml", settings, environment={})
+    return load_recipe(RECIPES / "countdown.toml", settings, environment={})

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from examples.countdown.roles import ROOT, comparisons, revisions
+from examples.countdown.roles import comparisons, revisions
 from selfreward.contracts.rollouts import PreferencePair, Rollout
 from tests.methods.whole_run import small, violations, whole_run
+from tests.support.places import RECIPES
 
 pytestmark = pytest.mark.methods
-_FILE = json.dumps(str(ROOT / "recipes" / "constitutions" / "countdown.toml"))
+_FILE = json.dumps(str(RECIPES / "constitutions" / "countdown.toml"))
 
 
 @pytest.mark.timeout(1500)

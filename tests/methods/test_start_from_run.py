@@ -14,7 +14,8 @@ from selfreward.loop.audit.audit import audit
 from selfreward.processes.stack import LocalStack
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import verify_folder
-from tests.methods.whole_run import MODEL, small
+from tests.methods.whole_run import small
+from tests.support.places import M0
 
 pytestmark = pytest.mark.methods
 
@@ -25,7 +26,7 @@ def test_spin_goes_on_from_an_m1_that_was_taught_to_judge(tmp_path: Path) -> Non
     judging = 'evaluation.judging={rubric = "countdown", max_tokens = 32}'
     evaluation = ["evaluation.temperature=0.7", "evaluation.top_p=0.9", "evaluation.judged_prompts=4", judging]
     spin = small("spin", tmp_path, ["loop.iterations=1", "loop.start_from=m1", *evaluation])
-    with LocalStack(tmp_path / "stack", environment={"SELFREWARD_MODEL": str(MODEL)}) as stack:
+    with LocalStack(tmp_path / "stack", environment={"SELFREWARD_MODEL": str(M0)}) as stack:
         stack.wait_healthy(timeout=300)
         with OrchestratorClient(stack.urls["orchestrator"]) as client:
             for name, recipe in (("m1", m1), ("spin", spin)):

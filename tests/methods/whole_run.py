@@ -13,9 +13,8 @@ from selfreward.loop.load import load_recipe
 from selfreward.processes.stack import LocalStack
 from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
+from tests.support.places import M0, RECIPES
 
-ROOT = Path(__file__).resolve().parents[2]
-MODEL = ROOT / "examples" / "countdown" / "m0"
 _ROWS = {"ift": 64, "eft": 24, "eft_eval": 6, "prompts": 64, "heldout": 8}
 _SMALL = [
     "prompts.per_iteration=16",
@@ -55,13 +54,13 @@ def small(
         kept = [*rows[: _ROWS[file]], *(more or {}).get(file, [])]
         (folder / f"{file}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
         paths.append(f"data.{file}={json.dumps(str(folder / f'{file}.jsonl'))}")
-    settings = [f"model={json.dumps(str(MODEL))}", *paths, *_SMALL, *overrides]
-    return load_recipe(ROOT / "recipes" / f"{name}.toml", settings, environment={})
+    settings = [f"model={json.dumps(str(M0))}", *paths, *_SMALL, *overrides]
+    return load_recipe(RECIPES / f"{name}.toml", settings, environment={})
 
 
 def whole_run(recipe: Recipe, folder: Path) -> Ended:
     """Run the recipe on a stack of its own, which is gone afterwards."""
-    with LocalStack(folder, environment={"SELFREWARD_MODEL": str(MODEL)}) as stack:
+    with LocalStack(folder, environment={"SELFREWARD_MODEL": str(M0)}) as stack:
         stack.wait_healthy(timeout=300)
         with OrchestratorClient(stack.urls["orchestrator"]) as client:
             client.start(recipe, "small")

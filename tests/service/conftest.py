@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from selfreward.processes.child import free_port
+from tests.support.places import M0, ROOT
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
 _STARTS_WITHIN = 280
 
 
@@ -59,7 +59,7 @@ class Generator:
 @pytest.fixture(scope="session")
 def tiny_model() -> Path:
     """The committed base model of the demo world: a Llama of about a million parameters."""
-    return _REPOSITORY / "examples" / "countdown" / "m0"
+    return M0
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +81,7 @@ def generator(redis_server: str, tiny_model: Path, tmp_path_factory: pytest.Temp
     log = folder / "gateway.log"
     with log.open("wb") as stream:
         command = [sys.executable, "-m", "services.generator"]
-        process = subprocess.Popen(command, cwd=_REPOSITORY, env=environment, stdout=stream, stderr=stream)
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=stream)
     running = Generator(
         url=f"http://127.0.0.1:{port}",
         redis_url=redis_server,

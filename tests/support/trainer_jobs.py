@@ -1,15 +1,14 @@
 """The small data and jobs that the trainer's tests share."""
 
 import random
-from pathlib import Path
 from typing import Any
 
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import PreferencePair
 from selfreward.contracts.training import DpoHyper, SftHyper, TrainJob
 from selfreward.store.artifacts import ArtifactStore
+from tests.support.places import M0
 
-M0 = Path(__file__).parents[2] / "examples" / "countdown" / "m0"
 CANARY = [Message(role="user", content="Use 7 3 12 to make 33 .")]
 SFT_DATA = "runs/t/data/sft.jsonl"
 PAIRS = "runs/t/pairs/M2.jsonl"

@@ -4,11 +4,11 @@ source and not what a library pulls in."""
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
+
 CHECKERS = ("examples", "bench", "tests")
 
 FORBIDDEN = {

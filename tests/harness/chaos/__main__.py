@@ -18,8 +18,8 @@ from tests.harness.chaos.faults import Faults
 from tests.harness.chaos.run import Outcome, run_through
 from tests.harness.chaos.stack import ChaosStack
 from tests.loop.small import small_recipe
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 OVERRIDES = ["prompts.per_iteration=32", "sft.save_every=2", "dpo.save_every=2", "baseline_sft.save_every=2"]
 
 

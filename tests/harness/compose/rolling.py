@@ -4,7 +4,8 @@ import json
 import time
 from typing import Any
 
-from tests.harness.compose.stack import ROOT, ComposeStack, docker
+from tests.harness.compose.stack import ComposeStack, docker
+from tests.support.places import ROOT
 
 SERVICES = ("judge", "generator", "orchestrator", "redis")
 _HEALTHY_S = 1800

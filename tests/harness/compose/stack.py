@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.places import ROOT
+
 PROJECT = "selfreward-test"
 _PATIENCE_S = 3600
 

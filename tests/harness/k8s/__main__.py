@@ -28,7 +28,8 @@ from tests.harness.k8s.objects import RUN, input_objects, loop_objects, run_obje
 from tests.harness.k8s.older import NAMES_SINCE, sidecar_secret
 from tests.harness.k8s.rolling import rolling_restart
 from tests.loop.kills import LOOK, kill_at, places, planned, planned_of
-from tests.loop.small import ROOT, small_recipe
+from tests.loop.small import small_recipe
+from tests.support.places import M0, ROOT
 
 _PATIENCE_S = 5400
 _TRAINING_JOBS = 4
@@ -151,7 +152,7 @@ def _prepare(cluster: Cluster, registry: str, storage: Path | None, seed: Path) 
     cluster.apply(loop_objects(minor, registry))
     cluster.apply(input_objects(registry))
     cluster.must("wait", "--for=condition=Ready", "pod/inputs", "--timeout=600s")
-    cluster.must("cp", str(ROOT / "examples" / "countdown" / "m0"), "inputs:/data/inputs/model")
+    cluster.must("cp", str(M0), "inputs:/data/inputs/model")
     cluster.must("cp", str(seed), "inputs:/data/inputs/seed")
     for name in ("judge", "orchestrator", "generator"):
         cluster.must("rollout", "status", f"deployment/{name}", "--timeout=1800s")

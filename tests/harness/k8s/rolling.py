@@ -7,7 +7,7 @@ from typing import Any
 from tests.deploy.manifests import Manifest
 from tests.harness.k8s.cluster import NAMESPACE, Cluster
 from tests.harness.k8s.objects import RUN
-from tests.loop.small import ROOT
+from tests.support.places import ROOT
 
 WORKLOADS = ("deployment/judge", "deployment/generator", "deployment/orchestrator", "statefulset/redis")
 

@@ -19,7 +19,8 @@ from services.trainer.training.checks import JobRefused, load_tokenizer
 from services.trainer.training.models import load_model
 from services.trainer.training.publish import canary_ids
 from services.trainer.worker.progress import Progress, read_progress
-from tests.support.trainer_jobs import BASE, CANARY, M0, dpo_job, publish_job, sft_job, write_data
+from tests.support.places import M0
+from tests.support.trainer_jobs import BASE, CANARY, dpo_job, publish_job, sft_job, write_data
 
 
 @pytest.fixture(scope="module")

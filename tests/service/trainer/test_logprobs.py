@@ -24,7 +24,8 @@ from services.trainer.training.models import load_model
 from services.trainer.worker.progress import Progress, read_progress
 from services.trainer.worker.worker import Worker
 from tests.support.checkpoints import copy_of, perturbed, publish
-from tests.support.trainer_jobs import BASE, CANARY, M0, publish_job
+from tests.support.places import M0
+from tests.support.trainer_jobs import BASE, CANARY, publish_job
 
 OTHER = "runs/t/weights/other"
 ROLLOUTS = "runs/t/rollouts/M2.jsonl"

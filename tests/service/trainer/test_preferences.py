@@ -19,7 +19,8 @@ from services.trainer.job import build_trainer, run
 from services.trainer.training.checks import JobRefused, load_tokenizer
 from services.trainer.training.models import load_model
 from services.trainer.worker.progress import Progress
-from tests.support.trainer_jobs import CANARY, M0, PAIRS, dpo_job, publish_job, write_data
+from tests.support.places import M0
+from tests.support.trainer_jobs import CANARY, PAIRS, dpo_job, publish_job, write_data
 
 BETA = 0.1
 AT_THE_REFERENCE = {

@@ -18,7 +18,7 @@ from selfreward import AsyncJudgeClient, JudgeClient
 from selfreward.integrations.trl import async_trl_reward, trl_reward
 from tests.support.judge_engine import Engine, Reply, completion
 from tests.support.listening import listening_judge
-from tests.support.trainer_jobs import M0
+from tests.support.places import M0
 
 with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
     # GRPO samples with transformers here; TRL would load vLLM and its compiler for a minute, only to be able to.

@@ -12,12 +12,12 @@ from bench.balancer import balanced
 from bench.replica_tables import RESULT, tables
 from bench.replicas import SETTINGS, Measurement, compare
 from bench.scaling import Cpu, Engine, ItemWork, Lengths, Replicas, engine_rate, limits, lowest
-from bench.services import ROOT
 from bench.stand_in import create_app, tokens_of
 from selfreward.client.generator import Generation, GeneratorClient
 from selfreward.client.http import ServiceClient
 from selfreward.contracts.base import Message
 from selfreward.processes.child import free_port
+from tests.support.places import ROOT
 
 # 11 s for an answer, 3 s for a verdict, and nothing left to chance.
 WORK = ItemWork(answers=2, votes=3, answer=Lengths(100, 100), verdict=Lengths(20, 20))

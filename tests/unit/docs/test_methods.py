@@ -3,7 +3,6 @@
 import inspect
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +11,8 @@ from pydantic.fields import FieldInfo
 
 from selfreward.loop.load import RunRecipe, load_recipe
 from selfreward.loop.methods import METHODS, Method
+from tests.support.places import RECIPES, ROOT
 
-ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "methods.md").read_text()
 SECTIONS = {part.partition("`\n")[0]: part for part in PAGE.split("\n## `")[1:]}
 TOLD = {"Sampled and judged", "Pairs and loss", "Keys", "Not as in the paper", "Choose it"}
@@ -51,7 +50,7 @@ def test_a_method_is_told_in_a_few_lines_with_a_recipe_of_its_own(method: str) -
     assert len(lines) <= 15, "a page to choose by, not to learn a method from"
     assert set(re.findall(r"^- \*\*(.+?)\*\*", SECTIONS[method], re.MULTILINE)) >= TOLD
     (shipped,) = re.findall(r"\(\.\./recipes/([a-z_]+)\.toml\)", SECTIONS[method])
-    assert load_recipe(ROOT / "recipes" / f"{shipped}.toml", environment={}).method == method
+    assert load_recipe(RECIPES / f"{shipped}.toml", environment={}).method == method
 
 
 def test_every_key_is_one_of_the_recipes_and_takes_the_value_that_is_given() -> None:

@@ -9,8 +9,8 @@ import pytest
 from typer.main import get_group
 
 from selfreward.cli.main import app
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).parents[3]
 PATTERNS = ("*.md", "docs/**/*.md", "examples/*/README.md", "evidence/*.md")
 # The changelog names places of earlier releases.
 DOCUMENTS = sorted({path for pattern in PATTERNS for path in ROOT.glob(pattern)} - {ROOT / "CHANGELOG.md"})

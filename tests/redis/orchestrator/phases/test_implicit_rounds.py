@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import re
-from pathlib import Path
 
 import pytest
 
@@ -28,9 +27,9 @@ from tests.redis.orchestrator.phases.test_rounds import QUESTIONS, enter, recipe
 from tests.support.implicit_rounds import rows
 from tests.support.methods import rollout_tasks, score_job, train_job
 from tests.support.orchestrator_bench import bench, working
+from tests.support.places import RECIPES
 from tests.support.synthetic_run import RUN, write_run
 
-RECIPES = Path(__file__).parents[4] / "recipes"
 CANARY = [Message(role="user", content="hello")]
 
 

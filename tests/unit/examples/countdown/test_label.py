@@ -2,13 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from selfreward.evaluation.report.inputs import load_run
 from selfreward.store.artifacts import ArtifactStore
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[4]
 ANSWERS = ["7 * 3 = 21 ; 21 + 12 = 33", "7 * 3 = 21", "<|nonsense|>", "7 + 3 = 10 ; 10 + 12 = 33"]
 
 

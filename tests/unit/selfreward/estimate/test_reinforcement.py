@@ -1,7 +1,5 @@
 """What runs need that sample in training or revise their answers: all by hand, in the terms of docs/planning.md."""
 
-from pathlib import Path
-
 import pytest
 from typer.testing import CliRunner
 
@@ -14,8 +12,8 @@ from selfreward.estimate.stages import SeedSizes, StagePlan, plan_run
 from selfreward.estimate.time import GPUS, Assumptions, sampling_hours, training_hours
 from selfreward.loop.load import load_recipe
 from selfreward.recipe.recipe import Recipe
+from tests.support.places import RECIPES, ROOT
 
-ROOT = Path(__file__).parents[4]
 LLAMA = KNOWN["llama-3-8b"]
 P = 8_030_261_248
 BY = Assumptions(GPUS["h100"], gpus=8)
@@ -25,7 +23,7 @@ CACHED = 2 * 32 * 8 * 128
 
 
 def planned(name: str, *overrides: str) -> list[StagePlan]:
-    recipe: Recipe = load_recipe(ROOT / "recipes" / f"{name}.toml", overrides, environment={})
+    recipe: Recipe = load_recipe(RECIPES / f"{name}.toml", overrides, environment={})
     return plan_run(recipe, LLAMA, SeedSizes(ift=1000, eft=300, eft_eval=60), BY)
 
 

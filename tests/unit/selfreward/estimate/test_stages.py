@@ -18,8 +18,8 @@ from selfreward.estimate.time import GPUS, Assumptions, generating_hours, traini
 from selfreward.loop.load import load_recipe
 from selfreward.loop.methods import method_of
 from selfreward.recipe.recipe import RecipeError
+from tests.support.places import RECIPES, ROOT
 
-ROOT = Path(__file__).parents[4]
 HARDWARE = {"qwen0.5b-1gpu": "rtx4090", "llama8b-8gpu": "h100", "llama70b-lora": "b200"}
 BY = Assumptions(GPUS["h100"], gpus=8)
 
@@ -33,7 +33,7 @@ def test_parameters_are_the_published_number(name: str, parameters: int) -> None
 
 
 def test_parameters_of_a_checkpoint_are_those_in_its_file() -> None:
-    recipe = load_recipe(ROOT / "recipes" / "countdown.toml", environment={})
+    recipe = load_recipe(RECIPES / "countdown.toml", environment={})
     shape = shape_of(recipe.model_copy(update={"model": str(ROOT / recipe.model)}))
     with (ROOT / recipe.model / "model.safetensors").open("rb") as stream:
         (size,) = struct.unpack("<Q", stream.read(8))
@@ -85,7 +85,7 @@ def test_time_by_hand() -> None:
 
 
 def test_stages_and_tokens_are_the_recipes() -> None:
-    recipe = load_recipe(ROOT / "recipes" / "llama8b-8gpu.toml", environment={})
+    recipe = load_recipe(RECIPES / "llama8b-8gpu.toml", environment={})
     stages = plan_run(recipe, KNOWN["llama-3-8b"], SeedSizes(), BY)
     assert [stage.stage for stage in stages] == ["SFT", "M1", "M2", "M3", "M4", "M5"]
     assert {stage.rollout_tokens for stage in stages[2:]} == {5000 * 7 * 1024}
@@ -95,7 +95,7 @@ def test_stages_and_tokens_are_the_recipes() -> None:
 
 
 def test_what_another_run_has_trained_is_not_trained_again() -> None:
-    recipe = load_recipe(ROOT / "recipes" / "llama8b-8gpu.toml", ["loop.start_from=mine"], environment={})
+    recipe = load_recipe(RECIPES / "llama8b-8gpu.toml", ["loop.start_from=mine"], environment={})
     stages = plan_run(recipe, KNOWN["llama-3-8b"], SeedSizes(), BY)
     assert [stage.stage for stage in stages] == ["M2", "M3", "M4", "M5"]
 
@@ -115,7 +115,7 @@ def test_what_another_run_has_trained_is_not_trained_again() -> None:
     ],
 )
 def test_pairs_and_judgments_of_a_prompt(name: str, pairs: float, judged: tuple[int, int]) -> None:
-    recipe = load_recipe(ROOT / "recipes" / f"{name}.toml", environment={})
+    recipe = load_recipe(RECIPES / f"{name}.toml", environment={})
     method = method_of(recipe)
     assert method.rows_per_prompt(recipe, "M2") == pytest.approx(pairs)
     of_models = [method.judging_per_prompt(recipe, stage) for stage in method.rounds(recipe) if stage.endswith("2")]
@@ -123,7 +123,7 @@ def test_pairs_and_judgments_of_a_prompt(name: str, pairs: float, judged: tuple[
 
 
 def test_a_search_that_goes_back_samples_and_compares_two_steps_more_each_time() -> None:
-    recipe = load_recipe(ROOT / "recipes" / "process.toml", ["process.backtracks=2"], environment={})
+    recipe = load_recipe(RECIPES / "process.toml", ["process.backtracks=2"], environment={})
     assert method_of(recipe).judging_per_prompt(recipe, "M2") == (8 * 12, 8 * 12 * 64)
     assert method_of(recipe).cost(recipe, "M2").answered == 600 * 8 * 4 * 40
     assert method_of(recipe).rows_per_prompt(recipe, "M2") == 4
@@ -131,7 +131,7 @@ def test_a_search_that_goes_back_samples_and_compares_two_steps_more_each_time()
 
 def test_a_meta_judge_compares_every_two_votes_on_an_answer_in_both_orders() -> None:
     overrides = ["sampling.n=7", "judging.votes=11", "judging.max_tokens=10", "meta.max_tokens=100", "meta.share=0.5"]
-    recipe = load_recipe(ROOT / "recipes" / "meta_rewarding.toml", overrides, environment={})
+    recipe = load_recipe(RECIPES / "meta_rewarding.toml", overrides, environment={})
     assert method_of(recipe).judging_per_prompt(recipe, "M2") == (7 + 110, 7 * 11 * 10 + 110 * 100)
     assert method_of(recipe).rows_per_prompt(recipe, "M2") == pytest.approx(1.5 + recipe.pairs.judge_pairs)
     # The third round trains no judge (meta.judge_iterations), so nobody judges judgments in it.
@@ -141,13 +141,13 @@ def test_a_meta_judge_compares_every_two_votes_on_an_answer_in_both_orders() -> 
 
 def test_a_comparing_judge_reads_each_pair_in_both_orders() -> None:
     overrides = ["scir.judge=pairwise", "scir.votes=2", "scir.max_tokens=100", "sampling.n=5"]
-    recipe = load_recipe(ROOT / "recipes" / "scir.toml", overrides, environment={})
+    recipe = load_recipe(RECIPES / "scir.toml", overrides, environment={})
     assert method_of(recipe).judging_per_prompt(recipe, "M2") == (4, 4 * 2 * 100)
 
 
 @pytest.mark.parametrize("name", HARDWARE)
 def test_recipes_for_real_hardware_are_valid_and_fit_their_gpus(name: str) -> None:
-    path = str(ROOT / "recipes" / f"{name}.toml")
+    path = str(RECIPES / f"{name}.toml")
     dry = CliRunner().invoke(app, ["run", path, "--dry-run"])
     assert dry.exit_code == 0, dry.output
     assert json.loads(dry.output)["name"] == name
@@ -157,7 +157,7 @@ def test_recipes_for_real_hardware_are_valid_and_fit_their_gpus(name: str) -> No
 
 
 def test_what_does_not_fit_is_said_with_a_remedy() -> None:
-    path = str(ROOT / "recipes" / "llama70b-lora.toml")
+    path = str(RECIPES / "llama70b-lora.toml")
     planned = CliRunner().invoke(app, ["plan", path, "--gpu", "h100"], env={"COLUMNS": "400"})
     assert "h100 has 80" in planned.output
     assert "a GPU with more memory (b200)" in planned.output
@@ -166,14 +166,14 @@ def test_what_does_not_fit_is_said_with_a_remedy() -> None:
 def test_seed_files_that_are_here_are_counted(tmp_path: Path) -> None:
     ranked = {"prompt": "q", "responses": [{"text": "a", "rank": 1}, {"text": "b", "rank": 2}]}
     (tmp_path / "eft.jsonl").write_text(json.dumps(ranked) + "\n" + json.dumps(ranked) + "\n")
-    recipe = str(ROOT / "recipes" / "qwen0.5b-1gpu.toml")
+    recipe = str(RECIPES / "qwen0.5b-1gpu.toml")
     given = f"data.eft={json.dumps(str(tmp_path / 'eft.jsonl'))}"
     planned = CliRunner().invoke(app, ["plan", recipe, given], env={"COLUMNS": "200"})
     assert "assumed: data.ift, data.eft_eval" in planned.output
 
 
 def test_a_model_of_another_layout_or_without_a_shape_is_refused(tmp_path: Path) -> None:
-    recipe = load_recipe(ROOT / "recipes" / "countdown.toml", ["model=elsewhere/unknown"], environment={})
+    recipe = load_recipe(RECIPES / "countdown.toml", ["model=elsewhere/unknown"], environment={})
     with pytest.raises(RecipeError, match=r"'elsewhere/unknown' is not here .*give it with --config"):
         shape_of(recipe)
     file = tmp_path / "config.json"
@@ -191,6 +191,6 @@ def test_older_configs_name_the_dtype_otherwise_and_may_leave_key_heads_out(tmp_
     sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     file = tmp_path / "config.json"
     file.write_text(json.dumps({"model_type": "llama", "vocab_size": 10, "torch_dtype": "float32", **sizes}))
-    recipe = load_recipe(ROOT / "recipes" / "countdown.toml", environment={})
+    recipe = load_recipe(RECIPES / "countdown.toml", environment={})
     shape = shape_of(recipe, file)
     assert (shape.num_key_value_heads, shape.stored_bytes) == (2, 4)

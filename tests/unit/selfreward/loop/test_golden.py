@@ -25,8 +25,8 @@ from selfreward.loop.stages import replays
 from selfreward.loop.tasks import PromptItem
 from selfreward.loop.train_jobs import replay
 from selfreward.recipe.recipe import Recipe
+from tests.support.places import RECIPES
 
-ROOT = Path(__file__).resolve().parents[4]
 RUN = "golden"
 SHAPE = Shape(
     model_type="llama",
@@ -49,7 +49,7 @@ def golden(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.fixture
 def recipe(golden: dict[str, Any]) -> Recipe:
-    return load_recipe(ROOT / "recipes" / f"{golden['recipe']}.toml", golden["overrides"], environment={})
+    return load_recipe(RECIPES / f"{golden['recipe']}.toml", golden["overrides"], environment={})
 
 
 def text(value: object) -> str:
@@ -69,7 +69,7 @@ def item(number: int, *responses: str) -> PromptItem:
 
 def test_every_shipped_recipe_is_here() -> None:
     # `hinted` came after the change and has golden vectors of its own.
-    shipped = {path.stem for path in (ROOT / "recipes").glob("*.toml")} - {"hinted"}
+    shipped = {path.stem for path in RECIPES.glob("*.toml")} - {"hinted"}
     assert shipped <= {path.stem for path in FILES}
 
 

@@ -7,8 +7,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from selfreward.loop.load import RunRecipe
+from tests.support.places import RECIPES
 
-RECIPES = Path(__file__).resolve().parents[4] / "recipes"
 SCHEMA = RunRecipe.model_json_schema()
 """What `make schema` writes."""
 

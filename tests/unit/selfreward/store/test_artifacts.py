@@ -12,8 +12,7 @@ import pytest
 
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import MANIFEST_NAME, InvalidArtifact, Lineage, WeightsManifest, verify_folder
-
-ROOT = Path(__file__).resolve().parents[4]
+from tests.support.places import ROOT
 
 
 def fill(folder: Path) -> None:

@@ -16,8 +16,8 @@ from services.generator.checkpoints.checkpoint import read_facts
 from services.trainer.training.checks import JobRefused, check_weights_present, load_tokenizer
 from services.trainer.training.models import context_length, load_model, stored_dtype
 from services.trainer.training.publish import publish_folder
+from tests.support.places import M0
 
-M0 = Path(__file__).parents[4] / "examples" / "countdown" / "m0"
 CANARY = [Message(role="user", content="Use 7 3 12 to make 33 .")]
 PICKLES = (
     "pytorch_model.bin",

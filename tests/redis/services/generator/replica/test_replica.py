@@ -22,8 +22,7 @@ from services.generator.replica.replica import Replica
 from services.generator.replica.swap import EngineRestarting, begin, start_folder
 from services.generator.settings import GeneratorSettings
 from tests.support.checkpoints import copy_of, publish
-
-MODEL = Path(__file__).resolve().parents[5] / "examples" / "countdown" / "m0"
+from tests.support.places import M0
 
 
 @asynccontextmanager
@@ -45,13 +44,13 @@ async def following(
         return httpx.Response(200, json={})
 
     store = ArtifactStore(str(folder / "artifacts"))
-    digest = publish(store, "new", copy_of(MODEL), proven=False)
+    digest = publish(store, "new", copy_of(M0), proven=False)
     settings = GeneratorSettings(work_dir=folder / "work", engine_start_seconds=0.2, engine_stop_seconds=1)
     async with connect(redis_url) as redis, httpx.AsyncClient(transport=httpx.MockTransport(engine)) as http:
         await announce(redis, "new", digest)
         replica = Replica(settings, store, Gate(1, 1, 1.0), http)
-        replica.serving = Checkpoint(MODEL, "policy@0")
-        replica.engine = EngineProcess(settings, MODEL, http)
+        replica.serving = Checkpoint(M0, "policy@0")
+        replica.engine = EngineProcess(settings, M0, http)
         yield replica, Follower(redis, replica, poll_seconds=1), calls
         await replica.stop()
 
@@ -61,7 +60,7 @@ async def heal(replica: Replica) -> None:
     assert replica.state == "restarting"
     if replica.engine is not None:
         await replica.engine.stop()
-    replica.engine = EngineProcess(replica.settings, MODEL, replica.http)
+    replica.engine = EngineProcess(replica.settings, M0, replica.http)
     replica.lost.clear()
 
 
@@ -118,8 +117,8 @@ def test_an_engine_of_several_nodes_starts_on_what_all_know_and_is_given_the_wei
         return httpx.Response(200, json={"success": True, "version": "policy@1", "is_paused": "/resume" not in calls})
 
     async def scenario() -> None:
-        digest = publish(ArtifactStore(str(tmp_path)), "new", copy_of(MODEL), proven=False)
-        settings = GeneratorSettings(work_dir=tmp_path / "work", model=MODEL, engine_nodes=nodes)
+        digest = publish(ArtifactStore(str(tmp_path)), "new", copy_of(M0), proven=False)
+        settings = GeneratorSettings(work_dir=tmp_path / "work", model=M0, engine_nodes=nodes)
         async with httpx.AsyncClient(transport=httpx.MockTransport(engine)) as http:
             checkpoint = Checkpoint(tmp_path / "new", "policy@1", digest=digest)
             known = start_folder(settings, checkpoint)
@@ -145,13 +144,13 @@ def test_a_swap_drops_the_copy_of_what_is_served_no_more(
     async def scenario() -> None:
         store = ArtifactStore(f"memory://{tmp_path.name}", tmp_path / "cache")
         for name in ("old", "new"):
-            digest = publish(store, name, copy_of(MODEL), proven=False)
+            digest = publish(store, name, copy_of(M0), proven=False)
         settings = GeneratorSettings(work_dir=tmp_path / "work")
         async with connect(redis_url) as redis, httpx.AsyncClient(transport=httpx.MockTransport(engine)) as http:
             await announce(redis, "new", digest)
             replica = Replica(settings, store, Gate(1, 1, 1.0), http)
             replica.serving = Checkpoint(store.fetch("old"), "policy@9", artifact="old")
-            replica.engine = EngineProcess(settings, MODEL, http)
+            replica.engine = EngineProcess(settings, M0, http)
             await Follower(redis, replica, poll_seconds=1).step()
             assert replica.serving.artifact == "new"
             await replica.stop()

@@ -21,8 +21,8 @@ from selfreward.files.rows import RowError
 from services.judge.rubrics.rubric import SHIPPED, Rubric, load_rubrics
 from tests.support.judge_engine import Engine, completion
 from tests.support.listening import listening_judge
+from tests.support.places import M0
 
-M0 = Path(__file__).parents[5] / "examples" / "countdown" / "m0"
 ATTACKS = load_attacks()
 PLUMBING = [attack for attack in ATTACKS if attack.target == "plumbing"]
 RUBRICS = {name: rubric for name, rubric in load_rubrics([SHIPPED]).items() if rubric.spec.kind == "points"}

@@ -19,8 +19,9 @@ from selfreward.evaluation.models.mt_bench import Question, answer_all, load_que
 from selfreward.files.rows import RowError
 from tests.support.judge_engine import Engine, completion, content
 from tests.support.listening import listening
+from tests.support.places import ROOT
 
-SHIPPED = Path(__file__).resolve().parents[5] / "examples" / "mt_bench" / "questions.jsonl"
+SHIPPED = ROOT / "examples" / "mt_bench" / "questions.jsonl"
 
 
 @pytest.mark.parametrize(

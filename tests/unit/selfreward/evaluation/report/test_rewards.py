@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -14,9 +13,8 @@ from selfreward.evaluation.report.report import build_report
 from selfreward.evaluation.report.rewards import Verified, agreement, monitor
 from selfreward.evaluation.report.tables import tables
 from selfreward.store.artifacts import ArtifactStore
+from tests.support.places import ROOT
 from tests.support.synthetic_run import RUN, write_run
-
-ROOT = Path(__file__).resolve().parents[5]
 
 
 def trace(steps: int, right: tuple[float, float], missed: tuple[float, float], answers: int = 64) -> list[Verified]:

@@ -18,8 +18,9 @@ from selfreward.loop.methods.constitutional import (
     revision_rows,
     revisions,
 )
+from tests.support.places import RECIPES
 
-GENERAL = Path(__file__).resolve().parents[5] / "recipes" / "constitutions" / "general.toml"
+GENERAL = RECIPES / "constitutions" / "general.toml"
 TEXT = """
 critique = "Find {principle} in {response} to {prompt}"
 revision = "Mend {response} to {prompt} by {critique} for {principle}"

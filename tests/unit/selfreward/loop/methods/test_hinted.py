@@ -1,6 +1,5 @@
 """Hinted answers over unhinted ones: pairs, delta, tasks, jobs and the audit, with values computed by hand."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,8 @@ from selfreward.loop.load import load_recipe
 from selfreward.loop.methods.hinted import Hinted, HintedRules, build_pairs, delta, fill_template
 from selfreward.loop.methods.plan import table
 from selfreward.recipe.recipe import Recipe, RecipeError
+from tests.support.places import RECIPES
 
-RECIPES = Path(__file__).resolve().parents[5] / "recipes"
 POLICY = "runs/r/weights/M1"
 METHOD = Hinted()
 

@@ -2,13 +2,12 @@
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from selfreward.loop.methods import METHODS
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[5]
 HOME = ROOT / "selfreward" / "loop" / "methods"
 FILES = [
     file

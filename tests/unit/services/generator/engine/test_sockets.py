@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from services.generator.engine.sockets import SocketFolder
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).parents[5]
 HOLDER = """
 import sys, time
 from pathlib import Path

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,9 +16,8 @@ from services.judge.app import create_app
 from services.judge.settings import JudgeSettings
 from tests.support.judge_engine import Engine
 from tests.support.listening import listening
+from tests.support.places import ROOT
 from tests.unit.services.judge.api.test_compat import GOOD, PROMPT, by_length, unreadable
-
-ROOT = Path(__file__).resolve().parents[5]
 
 
 @pytest.fixture(scope="module")

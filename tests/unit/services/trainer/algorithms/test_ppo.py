@@ -1,6 +1,5 @@
 """What PPO is fed, and the value head that it puts on a model and takes off again."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +9,7 @@ from transformers import AutoTokenizer
 from selfreward.contracts.reinforcement import RlHyper
 from services.trainer.algorithms.ppo import add_value_head, drop_value_head, question_order, stop_ids
 from services.trainer.training.models import load_model
-
-M0 = Path(__file__).resolve().parents[5] / "examples" / "countdown" / "m0"
+from tests.support.places import M0
 
 
 @pytest.fixture(scope="module")

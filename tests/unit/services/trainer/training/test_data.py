@@ -1,6 +1,5 @@
 """Rows that train, rows that are refused with file, row number, field and remedy, and rows that are left out."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,18 +8,18 @@ from selfreward.contracts.base import Message
 from selfreward.store.artifacts import ArtifactStore
 from services.trainer.training.checks import JobRefused, load_tokenizer
 from services.trainer.training.data import IGNORED, dpo_rows, sft_rows
+from tests.support.places import M0
 
 _NAME = "runs/t/data/rows.jsonl"
 _QUESTION = [{"role": "user", "content": "Use 7 3 12 to make 33 ."}]
 _ANSWER = [{"role": "assistant", "content": "7 * 3 = 21 ; 21 + 12 = 33"}]
 _OTHER = [{"role": "assistant", "content": "7 + 3 = 10 ; 10 + 12 = 22"}]
-_M0 = Path(__file__).parents[5] / "examples" / "countdown" / "m0"
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
     """The demo model's tokenizer."""
-    return load_tokenizer(_M0, [Message(role="user", content="Use 7 3 12 to make 33 .")])
+    return load_tokenizer(M0, [Message(role="user", content="Use 7 3 12 to make 33 .")])
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Pairs of single steps as tokens, by the demo model's tokenizer and template."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,17 +9,17 @@ from selfreward.contracts.rollouts import PreferencePair
 from selfreward.store.artifacts import ArtifactStore
 from services.trainer.training.checks import JobRefused, load_tokenizer, render
 from services.trainer.training.data import dpo_rows, pair_ids
+from tests.support.places import M0
 
 _NAME = "runs/t/pairs/M2.jsonl"
 _QUESTION = "Use 7 3 12 to make 33 ."
 _BEGUN = " 7 * 3 = 21 ;"
-_M0 = Path(__file__).parents[5] / "examples" / "countdown" / "m0"
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
     """The demo model's tokenizer."""
-    return load_tokenizer(_M0, [Message(role="user", content=_QUESTION)])
+    return load_tokenizer(M0, [Message(role="user", content=_QUESTION)])
 
 
 @pytest.fixture

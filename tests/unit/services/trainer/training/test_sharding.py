@@ -23,8 +23,8 @@ from services.trainer.training.arguments import shared_arguments
 from services.trainer.training.checks import JobRefused, check_sharding
 from services.trainer.training.models import load_model, whole_model
 from tests.support.methods import train_job
+from tests.support.places import M0
 
-M0 = Path(__file__).parents[5] / "examples" / "countdown" / "m0"
 CANARY = [Message(role="user", content="x")]
 
 
