@@ -1,4 +1,4 @@
-"""What every contract stands on: strict models, messages, keys of content, public names of policies."""
+"""The base of all contracts: strict models, messages, content keys, names of policy versions."""
 
 import hashlib
 import json
@@ -22,28 +22,29 @@ class Message(Contract):
 
 
 def as_messages(prompt: "str | Sequence[Message]") -> list[Message]:
-    """A bare string is one user turn; a list of messages is itself."""
+    """A prompt as messages. A string is one user turn."""
     if isinstance(prompt, str):
         return [Message(role="user", content=prompt)]
     return list(prompt)
 
 
 def content_key(*parts: object) -> str:
-    """A 32-hex-digit idempotency key over JSON-serialisable parts; equal parts give equal keys anywhere."""
+    """An idempotency key of 32 hex digits over JSON-serialisable parts. Equal parts give equal keys on every
+    machine."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def explain(error: ValidationError, *, values: bool = True) -> str:
-    """One line for each problem: `key = value: what is wrong`. Without `values` where one may be a secret."""
+    """One line for each problem: `key = value: what is wrong`. `values=False` leaves out values that may be secrets."""
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"]) or "(whole)"
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "unknown key; check its spelling and section"
-        shown = "" if not values or problem["type"] in ("missing", "value_error") else f" = {problem['input']!r}"
-        lines.append(f"  {key}{shown}: {message}")
+        value = "" if not values or problem["type"] in ("missing", "value_error") else f" = {problem['input']!r}"
+        lines.append(f"  {key}{value}: {message}")
     return "\n".join(lines)
 
 
@@ -53,7 +54,7 @@ def policy_label(version: int) -> str:
 
 
 def policy_number(label: str) -> int:
-    """Inverse of `policy_label`; ValueError when `label` is not `policy@N`."""
+    """The number of a policy version; ValueError if `label` is not `policy@N`."""
     name, separator, number = label.partition("@")
     if name != "policy" or not separator or not number.isdecimal():
         raise ValueError(f"{label!r} is not a policy version: write 'policy@N', for example 'policy@3'")
@@ -61,7 +62,7 @@ def policy_number(label: str) -> int:
 
 
 def is_policy_version(name: str) -> bool:
-    """Whether a model's name pins weights (`policy@N`): any other name may mean other weights tomorrow."""
+    """Whether a model's name pins its weights (`policy@N`). The weights of any other name may change."""
     try:
         policy_number(name)
     except ValueError:

@@ -1,4 +1,4 @@
-"""How any training job optimises: steps, learning rate, batch, precision, adapters."""
+"""Optimisation settings of all training jobs: steps, learning rate, batch, precision, adapters."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -9,7 +9,8 @@ from selfreward.contracts.base import Contract
 
 
 class Lora(Contract):
-    """Low-rank adapters instead of full weights; the published checkpoint is merged, so it loads as any other."""
+    """Low-rank adapters instead of full weights; the published checkpoint is merged, so it loads like any
+    other."""
 
     rank: int = Field(default=16, ge=1, le=512)
     alpha: int = Field(default=32, ge=1)
@@ -17,7 +18,8 @@ class Lora(Contract):
 
 
 class Optimisation(Contract):
-    """What all methods share. `learning_rate` decays by cosine to `min_lr_ratio` of itself (Yuan et al. 2024, 2.4)."""
+    """Settings of every training method. `learning_rate` decays by cosine to the share `min_lr_ratio` of itself (Yuan
+    et al. 2024, 2.4)."""
 
     epochs: float = Field(default=1.0, gt=0, le=100)
     learning_rate: float = Field(gt=0, le=1)
@@ -36,15 +38,16 @@ class Optimisation(Contract):
 
 Sharding = Literal["none", "fsdp"]
 """`fsdp`: weights, gradients and optimiser state are split over the processes, and a layer's weights are gathered
-while it computes (ZeRO's third stage, 1910.02054, section 5.3), by PyTorch's `fully_shard`. `none`: each holds all."""
+while it computes (ZeRO's third stage, 1910.02054, section 5.3), by PyTorch's `fully_shard`. `none`: each process holds
+the whole model."""
 
 
 def check_sharding(hypers: Iterable[Optimisation], world_size: int) -> None:
-    """Raise ValueError, naming key and remedy, where splitting a model by `fsdp` saves nothing or cannot be."""
+    """Raise ValueError, naming key and remedy, where splitting a model by `fsdp` saves nothing or is impossible."""
     if world_size == 1:
         raise ValueError("sharding='fsdp' with world_size=1 splits nothing: raise world_size, or leave sharding out")
     if any(hyper.lora is not None for hyper in hypers):
         raise ValueError(
             "sharding='fsdp' with lora: adapters have little to split, and one process merges them into the whole "
-            "model; leave out one of both"
+            "model; leave out sharding or lora"
         )

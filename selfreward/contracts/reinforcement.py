@@ -1,7 +1,7 @@
-"""Reinforcement learning on the model's own verdicts: what a recipe and a job say, and the record of each answer.
+"""Reinforcement learning on the model's own verdicts: settings of recipes and jobs, and the record of each answer.
 
-Self Rewarding Self Improving (2505.08827). The paper's text could not be read; 2026 surveys call its algorithm GRPO,
-one summary PPO, so both are here.
+Self Rewarding Self Improving (2505.08827). We had no text of the paper. Surveys of 2026 call its algorithm GRPO, one
+summary calls it PPO, so both are implemented.
 """
 
 import re
@@ -14,9 +14,9 @@ from selfreward.contracts.optimisation import Optimisation
 
 
 class PpoHyper(Contract):
-    """What PPO alone has: its value head and generalised advantage estimation (Schulman et al. 2017, 2016).
+    """Settings of PPO alone: value head and generalised advantage estimation (Schulman et al. 2017, 2016).
 
-    There is no discount: the only reward of an answer comes at its end.
+    There is no discount, since an answer's only reward comes at its end.
     """
 
     gae_lambda: float = Field(default=0.95, ge=0, le=1)
@@ -27,9 +27,9 @@ class PpoHyper(Contract):
 class RlHyper(Optimisation):
     """Policy gradient with the reward of a verdict, 1 or 0.
 
-    `group` answers are sampled to each prompt at `temperature`, of at most `max_tokens`; `batch_size` counts answers, a
-    multiple of `group`. Each batch of answers is trained on `updates` times, within `clip` of the policy that wrote it,
-    and `beta` holds the policy to the model that it starts from by a KL penalty (GRPO: 2402.03300, 4.1.1).
+    `group` answers are sampled to each prompt at `temperature`, with at most `max_tokens`. `batch_size` counts answers
+    and is a multiple of `group`. Each batch is trained on `updates` times, with probability ratios clipped at `clip`.
+    `beta` weighs the KL penalty against the starting model (GRPO: 2402.03300, 4.1.1).
     """
 
     algorithm: Literal["grpo", "rloo", "ppo"] = "grpo"
@@ -61,9 +61,9 @@ class RlHyper(Optimisation):
 class VerdictRules(Contract):
     """When an answer counts as correct.
 
-    `answer_format`: a regular expression that the whole answer, without its reasoning and tags, has to match before the
-    judge is asked; where it has a group `answer`, the judge sees that alone. `correct_from`: the judge's score, in the
-    rubric's points, from which an answer is correct: 1 with the rubric `binary`.
+    `answer_format`: a regular expression that the whole answer, without reasoning and tags, must match before it is
+    judged. If the expression has a group `answer`, the judge sees that group alone. `correct_from`: the least score of
+    a correct answer, in rubric points; 1 with the rubric `binary`.
     """
 
     answer_format: str = r"(?s).+"
@@ -71,20 +71,20 @@ class VerdictRules(Contract):
 
     @field_validator("answer_format")
     @classmethod
-    def _compiles(cls, given: str) -> str:
+    def _compiles(cls, pattern: str) -> str:
         try:
-            re.compile(given)
+            re.compile(pattern)
         except re.error as error:
-            raise ValueError(f"{given!r} is not a regular expression: {error}") from None
-        return given
+            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+        return pattern
 
 
 class OwnVerdicts(VerdictRules):
-    """The recipe's `[verdicts]`. `judge`: M1 judges every round (`anchor`, a frozen judge), or each round is judged by
-    the model that it starts from (`previous`).
+    """The recipe's `[verdicts]`. `judge`: M1 judges every round (`anchor`, a frozen judge), or the model that a round
+    starts from judges the round (`previous`).
 
-    Only questions train whose answers pass at a rate strictly between `min_pass_rate` and `max_pass_rate`, by the
-    verdicts of the model that is about to be trained: where all answers get one reward there is nothing to learn.
+    A question trains only if the pass rate of its answers, by the verdicts of the model before the training, is
+    strictly between `min_pass_rate` and `max_pass_rate`. Answers with equal rewards have no advantage to learn from.
     """
 
     judge: Literal["anchor", "previous"] = "anchor"
@@ -96,16 +96,16 @@ class OwnVerdicts(VerdictRules):
         if self.min_pass_rate >= self.max_pass_rate:
             raise ValueError(
                 f"min_pass_rate={self.min_pass_rate:g} leaves nothing below max_pass_rate={self.max_pass_rate:g}: "
-                "lower the one or raise the other"
+                "lower min_pass_rate or raise max_pass_rate"
             )
         return self
 
 
 class JobVerdicts(VerdictRules):
-    """Whom a job asks for verdicts, and where it writes what it was told.
+    """How a job asks for verdicts, and where it writes the sampled answers.
 
-    `policy` pins the judging version for the whole job. `patience_s`: how long a judge may be away before this attempt
-    at the job fails. `samples`: artifact of all sampled answers, one `Sample` a row.
+    `policy` pins the judging version for the whole job. `patience_s`: how long the judge may be unreachable before this
+    attempt at the job fails. `samples`: artifact of all sampled answers, one `Sample` a row.
     """
 
     rubric: str
@@ -119,7 +119,8 @@ class JobVerdicts(VerdictRules):
 
 
 class Question(Contract):
-    """A row of an RL job's dataset, in TRL's conversational shape. `pass_rate`: of the probe's answers, 0 to 1."""
+    """A row of an RL job's dataset, in TRL's conversational shape. `pass_rate`: the share of correct answers in
+    the probe, 0 to 1."""
 
     prompt_id: str
     prompt: list[Message] = Field(min_length=1)
@@ -127,10 +128,10 @@ class Question(Contract):
 
 
 class Sample(Contract):
-    """One sampled answer of an RL job: what trained step `step` (from 1), and how it was rewarded.
+    """One sampled answer of an RL job, which trained step `step` (from 1), and its reward.
 
-    `answer` is what the judge saw; None where the format gate refused the text. `score` is the judge's, in rubric
-    points, None where it could not be read, and `reward` 1 or 0.
+    `answer` is the part that the judge saw; None if the text does not match the format. `score` is the judge's score in
+    rubric points; None if it could not be read. `reward` is 1 or 0.
     """
 
     step: int = Field(ge=1)

@@ -1,4 +1,4 @@
-"""What a round leaves behind: rollouts, and the preference pairs that are built from them."""
+"""The data of a round: rollouts, and the preference pairs that are built from them."""
 
 from typing import Literal, Self
 
@@ -9,7 +9,7 @@ from selfreward.contracts.judging import Judgment, VoteStatus
 
 
 class Response(Contract):
-    """One sampled answer. `tokens` counts completion tokens; `finish_reason` is the engine's own word."""
+    """One sampled answer. `tokens` counts completion tokens; `finish_reason` is the engine's."""
 
     text: str
     finish_reason: str | None = None
@@ -17,11 +17,11 @@ class Response(Contract):
 
 
 class Match(Contract):
-    """One comparison of two texts of a rollout: of two answers or, where there is one answer, of two votes on it.
+    """One comparison of two texts of a rollout: two answers, or two votes on the only answer.
 
-    `first` and `second` are their places, in the order shown. `outcome` is 1 when the first wins, -1 when the second
-    does, and 0 for a tie or where `status` says that there is no verdict. `p_first`: the judge's own probability of the
-    first (0 to 1), where the engine gave it. `principle` is what was judged by, where there is one.
+    `first` and `second` are their places, in the order shown. `outcome` is 1 if the first wins, -1 if the second wins,
+    and 0 for a tie or without a verdict (`status`). `p_first`: the judge's probability of the first (0 to 1), if the
+    engine gives one. `principle`: the principle of the comparison, if there is one.
     """
 
     first: int = Field(ge=0)
@@ -34,11 +34,11 @@ class Match(Contract):
 
 
 class Step(Contract):
-    """One step of an answer that was found step by step: its sampled candidates, and how they were compared.
+    """One step of a search for an answer: its sampled candidates and their comparisons.
 
-    The places of `matches` are those of `candidates`. `chosen` is the one that the answer goes on with; None where none
-    can be used, which ends the search. `dropped`: the search went back before this step, so that the answer has nothing
-    of it; `chosen` is None then where it never went on from here, since no candidate had won.
+    The places in `matches` are those of `candidates`. `chosen` is the candidate that continues the answer; None if no
+    candidate is usable, which ends the search. `dropped`: the search went back before this step, so the step is not
+    part of the answer. A dropped step has `chosen` None if no candidate won.
     """
 
     candidates: list[Response]
@@ -48,10 +48,10 @@ class Step(Contract):
 
 
 class Rollout(Contract):
-    """All answers to one prompt by one policy version, and one judgment for each (empty when not asked for).
+    """All answers to one prompt by one policy version, and one judgment for each (none if none were asked for).
 
-    `matches` are comparisons, where the method asks for them. `steps` are how the only answer was found, where it was
-    found step by step: all of them in the order in which they were sampled, the dropped ones too.
+    `matches` are comparisons, if the method asks for them. `steps` are all steps of the search for the only answer, in
+    the order in which they were sampled, with the dropped ones.
     """
 
     key: str
@@ -78,15 +78,16 @@ class Rollout(Contract):
 
 
 class PreferencePair(Contract):
-    """One row of DPO data in TRL's conversational shape plus where it came from.
+    """One row of DPO data in TRL's conversational shape, with its origin.
 
-    `kind`: `actor` (two answers to a prompt) or `judge` (two judgments of one answer). A pair that nobody judged, of a
-    demonstration and an answer, has scores 1 and 0, no votes, and an empty `judge_version` and `rubric`; where implicit
-    rewards chose the answers, these are its scores, in nats. `weight` is the probability that the chosen answer is
-    better, for methods with soft labels; None is a hard label.
+    `kind`: `actor` (two answers to a prompt) or `judge` (two judgments of one answer). A pair without a judge has the
+    scores 1 and 0, or implicit rewards in nats if these chose the answers, no votes, and an empty `judge_version` and
+    `rubric`. `weight` is the probability that the chosen answer is better, for methods with soft labels; None is a hard
+    label.
 
-    With `separator` the two texts are the next step of an answer, whose beginning is the prompt's last message where it
-    is the assistant's. A step that ends with the separator is not the last: it has no end of turn.
+    With `separator` the two texts are next steps of an answer. The beginning of the answer is the prompt's last
+    message, if that is the assistant's. A step that ends with the separator is not the last step, so no end of turn
+    follows it.
     """
 
     prompt: list[Message]
@@ -128,10 +129,11 @@ class PreferencePair(Contract):
 
 
 class ResponseLogprobs(Contract):
-    """What several checkpoints give one answer of a rollout; `prompt_id` and `index` say which, whatever the order.
+    """Log-probabilities of one answer of a rollout under several checkpoints. Rows may be in any order.
 
-    `index` counts the rollout's responses from 0. `tokens` are the answer's own, its end of turn included.
-    `logprobs` has for each checkpoint, by artifact name, the sum of these tokens' log-probabilities, in nats.
+    `prompt_id` and `index`, which counts the rollout's responses from 0, identify the answer. `tokens` counts the
+    answer's tokens with the end of turn. `logprobs` has the sum of these tokens' log-probabilities by the checkpoint's
+    artifact name, in nats.
     """
 
     prompt_id: str

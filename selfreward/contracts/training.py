@@ -9,7 +9,7 @@ from selfreward.contracts.optimisation import Optimisation, Sharding, check_shar
 from selfreward.contracts.reinforcement import JobVerdicts, RlHyper
 
 TRAIN_QUEUE = "train"
-"""Name of the queue of all training jobs that no worker is started for."""
+"""The queue of training jobs for waiting workers."""
 
 
 class SftHyper(Optimisation):
@@ -56,9 +56,9 @@ class DpoHyper(Optimisation):
 
 
 class Consistency(Contract):
-    """SCIR's consistency term in training (2502.08922). The paper's weights are not known; these are ours.
+    """SCIR's consistency term in training (2502.08922). The paper's weights are not known; the defaults are ours.
 
-    `weight` is lambda, of the whole term; `entropy` is gamma, of the entropies within it.
+    `weight` is lambda, the weight of the whole term. `entropy` is gamma, the weight of the entropies within it.
     """
 
     weight: float = Field(default=1.0, gt=0, le=1000)
@@ -66,23 +66,22 @@ class Consistency(Contract):
 
 
 class TrainJob(Contract):
-    """One training job. Its `id` is deterministic, so that submitting twice is submitting once.
+    """One training job. Its `id` is deterministic, so submitting it twice is idempotent.
 
-    `init_from` and `datasets` name artifacts (see `selfreward.store.artifacts`); DPO's reference model is `reference`,
+    `init_from` and `datasets` name artifacts (see `selfreward.store.artifacts`). DPO's reference model is `reference`,
     by default `init_from`, the round's starting checkpoint. SFT rows: `{"prompt": [messages], "completion":
-    [messages]}`. DPO rows: `PreferencePair`. RL rows: `Question`, and `verdicts` says whom to ask for the rewards.
-    `canary` is the greedy prompt whose first tokens the manifest records.
-    `world_size` processes are started by torchrun; with `sharding` none of them holds the whole model.
+    [messages]}`. DPO rows: `PreferencePair`. RL rows: `Question`; `verdicts` says which judge gives the rewards.
+    `canary` is the prompt whose first greedy tokens the manifest records. torchrun starts `world_size` processes; with
+    `sharding` no process holds the whole model.
 
-    Where pairs carry a `weight`, DPO's label is soft: that is the probability that the chosen answer is better
-    (CREAM, 2410.12735). With `consistency` it is the judge's probability in SCIR's consistency term (2502.08922).
+    A pair's `weight` makes DPO's label soft: the probability that the chosen answer is better (CREAM, 2410.12735). With
+    `consistency` it is the judge's probability in SCIR's consistency term (2502.08922).
 
-    Method `publish` trains nothing: it makes the artifact `output` of `init_from`, there a checkpoint folder in
-    Hugging Face layout (or an artifact), after the same checks; it takes no datasets and no hyper-parameters.
+    Method `publish` trains nothing: after the same checks it publishes `init_from`, a checkpoint folder in Hugging Face
+    layout or an artifact, as the artifact `output`. It takes no datasets and no hyperparameters.
 
-    Method `logprobs` trains nothing either: `output` becomes a JSON Lines file of `ResponseLogprobs`, one for each
-    answer of the rollouts in `datasets`, under each of `checkpoints` (artifacts). The chat template is that of
-    `init_from`.
+    Method `logprobs` trains nothing: `output` becomes a JSON Lines file of `ResponseLogprobs`, one row for each answer
+    of the rollouts in `datasets`, under each of `checkpoints` (artifacts). The chat template is that of `init_from`.
     """
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,120}$")
@@ -139,9 +138,9 @@ class TrainJob(Contract):
 
 
 class TrainStatus(Contract):
-    """Progress of a job, kept in Redis under its `status_key` and overwritten in place.
+    """Progress of a job, stored in Redis under its `status_key`.
 
-    `waiting`: for room on the trainer's disk, as `error` says; the job goes on by itself.
+    A `waiting` job waits for space on the trainer's disk, as `error` says, and goes on by itself.
     """
 
     id: str
@@ -156,7 +155,7 @@ class TrainStatus(Contract):
 
 
 def queue_of(job_id: str) -> str:
-    """Name of the queue that holds one job alone, for a worker that is started for it."""
+    """The queue of one job alone, for a worker that is started for this job."""
     return f"train-{job_id}"
 
 

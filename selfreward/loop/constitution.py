@@ -1,4 +1,4 @@
-"""A constitution: the principles by which a model criticises, revises and compares answers (2212.08073), as a file."""
+"""A constitution file: the principles by which a model criticises, revises and compares answers (2212.08073)."""
 
 import re
 import tomllib
@@ -13,7 +13,7 @@ _PLACES = re.compile(r"\{(prompt|response|critique|principle)\}")
 
 
 class Principle(Contract):
-    """One principle, as it is put into the request for a critique, for a revision, and for a choice of two."""
+    """One principle, in its wording for a critique, for a revision and for a choice between two answers."""
 
     critique: str = Field(min_length=1, max_length=2000)
     revision: str = Field(min_length=1, max_length=2000)
@@ -21,9 +21,9 @@ class Principle(Contract):
 
 
 class Constitution(Contract):
-    """Content of a constitution file. `critique` and `revision` are what the model reads, one user turn each.
+    """Content of a constitution file. `critique` and `revision` are templates of one user turn each.
 
-    In them stand `{prompt}`, `{response}`, `{principle}` and, in `revision` alone, `{critique}`.
+    Both have the places `{prompt}`, `{response}` and `{principle}`; `revision` also has `{critique}`.
     """
 
     critique: str
@@ -31,7 +31,7 @@ class Constitution(Contract):
     principles: list[Principle] = Field(min_length=1, max_length=256)
 
     @model_validator(mode="after")
-    def _has_its_places(self) -> Self:
+    def _check_places(self) -> Self:
         needed = {"critique": {"prompt", "response", "principle"}, "revision": {"prompt", "response", "critique"}}
         for name, places in needed.items():
             missing = sorted(places - set(_PLACES.findall(getattr(self, name))))
@@ -57,5 +57,5 @@ def read_constitution(path: str) -> Constitution:
 
 
 def fill(template: str, **texts: str) -> str:
-    """The template with the given texts at their places, in one pass: what is put in is not read as template again."""
+    """The template with texts at their places, in one pass, so that no text is read as a template."""
     return _PLACES.sub(lambda place: texts.get(place[1], place[0]), template)

@@ -1,10 +1,10 @@
 """Evaluation fine-tuning data (Yuan et al. 2024, 2401.10020, section 3.1.1), as pure functions.
 
-The SFT baseline writes several judgments of each human-ranked answer. Judgments whose scores order the answers as the
-humans did teach the judge role; the most common score is down-sampled, since scores pile up on one value.
+The SFT baseline writes several judgments of each human-ranked answer. The judgments whose scores agree with the human
+ranking train the judge role. The most common score is down-sampled, since scores pile up on one value.
 
-The paper does not say how several judgments per answer, or ties, count. Here vote `j` of all answers to a prompt is
-one judging round, and a round agrees when every two answers of different human rank get scores in that strict order.
+The paper does not say how several judgments of an answer, or ties, count. Here vote `j` on all answers to a prompt is
+one judging round. A round agrees if every two answers of different human rank have scores in that strict order.
 """
 
 import random
@@ -30,7 +30,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Two judgments of the same answer with different scores: one that agrees with the humans and one that does not."""
+    """Two judgments of one answer with different scores: one agrees with the human ranking, the other does not."""
 
     chosen: Verdict
     rejected: Verdict
@@ -38,7 +38,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Selection:
-    """What EFT building kept. `accepted` is after down-sampling, `contrasts` before.
+    """The result of EFT building. `accepted` is after down-sampling, `contrasts` before.
 
     `counts`: `prompts` judged, `rounds` of judging, `agreeing` rounds, `unparsed` votes, `accepted` verdicts before and
     `kept` after down-sampling.
@@ -54,9 +54,9 @@ Place = tuple[str, int]
 
 
 def agrees(ranks: Sequence[float], scores: Sequence[float | None]) -> bool:
-    """Whether one round's scores put every two answers of different rank (1 is best) in strict human order.
+    """Whether one round's scores order every two answers of different rank (1 is best) strictly as people did.
 
-    False when any score is missing, or when all ranks are equal and there is nothing to agree with.
+    False if a score is missing, or if all ranks are equal.
     """
     valid = [score for score in scores if score is not None]
     if len(valid) < len(scores):
@@ -68,17 +68,17 @@ def agrees(ranks: Sequence[float], scores: Sequence[float | None]) -> bool:
 def sort_votes(
     ranks: Sequence[float], votes: Sequence[Sequence[Vote]]
 ) -> tuple[list[list[Vote]], list[list[Vote]], int]:
-    """Votes of agreeing rounds, valid votes of the other rounds (both by answer), and the number of agreeing rounds.
+    """Votes of agreeing rounds and valid votes of the other rounds, both by answer, and the number of agreeing rounds.
 
     `votes[i][j]` is vote `j` on answer `i`; every answer has the same number of votes.
     """
     agreeing: list[list[Vote]] = [[] for _ in votes]
     others: list[list[Vote]] = [[] for _ in votes]
     rounds = 0
-    for judged in zip(*votes, strict=True):
-        accepted = agrees(ranks, [vote.score for vote in judged])
+    for judging_round in zip(*votes, strict=True):
+        accepted = agrees(ranks, [vote.score for vote in judging_round])
         rounds += accepted
-        for index, vote in enumerate(judged):
+        for index, vote in enumerate(judging_round):
             if vote.score is not None:
                 (agreeing if accepted else others)[index].append(vote)
     return agreeing, others, rounds
@@ -92,7 +92,8 @@ def select(
     max_rows: int = 0,
     seed: int = 0,
 ) -> Selection:
-    """Judgments to train on, from judged human-ranked answers. `ranks` are by prompt id, in the order of the answers.
+    """The judgments to train on, from judged human-ranked answers. `ranks` are by prompt id, in the order of the
+    answers.
 
     `cap_ratio` and `max_rows` are those of the recipe's `eft` section. The result does not depend on the order of
     `rollouts`.
@@ -100,6 +101,7 @@ def select(
     accepted: list[Verdict] = []
     contrasts: list[Contrast] = []
     counts = Counter({"prompts": len(rollouts), "rounds": 0, "agreeing": 0, "unparsed": 0})
+    # Sort the votes of each prompt into agreeing ones and others.
     for rollout in sorted(rollouts, key=lambda rollout: rollout.prompt_id):
         votes = [judgment.votes for judgment in rollout.judgments]
         agreeing, others, rounds = sort_votes(ranks[rollout.prompt_id], votes)
@@ -107,9 +109,10 @@ def select(
         counts["agreeing"] += rounds
         counts["unparsed"] += sum(vote.score is None for row in votes for vote in row)
         for index, (good, bad) in enumerate(zip(agreeing, others, strict=True)):
-            kept = [_verdict(rollout.prompt_id, index, vote) for vote in good]
-            accepted += kept
-            contrasts += _contrasts(kept, [_verdict(rollout.prompt_id, index, vote) for vote in bad], seed)
+            verdicts = [_verdict(rollout.prompt_id, index, vote) for vote in good]
+            accepted += verdicts
+            contrasts += _contrasts(verdicts, [_verdict(rollout.prompt_id, index, vote) for vote in bad], seed)
+    # Down-sample.
     rng = random.Random(seed)  # noqa: S311 - guards no secret
     kept = cap_most_common(accepted, cap_ratio, rng)
     if max_rows and len(kept) > max_rows:
@@ -120,7 +123,7 @@ def select(
 def cap_most_common(verdicts: Sequence[Verdict], cap_ratio: float, rng: random.Random) -> list[Verdict]:
     """Keep at most `cap_ratio` times as many verdicts of the most common score as of the second most common one.
 
-    With only one score there is nothing to balance against, and all are kept.
+    If there is only one score, all verdicts are kept.
     """
     common = Counter(verdict.score for verdict in verdicts).most_common(2)
     if len(common) < 2:
@@ -163,7 +166,7 @@ def judge_pairs(
 
 
 def place_of(verdict: Verdict) -> Place:
-    """Which answer a verdict is about."""
+    """The answer that a verdict judges."""
     return verdict.prompt_id, verdict.index
 
 
@@ -174,7 +177,7 @@ def _verdict(prompt_id: str, index: int, vote: Vote) -> Verdict:
 
 
 def _contrasts(agreeing: list[Verdict], others: list[Verdict], seed: int) -> list[Contrast]:
-    """Each judgment at most once, in pairs whose scores differ."""
+    """Contrasts of different scores; each judgment is in at most one."""
     if not agreeing or not others:
         return []
     rng = random.Random(content_key(seed, agreeing[0].prompt_id, agreeing[0].index))  # noqa: S311 - guards no secret

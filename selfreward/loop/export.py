@@ -1,4 +1,4 @@
-"""Preference data of a run as other tools read it: TRL's conversational format in JSON Lines, with a dataset card."""
+"""Export of a run's preference data for other tools: TRL's conversational format as JSON Lines, with a dataset card."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -11,9 +11,9 @@ from selfreward.store.artifacts import ArtifactStore
 
 Layout = Literal["pairs", "kto"]
 """TRL's preference format, or single answers with a label for KTO."""
-Kind = Literal["turns", "numbers", "number", "text", "truth"]
-"""What a column holds: chat turns, a list of numbers, a number, a text, or true and false."""
-COLUMNS: dict[Layout, dict[str, Kind]] = {
+ColumnType = Literal["turns", "numbers", "number", "text", "truth"]
+"""Type of a column: chat turns, a list of numbers, a number, a text, or a truth value."""
+COLUMNS: dict[Layout, dict[str, ColumnType]] = {
     "pairs": {
         "prompt": "turns",
         "chosen": "turns",
@@ -34,25 +34,25 @@ COLUMNS: dict[Layout, dict[str, Kind]] = {
     "kto": {"prompt": "turns", "completion": "turns", "label": "truth", "prompt_id": "text"},
 }
 """The columns of each layout by name."""
-_FEATURES: dict[Kind, dict[str, Any]] = {
+_FEATURES: dict[ColumnType, dict[str, Any]] = {
     "turns": {"list": [{"name": "role", "dtype": "string"}, {"name": "content", "dtype": "string"}]},
     "numbers": {"list": "float64"},
     "number": {"dtype": "float64"},
     "text": {"dtype": "string"},
 }
-"""A column's type as the header of a dataset card says it."""
+"""A column's type in the header of a dataset card."""
 
 
 def card(run: str, stage: str, pairs: Sequence[PreferencePair]) -> str:
-    """The dataset card (README.md), whose header tells `datasets` where the file is and what its columns are.
+    """The dataset card (README.md). Its header gives `datasets` the file and the types of the columns.
 
-    Without their types `datasets` guesses from the first rows, and a column that is null there ends the reading of
-    a long file.
+    Without the types `datasets` guesses them from the first rows, and fails in a long file on a column that is null
+    there.
     """
     versions = ", ".join(sorted({pair.policy_version for pair in pairs}))
     rubrics = ", ".join(sorted({pair.rubric or "none (no judge)" for pair in pairs}))
     actor = sum(pair.kind == "actor" for pair in pairs)
-    features = [{"name": name, **_FEATURES[kind]} for name, kind in COLUMNS["pairs"].items()]
+    features = [{"name": name, **_FEATURES[column]} for name, column in COLUMNS["pairs"].items()]
     return f"""---
 configs:
 - config_name: default
@@ -89,16 +89,16 @@ pairs = load_dataset("path/to/this/folder", split="train")
 def export_pairs(store: ArtifactStore, run: str, stage: str, layout: Layout = "pairs") -> bytes:
     """The pairs that trained `stage`, new and replayed, as JSON Lines with the columns of `COLUMNS`.
 
-    They are also kept, with their card, under `runs/<run>/export/<stage>/`; the answers for KTO are not.
+    The pairs are also stored, with their card, under `runs/<run>/export/<stage>/`; the answers for KTO are not.
 
-    Raises FileNotFoundError when that stage has no pairs, and ValueError for KTO of pairs of single steps.
+    Raises FileNotFoundError if the stage has no pairs, and ValueError for KTO of pairs of single steps.
     """
     name = paths.pairs(run, stage)
     if not store.exists(name):
         raise FileNotFoundError(f"{name} does not exist: only DPO stages that were reached have pairs (M2, M3, ...)")
-    again = paths.replay(run, stage)
-    names = [name, again] if store.exists(again) else [name]
-    pairs = [PreferencePair.model_validate(row) for each in names for row in store.read_jsonl(each)]
+    replayed = paths.replay(run, stage)
+    artifacts = [name, replayed] if store.exists(replayed) else [name]
+    pairs = [PreferencePair.model_validate(row) for artifact in artifacts for row in store.read_jsonl(artifact)]
     if layout == "kto":
         return _lines(labelled_answers(pairs))
     data = _lines({**pair.model_dump(mode="json"), "margin": pair.margin} for pair in pairs)
@@ -111,8 +111,8 @@ def export_pairs(store: ArtifactStore, run: str, stage: str, layout: Layout = "p
 def labelled_answers(pairs: Iterable[PreferencePair]) -> list[dict[str, Any]]:
     """Rows `{prompt, completion, label, prompt_id}`: chosen answers are desirable, rejected ones are not.
 
-    Each answer to a prompt is there once. One that is chosen in one pair and rejected in another says nothing by itself
-    and is left out. ValueError for pairs of single steps.
+    Each answer to a prompt has one row. An answer that is chosen in one pair and rejected in another is left out.
+    ValueError for pairs of single steps.
     """
     rows: dict[str, dict[str, Any]] = {}
     labels: dict[str, set[bool]] = {}

@@ -1,4 +1,4 @@
-"""Read a recipe: the TOML file, then the environment, then dotted overrides, each stronger than the one before."""
+"""Read a recipe. Dotted overrides win over the environment, and the environment over the TOML file."""
 
 import os
 import tomllib
@@ -14,13 +14,13 @@ from selfreward.recipe.recipe import Recipe, RecipeError
 
 _ENV_PREFIX = "SELFREWARD_RECIPE__"
 _ALWAYS_HASHED = ("meta", "cream", "scir", "constitution", "process", "rl", "verdicts")
-"""Tables that the hash of every recipe counts. A later method's table counts in its own recipes alone, so that a new
-method changes nobody's hash, by which runs and checkpoints are known."""
+"""Tables that enter the hash of every recipe. A later method's table enters only the hash of its own recipes, so that a
+new method changes no other hash: runs and checkpoints are known by theirs."""
 
 
 class _MethodRecipe(Recipe):
     @model_validator(mode="after")
-    def _as_its_method_wants(self) -> Self:
+    def _check_by_its_method(self) -> Self:
         for name, method in METHODS.items():
             for key, model in method.tables.items():
                 if name != self.method and getattr(self, key) != model():

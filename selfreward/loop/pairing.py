@@ -1,4 +1,4 @@
-"""How pairs are chosen, as far as several methods share it: candidates, filters, outcomes, the best over the worst."""
+"""Pair selection that several methods share: candidates, rules, outcomes, best over worst."""
 
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -13,12 +13,12 @@ from selfreward.loop.stages import round_index
 from selfreward.recipe.rounds import Pairs
 
 OUTCOMES = ("kept", "tie", "unscored", "below_margin", "filtered")
-"""What becomes of a rollout, by every method: it gives pairs, or why it gives none."""
+"""The outcomes of a rollout, for every method: it gave pairs (`kept`), or the reason why not."""
 
 
 @dataclass(frozen=True)
 class JudgePreference:
-    """Two judgments of the one answer of `rollout`, and their ratings; the chosen one's is higher."""
+    """Two judgments of the only answer of `rollout`, and their ratings; the chosen judgment's is higher."""
 
     rollout: Rollout
     chosen: Vote
@@ -29,7 +29,7 @@ class JudgePreference:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One distinct scored answer and all its votes. `score` is the mean of the valid ones."""
+    """One distinct scored answer and all its votes. `score` is the mean of the valid votes."""
 
     text: str
     score: float
@@ -37,7 +37,7 @@ class Candidate:
 
 
 def distinct_places(responses: Sequence[Response]) -> list[int]:
-    """Where each text that is not blank stands first, in that order."""
+    """The first place of each text that is not blank, in order."""
     places: dict[str, int] = {}
     for place, response in enumerate(responses):
         if response.text.strip():
@@ -48,8 +48,8 @@ def distinct_places(responses: Sequence[Response]) -> list[int]:
 def candidates(rollout: Rollout) -> list[Candidate]:
     """The distinct scored answers of a rollout, in order of first appearance.
 
-    Answers of equal text pool their votes: a gap between two scores of one text is noise, not preference. Unscored
-    answers are left out, and blank ones, which the trainer refuses to train on.
+    Answers of equal text pool their votes, since a gap between two scores of one text is noise. Unscored answers are
+    left out, and so are blank ones, which the trainer refuses.
     """
     votes: dict[str, list[float | None]] = {}
     for response, judgment in zip(rollout.responses, rollout.judgments, strict=False):
@@ -62,7 +62,7 @@ def candidates(rollout: Rollout) -> list[Candidate]:
 
 
 def apply_rules(chosen: Candidate, rejected: Candidate, rules: Pairs) -> tuple[Candidate, Candidate] | str:
-    """The two as a pair, or the outcome that explains why the recipe's rules leave it out."""
+    """(chosen, rejected), or the outcome by which the recipe's rules drop the pair."""
     if chosen.score - rejected.score < rules.margin:
         return "below_margin"
     if rules.min_chosen_score is not None and chosen.score < rules.min_chosen_score:
@@ -79,7 +79,7 @@ def make_pair(rollout: Rollout, chosen: Candidate, rejected: Candidate) -> Prefe
 
 
 def judged_pair(rollout: Rollout, texts: tuple[str, str], scores: tuple[float, float], **rest: Any) -> PreferencePair:
-    """The pair of two texts of a rollout that its judge prefers one of: (chosen, rejected), and a score of each."""
+    """The pair of two judged texts of a rollout; `texts` and `scores` are (chosen, rejected)."""
     judge = rollout.judge_version or rollout.policy_version
     return unjudged_pair(rollout, texts, scores, **{"judge_version": judge, "rubric": rollout.rubric or "", **rest})
 
@@ -87,7 +87,7 @@ def judged_pair(rollout: Rollout, texts: tuple[str, str], scores: tuple[float, f
 def unjudged_pair(
     rollout: Rollout, texts: tuple[str, str], scores: tuple[float, float] = (1.0, 0.0), **rest: Any
 ) -> PreferencePair:
-    """The same where no judge was asked. `rest` are further fields of the pair."""
+    """The pair of two texts where no judge was asked. `rest` are further fields of the pair."""
     fields = {"prompt": rollout.prompt, "judge_version": "", "rubric": "", **rest}
     return PreferencePair(
         chosen=[Message(role="assistant", content=texts[0])],
@@ -101,22 +101,22 @@ def unjudged_pair(
 
 
 def choose(
-    found: list[Candidate], rules: Pairs, rng: random.Random, rho: float = 0.0
+    scored: list[Candidate], rules: Pairs, rng: random.Random, rho: float = 0.0
 ) -> tuple[Candidate, Candidate] | str:
     """(chosen, rejected), or the outcome that explains why there is no pair.
 
-    Among several maxima (or minima) one is drawn at random; the paper does not say how it breaks such ties. With
-    `rho` above 0 the shortest of the nearly best is chosen over the longest of the nearly worst.
+    One of several maxima (or minima) is drawn at random; the paper does not say how it breaks such ties. With `rho`
+    above 0 the shortest nearly best answer is chosen over the longest nearly worst one.
     """
-    if not found:
+    if not scored:
         return "unscored"
-    highest = max(candidate.score for candidate in found)
-    lowest = min(candidate.score for candidate in found)
+    highest = max(candidate.score for candidate in scored)
+    lowest = min(candidate.score for candidate in scored)
     if highest == lowest:
         return "tie"
     slack = rho * (highest - lowest)
-    best = [candidate for candidate in found if candidate.score >= highest - slack]
-    worst = [candidate for candidate in found if candidate.score <= lowest + slack]
+    best = [candidate for candidate in scored if candidate.score >= highest - slack]
+    worst = [candidate for candidate in scored if candidate.score <= lowest + slack]
     if rho:
         best, worst = _of_length(min, best), _of_length(max, worst)
     return apply_rules(rng.choice(best), rng.choice(worst), rules)
@@ -127,10 +127,8 @@ def best_over_worst(
 ) -> tuple[list[PreferencePair], dict[str, int]]:
     """Pairs of the best-scored answer over the worst (Yuan et al. 2024, 2.2), and how many rollouts ended in which way.
 
-    At most one pair for each rollout; a prompt whose answers all score the same gives none.
-
-    A rollout with fewer than two scored answers counts as unscored. The result depends on `seed` and each rollout
-    alone, not on their order.
+    A rollout gives at most one pair, and none if all its answers have the same score. With fewer than two scored
+    answers it counts as unscored. The result depends on `seed` and on each rollout alone, not on the order.
     """
     pairs: list[PreferencePair] = []
     counts = dict.fromkeys(OUTCOMES, 0)
@@ -166,6 +164,6 @@ def judge_pair(preference: JudgePreference, prompt: Sequence[Message], rubric: s
     )
 
 
-def _of_length(extreme: Callable[[Iterable[int]], int], found: list[Candidate]) -> list[Candidate]:
-    length = extreme(len(candidate.text) for candidate in found)
-    return [candidate for candidate in found if len(candidate.text) == length]
+def _of_length(extreme: Callable[[Iterable[int]], int], candidates: list[Candidate]) -> list[Candidate]:
+    length = extreme(len(candidate.text) for candidate in candidates)
+    return [candidate for candidate in candidates if len(candidate.text) == length]

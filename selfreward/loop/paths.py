@@ -1,4 +1,4 @@
-"""Names of a run's artifacts: the only place that knows them."""
+"""The names of a run's artifacts, defined here alone."""
 
 
 def weights(run: str, stage: str) -> str:
@@ -12,7 +12,7 @@ def data(run: str, name: str) -> str:
 
 
 def folder(run: str) -> str:
-    """Where everything of a run is."""
+    """Folder of all artifacts of a run."""
     return f"runs/{run}"
 
 
@@ -57,7 +57,7 @@ def pair_labels(run: str) -> str:
 
 
 def rewards(run: str) -> str:
-    """Artifact name of what a checker found about the rewards of each stage of reinforcement learning."""
+    """Artifact name of an independent checker's verdicts on the rewards of each stage of reinforcement learning."""
     return f"runs/{run}/evaluation/rewards.json"
 
 
@@ -67,17 +67,17 @@ def eft_record(run: str) -> str:
 
 
 def revisions_record(run: str) -> str:
-    """Artifact name of what became of the revised answers."""
+    """Artifact name of the counts of revised answers by outcome."""
     return f"runs/{run}/revisions.json"
 
 
 def iteration(run: str, stage: str) -> str:
-    """Artifact name of a round's record: what became of its prompts, and its monitors."""
+    """Artifact name of a round's record: its prompts by outcome, and its monitors."""
     return f"runs/{run}/iterations/{stage}.json"
 
 
 def retention(run: str) -> str:
-    """Artifact name of the list of what retention has removed."""
+    """Artifact name of the list of removed weights and rollouts."""
     return f"runs/{run}/retention.json"
 
 
@@ -92,12 +92,12 @@ def meta(run: str, stage: str) -> str:
 
 
 def replay(run: str, stage: str) -> str:
-    """Artifact name of the earlier rounds' pairs that train a stage again."""
+    """Artifact name of the earlier rounds' pairs that a stage replays."""
     return data(run, f"replay-{stage}")
 
 
 def logprobs(run: str, stage: str) -> str:
-    """Artifact name of what several models give a round's answers (`ResponseLogprobs`)."""
+    """Artifact name of the log-probabilities of a round's answers under several models (`ResponseLogprobs`)."""
     return data(run, f"logprobs-{stage}")
 
 
@@ -107,7 +107,7 @@ def revisions(run: str) -> str:
 
 
 def positives(run: str, stage: str) -> str:
-    """Artifact name of the chosen answers that train a stage where nothing is learned from the rejected ones."""
+    """Artifact name of the chosen answers that a stage trains on without the rejected ones."""
     return data(run, f"positives-{stage}")
 
 
@@ -122,5 +122,5 @@ def samples(run: str, stage: str) -> str:
 
 
 def failures(run: str, stage: str, phase: str) -> str:
-    """Artifact name of the prompts of a phase that were given up, each with the last error."""
+    """Artifact name of a phase's failed prompts, each with its last error."""
     return f"runs/{run}/failures/{stage}-{phase}.jsonl"

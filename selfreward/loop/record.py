@@ -1,4 +1,4 @@
-"""The record of a run: what it is, which phases are behind it, which models it has made."""
+"""The record of a run: its recipe, its finished phases and its models."""
 
 from datetime import UTC, datetime
 from typing import Literal
@@ -10,16 +10,14 @@ from selfreward.loop.load import RunRecipe
 from selfreward.recipe.watchdogs import Action
 
 State = Literal["queued", "running", "done", "failed", "stopped", "paused", "rolled_back"]
-
-
 ENDED = ("done", "failed", "stopped", "paused", "rolled_back")
-"""States in which nothing happens until somebody resumes the run (`done`: ever)."""
+"""States in which nothing happens until somebody resumes the run. A run that is `done` cannot be resumed."""
 
 
 class ModelRecord(Contract):
     """A model that the run has published: its stage name, public version, artifact and manifest digest.
 
-    `removed`: its weights are no longer there, by the recipe's `[retention]`; its manifest is.
+    `removed`: the recipe's `[retention]` has removed its weights; its manifest is kept.
     """
 
     name: str
@@ -30,7 +28,7 @@ class ModelRecord(Contract):
 
 
 class Transition(Contract):
-    """A finished phase; `seconds` from when it was begun to its end, a change of leader on the way included."""
+    """A finished phase. `seconds` from its start to its end, across changes of leader."""
 
     stage: str
     phase: str
@@ -39,7 +37,7 @@ class Transition(Contract):
 
 
 class Alarm(Contract):
-    """A watchdog's figure past its threshold, and what the recipe then wants. The same artifacts give the same one."""
+    """A watchdog's figure past its threshold, and the recipe's action. The same artifacts give the same alarm."""
 
     stage: str
     phase: str
@@ -51,15 +49,15 @@ class Alarm(Contract):
 
     @property
     def key(self) -> str:
-        """What an acknowledgement names: this watchdog at this place of the run."""
+        """Identity for acknowledgements: the watchdog, the stage and the phase."""
         return f"{self.stage}/{self.phase}/{self.watchdog}"
 
 
 class RunState(Contract):
-    """A run. `journal` lists finished phases in order; what is not in it is still to be done.
+    """A run. `journal` lists the finished phases in order.
 
-    `blocked` says for what a running run waits, room on the disk for example; it goes on by itself. `alarms` are all
-    that were raised so far; `halted_by` names (by `Alarm.key`) those that ended the run.
+    `blocked` says what a running run waits for, for example disk space; the run goes on by itself. `alarms` are all
+    alarms so far; `halted_by` has the keys (`Alarm.key`) of the alarms that ended the run.
     """
 
     run: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")
@@ -79,10 +77,10 @@ class RunState(Contract):
     started_at: str | None = None
     finished_at: str | None = None
     told: bool = True
-    """False from a run's end until `run.json` and the events say so too."""
+    """False from a run's end until its outcome is written to `run.json` and to the events."""
 
     def finished(self, stage: str, phase: str) -> bool:
-        """Whether a phase is behind the run."""
+        """Whether the run has finished a phase."""
         return any(entry.stage == stage and entry.phase == phase for entry in self.journal)
 
     def seconds(self, stage: str) -> dict[str, float]:
@@ -90,7 +88,7 @@ class RunState(Contract):
         return {entry.phase: entry.seconds for entry in self.journal if entry.stage == stage}
 
     def model(self, name: str) -> ModelRecord | None:
-        """The published model of a stage, if there is one."""
+        """The published model of a stage, or None."""
         return next((model for model in self.models if model.name == name), None)
 
 
@@ -100,5 +98,5 @@ def now() -> str:
 
 
 def seconds_since(moment: str) -> float:
-    """Seconds from an RFC 3339 time until now; never below 0, though clocks of two replicas may differ."""
+    """Seconds from an RFC 3339 time until now; at least 0, since the clocks of two replicas may differ."""
     return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())

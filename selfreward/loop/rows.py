@@ -1,4 +1,4 @@
-"""Rows of seed files, and of the data that SFT trains on."""
+"""Rows of seed files and of SFT data."""
 
 from collections.abc import Sequence
 from typing import Annotated

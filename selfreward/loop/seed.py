@@ -1,4 +1,4 @@
-"""Seed files: read and checked completely before any work starts.
+"""Read and check seed files completely, before any work starts.
 
 Every error names the recipe key, the file, the row, the field and the remedy.
 """
@@ -28,7 +28,7 @@ _SHAPES: dict[type[PromptRow], str] = {
 
 @dataclass(frozen=True)
 class SeedData:
-    """All seed rows of a recipe; files that it does not name are empty lists."""
+    """All seed rows of a recipe. A file that the recipe does not name has no rows."""
 
     ift: list[IftRow]
     heldout: list[PromptRow]
@@ -58,15 +58,15 @@ def read_seed_data(recipe: Recipe) -> SeedData:
 
 
 def prompts_in_keys(recipe: Recipe) -> str:
-    """How the number of prompts that a run answers follows from its recipe's keys."""
+    """The number of prompts that a run answers, as a product of the recipe's keys, for messages."""
     more = "(loop.iterations + 1)" if method_of(recipe).slices(recipe) > recipe.loop.iterations else "loop.iterations"
     return f"{more} x prompts.per_iteration"
 
 
 def snapshot(seed: SeedData) -> dict[str, Callable[[], Iterable[dict[str, object]]]]:
-    """Rows to keep with a run, by data name: the run never reads the user's files again.
+    """The rows that a run keeps, by data name, so that it never reads the user's files again.
 
-    `ift` is already in the trainer's SFT shape; the others carry a `prompt_id` (`heldout-00012`).
+    `ift` has the trainer's SFT shape; the rows of the others have a `prompt_id` (`heldout-00012`).
     """
 
     def prompts(name: str, rows: Sequence[PromptRow]) -> Callable[[], Iterable[dict[str, object]]]:
@@ -116,10 +116,10 @@ def _read(key: str, path: str, row_type: type[Row]) -> list[Row]:
 
 
 def _check_sizes(recipe: Recipe, seed: SeedData) -> None:
-    asked = recipe.evaluation.prompts
-    if asked > len(seed.heldout):
+    prompts = recipe.evaluation.prompts
+    if prompts > len(seed.heldout):
         raise SeedError(
-            f"evaluation.prompts = {asked}, but data.heldout has {len(seed.heldout)} rows: "
+            f"evaluation.prompts = {prompts}, but data.heldout has {len(seed.heldout)} rows: "
             f"set evaluation.prompts={len(seed.heldout)} or add rows"
         )
     if recipe.prompts.source == "self_instruct" and len(seed.ift) < 8:
@@ -135,12 +135,12 @@ def _check_sizes(recipe: Recipe, seed: SeedData) -> None:
 
 
 def _check_held_out(key: str, rows: Sequence[PromptRow], others: dict[str, Sequence[PromptRow]]) -> None:
-    for other, seen in others.items():
-        known = {_identity(row): number for number, row in enumerate(seen, start=1)}
+    for other, other_rows in others.items():
+        row_of = {_identity(row): number for number, row in enumerate(other_rows, start=1)}
         for number, row in enumerate(rows, start=1):
-            if _identity(row) in known:
+            if _identity(row) in row_of:
                 raise SeedError(
-                    f"{key} row {number} has the prompt of {other} row {known[_identity(row)]}: "
+                    f"{key} row {number} has the prompt of {other} row {row_of[_identity(row)]}: "
                     "held-out prompts must not be trained on; remove one of the two"
                 )
 

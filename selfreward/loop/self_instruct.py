@@ -1,7 +1,7 @@
 """New prompts by Self-Instruct (Wang et al. 2023) as Yuan et al. 2024 (2401.10020, 2.2) use it, as pure functions.
 
-Eight demonstrations (six of people, two of the model once there are any) ask a fixed model for more tasks; filters keep
-those that look like a task and are unlike all others.
+A request shows eight demonstrations (six from people, two from the model once there are any) and asks a fixed model for
+more tasks. Filters keep the tasks that are well formed and unlike all others.
 """
 
 import random
@@ -22,7 +22,7 @@ _WORD = re.compile(r"[a-z0-9]+")
 
 
 def demonstrations(human: Sequence[str], generated: Sequence[str], rng: random.Random) -> list[str]:
-    """Eight demonstrations in random order: two generated where there are that many, the rest from people."""
+    """Eight demonstrations in random order: up to two generated ones, the others from people."""
     from_model = rng.sample(list(generated), min(_MODEL, len(generated)))
     from_people = rng.sample(list(human), _HUMAN + _MODEL - len(from_model))
     chosen = [*from_people, *from_model]
@@ -30,14 +30,14 @@ def demonstrations(human: Sequence[str], generated: Sequence[str], rng: random.R
     return chosen
 
 
-def request_text(shown: Sequence[str]) -> str:
-    """The request: numbered demonstrations and the next number, for the model to go on."""
-    lines = [f"{number}. {' '.join(task.split())}" for number, task in enumerate(shown, start=1)]
-    return "\n".join([_HEADER, *lines, f"{len(shown) + 1}."])
+def request_text(demonstrations: Sequence[str]) -> str:
+    """The request: numbered demonstrations and the next number, which the model continues."""
+    lines = [f"{number}. {' '.join(task.split())}" for number, task in enumerate(demonstrations, start=1)]
+    return "\n".join([_HEADER, *lines, f"{len(demonstrations) + 1}."])
 
 
 def parse_tasks(text: str, truncated: bool) -> list[str]:
-    """Tasks of a completion that goes on with a numbered list; the last one is dropped when it was cut off.
+    """Tasks of a completion that continues a numbered list. The last task is dropped if the completion is truncated.
 
     Text before the first number continues the request's own last number, unless it introduces a list (ends with ':').
     """
@@ -48,7 +48,7 @@ def parse_tasks(text: str, truncated: bool) -> list[str]:
 
 
 def is_well_formed(task: str, options: SelfInstruct) -> bool:
-    """Self-Instruct's filters on a single task: length, no unfit words, starts like a task."""
+    """Whether a task passes Self-Instruct's filters: length, no unfit words, a proper start."""
     if not options.min_words <= len(task.split()) <= options.max_words:
         return False
     first = task[0]
@@ -69,7 +69,7 @@ def rouge_l(a: Sequence[str], b: Sequence[str]) -> float:
 
 
 class Pool:
-    """Accepted tasks, and what a new one is compared with: people's prompts and the tasks accepted so far."""
+    """The accepted tasks. A new task is compared with people's prompts and with the accepted tasks."""
 
     def __init__(self, human: Sequence[str], accepted: Sequence[str], options: SelfInstruct) -> None:
         self.options = options
@@ -77,7 +77,7 @@ class Pool:
         self._seen = [words(task) for task in [*human, *accepted]]
 
     def offer(self, task: str) -> bool:
-        """Accept a task that is well formed and has ROUGE-L F1 of at most `rouge_max` with every other."""
+        """Accept a task that is well formed and has a ROUGE-L F1 of at most `rouge_max` with every other."""
         tokens = words(task)
         if not tokens or not is_well_formed(task, self.options):
             return False

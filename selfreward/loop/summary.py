@@ -1,4 +1,4 @@
-"""The record of one DPO round: what became of its prompts, and the monitors that the papers ask for."""
+"""The record of one round: its prompts by outcome, and the monitors of the papers."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,10 +18,10 @@ def summarise(
 ) -> dict[str, Any]:
     """Counts of prompts by outcome, score gap (rubric points), vote histogram and lengths (characters).
 
-    `prompts` counts all that were asked, with those that `failed` for good. `kept` of them gave the `pairs`;
-    `ties`, `unscored`, `below_margin` and `filtered` gave none. The gap is None where nobody judged.
-    `mean_score` is of the valid votes, in rubric points; one that nears the top of the scale says that it saturates.
-    `mean_length` is of the `sampled` answers, the first ones of each rollout.
+    `prompts` counts all prompts of the round, with those that `failed` for good. `kept` prompts gave the `pairs`;
+    `ties`, `unscored`, `below_margin` and `filtered` prompts gave none. The gap is None where no judge was asked.
+    `mean_score` is of the valid votes, in rubric points; near the top of the scale the scores saturate. `mean_length`
+    is of the first `sampled` answers of each rollout.
     """
     actor = [pair for pair in pairs if pair.kind == "actor"]
     return {
@@ -47,9 +47,9 @@ def summarise(
 
 
 def score_histogram(rollouts: Iterable[Rollout]) -> dict[str, int]:
-    """Valid votes by score; decimals keep their own class (`4.5`)."""
-    found = Counter(score for score in _scores(rollouts) if score is not None)
-    return {f"{score:g}": found[score] for score in sorted(found)}
+    """The number of valid votes by score (`4`, `4.5`)."""
+    votes = Counter(score for score in _scores(rollouts) if score is not None)
+    return {f"{score:g}": votes[score] for score in sorted(votes)}
 
 
 def _scores(rollouts: Iterable[Rollout]) -> Iterable[float | None]:

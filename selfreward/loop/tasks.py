@@ -1,4 +1,4 @@
-"""One unit of the `rollouts` queue: a prompt to answer, to judge, or both, by one pinned policy version."""
+"""Items of the queue `rollouts`: a prompt to answer, to judge, or both, by one pinned policy version."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
@@ -15,7 +15,7 @@ EVALUATION_SETS = ("samples", "greedy", "eft_eval")
 """Parts of a model's evaluation: sampled answers, greedy ones, judgments of human-ranked ones."""
 
 
-# vLLM takes any 64-bit seed; 31 bits fit every other engine too.
+# Every engine accepts a seed of 31 bits.
 _SEED_BITS = 31
 
 
@@ -29,12 +29,12 @@ class Generate(Contract):
 
 
 class Compare(Contract):
-    """Compare different texts two by two, in both orders, with `votes` in each.
+    """Compare distinct texts two by two, in both orders, with `votes` in each order.
 
-    `judgments`: every two of the votes on the only answer, by a rubric of kind `meta`; `answers`: every two answers, by
-    each of `principles` and a rubric of kind `constitution`; `neighbours`: the first answer and the second, the third
-    and the fourth, ..., by a rubric of kind `pairwise`; `steps`: every two candidates of each step of a search, by such
-    a rubric. `annotator` as in `Judging`.
+    `judgments`: every two votes on the only answer, by a rubric of kind `meta`. `answers`: every two answers, by each
+    of `principles` and a rubric of kind `constitution`. `neighbours`: the first and the second answer, the third and
+    the fourth, ..., by a rubric of kind `pairwise`. `steps`: every two candidates of each step of a search, by a rubric
+    of kind `pairwise`. `annotator` as in `Judging`.
     """
 
     of: Literal["judgments", "answers", "neighbours", "steps"]
@@ -49,7 +49,7 @@ class Compare(Contract):
 
 
 class Search(Contract):
-    """Find one answer step by step, as the recipe's `[process]` says."""
+    """Search for one answer step by step, as the recipe's `[process]` says."""
 
     separator: str = Field(min_length=1)
     max_steps: int = Field(ge=1)
@@ -57,24 +57,23 @@ class Search(Contract):
 
 
 class Revision(Contract):
-    """The requests of one round of revision, complete but for the texts that are yet to come."""
+    """The requests of one round of revision, with places for the texts that do not exist yet."""
 
     critique: str
     revision: str
 
 
 class Task(Contract):
-    """Sample answers (`generate`), take `responses` as given, or both, the given ones last; judge them if asked.
+    """Sample answers (`generate`), take given `responses`, or both, the given ones last; with `judge` judge them.
 
-    With `compare` the answers are compared, or the votes of the `judgments` that are given with the only one. With
-    `revise` the one answer that is sampled is criticised and written again, in as many rounds.
-    With `search` the answer is found step by step: `generate` samples the candidates of a step, `compare` says how they
-    are compared.
-    `part` names the set of results that the task belongs to (`rollouts`, `samples`, `greedy`, `eft`, `eft_eval`,
-    `meta`).
-    `policy` pins who answers, and who judges unless an outside annotator does. `seed` makes a second
-    run of the same task draw the same sample. With `answer_format` the judge sees the final answer alone
-    (`selfreward.loop.own_verdicts.final_answer`), and nothing of one that has not that format.
+    With `compare` the answers are compared, or the votes in the `judgments` of the only given answer. With `revise` the
+    only sampled answer is criticised and revised in as many rounds. With `search` the answer is built step by step:
+    `generate` samples the candidates of a step, and `compare` says how they are compared.
+
+    `part` names the set of results of the task (`rollouts`, `samples`, `greedy`, `eft`, `eft_eval`, `meta`). `policy`
+    pins the version that answers, and that judges unless an outside annotator does. With the same `seed` a repeated
+    task draws the same sample. With `answer_format` the judge sees the final answer alone
+    (`selfreward.loop.own_verdicts.final_answer`), or nothing if the answer does not have that format.
     """
 
     key: str
@@ -104,8 +103,8 @@ class Task(Contract):
             raise ValueError("`search` samples and compares steps: give `generate`, and `compare` with of='steps'")
         return self
 
-    def rollout(self, responses: list[Response], **found: Any) -> Rollout:
-        """What came of the task: the answers, and whatever else a rollout has of them."""
+    def rollout(self, responses: list[Response], **fields: Any) -> Rollout:
+        """The task's rollout: its answers and further fields."""
         return Rollout(
             key=self.key,
             run=self.run,
@@ -114,12 +113,12 @@ class Task(Contract):
             prompt=self.prompt,
             policy_version=self.policy,
             responses=responses,
-            **found,
+            **fields,
         )
 
 
 class PromptItem(Contract):
-    """A prompt of a run's data with its id, and the answers to judge where they are given."""
+    """A prompt of a run's data with its id, and its given answers if there are any."""
 
     prompt_id: str
     prompt: list[Message]
@@ -137,7 +136,7 @@ def make_task(
     judge: Judging | None = None,
     answer_format: str | None = None,
 ) -> Task:
-    """A task whose key and seed follow from what it is, so that making it again makes the same one."""
+    """A task. Key and seed are derived from the content, so making it twice is idempotent."""
     rubric = judge.rubric if judge else None
     return Task(
         key=content_key(run, stage, part, item.prompt_id, rubric, policy),
@@ -151,13 +150,13 @@ def make_task(
         generate=generate,
         responses=item.responses,
         judge=judge,
-        # People's answers, which `eft` and `eft_eval` judge, are shown as they are.
+        # `eft` and `eft_eval` judge people's answers, which have no format.
         answer_format=answer_format if generate and judge else None,
     )
 
 
 def items_of(rows: Iterable[Mapping[str, Any]]) -> list[PromptItem]:
-    """Rows of prompts, with their answers where they have any."""
+    """Rows of prompts as items, with their answers if they have any."""
     return [
         PromptItem(
             prompt_id=row["prompt_id"],
@@ -169,7 +168,7 @@ def items_of(rows: Iterable[Mapping[str, Any]]) -> list[PromptItem]:
 
 
 def seed_of(*parts: object) -> int:
-    """A request seed of 31 bits that depends on `parts` alone."""
+    """A request seed of 31 bits, derived from `parts`."""
     return int(content_key(*parts), 16) % (1 << _SEED_BITS)
 
 
@@ -179,7 +178,7 @@ def generation(sampling: Sampling, n: int) -> Generate:
 
 
 def eft_tasks(run: str, recipe: Recipe, stage: str, ranked: Sequence[PromptItem], policy: str) -> list[Task]:
-    """The baseline's judgments of human-ranked answers, sampled as the EFT section says."""
+    """The baseline's judgments of human-ranked answers, sampled as the recipe's `[eft]` says."""
     eft = recipe.eft
     judging = recipe.judging.model_copy(
         update={"votes": eft.judgments, "temperature": eft.temperature, "top_p": eft.top_p}

@@ -1,4 +1,4 @@
-"""Training jobs and the data that several methods train on: the same recipe gives the same jobs."""
+"""Training jobs and replayed pairs, which several methods share. The same recipe gives the same jobs."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from selfreward.recipe.recipe import Recipe
 
 
 def make_job(run: str, recipe: Recipe, stage: str, canary: list[Message], **rest: Any) -> TrainJob:
-    """The job that makes a stage's checkpoint. `rest` says how: `method`, `init_from`, `datasets`, hyperparameters."""
+    """The job that makes a stage's checkpoint. `rest`: `method`, `init_from`, `datasets` and hyperparameters."""
     common = {
         "id": f"{run}-{stage}".lower(),
         "run": run,
@@ -30,14 +30,14 @@ def make_job(run: str, recipe: Recipe, stage: str, canary: list[Message], **rest
 
 def publish_job(run: str, recipe: Recipe, stage: str, canary: list[Message]) -> TrainJob:
     """The job that publishes the base model as it is."""
-    how = {"method": "publish", "init_from": recipe.model, "world_size": 1, "sharding": "none"}
-    return make_job(run, recipe, stage, canary, **how)
+    publishing = {"method": "publish", "init_from": recipe.model, "world_size": 1, "sharding": "none"}
+    return make_job(run, recipe, stage, canary, **publishing)
 
 
 def logprobs_job(
     run: str, recipe: Recipe, stage: str, canary: list[Message], checkpoints: Sequence[str], datasets: Sequence[str]
 ) -> TrainJob:
-    """The job that writes what each of `checkpoints` (the first is the policy) gives each answer of `datasets`."""
+    """The job that computes log-probabilities of the answers in `datasets` under `checkpoints`; the policy is first."""
     return TrainJob(
         id=f"{run}-{stage}-score".lower(),
         run=run,
@@ -54,11 +54,11 @@ def logprobs_job(
 
 
 def replay(recipe: Recipe, stage: str, rows: Mapping[str, Sequence[dict[str, Any]]]) -> list[PreferencePair]:
-    """The pairs that `stage` takes from earlier rounds, given their `PreferencePair` rows by stage.
+    """The pairs of earlier rounds that `stage` replays, from their `PreferencePair` rows by stage.
 
-    They train a round again, so that what they taught is not forgotten (`loop.replay`): SPIN takes all of the round
-    before (2401.01335), DNO 30 % of the round before and 15 % of the one before that (2404.03715).
-    Actor pairs only: judge pairs are drawn anew in every round. The draw depends on the seed, the stage and the rows.
+    Replay (`loop.replay`) counters forgetting: SPIN takes all pairs of the previous round (2401.01335), DNO 30 % of the
+    previous round and 15 % of the round before it (2404.03715). Only actor pairs are replayed, since judge pairs are
+    drawn again in every round. The draw depends on the seed, the stage and the rows.
     """
     replayed: list[PreferencePair] = []
     for earlier, share in replays(recipe, stage):

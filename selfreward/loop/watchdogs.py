@@ -1,8 +1,8 @@
-"""What the watchdogs look at and when they bark: pure functions of rollouts, judgments and human ranks.
+"""The watchdogs' figures and alarms: pure functions of rollouts, judgments and human ranks.
 
 The figures are the monitors that the papers imply: collapse of the scores and of the pair yield (Yuan et al. 2024,
-2401.10020, the run without EFT: scores collapse on 4 and 429 pairs are left), length (1,092 to 2,552 characters from
-M1 to M3, ibid.), and the judge against a fixed human-ranked set (table 4, ibid.), never against its own scores.
+2401.10020; without EFT the scores collapse to 4 and 429 pairs remain), length (1,092 to 2,552 characters from M1 to M3,
+ibid.), and the judge against a fixed human-ranked set (table 4, ibid.), never against its own scores.
 """
 
 from collections import Counter
@@ -15,12 +15,12 @@ from selfreward.loop.record import Alarm
 from selfreward.recipe.watchdogs import Watchdogs
 
 Figures = dict[str, float | None]
-"""Figures by the name of their watchdog; None where there is nothing to measure, which never raises an alarm."""
+"""Figures by watchdog. None, where there is nothing to measure, never raises an alarm."""
 
 FALLING = {"score_spread"}
-"""Watchdogs that bark below their threshold; the others bark above it."""
+"""Watchdogs that raise an alarm below their threshold; the others raise it above."""
 
-_SAID = {
+_MESSAGES = {
     "one_score": "{value:.0%} of the valid votes give one and the same score (threshold {threshold:.0%}): the judge "
     "hardly tells answers apart any more",
     "score_spread": "the votes' standard deviation is {value:.3g} rubric points (threshold {threshold:g}): the judge "
@@ -55,9 +55,9 @@ def vote_figures(rollouts: Sequence[Rollout]) -> Figures:
 def match_figures(rollouts: Sequence[Rollout]) -> Figures:
     """`position_bias` (0 to 0.5) and `parse_failures` (a share) of the comparisons in rollouts.
 
-    The bias is the distance from one half of the share won by the text shown first, of the matches with a winner. Every
-    pair is shown in both orders, so a judge without bias is at 0 whatever it prefers (Zheng et al. 2023, 2306.05685,
-    table 2; Meta-Rewarding, 2407.19594, section 4, finds 68 % where it judges itself).
+    The bias is the distance from one half of the share of decided matches that the text shown first wins. Every pair is
+    shown in both orders, so a judge without bias has 0, whatever it prefers (Zheng et al. 2023, 2306.05685, table 2;
+    Meta-Rewarding, 2407.19594, section 4, finds a share of 68 % for its own judge).
     """
     matches = [match for rollout in rollouts for match in rollout.matches]
     matches += [match for rollout in rollouts for step in rollout.steps for match in step.matches]
@@ -71,15 +71,15 @@ def match_figures(rollouts: Sequence[Rollout]) -> Figures:
 def tie_rate(counts: Mapping[str, int]) -> float | None:
     """Share of the prompts with at least two scored answers whose answers all have one score.
 
-    `counts` are the round's prompts by outcome (`kept`, `ties`, `below_margin`, `filtered`). Unscored prompts are the
-    concern of `parse_failures`.
+    `counts` are the round's prompts by outcome (`kept`, `ties`, `below_margin`, `filtered`). Unscored prompts count in
+    `parse_failures`.
     """
     decided = sum(counts[outcome] for outcome in ("kept", "ties", "below_margin", "filtered"))
     return counts["ties"] / decided if decided else None
 
 
 def length_growth(first: Sequence[Rollout], now: Sequence[Rollout]) -> float | None:
-    """Mean answer length (characters) of `now` over that of `first`; None when either has no characters."""
+    """Mean answer length (characters) of `now` over that of `first`; None if either has no characters."""
     before, after = ([len(row.text) for rollout in rollouts for row in rollout.responses] for rollouts in (first, now))
     return fmean(after) / fmean(before) if any(before) and after else None
 
@@ -89,26 +89,25 @@ def judge_accuracies(
 ) -> dict[str, float | None]:
     """Pairwise accuracy (0 to 1, judge ties wrong) of each model's judgments of the human-ranked answers.
 
-    `ranks` by prompt id (1 is best), `judged` by model. Only prompts that every model has judged count, so that the
-    figures compare; without any, each is None.
+    `ranks` are by prompt id (1 is best), `judged` by model. Only prompts that every model has judged count, so that the
+    figures are comparable. Without such prompts, each figure is None.
     """
     ids = [{rollout.prompt_id for rollout in rollouts} for rollouts in judged.values()]
     common = set(ranks).intersection(*ids)
-    found: dict[str, float | None] = {}
+    accuracies: dict[str, float | None] = {}
     for model, rollouts in judged.items():
-        kept = [rollout for rollout in rollouts if rollout.prompt_id in common]
-        found[model] = pairwise_accuracy(
-            (ranks[rollout.prompt_id], [judgment.score for judgment in rollout.judgments]) for rollout in kept
+        comparable = [rollout for rollout in rollouts if rollout.prompt_id in common]
+        accuracies[model] = pairwise_accuracy(
+            (ranks[rollout.prompt_id], [judgment.score for judgment in rollout.judgments]) for rollout in comparable
         )
-    return found
+    return accuracies
 
 
 def pairwise_accuracy(ranked: Iterable[tuple[Sequence[float], Sequence[float | None]]]) -> float | None:
     """Share of the pairs of answers of unequal rank (1 is best) that the scores order alike; None without such pairs.
 
-    `ranked` has the ranks and the scores of each prompt's answers. Equal scores, and one that is missing, make a pair
-    wrong. The report's figure of this name, where NumPy makes intervals too, is the same
-    (`selfreward.evaluation.judge_metrics`).
+    `ranked` has the ranks and the scores of each prompt's answers. A pair with equal scores or a missing score is
+    wrong. `selfreward.evaluation.judge_metrics` computes the same figure with NumPy, with intervals, for the report.
     """
     right = [
         a is not None and b is not None and (a > b if rank_a < rank_b else a < b)
@@ -120,24 +119,24 @@ def pairwise_accuracy(ranked: Iterable[tuple[Sequence[float], Sequence[float | N
 
 
 def best(accuracies: Mapping[str, float | None]) -> tuple[str, float] | None:
-    """The model with the highest accuracy and that accuracy, or None when none was measured.
+    """The model with the highest accuracy, and that accuracy; None if none was measured.
 
-    Of equals the earliest wins: a round that bought nothing is one that may have cost something unseen.
+    Of equals the earliest wins: a round without measured gain may have an unmeasured cost.
     """
     measured = [(model, accuracy) for model, accuracy in accuracies.items() if accuracy is not None]
     return max(measured, key=lambda entry: entry[1], default=None)
 
 
 def alarms(stage: str, phase: str, figures: Figures, watchdogs: Watchdogs) -> list[Alarm]:
-    """An alarm for each figure past its threshold, in the order of the recipe's section."""
-    found = []
+    """An alarm for each figure past its threshold, in the order of the recipe's `[watchdogs]`."""
+    raised = []
     for name, entry in watchdogs.by_name.items():
         value = figures.get(name)
         if value is None:
             continue
         if value < entry.threshold if name in FALLING else value > entry.threshold:
-            said = _SAID[name].format(value=value, threshold=entry.threshold)
-            found.append(
+            message = _MESSAGES[name].format(value=value, threshold=entry.threshold)
+            raised.append(
                 Alarm(
                     stage=stage,
                     phase=phase,
@@ -145,18 +144,19 @@ def alarms(stage: str, phase: str, figures: Figures, watchdogs: Watchdogs) -> li
                     value=value,
                     threshold=entry.threshold,
                     action=entry.action,
-                    message=f"watchdog {name} in {stage}: {said}",
+                    message=f"watchdog {name} in {stage}: {message}",
                 )
             )
-    return found
+    return raised
 
 
-def decide(found: Sequence[Alarm], acknowledged: set[str]) -> list[Alarm]:
-    """The alarms that end the run now: of those nobody has acknowledged, all with the gravest action.
+def decide(raised: Sequence[Alarm], acknowledged: set[str]) -> list[Alarm]:
+    """The alarms that end the run now: the unacknowledged ones with the gravest action.
 
-    Empty when the run goes on. `rollback` is graver than `stop`, `stop` than `pause`; `warn` never ends a run.
+    Empty if the run goes on. `rollback` is graver than `stop`, `stop` is graver than `pause`, and `warn` never ends a
+    run.
     """
-    open_alarms = [alarm for alarm in found if alarm.key not in acknowledged]
+    open_alarms = [alarm for alarm in raised if alarm.key not in acknowledged]
     for action in ("rollback", "stop", "pause"):
         if chosen := [alarm for alarm in open_alarms if alarm.action == action]:
             return chosen

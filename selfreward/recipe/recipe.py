@@ -1,7 +1,7 @@
-"""Recipes: one TOML file says everything about a run.
+"""Recipes: one TOML file that specifies a run completely.
 
-Order of precedence, weakest first: defaults here, the TOML file, environment (`SELFREWARD_RECIPE__sampling__n=8`),
-dotted overrides (`sampling.n=8`). Unknown keys are refused with the path of the key.
+Precedence, weakest first: the defaults here, the TOML file, the environment (`SELFREWARD_RECIPE__sampling__n=8`),
+dotted overrides (`sampling.n=8`). Unknown keys are refused with their path.
 """
 
 from typing import Literal, Self
@@ -23,9 +23,8 @@ class Data(Contract):
     """Input files (JSON Lines), relative to the working directory or absolute.
 
     `ift` rows `{"prompt", "response"}`; `eft` and `eft_eval` rows `{"prompt", "responses": [{"text", "rank"}]}`
-    with rank 1 the best; `prompts` and `heldout` rows `{"prompt"}`. With method `dno` the rows of `prompts` have a
-    teacher's `response` too. `constitution` is no such file but TOML (`selfreward/loop/constitution.py`), for method
-    `constitutional`.
+    with rank 1 the best; `prompts` and `heldout` rows `{"prompt"}`. With method `dno` the rows of `prompts` also have a
+    teacher's `response`. `constitution` is a TOML file (`selfreward/loop/constitution.py`) for method `constitutional`.
     """
 
     ift: str
@@ -48,7 +47,7 @@ class Sampling(Contract):
 class Judging(Contract):
     """How answers are judged (Yuan et al. 2024, 2.2: 3 votes at the sampling parameters).
 
-    `annotator`: `policy`, the version that wrote the answers, or `engine`, whatever model the judge's own engine serves
+    `annotator`: `policy`, the version that wrote the answers, or `engine`, the model that the judge's engine serves
     (`SELFREWARD_JUDGE_ENGINE_URL`), such as the outside annotator of DNO (2404.03715).
     """
 
@@ -61,8 +60,8 @@ class Judging(Contract):
 
 
 class EftBuilding(Contract):
-    """How judge training data is made (Yuan et al. 2024, 3.1.1): the SFT baseline writes judgments of human-ranked
-    responses; those that agree with the human ranking are kept; the most common score is down-sampled.
+    """How judge training data is made (Yuan et al. 2024, 3.1.1): the SFT baseline judges human-ranked responses,
+    judgments that agree with the human ranking are kept, and the most common score is down-sampled.
 
     `judgments`: votes per response. `cap_ratio`: the most common score may be at most this times the second most
     common. `max_rows`: rows kept after that, 0 for all.
@@ -76,10 +75,10 @@ class EftBuilding(Contract):
 
 
 class EvaluationPlan(Contract):
-    """What is sampled from each model for the report. `judged_prompts` of the held-out prompts are self-judged.
+    """How each model is evaluated for the report. The model judges its answers to `judged_prompts` held-out prompts.
 
-    `temperature` and `top_p` of the sampled answers and `judging` are those of the rounds where they are left out. Set
-    them to compare methods whose rounds sample or judge in different ways.
+    `temperature` and `top_p` of the sampled answers, and `judging`, default to those of the rounds. Set them to compare
+    methods whose rounds sample or judge differently.
     """
 
     prompts: int = Field(default=1000, ge=1)
@@ -92,10 +91,11 @@ class EvaluationPlan(Contract):
 
 
 class Retention(Contract):
-    """What of a run is deleted as it goes on (docs/limits.md); by default nothing is.
+    """Which data a run keeps (docs/limits.md); by default all.
 
-    `keep_checkpoints`: weights of that many newest models, beside those that are still needed. `keep_rollouts`: answers
-    and judgments of that many newest rounds. Manifests, pairs, evaluation and the report are always kept.
+    `keep_checkpoints`: keep the weights of that many newest models, and those that are still needed. `keep_rollouts`:
+    keep the answers and judgments of that many newest rounds. Manifests, pairs, evaluation and the report are always
+    kept.
     """
 
     keep_checkpoints: int | None = Field(default=None, ge=1)
@@ -103,14 +103,14 @@ class Retention(Contract):
 
 
 class Trainer(Contract):
-    """Training resources: processes, one for each GPU, and whether the model is split over them."""
+    """Training resources: the number of processes, one for each GPU, and how the model is split over them."""
 
     world_size: int = Field(default=1, ge=1)
     sharding: Sharding = "none"
 
 
 class Recipe(Contract):
-    """A run, without the tables that one method alone reads: `selfreward.loop.load.RunRecipe` has them too."""
+    """A run, without the tables of single methods, which `selfreward.loop.load.RunRecipe` adds."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
     method: str = "self_rewarding"
@@ -139,10 +139,10 @@ class Recipe(Contract):
             raise ValueError("data.eft is missing: give the human-ranked responses, or set loop.use_eft=false")
         if self.pairs.judge_pairs and not self.loop.use_eft:
             raise ValueError(f"pairs.judge_pairs={self.pairs.judge_pairs} needs EFT data: set loop.use_eft=true")
-        going_back = [name for name, entry in self.watchdogs.by_name.items() if entry.action == "rollback"]
-        if going_back and not self.data.eft_eval:
+        rollbacks = [name for name, entry in self.watchdogs.by_name.items() if entry.action == "rollback"]
+        if rollbacks and not self.data.eft_eval:
             raise ValueError(
-                f"watchdogs.{going_back[0]}.action='rollback' needs data.eft_eval: only people's ranks say which model "
+                f"watchdogs.{rollbacks[0]}.action='rollback' needs data.eft_eval: only people's ranks say which model "
                 "is best; give that file, or choose 'pause'"
             )
         return self
@@ -155,14 +155,14 @@ class Recipe(Contract):
 
     @property
     def evaluation_sampling(self) -> Sampling:
-        """How the report's sampled answers are sampled."""
-        given = {name: getattr(self.evaluation, name) for name in ("temperature", "top_p")}
-        chosen = {name: value for name, value in given.items() if value is not None}
-        return self.sampling.model_copy(update={**chosen, "n": self.evaluation.samples})
+        """How answers are sampled for the report."""
+        values = {name: getattr(self.evaluation, name) for name in ("temperature", "top_p")}
+        overrides = {name: value for name, value in values.items() if value is not None}
+        return self.sampling.model_copy(update={**overrides, "n": self.evaluation.samples})
 
     @property
     def evaluation_judging(self) -> Judging:
-        """How a model's judgments for the report are made."""
+        """How answers are judged for the report."""
         return self.evaluation.judging or self.judging
 
     @property

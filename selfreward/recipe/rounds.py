@@ -1,4 +1,4 @@
-"""The recipe's `[prompts]`, `[pairs]` and `[loop]`: what a round is made of and what it starts from."""
+"""The recipe's `[prompts]`, `[pairs]` and `[loop]`: a round's prompts, its pair rules, and its starting model."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,7 +8,7 @@ from selfreward.contracts.base import Contract
 
 
 class SelfInstruct(Contract):
-    """New prompts from a fixed model (Yuan et al. 2024, 2.2): 8 demonstrations, 6 from IFT and 2 generated."""
+    """New prompts from a fixed model (Yuan et al. 2024, 2.2), with 8 demonstrations: 6 from IFT and 2 generated."""
 
     temperature: float = Field(default=0.6, ge=0, le=2)
     top_p: float = Field(default=0.9, gt=0, le=1)
@@ -28,21 +28,20 @@ class Prompts(Contract):
 
 
 class Pairs(Contract):
-    """Pair selection. `margin`: smallest gap of mean scores kept, in rubric points (0: any gap above zero).
+    """Pair selection. `margin`: the smallest gap of mean scores, in rubric points (0: any gap above zero).
 
-    `min_chosen_score` and `max_rejected_score` drop prompts whose best answer is below the one, or whose worst is above
-    the other; left out, neither does. With method `dno` the first is what each chosen answer needs, the second what
-    each rejected one may have, and `own_margin` is the margin where the chosen answer is the model's own, not the
-    teacher's.
+    A prompt gives no pair if its best answer scores below `min_chosen_score` or its worst above `max_rejected_score`;
+    without these keys every score is accepted. With method `dno` they apply to each chosen and each rejected answer,
+    and `own_margin` is the margin where the chosen answer is the model's own, not the teacher's.
 
-    `length_control`: rho of Meta-Rewarding (2407.19594, section 2.1), against answers that grow. Of the answers whose
-    score is within this share of the prompt's score range of the best the shortest is chosen, of those as near the
-    worst the longest is rejected. The paper tunes it from 0, which takes the best and the worst, to 0.4; from 0.5 on
+    `length_control`: rho of Meta-Rewarding (2407.19594, section 2.1), against growing answers. The shortest answer with
+    a score near the best is chosen, the longest answer with a score near the worst is rejected; near is within this
+    share of the prompt's score range. The paper tunes rho from 0, which takes the best and the worst, to 0.4; from 0.5
     the two groups overlap. A list has a value for each round.
 
-    `judge_pairs`: judgments as preference pairs in each DPO round, as a share of the actor pairs. They come from EFT
-    building: a baseline judgment that agrees with the human ranking over one that does not, which keeps the judge role
-    alive while the actor role is trained (the role Meta-Rewarding's judge pairs play, 2407.19594 section 2.1).
+    `judge_pairs`: pairs of judgments in each DPO round, as a share of the actor pairs. They come from EFT building: a
+    baseline judgment that agrees with the human ranking over one that does not. They maintain the judge role while the
+    actor role is trained, as Meta-Rewarding's judge pairs do (2407.19594, section 2.1).
     """
 
     margin: float = Field(default=0.0, ge=0)
@@ -68,18 +67,19 @@ class Pairs(Contract):
 class Loop(Contract):
     """`iterations` rounds after M1. `init_from`: a round starts from the previous model (the paper) or from M1.
 
-    `train_on`: `pairs` by DPO, or `positives`, the ablation of Yuan et al. 2024: M0 is fine-tuned anew on the
-    seed data and the chosen answers of the round's pairs, and nothing is learned from the rejected ones. There
-    `pairs.min_chosen_score` is the score that an answer needs (the paper adds those with full marks).
+    `train_on`: `pairs` by DPO, or `positives`, the ablation of Yuan et al. 2024: SFT of M0 on the seed data and the
+    chosen answers of the round's pairs, without the rejected ones. `pairs.min_chosen_score` is then the score that an
+    answer needs (the paper adds answers with full marks).
 
-    `start_from`: another run of this orchestrator, whose M0, SFT and M1 this run takes over, with their evaluation and
-    what M1 was taught by, instead of making them again: so several runs compare that start from the same model.
+    `start_from`: another run of this orchestrator. This run takes over its M0, SFT and M1, their evaluation and the
+    data of M1, so that several runs start from the same model and can be compared.
 
-    `replay`: which share of the pairs of one, two, ... rounds before trains again with the new ones, against
-    forgetting: `[1.0]` in SPIN (2401.01335), `[0.3, 0.15]` in DNO (2404.03715).
+    `replay`: the shares of the pairs of the previous round, of the round before it, ... that train again with the new
+    pairs, against forgetting: `[1.0]` in SPIN (2401.01335), `[0.3, 0.15]` in DNO (2404.03715).
 
-    `measure_consistency`: whatever the method, score each round's answers under the model, the one before it and M0,
-    and record how alike the first two rank them (CREAM, 2410.12735), and the judge. `cream` and `scir` do so anyway.
+    `measure_consistency`: for any method, score each round's answers under the policy, the model before it and M0, and
+    record how far the rankings by the first two agree (CREAM, 2410.12735), and how far the judge agrees. `cream` and
+    `scir` always do so.
     """
 
     iterations: int = Field(default=2, ge=0, le=100)

@@ -1,8 +1,8 @@
 """The audit of a run from its artifacts alone (`selfreward audit`), after crashes or before its data is reused.
 
-The journal follows the plan, every checkpoint is what its manifest says and descends from its parent, every prompt is
-accounted for exactly once, every answer is of the policy version that was served, and the pairs are those that the
-rollouts give. Nothing is read from Redis, and nothing is trusted that can be computed again.
+The audit checks that the journal follows the plan, that every checkpoint agrees with its manifest and descends from its
+parent, that every prompt is accounted for exactly once, that the served policy version wrote every answer, and that the
+pairs are those that the rollouts give. It reads nothing from Redis and computes again whatever can be computed again.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _NO_CANARY = [Message(role="user", content="")]
 
 
 def audit(store: ArtifactStore, run: str) -> list[Violation]:
-    """Everything that is wrong with a run: finished phases, and what retention has left of them.
+    """Everything that is wrong with a run's finished phases, as far as retention has kept them.
 
     FileNotFoundError for an unknown run.
     """
@@ -50,7 +50,7 @@ def audit(store: ArtifactStore, run: str) -> list[Violation]:
 
 
 def _read(violations: Iterator[Violation], stage: str) -> Iterator[Violation]:
-    """Pass violations on; what cannot be read at all is one."""
+    """The violations; an artifact that cannot be read is one too."""
     try:
         yield from violations
     except (ValueError, KeyError, FileNotFoundError) as error:
@@ -87,7 +87,7 @@ def _models(store: ArtifactStore, run: str, recipe: Recipe, record: dict[str, An
 
 
 def _manifest(store: ArtifactStore, model: dict[str, Any]) -> tuple[WeightsManifest, str]:
-    """A checkpoint's manifest and digest; of one that retention has removed, only the manifest is left to check."""
+    """A checkpoint's manifest and digest. If retention has removed the weights, only the manifest is checked."""
     if not model.get("removed"):
         return verify_folder(store.fetch(model["artifact"]))
     raw = store.read_bytes(f"{model['artifact']}/{MANIFEST_NAME}")
@@ -100,20 +100,20 @@ def _lineage(
     lineage, artifact, method = manifest.lineage, model["artifact"], method_of(recipe)
     if lineage.parent is not None and lineage.parent_digest != digests.get(lineage.parent, lineage.parent_digest):
         yield Violation("lineage", artifact, f"made of other weights than those at {lineage.parent}")
-    made = {"run": run, "stage": model["name"], "seed": recipe.seed}
+    expected = {"run": run, "stage": model["name"], "seed": recipe.seed}
     if is_adopted(recipe, model["name"]):
-        made = {"stage": model["name"]}
+        expected = {"stage": model["name"]}
     elif method.kind(recipe, model["name"]) != "base":
         job = method.train_job(run, recipe, model["name"], _NO_CANARY)
-        made |= {"parent": job.init_from, "datasets": job.datasets, "method": job.method}
-    for field, wanted in made.items():
+        expected |= {"parent": job.init_from, "datasets": job.datasets, "method": job.method}
+    for field, wanted in expected.items():
         value = getattr(lineage, field)
         if value != wanted:
             yield Violation("lineage", artifact, f"{field} is {value!r}, the recipe wants {wanted!r}")
 
 
 def _files(store: ArtifactStore, run: str) -> Iterator[Violation]:
-    """Whatever can be read as data is whole. Names with a leading dot cannot: they are work in progress."""
+    """Every data file is complete. Names with a leading dot are work in progress and are skipped."""
     root = store.path(paths.folder(run))
     for path in sorted(store.fs.find(root)):
         name = path.removeprefix(f"{root}/")
