@@ -18,19 +18,17 @@ from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
 from selfreward.contracts.base import Message
 from selfreward.contracts.training import SftHyper, TrainJob, TrainStatus, queue_of, status_key
-from selfreward.loop.load import RunRecipe
 from selfreward.loop.record import RunState, now
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
 from selfreward.server.startup import StartRefused
 from selfreward.store.artifacts import ArtifactStore
 from tests.deploy.kubernetes_api import NAMESPACE, Cluster, cluster
+from tests.support.factories import recipe
 from tests.support.methods import train_job
 
 CANARY = [Message(role="user", content="hello")]
-RECIPE = RunRecipe.model_validate(
-    {"name": "r", "model": "m", "data": {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}}
-)
+RECIPE = recipe()
 Scenario = Callable[[RunContext, "Following"], Awaitable[None]]
 
 

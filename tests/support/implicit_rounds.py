@@ -2,27 +2,13 @@
 
 from collections.abc import Sequence
 
-from selfreward.contracts.base import Message
-from selfreward.contracts.rollouts import Match, Response, ResponseLogprobs, Rollout
+from selfreward.contracts.rollouts import ResponseLogprobs
 from selfreward.loop import stages
 from selfreward.loop.stages import Scorers
 
 BY: Scorers = stages.scorers("one", "M3")
 """M2 scores, M1 did before, M0 is the reference."""
 TOKENS = 10
-
-
-def rollout(texts: Sequence[str], name: str = "p0", stage: str = "M3", matches: Sequence[Match] = ()) -> Rollout:
-    return Rollout(
-        key=name,
-        run="one",
-        stage=stage,
-        prompt_id=name,
-        prompt=[Message(role="user", content="question")],
-        policy_version="policy@3",
-        responses=[Response(text=text) for text in texts],
-        matches=list(matches),
-    )
 
 
 def rows(

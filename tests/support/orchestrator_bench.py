@@ -17,7 +17,6 @@ from selfreward.client.generator import VERSION_HEADER, GeneratorClient
 from selfreward.client.http import ServiceClient
 from selfreward.client.judge import AsyncJudgeClient
 from selfreward.contracts.base import Message
-from selfreward.loop.load import RunRecipe
 from selfreward.loop.record import RunState, now
 from selfreward.loop.tasks import PromptItem, Task
 from selfreward.redis.connection import connect
@@ -26,11 +25,10 @@ from selfreward.server.background import cancel_and_wait
 from selfreward.store.artifacts import ArtifactStore
 from services.judge.app import create_app as create_judge
 from services.judge.settings import JudgeSettings
+from tests.support.factories import recipe
 from tests.support.methods import rollout_tasks
 
-RECIPE = RunRecipe.model_validate(
-    {"name": "r", "model": "m", "data": {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}}
-)
+RECIPE = recipe()
 
 
 @dataclass

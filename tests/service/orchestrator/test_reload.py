@@ -13,16 +13,14 @@ from orchestrator.runs.lease import acquire
 from orchestrator.settings import OrchestratorSettings
 from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
-from selfreward.loop.load import RunRecipe
 from selfreward.loop.record import RunState, now
 from selfreward.redis.connection import connect
 from selfreward.store.artifacts import ArtifactStore
 from tests.service.conftest import Generator
 from tests.support.checkpoints import copy_of, perturbed, publish
+from tests.support.factories import recipe
 
-RECIPE = RunRecipe.model_validate(
-    {"name": "r", "model": "m", "data": {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}}
-)
+RECIPE = recipe()
 
 
 def poisoned(tensors: dict[str, np.ndarray]) -> None:

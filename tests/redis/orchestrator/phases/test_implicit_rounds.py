@@ -23,7 +23,8 @@ from selfreward.loop.methods import method_of
 from selfreward.loop.tasks import PromptItem
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.store.artifacts import ArtifactStore
-from tests.redis.orchestrator.phases.test_rounds import QUESTIONS, enter, recipe
+from tests.redis.orchestrator.phases.test_rounds import QUESTIONS, enter
+from tests.support.factories import recipe
 from tests.support.implicit_rounds import rows
 from tests.support.methods import rollout_tasks, score_job, train_job
 from tests.support.orchestrator_bench import bench, working

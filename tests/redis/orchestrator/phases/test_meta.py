@@ -16,8 +16,8 @@ from selfreward.loop.methods import method_of
 from selfreward.loop.methods.meta_rewarding import MetaRules, meta_tasks
 from selfreward.loop.methods.plan import table
 from selfreward.store.artifacts import ArtifactStore
+from tests.support.factories import rollout
 from tests.support.orchestrator_bench import Bench, bench, working
-from tests.unit.selfreward.loop import test_pairing as test_pairs
 
 RECIPE = RunRecipe.model_validate(
     {
@@ -35,7 +35,7 @@ META = paths.meta("one", "M2")
 
 def judged(name: str) -> Rollout:
     """Two answers; the votes on each have three different texts, and those on the first one differ most."""
-    row = test_pairs.rollout({"A": [5, 3, 1], "B": [1, 1, 2]}, name)
+    row = rollout({"A": [5, 3, 1], "B": [1, 1, 2]}, name)
     judgments = [
         judgment.model_copy(
             update={"votes": [vote.model_copy(update={"text": f"v{n}"}) for n, vote in enumerate(judgment.votes)]}

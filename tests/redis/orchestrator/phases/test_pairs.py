@@ -22,9 +22,8 @@ from selfreward.loop.record import RunState, now
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import connect
 from selfreward.store.artifacts import ArtifactStore
+from tests.support.factories import rollout
 from tests.support.methods import train_job
-from tests.unit.selfreward.loop.methods import test_spin
-from tests.unit.selfreward.loop.test_pairing import rollout
 
 ROLLOUTS = [
     rollout({"A": [5], "B": [3]}, "p0"),
@@ -96,8 +95,7 @@ def test_positives_are_what_the_trainer_is_given_and_the_auditor_checks_them(red
 def test_spin_trains_on_all_of_the_round_before_once_more(redis_url: str, store_root: str) -> None:
     asked = recipe(method="spin", sampling={"n": 1}, loop={"use_eft": False, "iterations": 3, "replay": [1.0]})
     rounds = {
-        stage: [test_spin.rollout(f"own {stage}", "gold", name=f"p{n}") for n in range(3)]
-        + [test_spin.rollout("gold", "gold", name="p3")]
+        stage: [rollout([f"own {stage}", "gold"], f"p{n}") for n in range(3)] + [rollout(["gold", "gold"], "p3")]
         for stage in ("M2", "M3")
     }
     for stage, rows in rounds.items():

@@ -21,7 +21,7 @@ from selfreward.redis.announcements import announce
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import InvalidArtifact, Lineage, WeightsManifest
 from tests.redis.orchestrator.phases.test_watching import Crash, ended, messages, on_run, recipe
-from tests.unit.selfreward.loop.test_watchdogs import rollout
+from tests.support.factories import voted
 
 STAGES = ["M0", "SFT", "M1", "M2"]
 
@@ -194,7 +194,7 @@ def test_a_report_of_a_run_without_its_old_rollouts_is_the_same(redis_url: str, 
     async def check(context: RunContext) -> None:
         store = context.services.store
         for stage in ("M1", "M2"):
-            store.write_jsonl(f"runs/one/rollouts/{stage}.jsonl", [rollout("p", (5,)).model_dump(mode="json")])
+            store.write_jsonl(f"runs/one/rollouts/{stage}.jsonl", [voted("p", (5,)).model_dump(mode="json")])
         assert (await ended(context)).state == "done"
         assert not store.exists("runs/one/rollouts/M1.jsonl")
         assert store.exists("runs/one/rollouts/M2.jsonl")

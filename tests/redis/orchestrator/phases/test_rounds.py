@@ -1,7 +1,6 @@
 """Rounds of the methods that bring answers of their own: real Redis, real worker, a stand-in engine."""
 
 import asyncio
-from typing import Any
 
 from orchestrator.phases import pairs as pairs_phase
 from orchestrator.phases import prompts as prompts_phase
@@ -9,21 +8,15 @@ from orchestrator.phases.ask_workers import run_tasks
 from orchestrator.runs.context import RunContext
 from selfreward.loop import paths
 from selfreward.loop.audit.rounds import check_stage
-from selfreward.loop.load import RunRecipe
 from selfreward.loop.record import RunState, now
 from selfreward.loop.tasks import PromptItem
 from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
+from tests.support.factories import recipe, rollout
 from tests.support.methods import rollout_tasks
 from tests.support.orchestrator_bench import bench, working
-from tests.unit.selfreward.loop.test_pairing import rollout
 
 QUESTIONS = [[{"role": "user", "content": f"question {n}"}] for n in range(6)]
-
-
-def recipe(**sections: Any) -> Recipe:
-    data = {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}
-    return RunRecipe.model_validate({"name": "r", "model": "m", "data": data, **sections})
 
 
 def enter(context: RunContext, asked: Recipe, stage: str) -> None:

@@ -15,16 +15,14 @@ from selfreward.client.generator import GeneratorClient
 from selfreward.client.http import ServiceClient
 from selfreward.contracts.base import Message
 from selfreward.contracts.training import TRAIN_QUEUE, TrainJob, TrainStatus, status_key
-from selfreward.loop.load import RunRecipe
 from selfreward.loop.record import RunState, now
 from selfreward.redis.connection import RedisClient, connect
 from selfreward.redis.queue import Work, WorkQueue
 from selfreward.store.artifacts import ArtifactStore
+from tests.support.factories import recipe
 from tests.support.orchestrator_bench import length_becomes
 
-RECIPE = RunRecipe.model_validate(
-    {"name": "r", "model": "m", "data": {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}}
-)
+RECIPE = recipe()
 CANARY = [Message(role="user", content="hello")]
 
 

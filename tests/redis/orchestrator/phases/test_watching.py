@@ -29,8 +29,8 @@ from selfreward.recipe.recipe import Recipe
 from selfreward.redis.announcements import announce, announced, current
 from selfreward.redis.connection import RedisClient, connect
 from selfreward.store.artifacts import ArtifactStore
+from tests.support.factories import voted
 from tests.support.listening import listening
-from tests.unit.selfreward.loop.test_watchdogs import rollout
 
 Check = Callable[[RunContext], Awaitable[None]]
 DATA = {"ift": "i", "eft": "e", "eft_eval": "v", "prompts": "p", "heldout": "h"}
@@ -48,8 +48,8 @@ def artifacts(store: ArtifactStore) -> None:
     responses = [{"text": "good", "rank": 1}, {"text": "bad", "rank": 2}]
     store.write_jsonl(paths.data("one", "eft_eval"), [{"prompt_id": "e", "prompt": [], "responses": responses}])
     for model, votes in (("M1", GOOD), ("M2", BAD)):
-        store.write_jsonl(f"runs/one/evaluation/{model}/samples.jsonl", [rollout("h", *GOOD).model_dump(mode="json")])
-        store.write_jsonl(f"runs/one/evaluation/{model}/eft_eval.jsonl", [rollout("e", *votes).model_dump(mode="json")])
+        store.write_jsonl(f"runs/one/evaluation/{model}/samples.jsonl", [voted("h", *GOOD).model_dump(mode="json")])
+        store.write_jsonl(f"runs/one/evaluation/{model}/eft_eval.jsonl", [voted("e", *votes).model_dump(mode="json")])
 
 
 def generator(redis_url: str) -> FastAPI:
@@ -220,7 +220,7 @@ def test_a_crash_between_decision_and_effect_ends_in_the_same_place(
 def test_ties_of_a_round_are_watched_before_it_is_trained(redis_url: str, store_root: str) -> None:
     async def check(context: RunContext) -> None:
         store = context.services.store
-        store.write_jsonl("runs/one/rollouts/M2.jsonl", [rollout("p", *GOOD).model_dump(mode="json")])
+        store.write_jsonl("runs/one/rollouts/M2.jsonl", [voted("p", *GOOD).model_dump(mode="json")])
         store.write_json("runs/one/iterations/M2.json", {"kept": 1, "ties": 3, "below_margin": 0, "filtered": 0})
         cut = [entry.phase for entry in context.state.journal if entry.stage == "M2"].index("watch_pairs")
         before = len([entry for entry in context.state.journal if entry.stage != "M2"]) + cut

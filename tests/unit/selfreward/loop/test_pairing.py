@@ -2,39 +2,13 @@
 
 import pytest
 
-from selfreward.contracts.base import Message
-from selfreward.contracts.judging import Judgment, JudgmentStatus, Vote
-from selfreward.contracts.rollouts import Response, Rollout
 from selfreward.loop.load import RunRecipe
 from selfreward.loop.methods.self_rewarding import SelfRewarding
 from selfreward.loop.pairing import best_over_worst, candidates
 from selfreward.recipe.rounds import Pairs
+from tests.support.factories import rollout
 
 RECIPE = {"name": "r", "model": "m", "data": {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}}
-
-
-def judgment(index: int, scores: list[float | None]) -> Judgment:
-    votes = [Vote(score=score, status="ok" if score is not None else "unparsed") for score in scores]
-    valid = [score for score in scores if score is not None]
-    mean = sum(valid) / len(valid) if valid else None
-    status: JudgmentStatus = "unscored" if not valid else "ok" if len(valid) == len(scores) else "partial"
-    return Judgment(id=str(index), index=index, score=mean, status=status, votes=votes, valid_votes=len(valid))
-
-
-def rollout(answers: dict[str, list[float | None]] | list[tuple[str, list[float | None]]], name: str = "p0") -> Rollout:
-    rows = list(answers.items()) if isinstance(answers, dict) else answers
-    return Rollout(
-        key=name,
-        run="r",
-        stage="M2",
-        prompt_id=name,
-        prompt=[Message(role="user", content="question")],
-        policy_version="policy@1",
-        responses=[Response(text=text) for text, _ in rows],
-        judgments=[judgment(index, scores) for index, (_, scores) in enumerate(rows)],
-        judge_version="policy@1",
-        rubric="additive5@sha256:0123456789ab",
-    )
 
 
 def test_golden_vector_of_the_paper() -> None:

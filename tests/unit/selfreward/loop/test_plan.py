@@ -1,24 +1,16 @@
 """The plan of a run follows from its recipe alone."""
 
-from typing import Any
-
 import pytest
 
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import Response
 from selfreward.loop import stages
-from selfreward.loop.load import RunRecipe
 from selfreward.loop.methods import method_of
 from selfreward.loop.tasks import PromptItem, evaluation_tasks
-from selfreward.recipe.recipe import Recipe
+from tests.support.factories import recipe
 from tests.support.methods import rollout_tasks, train_job
 
 CANARY = [Message(role="user", content="hello")]
-
-
-def recipe(**sections: Any) -> Recipe:
-    data = {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}
-    return RunRecipe.model_validate({"name": "r", "model": "folder", "data": data, **sections})
 
 
 def test_stages_with_and_without_eft() -> None:
@@ -52,7 +44,7 @@ def test_a_run_that_starts_from_another_takes_over_all_stages_up_to_m1() -> None
 @pytest.mark.parametrize(
     ("stage", "method", "init_from", "datasets"),
     [
-        ("M0", "publish", "folder", []),
+        ("M0", "publish", "m", []),
         ("SFT", "sft", "runs/x/weights/M0", ["runs/x/data/ift.jsonl"]),
         ("M1", "sft", "runs/x/weights/M0", ["runs/x/data/ift.jsonl", "runs/x/data/eft.jsonl"]),
         ("M2", "dpo", "runs/x/weights/M1", ["runs/x/pairs/M2.jsonl"]),

@@ -2,47 +2,21 @@
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import pstdev
 from typing import Any
 
 import pytest
 
-from selfreward.contracts.base import Message
-from selfreward.contracts.judging import Judgment, Vote
-from selfreward.contracts.rollouts import Match, Response, Rollout
+from selfreward.contracts.rollouts import Match, Rollout
 from selfreward.evaluation.judge_metrics import grades, judge_figures
 from selfreward.loop import watchdogs
 from selfreward.loop.load import parse_recipe
 from selfreward.loop.record import Alarm
 from selfreward.recipe.recipe import RecipeError
 from selfreward.recipe.watchdogs import Action, Watchdog, Watchdogs
-
-
-def rollout(prompt: str, *votes: Sequence[float | None], texts: Sequence[str] = ()) -> Rollout:
-    """Answers to a prompt, each judged by the given votes (None: unparsed)."""
-    judgments = [
-        Judgment(
-            id=str(index),
-            index=index,
-            score=sum(valid) / len(valid) if (valid := [vote for vote in row if vote is not None]) else None,
-            status="ok" if valid else "unscored",
-            votes=[Vote(score=vote, status="unparsed" if vote is None else "ok") for vote in row],
-            valid_votes=len(valid),
-        )
-        for index, row in enumerate(votes)
-    ]
-    return Rollout(
-        key=prompt,
-        run="one",
-        stage="M2",
-        prompt_id=prompt,
-        prompt=[Message(role="user", content=prompt)],
-        policy_version="policy@1",
-        responses=[Response(text=text) for text in texts or ["x"] * len(judgments)],
-        judgments=judgments,
-    )
+from tests.support.factories import voted
 
 
 def alarm(action: Action, watchdog: str = "ties") -> Alarm:
@@ -52,7 +26,7 @@ def alarm(action: Action, watchdog: str = "ties") -> Alarm:
 
 
 def test_votes_by_hand() -> None:
-    figures = watchdogs.vote_figures([rollout("a", (4, 4, None), (4, 2)), rollout("b", (4, None, None))])
+    figures = watchdogs.vote_figures([voted("a", (4, 4, None), (4, 2)), voted("b", (4, None, None))])
     # Valid votes 4 4 4 2 4: four of five at 4, mean 3.6, variance (4 * 0.16 + 2.56) / 5 = 0.64; 3 of 8 unparsed.
     assert figures["one_score"] == pytest.approx(0.8)
     assert figures["score_spread"] == pytest.approx(0.8)
@@ -61,7 +35,7 @@ def test_votes_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("rollouts", "failures"),
-    [([], None), ([rollout("a")], None), ([rollout("a", (4,))], 0), ([rollout("a", (None,))], 1)],
+    [([], None), ([voted("a")], None), ([voted("a", (4,))], 0), ([voted("a", (None,))], 1)],
 )
 def test_of_no_vote_and_of_one_nothing_can_be_said_about_spread(rollouts: list[Rollout], failures: Any) -> None:
     figures = watchdogs.vote_figures(rollouts)
@@ -70,7 +44,7 @@ def test_of_no_vote_and_of_one_nothing_can_be_said_about_spread(rollouts: list[R
 
 def test_scores_that_cluster_have_no_mode_and_yet_no_spread() -> None:
     """Fractional scores between 0.75 and 0.85: none is frequent, and the judge still says nothing."""
-    figures = watchdogs.vote_figures([rollout("a", tuple(0.75 + 0.01 * step for step in range(11)))])
+    figures = watchdogs.vote_figures([voted("a", tuple(0.75 + 0.01 * step for step in range(11)))])
     found = watchdogs.alarms("M2", "watch_pairs", figures, Watchdogs())
     assert [entry.watchdog for entry in found] == ["score_spread"]
 
@@ -81,7 +55,7 @@ def test_position_bias_by_hand_whichever_position_it_is() -> None:
             Match.model_validate({"first": 0, "second": 1, "outcome": outcome, "status": status})
             for outcome in outcomes
         ]
-        return rollout("a").model_copy(update={"matches": matches})
+        return voted("a").model_copy(update={"matches": matches})
 
     # Three of four decided comparisons for the first, then for the second; ties say nothing.
     assert watchdogs.match_figures([compared(1, 1, 1, -1, 0)])["position_bias"] == pytest.approx(0.25)
@@ -90,7 +64,7 @@ def test_position_bias_by_hand_whichever_position_it_is() -> None:
     assert watchdogs.match_figures([compared(0)]) == {"position_bias": None, "parse_failures": 0}
     unread = [compared(1), compared(0, status="unparsed")]
     assert watchdogs.match_figures(unread) == {"position_bias": 0.5, "parse_failures": 0.5}
-    assert watchdogs.match_figures([rollout("a", (1,))]) == {"position_bias": None, "parse_failures": None}
+    assert watchdogs.match_figures([voted("a", (1,))]) == {"position_bias": None, "parse_failures": None}
 
 
 def test_tie_rate_leaves_unscored_prompts_out() -> None:
@@ -101,19 +75,19 @@ def test_tie_rate_leaves_unscored_prompts_out() -> None:
 
 
 def test_length_growth_by_hand() -> None:
-    first = [rollout("a", (), (), texts=["12", "1234"])]
-    now = [rollout("a", (), texts=["1" * 7]), rollout("b", (), texts=["1" * 8])]
+    first = [voted("a", (), (), texts=["12", "1234"])]
+    now = [voted("a", (), texts=["1" * 7]), voted("b", (), texts=["1" * 8])]
     assert watchdogs.length_growth(first, now) == pytest.approx(7.5 / 3)
     assert watchdogs.length_growth([], now) is None
     assert watchdogs.length_growth(first, []) is None
-    assert watchdogs.length_growth([rollout("a", (), texts=[""])], now) is None
+    assert watchdogs.length_growth([voted("a", (), texts=[""])], now) is None
 
 
 def test_accuracy_counts_the_prompts_that_all_models_have_judged() -> None:
     ranks = {"a": [1.0, 2.0, 3.0], "b": [2.0, 1.0], "c": [1.0, 2.0]}
     judged = {
-        "M1": [rollout("a", (5,), (3,), (1,)), rollout("b", (1,), (4,)), rollout("c", (0,), (5,))],
-        "M2": [rollout("a", (5,), (3,), (4,)), rollout("b", (4,), (4,))],
+        "M1": [voted("a", (5,), (3,), (1,)), voted("b", (1,), (4,)), voted("c", (0,), (5,))],
+        "M2": [voted("a", (5,), (3,), (4,)), voted("b", (4,), (4,))],
     }
     # Prompts a and b, 3 + 1 pairs. M2 orders (1, 2) and (1, 3) of a rightly; its tie in b is wrong.
     assert watchdogs.judge_accuracies(ranks, judged) == {"M1": 1.0, "M2": 0.5}

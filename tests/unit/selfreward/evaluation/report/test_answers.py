@@ -2,47 +2,21 @@
 
 import pytest
 
-from selfreward.contracts.base import Message
-from selfreward.contracts.judging import Judgment, Vote
-from selfreward.contracts.rollouts import Response, Rollout
+from selfreward.contracts.rollouts import Response
 from selfreward.evaluation.report import answers
 from selfreward.evaluation.report.answers import Answer, by_score, contest, verdict
-
-
-def _rollout(texts: list[str], votes: list[list[float | None]]) -> Rollout:
-    judgments = []
-    for index, scores in enumerate(votes):
-        valid = [score for score in scores if score is not None]
-        judgments.append(
-            Judgment(
-                id=str(index),
-                index=index,
-                score=sum(valid) / len(valid) if valid else None,
-                status="ok" if len(valid) == len(scores) else "partial" if valid else "unscored",
-                votes=[Vote(score=s, status="ok" if s is not None else "unparsed") for s in scores],
-                valid_votes=len(valid),
-            )
-        )
-    return Rollout(
-        key="k",
-        run="r",
-        stage="M1",
-        prompt_id="p",
-        prompt=[Message(role="user", content="?")],
-        policy_version="policy@1",
-        responses=[Response(text=text, tokens=2 * len(text)) for text in texts],
-        judgments=judgments,
-    )
+from tests.support.factories import rollout
 
 
 def test_lengths_are_means_over_answers() -> None:
-    rollouts = [_rollout(["ab", "abcd"], []), _rollout(["abcdef"], [])]
+    texts = [["ab", "abcd"], ["abcdef"]]
+    rollouts = [rollout(row, responses=[Response(text=text, tokens=2 * len(text)) for text in row]) for row in texts]
     assert answers.characters(rollouts).value == pytest.approx(4.0)
     assert answers.tokens(rollouts).value == pytest.approx(8.0)
 
 
 def test_votes_that_are_no_number_are_counted() -> None:
-    rollouts = [_rollout(["a", "b"], [[5, None, 4], [None, None, None]]), _rollout(["c"], [[3, 3, 3]])]
+    rollouts = [rollout({"a": [5, None, 4], "b": [None, None, None]}), rollout({"c": [3, 3, 3]})]
     assert answers.parse_failures(rollouts).value == pytest.approx(4 / 9)
     assert answers.unscored(rollouts).value == pytest.approx(1 / 3)
     assert answers.own_scores(rollouts).value == pytest.approx((4.5 + 3) / 2)

@@ -5,8 +5,7 @@ from typing import Literal
 
 import pytest
 
-from selfreward.contracts.base import Message
-from selfreward.contracts.rollouts import Match, Response, Rollout
+from selfreward.contracts.rollouts import Match, Response
 from selfreward.loop.constitution import Constitution, fill, read_constitution
 from selfreward.loop.methods.constitutional import (
     ConstitutionRules,
@@ -18,6 +17,7 @@ from selfreward.loop.methods.constitutional import (
     revision_rows,
     revisions,
 )
+from tests.support.factories import rollout
 from tests.support.places import RECIPES
 
 GENERAL = RECIPES / "constitutions" / "general.toml"
@@ -41,21 +41,6 @@ def match(
     return Match(first=first, second=second, outcome=outcome, p_first=p_first, status=status)
 
 
-def rollout(texts: list[str], matches: list[Match], name: str = "p0") -> Rollout:
-    return Rollout(
-        key=name,
-        run="r",
-        stage="M2",
-        prompt_id=name,
-        prompt=[Message(role="user", content="question")],
-        policy_version="policy@1",
-        responses=[Response(text=text, finish_reason="stop") for text in texts],
-        matches=matches,
-        judge_version="policy@1",
-        rubric="constitution@sha256:0123456789ab",
-    )
-
-
 def test_both_orders_count_alike_whatever_the_judge_likes_to_see_first() -> None:
     # Shown first, a has 0.9; shown second, 1 - 0.7. The mean is 0.6 with one principle or with the first order twice.
     seen = [match(0, 1, 1, 0.9), match(1, 0, 1, 0.7)]
@@ -73,14 +58,14 @@ def test_verdicts_count_where_the_engine_gives_no_probabilities() -> None:
 def test_an_order_without_a_verdict_leaves_the_pair_unscored() -> None:
     seen = [match(0, 1, 1, 0.9), match(1, 0, 0, None, "unparsed")]
     assert preference(seen, 0, 1) is None
-    pairs, counts = build_pairs([rollout(["a", "b"], seen)], ConstitutionRules())
+    pairs, counts = build_pairs([rollout(["a", "b"], matches=seen)], ConstitutionRules())
     assert (pairs, counts["unscored"]) == ([], 1)
 
 
 def test_golden_vector_of_soft_labels_and_their_clamping() -> None:
     """Two principles: a wins by 0.95 and 0.85 on average over both orders, so by 0.9; with CoT that is 0.6."""
     seen = [match(0, 1, 1, 0.98), match(1, 0, -1, 0.08), match(0, 1, 1, 0.9), match(1, 0, -1, 0.2)]
-    row = rollout(["a", "b"], seen)
+    row = rollout(["a", "b"], matches=seen)
     ((pair,), counts) = build_pairs([row], ConstitutionRules())
     assert (pair.chosen[0].content, pair.rejected[0].content) == ("a", "b")
     assert (pair.score_chosen, pair.score_rejected, pair.weight) == pytest.approx((0.9, 0.1, 0.9))
@@ -93,17 +78,19 @@ def test_golden_vector_of_soft_labels_and_their_clamping() -> None:
 
 
 def test_the_answer_shown_later_may_be_chosen_and_even_ones_give_no_pair() -> None:
-    ((pair,), _) = build_pairs([rollout(["a", "b"], [match(0, 1, -1, 0.3), match(1, 0, 1, 0.9)])], ConstitutionRules())
+    ((pair,), _) = build_pairs(
+        [rollout(["a", "b"], matches=[match(0, 1, -1, 0.3), match(1, 0, 1, 0.9)])], ConstitutionRules()
+    )
     assert pair.chosen[0].content == "b"
     assert pair.weight == pytest.approx(0.8)
-    pairs, counts = build_pairs([rollout(["a", "b"], [match(0, 1, 1), match(1, 0, 1)])], ConstitutionRules())
+    pairs, counts = build_pairs([rollout(["a", "b"], matches=[match(0, 1, 1), match(1, 0, 1)])], ConstitutionRules())
     assert (pairs, counts["tie"]) == ([], 1)
 
 
 def test_only_different_answers_are_compared() -> None:
     texts = ["a", "a", " ", "b", "c"]
     assert pairs_to_compare([Response(text=text) for text in texts]) == [(0, 3), (0, 4), (3, 4)]
-    pairs, counts = build_pairs([rollout(["a", "a"], []), rollout(["", " "], [])], ConstitutionRules())
+    pairs, counts = build_pairs([rollout(["a", "a"]), rollout(["", " "])], ConstitutionRules())
     assert (pairs, counts["tie"], counts["unscored"]) == ([], 1, 1)
 
 
@@ -128,9 +115,9 @@ def test_the_critique_and_the_revision_are_of_the_same_principle() -> None:
 
 
 def test_the_last_revision_is_trained_on_unless_it_was_cut_off_or_is_blank() -> None:
-    good = rollout(["first", "critique", "better"], [])
-    same = rollout(["first", "critique", "first"], [])
-    blank = rollout(["first", "critique", " "], [])
+    good = rollout(["first", "critique", "better"])
+    same = rollout(["first", "critique", "first"])
+    blank = rollout(["first", "critique", " "])
     cut = good.model_copy(update={"responses": [*good.responses[:2], Response(text="bett", finish_reason="length")]})
     rows, counts = revision_rows([good, same, blank, cut])
     assert [row["completion"] for row in rows] == [

@@ -17,8 +17,8 @@ from selfreward.loop.methods.implicit import (
     scored_answers,
 )
 from selfreward.loop.stages import Scorers
-from tests.support.implicit_rounds import BY, TOKENS, rollout, rows
-from tests.unit.selfreward.loop.test_pairing import judgment
+from tests.support.factories import judgment, rollout
+from tests.support.implicit_rounds import BY, TOKENS, rows
 
 NOW, BEFORE = [3.0, 1.0, 2.0, 5.0, 4.0], [3.0, 2.0, 1.0, 4.0, 5.0]
 TEXTS = ["a", "b", "c", "d", "e"]
@@ -140,7 +140,7 @@ def test_the_first_round_ranks_by_the_initial_models_likelihood_of_each_token() 
 
 def test_agreement_is_of_judged_pairs_that_neither_finds_even() -> None:
     votes: list[list[float | None]] = [[5.0], [5.0], [3.0], [None], [1.0]]
-    shown = rollout(TEXTS).model_copy(update={"judgments": [judgment(n, v) for n, v in enumerate(votes)]})
+    shown = rollout(TEXTS).model_copy(update={"judgments": [judgment(v, n) for n, v in enumerate(votes)]})
     # Pairs with two scores: a-c, b-c, a-e, b-e, c-e; the rewards 3 1 2 5 4 order a-c alone as the scores do.
     assert judge_agreement([shown], rows(NOW, BEFORE), BY) == {"agreement": 0.2}
 

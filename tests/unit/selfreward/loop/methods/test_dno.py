@@ -6,7 +6,7 @@ import pytest
 
 from selfreward.loop.methods.dno import build_pairs, prompts_with_teacher
 from selfreward.recipe.rounds import Pairs
-from tests.unit.selfreward.loop.test_pairing import rollout
+from tests.support.factories import rollout
 
 RULES = Pairs(min_chosen_score=5, margin=2, own_margin=1)
 """The paper's: a winner of 5 or 6, a gap of 2, or of 1 where the winner is the model's own."""

@@ -22,7 +22,7 @@ from selfreward.loop.methods.meta_rewarding import (
     preferences,
 )
 from selfreward.loop.pairing import judge_pair
-from tests.unit.selfreward.loop import test_pairing as test_pairs
+from tests.support.factories import rollout
 
 Outcome = Literal[-1, 0, 1]
 GOLDEN: dict[tuple[int, int], Outcome] = {(0, 1): 1, (1, 0): 1, (0, 2): 1, (2, 0): -1, (1, 2): 1, (2, 1): 0}
@@ -36,7 +36,7 @@ def judged(
     outcomes: dict[tuple[int, int], Outcome], texts: tuple[str, ...] = ("v0", "v1", "v2"), name: str = "p0"
 ) -> Rollout:
     """One answer whose votes have these texts and the scores 0, 1, 2, ..., and what the meta-judge says of them."""
-    row = test_pairs.rollout({"answer": [float(score) for score in range(len(texts))]}, name)
+    row = rollout({"answer": [float(score) for score in range(len(texts))]}, name)
     (judgment,) = row.judgments
     votes = [vote.model_copy(update={"text": text}) for vote, text in zip(judgment.votes, texts, strict=True)]
     changed = judgment.model_copy(update={"votes": votes, "index": 3})
@@ -141,9 +141,7 @@ def test_only_distinct_valid_judgments_are_compared() -> None:
 
 
 def test_the_answer_whose_scores_differ_most_is_taken() -> None:
-    row = test_pairs.rollout(
-        {"calm": [3, 3, 4], "wide": [1, 5, 3], "one text": [1, 5, 1], "unread": [None, None, None]}
-    )
+    row = rollout({"calm": [3, 3, 4], "wide": [1, 5, 3], "one text": [1, 5, 1], "unread": [None, None, None]})
     texts = {"one text": ["same"] * 3}
     judgments = [
         judgment.model_copy(

@@ -4,8 +4,7 @@ from typing import Literal
 
 import pytest
 
-from selfreward.contracts.base import Message
-from selfreward.contracts.rollouts import Match, Rollout, Step
+from selfreward.contracts.rollouts import Match, Step
 from selfreward.loop.methods.process import (
     answer_text,
     best_and_worst,
@@ -18,22 +17,8 @@ from selfreward.loop.methods.process import (
     usable_candidates,
     wins,
 )
+from tests.support.factories import rollout
 from tests.support.steps import MORE, beats, first_shown, said
-
-
-def rollout(*steps: Step) -> Rollout:
-    return Rollout(
-        key="k",
-        run="r",
-        stage="M2",
-        prompt_id="p0",
-        prompt=[Message(role="user", content="question 0")],
-        policy_version="policy@3",
-        responses=said("unused"),
-        steps=list(steps),
-        judge_version="policy@3",
-        rubric="pairwise@sha256:0123456789ab",
-    )
 
 
 def test_each_whole_text_is_compared_once() -> None:
@@ -61,16 +46,16 @@ def test_pairs_are_single_steps_after_the_chosen_ones() -> None:
     first = Step(candidates=said("a ;", "b ;"), matches=beats(1, 0), chosen=1)
     tied = Step(candidates=said(" c ;", " d ;"), matches=first_shown(0, 1), chosen=0)
     last = Step(candidates=said(" e", " f ;", " e"), matches=beats(0, 1), chosen=0)
-    pairs, counts = build_pairs([rollout(first, tied, last)], MORE)
+    pairs, counts = build_pairs([rollout([""], steps=[first, tied, last])], MORE)
     assert [[message.content for message in pair.prompt] for pair in pairs] == [
-        ["question 0"],
-        ["question 0", "b ; c ;"],
+        ["question"],
+        ["question", "b ; c ;"],
     ]
     assert [message.role for message in pairs[1].prompt] == ["user", "assistant"]
     assert [(pair.chosen[0].content, pair.rejected[0].content) for pair in pairs] == [("b ;", "a ;"), (" e", " f ;")]
     assert [(pair.score_chosen, pair.score_rejected, pair.separator) for pair in pairs] == [(1, 0, MORE)] * 2
     assert counts["kept"] == 1
-    found = monitors([rollout(first, tied, last)], MORE)
+    found = monitors([rollout([""], steps=[first, tied, last])], MORE)
     assert found["mean_steps"] == 3
     assert found["paired_steps"] == pytest.approx(2 / 3)
     assert found["invalid_vote_rate"] == 0
@@ -80,7 +65,9 @@ def test_pairs_are_single_steps_after_the_chosen_ones() -> None:
 def test_a_search_without_a_winner_says_why(status: Literal["ok", "unparsed"], outcome: str) -> None:
     matches = [Match(first=a, second=b, outcome=0, status=status) for a, b in ((0, 1), (1, 0))]
     alone = Step(candidates=said(" c", " c"), chosen=0)
-    pairs, counts = build_pairs([rollout(Step(candidates=said("a ;", "b ;"), matches=matches, chosen=0), alone)], MORE)
+    pairs, counts = build_pairs(
+        [rollout([""], steps=[Step(candidates=said("a ;", "b ;"), matches=matches, chosen=0), alone])], MORE
+    )
     assert pairs == []
     assert {name for name, count in counts.items() if count} == {outcome}
 

@@ -11,8 +11,8 @@ from selfreward.loop.methods.scir import (
     pairwise_probability,
     pointwise_probability,
 )
-from tests.support.implicit_rounds import BY, rollout, rows
-from tests.unit.selfreward.loop.test_pairing import judgment
+from tests.support.factories import judgment, rollout
+from tests.support.implicit_rounds import BY, rows
 
 
 def match(first: int, second: int, p_first: float | None, outcome: int = 1, status: str = "ok") -> Match:
@@ -43,8 +43,8 @@ def test_votes_count_where_the_engine_gives_no_probability() -> None:
 
 
 def test_points_become_a_probability_by_pairs_of_votes() -> None:
-    assert pointwise_probability(judgment(0, [5, 4]), judgment(1, [4, None, 3])) == pytest.approx(3.5 / 4)
-    assert pointwise_probability(judgment(0, [None]), judgment(1, [3])) is None
+    assert pointwise_probability(judgment([5, 4]), judgment([4, None, 3])) == pytest.approx(3.5 / 4)
+    assert pointwise_probability(judgment([None]), judgment([3])) is None
 
 
 TEXTS = ["a", "b", "c", "d"]
@@ -87,7 +87,7 @@ def test_what_becomes_of_rollouts_without_a_pair() -> None:
 
 
 def test_the_judge_that_gives_points_agrees_or_not_in_the_same_way() -> None:
-    shown = rollout(["a", "b"]).model_copy(update={"judgments": [judgment(0, [5, 5]), judgment(1, [2, 3])]})
+    shown = rollout(["a", "b"]).model_copy(update={"judgments": [judgment([5, 5], 0), judgment([2, 3], 1)]})
     ((pair,), _) = build_pairs([shown], rows([2.0, 1.0], [0.0, 0.0]), BY, ScirRules(judge="pointwise"))
     assert (pair.chosen[0].content, pair.score_chosen) == ("a", 1.0)
     pairs, counts = build_pairs([shown], rows([1.0, 2.0], [0.0, 0.0]), BY, ScirRules(judge="pointwise"))

@@ -8,7 +8,7 @@ from selfreward.contracts.reinforcement import OwnVerdicts
 from selfreward.contracts.rollouts import Rollout
 from selfreward.loop.methods.self_improving import identity, pass_rate, select_questions
 from selfreward.loop.self_instruct import prompt_rows
-from tests.unit.selfreward.loop.test_pairing import rollout
+from tests.support.factories import rollout
 
 RULES = OwnVerdicts(answer_format=r"[-+*=;0-9 ]+", correct_from=5)
 

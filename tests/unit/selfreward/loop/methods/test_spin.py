@@ -2,26 +2,12 @@
 
 import pytest
 
-from selfreward.contracts.base import Message
-from selfreward.contracts.rollouts import Response, Rollout
 from selfreward.loop.methods.spin import build_pairs, prompts_with_demonstrations
-
-
-def rollout(*texts: str, name: str = "p0") -> Rollout:
-    """The last text is the demonstration."""
-    return Rollout(
-        key=name,
-        run="r",
-        stage="M2",
-        prompt_id=name,
-        prompt=[Message(role="user", content="question")],
-        policy_version="policy@1",
-        responses=[Response(text=text) for text in texts],
-    )
+from tests.support.factories import rollout
 
 
 def test_the_demonstration_is_chosen_and_each_other_answer_rejected_once() -> None:
-    pairs, counts = build_pairs([rollout("own", "own", "gold", "other", "gold")])
+    pairs, counts = build_pairs([rollout(["own", "own", "gold", "other", "gold"])])
     assert [(pair.chosen[0].content, pair.rejected[0].content) for pair in pairs] == [
         ("gold", "own"),
         ("gold", "other"),
@@ -33,7 +19,7 @@ def test_the_demonstration_is_chosen_and_each_other_answer_rejected_once() -> No
 
 
 def test_answers_like_the_demonstration_and_blank_ones_give_no_pair() -> None:
-    pairs, counts = build_pairs([rollout("gold ", "gold"), rollout(" ", "", "gold")])
+    pairs, counts = build_pairs([rollout(["gold ", "gold"]), rollout([" ", "", "gold"])])
     assert pairs == []
     assert counts == {"kept": 0, "tie": 1, "unscored": 1}
 

@@ -10,7 +10,7 @@ from selfreward.loop.methods import method_of
 from selfreward.loop.methods.temporal import build_pairs, prompts_with_past_answers
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.recipe.rounds import Pairs
-from tests.unit.selfreward.loop.test_pairing import rollout
+from tests.support.factories import rollout
 
 
 def recipe(**sections: Any) -> Recipe:

@@ -1,0 +1,54 @@
+"""Small recipes, judgments and rollouts, which tests change where it matters to them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from selfreward.contracts.base import Message
+from selfreward.contracts.judging import Judgment, JudgmentStatus, Vote
+from selfreward.contracts.rollouts import Response, Rollout
+from selfreward.loop.load import RunRecipe
+
+Scores = Sequence[float | None]
+DATA = {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}
+
+
+def recipe(**sections: Any) -> RunRecipe:
+    """The least that a recipe says, and these sections."""
+    return RunRecipe.model_validate({"name": "r", "model": "m", "data": DATA, **sections})
+
+
+def judgment(scores: Scores, index: int = 0) -> Judgment:
+    """A judgment of one vote for each score; None is a vote that could not be read."""
+    votes = [Vote(score=score, status="ok" if score is not None else "unparsed") for score in scores]
+    valid = [score for score in scores if score is not None]
+    mean = sum(valid) / len(valid) if valid else None
+    status: JudgmentStatus = "unscored" if not valid else "ok" if len(valid) == len(scores) else "partial"
+    return Judgment(id=str(index), index=index, score=mean, status=status, votes=votes, valid_votes=len(valid))
+
+
+def rollout(
+    answers: Mapping[str, Scores] | Sequence[tuple[str, Scores]] | Sequence[str], name: str = "p0", **fields: Any
+) -> Rollout:
+    """Answers to a prompt, and their judgments where they come with scores."""
+    given = answers.items() if isinstance(answers, Mapping) else answers
+    rows: list[tuple[str, Scores | None]] = [(row, None) if isinstance(row, str) else row for row in given]
+    scores = [row_scores for _, row_scores in rows if row_scores is not None]
+    judged = {"judge_version": "policy@1", "rubric": "additive5@sha256:0123456789ab"} if scores else {}
+    values = {
+        "key": name,
+        "run": "r",
+        "stage": "M2",
+        "prompt_id": name,
+        "prompt": [Message(role="user", content="question")],
+        "policy_version": "policy@1",
+        "responses": [Response(text=text) for text, _ in rows],
+        "judgments": [judgment(votes, index) for index, votes in enumerate(scores)],
+        **judged,
+    }
+    return Rollout.model_validate(values | fields)
+
+
+def voted(name: str, *votes: Scores, texts: Sequence[str] = ()) -> Rollout:
+    """Answers to the prompt `name`, each with the given votes."""
+    asked = [Message(role="user", content=name)]
+    return rollout(list(zip(texts or ["x"] * len(votes), votes, strict=True)), name, prompt=asked)
