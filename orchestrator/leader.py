@@ -1,4 +1,4 @@
-"""Whichever replica holds the lease advances the runs, one at a time, oldest first."""
+"""The leader: the replica that holds the lease advances the runs, one at a time, oldest first."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ import uuid
 from redis.exceptions import RedisError
 
 from orchestrator import metrics
-from orchestrator.machine import advance, tell
+from orchestrator.machine import advance, write_outcome
 from orchestrator.runs.context import RunContext, Services
 from orchestrator.runs.lease import Lease, acquire
 from orchestrator.runs.state import load_all, stopped_runs
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class Leader:
-    """Competes for the lease for ever."""
+    """Competes for the lease, and leads while it holds the lease."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -28,9 +28,9 @@ class Leader:
         self.holder = f"{services.settings.worker_name}-{uuid.uuid4().hex[:8]}"
 
     async def run(self) -> None:
-        """Take the lease whenever it is free, lead while it is held."""
+        """Take the lease whenever it is free, and lead while it is held. Runs until cancelled."""
         seconds = self.services.settings.lease_s
-        # A connection of its own: the lease must not run out because the workers' commands are served first.
+        # A separate connection: the lease must not expire because the workers' commands are served first.
         async with connect(self.services.settings.redis_url) as redis:
             while True:
                 lease = await acquire(redis, self.holder, seconds)
@@ -55,7 +55,7 @@ class Leader:
             metrics.LEADER.set(0)
             metrics.BLOCKED.set(0)
             await cancel_and_wait([work])
-            # Without Redis there is nothing to release: the lease runs out by itself.
+            # Without Redis the lease cannot be released; it expires by itself.
             with contextlib.suppress(RedisError, TimeoutError):
                 async with asyncio.timeout(2):
                     await lease.release()
@@ -69,19 +69,19 @@ class Leader:
                 await advance(RunContext(self.services, lease, state))
 
     async def _next(self, lease: Lease) -> RunState | None:
-        """The run in hand before any other, else the oldest that is wanted.
+        """The running run, else the oldest unfinished one.
 
-        On the way, stops wanted of waiting runs are noted, and ends that a dead leader has not told are told.
+        Also ends waiting runs that are to stop, and writes outcomes that a dead leader has not written.
         """
         stopped = await stopped_runs(self.services.redis)
-        wanted = []
+        unfinished = []
         for state in await load_all(self.services.redis):
             if state.run not in stopped and state.state != "done":
-                wanted.append(state)
+                unfinished.append(state)
             elif state.run in stopped and state.state in ("queued", "running"):
                 context = RunContext(self.services, lease, state)
                 await context.update(state="stopped", message="stopped on request", told=False)
-                await tell(context)
+                await write_outcome(context)
             elif not state.told:
-                await tell(RunContext(self.services, lease, state))
-        return min(wanted, key=lambda state: (state.state != "running", state.created_at), default=None)
+                await write_outcome(RunContext(self.services, lease, state))
+        return min(unfinished, key=lambda state: (state.state != "running", state.created_at), default=None)

@@ -1,7 +1,7 @@
-"""The state machine of a run: stage after stage, phase after phase, each noted in the journal when it is done.
+"""The state machine of a run: its stages and their phases, in order. The journal lists the finished phases.
 
-What the journal has is never done again; what it lacks is done from the start of that phase, whose effects are
-idempotent. So the holder of the lease may die anywhere and another goes on.
+A finished phase is never repeated. An unfinished phase starts again from its beginning, and its effects are idempotent,
+so the lease holder may crash anywhere and another replica continues.
 """
 
 import functools
@@ -40,41 +40,44 @@ PHASES: dict[str, Callable[[RunContext], Awaitable[None]]] = {
     "retain": retention.retain,
     "adopt": adoption.adopt,
 }
-"""The phases by name. Every other phase of a method asks the workers (`ask_workers`): `rollouts` and the like."""
+"""Phases by name. All other phases of a method, such as `rollouts`, run tasks on the workers (`ask_workers`)."""
 _log = logging.getLogger(__name__)
 
 
 async def advance(context: RunContext) -> None:
-    """Take a run to its end, one of `state.ENDED`. Raises LeaseLost and RedisError: then nothing can be said.
+    """Take a run to one of the states in `ENDED`. Raises LeaseLost and RedisError, when no state can be written.
 
-    Any other error ends the run as failed with its message, and the run can be resumed: trying for ever would hide it.
+    Any other error ends the run as failed, with its message. The run can be resumed; endless retries would hide the
+    error.
     """
-    # A phase that a dead leader had begun goes on; one that somebody had stopped begins anew.
-    begun = context.state.phase_started_at if context.state.state == "running" else None
+    # A phase of a dead leader keeps its start time; a phase of a run that was stopped starts again.
+    phase_started = context.state.phase_started_at if context.state.state == "running" else None
     await context.update(
         state="running",
         message="",
         halted_by=[],
         started_at=context.state.started_at or now(),
-        phase_started_at=begun,
+        phase_started_at=phase_started,
     )
-    _log.info("run goes on", extra={"run": context.run, "finished_phases": len(context.state.journal)})
+    _log.info("run continues", extra={"run": context.run, "finished_phases": len(context.state.journal)})
+    # Every phase that the journal lacks, in order.
     try:
         for stage in context.method.stages(context.recipe):
             for phase in context.method.phases(context.recipe, stage):
                 if context.state.finished(stage, phase):
-                    # A leader may have died between the journal and this.
+                    # A leader may have crashed after the journal entry and before this.
                     await Results(context.services.redis, context.run, stage, phase).clear()
                 else:
                     await context.check()
                     await _perform(context, stage, phase)
             await with_room(context, functools.partial(_write_iteration, context, stage), ahead=False)
+    # How the run ended.
     except RunStopped:
         await _end(context, "stopped", "stopped on request; `resume` continues it")
     except watching.RunHalted as halted:
-        # State first: a successor that finds the run here, with no stop asked for, decides again from the artifacts.
-        ended = {"state": halted.state, "message": str(halted), "halted_by": [alarm.key for alarm in halted.alarms]}
-        await context.update(**ended, told=False)
+        # State first: if this leader crashes before the stop, its successor decides again from the artifacts.
+        outcome = {"state": halted.state, "message": str(halted), "halted_by": [alarm.key for alarm in halted.alarms]}
+        await context.update(**outcome, told=False)
         await ask_to_stop(context.services.redis, context.run)
         await _end(context, halted.state, str(halted))
     except (LeaseLost, RedisError):
@@ -82,7 +85,7 @@ async def advance(context: RunContext) -> None:
     except Exception as error:
         _log.exception("run failed", extra={"run": context.run})
         message = str(error) if isinstance(error, (RunFailed, ServiceError)) else f"{type(error).__name__}: {error}"
-        # State first, here too: a replica that has lost its lease gets no further, and stops nobody's run.
+        # State first, here too: a replica that has lost its lease fails here and stops no run.
         await context.update(state="failed", message=message, told=False)
         await ask_to_stop(context.services.redis, context.run)
         await _end(context, "failed", message)
@@ -90,22 +93,22 @@ async def advance(context: RunContext) -> None:
         await _end(context, "done", f"{len(context.state.models)} models")
 
 
-async def tell(context: RunContext) -> None:
-    """Write how the run ended to `run.json` and to its events. Done again where a leader died before it was through."""
+async def write_outcome(context: RunContext) -> None:
+    """Write the run's outcome to `run.json` and to its events. Repeated if a leader crashed halfway."""
     state = context.state
     try:
         await write_record(context)
     except OSError as error:
         if not is_full(error):
             raise
-        # The record in Redis says how the run ended; the file has everything up to the last finished phase.
+        # The record in Redis has the outcome; the file has everything up to the last finished phase.
         _log.warning("run.json lacks the end of the run", extra={"run": context.run, "error": str(error)})
     await events.emit(context.services.redis, context.run, message=state.message, state=state.state)
     await context.update(told=True)
 
 
 async def write_record(context: RunContext) -> None:
-    """Write `run.json`: the recipe, the models and the journal, for whoever reads the artifacts without Redis."""
+    """Write `run.json`: recipe, models and journal, for readers of the artifacts without Redis."""
     state = context.state
     stages = context.method.stages(context.recipe)
     record = {
@@ -117,8 +120,9 @@ async def write_record(context: RunContext) -> None:
 
 
 async def _perform(context: RunContext, stage: str, phase: str) -> None:
-    begun = context.state.phase_started_at if (context.state.stage, context.state.phase) == (stage, phase) else None
-    started = begun or now()
+    # A phase that a dead leader had begun keeps its start time.
+    begun = (context.state.stage, context.state.phase) == (stage, phase)
+    started = (context.state.phase_started_at if begun else None) or now()
     await context.update(stage=stage, phase=phase, phase_started_at=started)
     await with_room(context, lambda: PHASES.get(phase, ask_workers)(context), ahead=phase != "retain")
     seconds = round(seconds_since(started), 3)
@@ -132,11 +136,11 @@ async def _perform(context: RunContext, stage: str, phase: str) -> None:
 
 async def _end(context: RunContext, state: str, message: str) -> None:
     await context.update(state=state, message=message, blocked="", finished_at=now(), told=False)
-    await tell(context)
+    await write_outcome(context)
 
 
 async def _write_iteration(context: RunContext, stage: str) -> None:
-    """Add the durations to a DPO round's record, once its last phase is done."""
+    """Add the durations to a round's record, after its last phase."""
     name = paths.iteration(context.run, stage)
     store: ArtifactStore = context.services.store
     if not store.exists(name):

@@ -1,7 +1,7 @@
-"""Training jobs as objects of a Kubernetes cluster: trainers start for each and end with it, so that no GPU waits.
+"""Training jobs as objects in a Kubernetes cluster. A trainer starts for each job and ends with it, so no GPU is idle.
 
-A name follows from the training job, so that making it twice, by whichever replica leads, is making it once. Redis has
-the job itself and its progress, as for trainers that wait.
+Names are derived from the job, so creating it twice is idempotent, whichever replica leads. Redis has the job and its
+progress, as for waiting trainers.
 """
 
 import logging
@@ -20,50 +20,50 @@ from selfreward.contracts.training import TrainJob
 from selfreward.server.startup import StartRefused
 
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-# 0: no answer; 401: the token is just being renewed.
-_PASSING = (0, 401, 408, 409, 429)
+# 0: no answer; 401: the token is being renewed.
+_TRANSIENT = (0, 401, 408, 409, 429)
 _log = logging.getLogger(__name__)
 
 
 class TrainerJobs:
-    """What is made of one template for each training job. Its methods block, so call them in a thread.
+    """The cluster's objects for training jobs, created from one template. The methods block, so call them in a thread.
 
-    An API server that is away or busy is no error: the same is tried again at the next look. What no other try can
-    mend (rights that are missing, a template that is refused) raises RunFailed with the remedy.
+    An unreachable or busy API server is no error: the next call tries again. Permanent errors (missing rights, a
+    refused template) raise RunFailed with the remedy.
     """
 
     def __init__(self, template: JobTemplate) -> None:
         self._template = template
 
     def clear(self, job: TrainJob) -> bool:
-        """Before a new attempt at a job, remove the ended object of an earlier one, which would be taken for its end.
+        """Remove an ended object of an earlier attempt, which would be taken for the end of the new one.
 
-        False when the API gave no answer that says so: clear again.
+        False if the API did not confirm it: call again.
         """
         try:
-            found = self._find(job)
-            if found is None or not _end(found):
+            existing = self._find(job)
+            if existing is None or not _outcome(existing):
                 return True
             options = client.V1DeleteOptions(
-                propagation_policy="Background", preconditions=client.V1Preconditions(uid=found["metadata"]["uid"])
+                propagation_policy="Background", preconditions=client.V1Preconditions(uid=existing["metadata"]["uid"])
             )
-            self._template.delete(found["metadata"]["name"], options)
+            self._template.delete(existing["metadata"]["name"], options)
         except (ApiException, HTTPError) as error:
             if not isinstance(error, ApiException) or error.status not in (404, 409):
-                self._judge(error)
+                self._raise_if_permanent(error)
                 return False
         return True
 
-    def look(self, job: TrainJob) -> str:
-        """How the object ended, empty while it has not. Makes it when there is none."""
+    def poll(self, job: TrainJob) -> str:
+        """How the object ended; empty while it runs. Creates the object if there is none."""
         try:
-            found = self._find(job)
-            if found is None:
-                self._make(job)
+            existing = self._find(job)
+            if existing is None:
+                self._create(job)
         except (ApiException, HTTPError) as error:
-            self._judge(error)
+            self._raise_if_permanent(error)
             return ""
-        return _end(found) if found is not None else ""
+        return _outcome(existing) if existing is not None else ""
 
     def _find(self, job: TrainJob) -> dict[str, Any] | None:
         try:
@@ -73,35 +73,35 @@ class TrainerJobs:
                 return None
             raise
 
-    def _make(self, job: TrainJob) -> None:
+    def _create(self, job: TrainJob) -> None:
         try:
-            self._template.make(job)
+            self._template.create(job)
         except ApiException as error:
             if error.status != 409:
                 raise
         else:
-            _log.info("training job made in the cluster", extra={"job": job.id, "made": self._template.name(job)})
+            _log.info("training job created in the cluster", extra={"job": job.id, "object": self._template.name(job)})
 
-    def _judge(self, error: ApiException | HTTPError) -> None:
-        """Raises RunFailed for an answer that stays the same however often one asks."""
-        if not isinstance(error, ApiException) or error.status in _PASSING or error.status >= 500:
-            _log.warning("the Kubernetes API gives no answer that helps; asking again", extra={"error": str(error)})
+    def _raise_if_permanent(self, error: ApiException | HTTPError) -> None:
+        """Raises RunFailed for an error that no retry can solve."""
+        if not isinstance(error, ApiException) or error.status in _TRANSIENT or error.status >= 500:
+            _log.warning("the Kubernetes API does not answer or is busy; trying again", extra={"error": str(error)})
             return
         title = self._template.title
-        remedy = self._template.remedies.get(error.status, f"see what is wrong with the {title}")
-        said = f"{error.status} {error.reason}: {error.body}"
-        raise RunFailed(f"Kubernetes refuses a training job from the {title} ({said}): {remedy}") from error
+        remedy = self._template.remedies.get(error.status, f"check the {title}")
+        answer = f"{error.status} {error.reason}: {error.body}"
+        raise RunFailed(f"Kubernetes refuses a training job from the {title} ({answer}): {remedy}") from error
 
 
 def in_cluster(settings: OrchestratorSettings) -> TrainerJobs:
-    """Those of this pod's namespace, with its service account, from the template that the settings name.
+    """TrainerJobs in this pod's namespace, by its service account, with the template that the settings name.
 
     Raises StartRefused for two templates, or outside a pod.
     """
     cronjob, runtime = settings.trainer_cronjob, settings.trainer_runtime
     named = f"SELFREWARD_TRAINER_CRONJOB={cronjob}" if cronjob else f"SELFREWARD_TRAINER_RUNTIME={runtime}"
     if cronjob and runtime:
-        raise StartRefused(f"{named} and SELFREWARD_TRAINER_RUNTIME={runtime}: leave out one of both")
+        raise StartRefused(f"{named} and SELFREWARD_TRAINER_RUNTIME={runtime}: leave out one of them")
     configuration = client.Configuration()
     try:
         load_incluster_config(client_configuration=configuration)
@@ -109,7 +109,7 @@ def in_cluster(settings: OrchestratorSettings) -> TrainerJobs:
     except (ConfigException, OSError) as error:
         raise StartRefused(
             f"{named} needs a pod with the token of a service account ({error}): mount it, or leave the variable out "
-            "and run trainers that wait for jobs"
+            "and run waiting trainers"
         ) from error
     api = client.ApiClient(configuration)
     if cronjob:
@@ -117,13 +117,15 @@ def in_cluster(settings: OrchestratorSettings) -> TrainerJobs:
     return TrainerJobs(RuntimeTemplate(api, namespace, str(runtime)))
 
 
-def _end(found: dict[str, Any]) -> str:
-    """What an object's conditions say of its end; empty while there is none, and for one that is being removed."""
-    metadata = found["metadata"]
-    conditions = [] if metadata.get("deletionTimestamp") else found.get("status", {}).get("conditions") or []
+def _outcome(job: dict[str, Any]) -> str:
+    """How an object ended, from its conditions; empty while it runs and while it is being removed."""
+    metadata = job["metadata"]
+    conditions = [] if metadata.get("deletionTimestamp") else job.get("status", {}).get("conditions") or []
     for condition in conditions:
         if condition["status"] == "True" and condition["type"] in ("Complete", "Failed"):
-            said = ": ".join(filter(None, [condition.get("reason"), condition.get("message")]))
+            reason = ": ".join(filter(None, [condition.get("reason"), condition.get("message")]))
             state = condition["type"].lower()
-            return f"Kubernetes {found['kind']} {metadata['name']} is {state}, and its trainer told no result ({said})"
+            return (
+                f"Kubernetes {job['kind']} {metadata['name']} is {state}, and its trainer reported no result ({reason})"
+            )
     return ""

@@ -1,7 +1,7 @@
-"""What a training job becomes in a cluster: a Job of a suspended CronJob, or a TrainJob by a Kubeflow TrainingRuntime.
+"""Templates of training jobs in a cluster: Jobs of a suspended CronJob, or TrainJobs of a Kubeflow TrainingRuntime.
 
-What the pods look like is the cluster's own matter and is written there, in the template. A TrainJob runs on several
-nodes: as many as hold the job's processes at the runtime's processes for each node.
+The template in the cluster specifies the pods. A TrainJob runs on as many nodes as the job's processes fill, at the
+runtime's number of processes for each node.
 """
 
 import hashlib
@@ -20,28 +20,28 @@ _DEADLINE = (5.0, 20.0)
 
 
 class JobTemplate(Protocol):
-    """What is made of a template in one namespace. All but `name` raise ApiException or HTTPError."""
+    """Creates objects from a template in one namespace. All methods but `name` raise ApiException or HTTPError."""
 
     title: str
     """Kind and name of the template, for messages."""
     remedies: dict[int, str]
-    """What to do about some of the API's answers, by status."""
+    """Remedies by the API's status."""
 
     def name(self, job: TrainJob) -> str:
-        """Name of what is made: the same for the same job, another for another job of the same id."""
+        """Name of the object: the same for the same job, different for another job of the same id."""
 
     def read(self, name: str) -> dict[str, Any]:
-        """What is there under a name, as JSON."""
+        """The object of a name, as JSON."""
 
-    def make(self, job: TrainJob) -> None:
-        """Make it. Raises RunFailed for a template that does not fit the job."""
+    def create(self, job: TrainJob) -> None:
+        """Create the object. Raises RunFailed for a template that does not fit the job."""
 
     def delete(self, name: str, options: Any) -> None:
-        """Delete it."""
+        """Delete the object."""
 
 
 class CronJobTemplate:
-    """Jobs of a suspended CronJob, as `kubectl create job --from=cronjob/NAME` makes them."""
+    """Jobs of a suspended CronJob, as `kubectl create job --from=cronjob/NAME` creates them."""
 
     def __init__(self, api: "client.ApiClient", namespace: str, cronjob: str) -> None:
         self._client = api
@@ -60,14 +60,14 @@ class CronJobTemplate:
 
     def read(self, name: str) -> dict[str, Any]:
         """As `JobTemplate` says."""
-        found = self._batch.read_namespaced_job(name, self._namespace, _request_timeout=_DEADLINE)
-        read: dict[str, Any] = self._client.sanitize_for_serialization(found)
-        return read
+        job = self._batch.read_namespaced_job(name, self._namespace, _request_timeout=_DEADLINE)
+        as_json: dict[str, Any] = self._client.sanitize_for_serialization(job)
+        return as_json
 
-    def make(self, job: TrainJob) -> None:
+    def create(self, job: TrainJob) -> None:
         """As `JobTemplate` says."""
-        held = self._batch.read_namespaced_cron_job(self._cronjob, self._namespace, _request_timeout=_DEADLINE)
-        body = job_body(held.spec.job_template, job, self.name(job))
+        cronjob = self._batch.read_namespaced_cron_job(self._cronjob, self._namespace, _request_timeout=_DEADLINE)
+        body = job_body(cronjob.spec.job_template, job, self.name(job))
         self._batch.create_namespaced_job(self._namespace, body, _request_timeout=_DEADLINE)
 
     def delete(self, name: str, options: Any) -> None:
@@ -76,7 +76,7 @@ class CronJobTemplate:
 
 
 class RuntimeTemplate:
-    """TrainJobs by a TrainingRuntime. They have its labels, so that Kueue's queue is named there."""
+    """TrainJobs of a TrainingRuntime. They take its labels, which name Kueue's queue."""
 
     def __init__(self, api: "client.ApiClient", namespace: str, runtime: str) -> None:
         self._custom = client.CustomObjectsApi(api)
@@ -89,14 +89,14 @@ class RuntimeTemplate:
         }
 
     def name(self, job: TrainJob) -> str:
-        """As `JobTemplate` says. The node's number and two suffixes have to fit into a pod's name beside it."""
+        """As `JobTemplate` says. A pod's name also contains the node's number and two suffixes."""
         return job_name(job, 24)
 
     def read(self, name: str) -> dict[str, Any]:
         """As `JobTemplate` says."""
         return self._get("trainjobs", name)
 
-    def make(self, job: TrainJob) -> None:
+    def create(self, job: TrainJob) -> None:
         """As `JobTemplate` says."""
         body = train_job_body(self._get("trainingruntimes", self._runtime), job, self.name(job))
         self._custom.create_namespaced_custom_object(
@@ -110,10 +110,10 @@ class RuntimeTemplate:
         )
 
     def _get(self, plural: str, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._custom.get_namespaced_custom_object(
+        item: dict[str, Any] = self._custom.get_namespaced_custom_object(
             *KUBEFLOW, self._namespace, plural, name, _request_timeout=_DEADLINE
         )
-        return found
+        return item
 
 
 def job_name(job: TrainJob, slug: int) -> str:
@@ -124,10 +124,12 @@ def job_name(job: TrainJob, slug: int) -> str:
 
 
 def job_body(template: Any, job: TrainJob, name: str) -> Any:
-    """The Job (`V1Job`) that a CronJob's template (`V1JobTemplateSpec`) makes of a training job."""
-    held = template.metadata or client.V1ObjectMeta()
+    """The Job (`V1Job`) of a training job, by a CronJob's template (`V1JobTemplateSpec`)."""
+    template_metadata = template.metadata or client.V1ObjectMeta()
     metadata = client.V1ObjectMeta(
-        name=name, labels=held.labels, annotations={**(held.annotations or {}), _ANNOTATION: job.id}
+        name=name,
+        labels=template_metadata.labels,
+        annotations={**(template_metadata.annotations or {}), _ANNOTATION: job.id},
     )
     container = template.spec.template.spec.containers[0]
     container.env = [*(container.env or []), client.V1EnvVar(name=VARIABLE, value=job.id)]
@@ -135,28 +137,30 @@ def job_body(template: Any, job: TrainJob, name: str) -> Any:
 
 
 def train_job_body(runtime: dict[str, Any], job: TrainJob, name: str) -> dict[str, Any]:
-    """The TrainJob that a TrainingRuntime makes of a training job. Raises RunFailed where its processes do not fit."""
-    held, group = runtime["metadata"], KUBEFLOW[0]
-    each = runtime["spec"].get("mlPolicy", {}).get("torch", {}).get("numProcPerNode")
-    if not isinstance(each, int):
+    """The TrainJob of a training job, by a TrainingRuntime. Raises RunFailed if the job's processes do not fill
+    nodes."""
+    metadata, group = runtime["metadata"], KUBEFLOW[0]
+    # The processes must fill whole nodes.
+    per_node = runtime["spec"].get("mlPolicy", {}).get("torch", {}).get("numProcPerNode")
+    if not isinstance(per_node, int):
         raise RunFailed(
-            f"TrainingRuntime {held['name']} has mlPolicy.torch.numProcPerNode={each!r}: give the number of GPUs that "
-            "each of its pods asks for"
+            f"TrainingRuntime {metadata['name']} has mlPolicy.torch.numProcPerNode={per_node!r}: give the number of "
+            "GPUs that each of its pods asks for"
         )
-    if job.world_size > each and job.world_size % each:
+    if job.world_size > per_node and job.world_size % per_node:
         raise RunFailed(
-            f"world_size={job.world_size} does not fill nodes of numProcPerNode={each} (TrainingRuntime "
-            f"{held['name']}): set trainer.world_size to a multiple of {each}"
+            f"world_size={job.world_size} does not fill nodes of numProcPerNode={per_node} (TrainingRuntime "
+            f"{metadata['name']}): set trainer.world_size to a multiple of {per_node}"
         )
     return {
         "apiVersion": "/".join(KUBEFLOW),
         "kind": "TrainJob",
-        "metadata": {"name": name, "labels": held.get("labels", {}), "annotations": {_ANNOTATION: job.id}},
+        "metadata": {"name": name, "labels": metadata.get("labels", {}), "annotations": {_ANNOTATION: job.id}},
         "spec": {
-            "runtimeRef": {"apiGroup": group, "kind": "TrainingRuntime", "name": held["name"]},
+            "runtimeRef": {"apiGroup": group, "kind": "TrainingRuntime", "name": metadata["name"]},
             "trainer": {
-                "numNodes": max(1, job.world_size // each),
-                "numProcPerNode": min(job.world_size, each),
+                "numNodes": max(1, job.world_size // per_node),
+                "numProcPerNode": min(job.world_size, per_node),
                 "env": [{"name": VARIABLE, "value": job.id}],
             },
         },

@@ -1,4 +1,4 @@
-"""Have tasks done by the workers of all replicas, and wait until every one is accounted for."""
+"""Run tasks on the workers of all replicas, and wait until every task has a result or has failed."""
 
 import asyncio
 from collections import deque
@@ -20,34 +20,34 @@ _AT_ONCE = 200
 
 
 class DeadLetters:
-    """Dead letters of a queue from now on, read incrementally."""
+    """Reads new dead letters of a queue incrementally."""
 
     def __init__(self, queue: WorkQueue) -> None:
         self.queue = queue
         self._last = "0-0"
 
     async def start(self) -> None:
-        """Skip what is already there: an earlier attempt's failures are to be tried again."""
+        """Skip the existing letters, since the failures of an earlier attempt are tried again."""
         newest = await self.queue.redis.xrevrange(self.queue.dead_stream, count=1)
         self._last = newest[0][0] if newest else "0-0"
 
     async def new(self) -> dict[str, str]:
-        """Key and error of the letters since the last call."""
-        found: dict[str, str] = {}
+        """Errors by key of the letters since the last call."""
+        errors: dict[str, str] = {}
         while True:
             page = await self.queue.redis.xrange(self.queue.dead_stream, min=f"({self._last}", count=_DEAD_PAGE)
             for entry_id, fields in page:
                 self._last = entry_id
-                found[fields["key"]] = fields["error"]
+                errors[fields["key"]] = fields["error"]
             if len(page) < _DEAD_PAGE:
-                return found
+                return errors
 
 
 async def run_tasks(context: RunContext, tasks: Sequence[Task]) -> tuple[list[Rollout], dict[str, str]]:
-    """Results in the order of the tasks, and the errors of those that failed for good, by key.
+    """Results in the order of the tasks, and the errors of the tasks that failed for good, by key.
 
-    Tasks with a result are not done again, so a restarted phase goes on where it was. Raises RunStopped, and RunFailed
-    when more than the tolerated share of the tasks failed.
+    Tasks with a result are not repeated, so a restarted phase continues. Raises RunStopped, and RunFailed if more than
+    the tolerated share of the tasks failed.
     """
     services, settings = context.services, context.services.settings
     queue = WorkQueue(services.redis, QUEUE, limit=settings.backlog)
@@ -56,23 +56,25 @@ async def run_tasks(context: RunContext, tasks: Sequence[Task]) -> tuple[list[Ro
     letters, failed = DeadLetters(queue), dict[str, str]()
     await letters.start()
     waiting = deque(await results.missing(bodies))
-    shown, idle = -1, 0.0
+    reported, idle = -1, 0.0
     while True:
+        # Fill the queue, and count results and failures.
         await context.check()
         await _top_up(queue, waiting, bodies)
         done = await results.count()
         failed |= {key: error for key, error in (await letters.new()).items() if key in bodies}
         if len(failed) > settings.tolerated_failures * len(tasks):
             raise RunFailed(_explain(failed, len(tasks)))
-        if done != shown:
+        if done != reported:
             await context.progress(done, len(tasks), f"{len(failed)} failed" if failed else "")
-            shown, idle = done, 0.0
+            reported, idle = done, 0.0
+        # Finish, or queue lost tasks again.
         if done + len(failed) >= len(tasks):
             missing = [key for key in await results.missing(bodies) if key not in failed]
             if not missing:
                 break
         elif idle > 5 and not waiting and not await queue.length():
-            # A worker may drop a run's prompts while it still believes the run to be stopped; Redis may lose data.
+            # A worker drops tasks while it still considers the run stopped, and Redis may lose data.
             waiting.extend(key for key in await results.missing(bodies) if key not in failed)
             idle = 0.0
         await asyncio.sleep(settings.poll_s)
@@ -81,14 +83,14 @@ async def run_tasks(context: RunContext, tasks: Sequence[Task]) -> tuple[list[Ro
 
 
 def current_model(context: RunContext) -> ModelRecord:
-    """The stage's own model once it is trained, else the one before it: the policy that is or will be served."""
+    """The newest model of the run: the stage's own once it is trained, else the previous one."""
     if not context.state.models:
         raise RunFailed(f"run {context.run} has no model before stage {context.state.stage}: its record is damaged")
     return context.state.models[-1]
 
 
 def model_of_stage(context: RunContext, stage: str) -> ModelRecord:
-    """The model that a stage has made."""
+    """The model of a stage."""
     for model in context.state.models:
         if model.name == stage:
             return model
@@ -96,34 +98,34 @@ def model_of_stage(context: RunContext, stage: str) -> ModelRecord:
 
 
 async def ask_workers(context: RunContext) -> None:
-    """A phase whose work is the workers': the method says what they are asked, by which model, and where it is kept."""
+    """A phase that runs on the workers. The method defines the tasks, the model and the artifact of the results."""
     run, recipe, stage, phase = context.run, context.recipe, context.state.stage, context.state.phase
     method = context.method
     model = model_of_stage(context, method.actor(recipe, stage, phase))
     await serve(context, model)
     tasks = method.tasks(run, recipe, stage, phase, model.policy_version, await context.inputs(phase))
-    done = await run_all(context, tasks)
-    await context.write_rows(*method.results(run, stage, phase, done))
-    figures = method.figures(phase, done)
+    rollouts = await run_all(context, tasks)
+    await context.write_rows(*method.results(run, stage, phase, rollouts))
+    figures = method.figures(phase, rollouts)
     if figures:
-        await context.progress(len(done), len(done), metrics=figures)
+        await context.progress(len(rollouts), len(rollouts), metrics=figures)
 
 
 async def run_all(context: RunContext, tasks: list[Task]) -> list[Rollout]:
-    """Results of the tasks; those given up are written down with the reason, so that none is missing unexplained."""
-    done, failed = await run_tasks(context, tasks)
-    answered = {rollout.key for rollout in done}
+    """Results of the tasks. Failed tasks are written to an artifact with the reason, so every task is accounted for."""
+    rollouts, failed = await run_tasks(context, tasks)
+    answered = {rollout.key for rollout in rollouts}
     rows = [
         {"key": task.key, "part": task.part, "prompt_id": task.prompt_id, "error": failed[task.key]}
         for task in tasks
         if task.key not in answered
     ]
     await context.write_rows(paths.failures(context.run, context.state.stage, context.state.phase), rows)
-    return done
+    return rollouts
 
 
 async def _top_up(queue: WorkQueue, waiting: deque[str], bodies: dict[str, Task]) -> None:
-    """Queue as many of the waiting tasks as there is room for: a backlog of any size must not fill Redis."""
+    """Queue as many waiting tasks as the backlog limit allows, so that a large phase does not fill Redis."""
     while waiting:
         part = [(key, bodies[key].model_dump(mode="json")) for key in islice(waiting, _AT_ONCE)]
         accepted = await queue.offer(part)

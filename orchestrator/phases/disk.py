@@ -1,4 +1,4 @@
-"""A run waits for room on the disk before it writes, and begins a phase again that the disk ran full under."""
+"""Disk space: a run waits for it before it writes, and repeats a phase in which the disk ran full."""
 
 import asyncio
 import time
@@ -12,42 +12,42 @@ _TRY_AGAIN_S = 30.0
 
 
 class NoRoom(RuntimeError):
-    """The artifact store has too little room to take anything in; the message says where and what to do."""
+    """The artifact store has too little free space. The message says where, and what to do."""
 
 
 def local_folders(services: Services) -> list[Path]:
-    """The folder of the artifact store; none when it is elsewhere, where room cannot be looked up."""
+    """The folder of a local artifact store. A remote store has none, since its free space is unknown."""
     return [Path(services.store.root)] if services.store.local else []
 
 
 def check_room(services: Services) -> None:
-    """Raises NoRoom when less is free than `min_free_disk`."""
+    """Raises NoRoom if less than `min_free_disk` is free."""
     problem = shortage(local_folders(services), services.settings.min_free_disk)
     if problem is not None:
         raise NoRoom(problem)
 
 
 async def with_room(context: RunContext, work: Callable[[], Awaitable[None]], ahead: bool = True) -> None:
-    """Do idempotent `work` when there is room; again, once room was made, if it found the disk full after all.
+    """Do idempotent `work` when there is disk space. If the disk runs full, repeat it once space has been freed.
 
-    Without `ahead` it is begun in any case: it writes next to nothing, or makes room itself. While the run waits it is
-    shown as paused, with the reason. Raises RunStopped when it is stopped meanwhile.
+    With `ahead=False` the work starts at once, because it writes almost nothing or frees space. A waiting run is shown
+    as paused, with the reason. Raises RunStopped if it is stopped meanwhile.
     """
     while True:
         if ahead:
-            await _room(context)
+            await _wait_for_room(context)
         try:
             await work()
         except OSError as error:
             if not is_full(error):
                 raise
-            await _change(context, f"disk: {error}; free some")
+            await _wait_for_change(context, f"disk: {error}; free some")
         else:
             await context.block("")
             return
 
 
-async def _room(context: RunContext) -> None:
+async def _wait_for_room(context: RunContext) -> None:
     services = context.services
     while problem := shortage(local_folders(services), services.settings.min_free_disk):
         if not context.state.blocked:
@@ -57,8 +57,8 @@ async def _room(context: RunContext) -> None:
     await context.block("")
 
 
-async def _change(context: RunContext, problem: str) -> None:
-    """Return when more is free than now. What was freed may not be visible here, so not later than in half a minute."""
+async def _wait_for_change(context: RunContext, problem: str) -> None:
+    """Return when more is free than now, or after half a minute, since freed space may not be visible here."""
     folders = local_folders(context.services)
     free, deadline = sum(map(free_bytes, folders)), time.monotonic() + _TRY_AGAIN_S
     await context.block(problem)

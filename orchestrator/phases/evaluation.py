@@ -1,4 +1,4 @@
-"""The phase `evaluate`: what a model answers and how it judges, for the report and the watchdogs."""
+"""The phase `evaluate`: a model's answers and judgments for the report and the watchdogs."""
 
 from orchestrator.phases.ask_workers import current_model, run_all
 from orchestrator.phases.serving import serve
@@ -8,7 +8,7 @@ from selfreward.loop.tasks import EVALUATION_SETS, items_of
 
 
 async def evaluate(context: RunContext) -> None:
-    """Sample the stage's model on held-out prompts and have it judge the human-ranked answers."""
+    """Sample the stage's model on held-out prompts, and let it judge the human-ranked answers."""
     run, recipe, stage = context.run, context.recipe, context.state.stage
     model = current_model(context)
     await serve(context, model)

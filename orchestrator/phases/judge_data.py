@@ -1,4 +1,4 @@
-"""Turn selected judgments into training rows: the judge's own filled prompts come from the judge service."""
+"""The judge's prompts for training rows, filled by the judge service."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ async def filled_prompts(
 ) -> tuple[dict[Place, list[Message]], str]:
     """The judge's prompt about each of the answers at `places`, and the rubric's identity (`name@sha256:...`)."""
     by_prompt = {rollout.prompt_id: rollout for rollout in rollouts}
-    found: dict[Place, list[Message]] = {}
+    prompts: dict[Place, list[Message]] = {}
     identity = rubric
     for start in range(0, len(places), _CHUNK):
         chunk = places[start : start + _CHUNK]
@@ -30,5 +30,5 @@ async def filled_prompts(
         reply = await judge.request("POST", f"/v1/rubrics/{rubric}/prompt", json={"items": items})
         filled = JudgePrompts.model_validate_json(reply.content)
         identity = filled.rubric
-        found |= dict(zip(chunk, filled.messages, strict=True))
-    return found, identity
+        prompts |= dict(zip(chunk, filled.messages, strict=True))
+    return prompts, identity

@@ -1,4 +1,4 @@
-"""The phase `pairs`: what a stage trains on, from its rollouts."""
+"""The phase `pairs`: a stage's training data, from its rollouts."""
 
 import random
 from typing import Any
@@ -19,12 +19,12 @@ from selfreward.loop.train_jobs import replay
 
 
 async def pairs(context: RunContext) -> None:
-    """Build the stage's training data. RunFailed where nothing can be trained on it."""
+    """Build the stage's training data. RunFailed if it cannot be trained on."""
     run, recipe, stage, method = context.run, context.recipe, context.state.stage, context.method
     rows = await context.read_rows(paths.rollouts(run, stage))
     rollouts = [Rollout.model_validate(row) for row in rows]
     if method.kind(recipe, stage) == "eft":
-        await _judge_training(context, rollouts)
+        await _write_eft(context, rollouts)
         return
     inputs = await context.inputs("pairs")
     training = method.training_rows(run, recipe, stage, rollouts, inputs)
@@ -44,42 +44,44 @@ async def _write_rows(context: RunContext, training: TrainingRows, rollouts: int
 
 async def _write_pairs(context: RunContext, rollouts: list[Rollout], inputs: Inputs) -> None:
     run, recipe, stage, method = context.run, context.recipe, context.state.stage, context.method
+    # Pairs of answers.
     actor, outcomes = method.pairs(recipe, rollouts, inputs)
     counts = dict.fromkeys(OUTCOMES, 0) | outcomes
     if not actor:
         raise RunFailed(f"no preference pairs came of {len(rollouts)} prompts: {counts}; see the score histogram")
-    # Pairs of judgments train beside those of answers: people's ranks made them for EFT, or the method's own judge.
+    # Pairs of judgments train beside pairs of answers. They come from EFT building, or from the method's own judge.
     by_ranks = await _drawn_judge_pairs(context, round(recipe.pairs.judge_pairs * len(actor)))
     by_judge, judge_record = await _own_judge_pairs(context, len(actor), inputs)
     trained = [*actor, *by_ranks, *by_judge]
     await context.write_rows(paths.pairs(run, stage), (pair.model_dump(mode="json") for pair in trained))
+    # Replayed pairs, and rows that replace the pairs.
     if replays(recipe, stage):
         earlier = {old: await context.read_rows(paths.pairs(run, old)) for old, _ in replays(recipe, stage)}
-        again = replay(recipe, stage, earlier)
-        await context.write_rows(paths.replay(run, stage), (pair.model_dump(mode="json") for pair in again))
+        replayed = replay(recipe, stage, earlier)
+        await context.write_rows(paths.replay(run, stage), (pair.model_dump(mode="json") for pair in replayed))
     positives = method.positives(run, recipe, stage, actor)
     if positives is not None:
         await context.write_rows(*positives)
-    # The round's record: what became of its prompts, and its monitors.
-    asked = len(await context.read_rows(paths.prompts(run, stage)))
-    failed = asked - len(rollouts)
+    # The round's record: its prompts by outcome, and its monitors.
+    failed = len(await context.read_rows(paths.prompts(run, stage))) - len(rollouts)
     summary = summarise(stage, rollouts, trained, counts, failed=failed, sampled=recipe.sampling.n)
     summary |= method.monitors(recipe, rollouts, inputs)
     if judge_record is not None:
         summary["meta"] = judge_record
     await context.write_json(paths.iteration(run, stage), summary)
+    # Metrics and progress.
     for outcome, count in counts.items():
         metrics.PAIRS.labels(outcome).inc(count)
     for pair in actor:
         metrics.LENGTH.labels("chosen").observe(len(pair.chosen[-1].content))
         metrics.LENGTH.labels("rejected").observe(len(pair.rejected[-1].content))
-    shown = {name: summary[name] for name in ("pairs", "ties", "unscored", "chosen_rejected_gap", "judge_pairs")}
-    figures = {name.removeprefix("chosen_rejected_"): value for name, value in shown.items() if value is not None}
-    await context.progress(len(rollouts), len(rollouts), metrics=figures)
+    figures = {name: summary[name] for name in ("pairs", "ties", "unscored", "chosen_rejected_gap", "judge_pairs")}
+    measured = {name.removeprefix("chosen_rejected_"): value for name, value in figures.items() if value is not None}
+    await context.progress(len(rollouts), len(rollouts), metrics=measured)
 
 
-async def _judge_training(context: RunContext, rollouts: list[Rollout]) -> None:
-    """EFT rows and judge pairs of the judgments of human-ranked answers, for M1."""
+async def _write_eft(context: RunContext, rollouts: list[Rollout]) -> None:
+    """Write EFT rows and judge pairs for M1, from judgments of human-ranked answers."""
     run, recipe = context.run, context.recipe
     rows = await context.read_rows(paths.data(run, "eft_ranked"))
     ranks = {row["prompt_id"]: [response["rank"] for response in row["responses"]] for row in rows}
@@ -103,7 +105,7 @@ async def _judge_training(context: RunContext, rollouts: list[Rollout]) -> None:
 
 
 async def _drawn_judge_pairs(context: RunContext, wanted: int) -> list[PreferencePair]:
-    """Up to `wanted` of the judge pairs that EFT building left, another draw in every stage."""
+    """Up to `wanted` judge pairs of EFT building. Each stage makes a different draw."""
     if not wanted:
         return []
     rows = await context.read_rows(paths.data(context.run, "judge_pairs"))
@@ -114,7 +116,7 @@ async def _drawn_judge_pairs(context: RunContext, wanted: int) -> list[Preferenc
 async def _own_judge_pairs(
     context: RunContext, actor_pairs: int, inputs: Inputs
 ) -> tuple[list[PreferencePair], dict[str, Any] | None]:
-    """The judge pairs of the method's own judge, and what the round's record says of them; None where it has none."""
+    """The judge pairs of the method's own judge, and their entry in the round's record; None if it has none."""
     recipe = context.recipe
     preferred, record = context.method.judge_preferences(recipe, context.state.stage, actor_pairs, inputs)
     if not preferred:
@@ -122,5 +124,5 @@ async def _own_judge_pairs(
     rollouts = [preference.rollout for preference in preferred]
     places = [(rollout.prompt_id, 0) for rollout in rollouts]
     filled, rubric = await filled_prompts(context.services.judge, recipe.judging.rubric, rollouts, places)
-    made = [judge_pair(preference, filled[place], rubric) for preference, place in zip(preferred, places, strict=True)]
-    return made, record
+    by_place = zip(preferred, places, strict=True)
+    return [judge_pair(preference, filled[place], rubric) for preference, place in by_place], record

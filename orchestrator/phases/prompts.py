@@ -18,13 +18,14 @@ _AT_ONCE = 16
 
 
 async def prompts(context: RunContext) -> None:
-    """Write down which prompts the stage answers. M0 writes those of all rounds, where a model writes them once."""
+    """Write the prompts that the stage answers. With Self-Instruct, M0 may write the prompts of all rounds."""
     run, recipe, stage, method = context.run, context.recipe, context.state.stage, context.method
     if not method.writes_prompts(recipe, stage):
         rows = method.prompts(recipe, stage, await context.inputs("prompts"))
         await context.write_rows(paths.prompts(run, stage), rows)
         await context.progress(len(rows), len(rows))
         return
+    # New prompts of a model, for the whole run or for this round.
     model = current_model(context)
     await serve(context, model)
     human = [row["prompt"][-1]["content"] for row in await context.read_rows(paths.data(run, "ift"))]
@@ -41,35 +42,37 @@ async def prompts(context: RunContext) -> None:
 async def write_prompts(
     context: RunContext, model: ModelRecord, human: list[str], needed: int, part: str = "self-instruct"
 ) -> list[str]:
-    """`needed` prompts written by `model`. The same run writes the same ones; each `part` of a run, others.
+    """`needed` prompts that `model` writes. The draw depends on the recipe's seed and on `part`.
 
-    Accepted prompts and the number of finished requests are kept in Redis, so that a restart goes on. Raises RunFailed
-    when `max_requests` are used up, RunStopped when asked to stop.
+    Accepted prompts and the number of finished requests are stored in Redis, so a restart continues. Raises RunFailed
+    when `max_requests` are used up, and RunStopped when the run is to stop.
     """
     options = context.recipe.prompts.self_instruct
     redis, key = context.services.redis, f"selfreward:run:{context.run}:{part}"
     pool = Pool(human, await redis.lrange(f"{key}:accepted", 0, -1), options)
-    asked = int(await redis.get(f"{key}:requests") or 0)
+    requests = int(await redis.get(f"{key}:requests") or 0)
     while len(pool.accepted) < needed:
         await context.check()
-        if asked >= options.max_requests:
+        if requests >= options.max_requests:
             raise RunFailed(
-                f"self-instruct gave {len(pool.accepted)} of {needed} prompts in {asked} requests: raise "
+                f"self-instruct gave {len(pool.accepted)} of {needed} prompts in {requests} requests: raise "
                 "prompts.self_instruct.max_requests or rouge_max, or use prompts.source='file'"
             )
-        known = len(pool.accepted)
-        numbers = range(asked, min(asked + _AT_ONCE, options.max_requests))
+        # Ask for tasks, several requests at a time.
+        accepted_before = len(pool.accepted)
+        numbers = range(requests, min(requests + _AT_ONCE, options.max_requests))
         for reply in await asyncio.gather(*(_ask(context, model, human, pool, part, number) for number in numbers)):
             answer = reply.responses[0]
             for task in parse_tasks(answer.text, truncated=answer.finish_reason == "length"):
                 pool.offer(task)
-        asked = numbers.stop
+        # Store the accepted ones with the number of requests, in one transaction.
+        requests = numbers.stop
         async with redis.pipeline(transaction=True) as pipeline:
-            if pool.accepted[known:]:
-                pipeline.rpush(f"{key}:accepted", *pool.accepted[known:])
-            pipeline.set(f"{key}:requests", asked)
+            if pool.accepted[accepted_before:]:
+                pipeline.rpush(f"{key}:accepted", *pool.accepted[accepted_before:])
+            pipeline.set(f"{key}:requests", requests)
             await pipeline.execute()
-        await context.progress(min(needed, len(pool.accepted)), needed, metrics={"requests": float(asked)})
+        await context.progress(min(needed, len(pool.accepted)), needed, metrics={"requests": float(requests)})
     return pool.accepted[:needed]
 
 
@@ -78,9 +81,9 @@ async def _ask(
 ) -> Generation:
     options = context.recipe.prompts.self_instruct
     seed = seed_of(context.recipe.seed, part, number)
-    shown = demonstrations(human, pool.accepted, random.Random(seed))  # noqa: S311 - guards no secret
+    examples = demonstrations(human, pool.accepted, random.Random(seed))  # noqa: S311 - guards no secret
     return await context.services.generator.chat(
-        [Message(role="user", content=request_text(shown))],
+        [Message(role="user", content=request_text(examples))],
         temperature=options.temperature,
         top_p=options.top_p,
         max_tokens=options.max_tokens,

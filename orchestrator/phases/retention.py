@@ -1,7 +1,7 @@
-"""Delete what a run does not need any more, as its recipe's `[retention]` says. Every model's manifest is kept.
+"""The phase `retain`: delete weights and rollouts that a run no longer needs, by its recipe's `[retention]`.
 
-The phase may be begun again after a crash at any point: what is to go follows from the run and from what is served, a
-model is marked before its files go, and deleting what is gone is nothing.
+Manifests are kept. The phase is idempotent: the run and the served models determine what is removed, a model is marked
+before its files are deleted, and deleting missing files has no effect.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ from selfreward.redis.announcements import current
 from selfreward.server.disk import MIB
 
 
-def needed(recipe: Recipe, models: Sequence[str], trained: Sequence[str]) -> set[str]:
-    """Models whose weights stay whatever is served: the base, the anchor, the newest, and parents of coming stages.
+def models_to_keep(recipe: Recipe, models: Sequence[str], trained: Sequence[str]) -> set[str]:
+    """Models whose weights are always kept: the base, the anchor, the newest, and those that later stages need.
 
-    `models` are the run's, oldest first; `trained` the stages that need no training any more.
+    `models` are the run's, oldest first. `trained` are the stages that are trained.
     """
     method = method_of(recipe)
     coming = [stage for stage in method.stages(recipe) if stage not in trained and method.kind(recipe, stage) != "base"]
@@ -42,73 +42,73 @@ def needed(recipe: Recipe, models: Sequence[str], trained: Sequence[str]) -> set
 
 
 async def retain(context: RunContext) -> None:
-    """Remove old weights and rollouts, tell which, and list all that is gone in `runs/<run>/retention.json`."""
+    """Remove old weights and rollouts, report which, and list all removed ones in `runs/<run>/retention.json`."""
     policy = context.recipe.retention
-    said = []
+    messages = []
     if policy.keep_checkpoints is not None:
-        said.append(await _weights(context))
+        messages.append(await _remove_weights(context))
     if policy.keep_rollouts is not None:
-        said.append(await _rollouts(context, policy.keep_rollouts))
-    await context.progress(1, 1, "; ".join(said))
+        messages.append(await _remove_rollouts(context, policy.keep_rollouts))
+    await context.progress(1, 1, "; ".join(messages))
 
 
-async def _weights(context: RunContext) -> str:
+async def _remove_weights(context: RunContext) -> str:
     models = context.state.models
     try:
         in_use = await served_artifacts(context)
     except (OSError, ServiceError) as error:
-        # A replica that does not answer may come back on any weights; the next stage removes these too.
+        # A replica that does not answer may serve any weights. The next stage removes these too.
         return f"no weights are removed while a generator does not answer: {error}"
     trained = [entry.stage for entry in context.state.journal if entry.phase == "train"]
-    keep = needed(context.recipe, [model.name for model in models], trained)
-    keep |= {model.name for model in models if model.artifact in in_use | await _wanted(context)}
+    keep = models_to_keep(context.recipe, [model.name for model in models], trained)
+    keep |= {model.name for model in models if model.artifact in in_use | await _used_artifacts(context)}
     best = await best_judge(context)
     keep |= {best[0].name} if best else set()
-    going = [model for model in models if model.name not in keep]
-    await context.update(models=[_marked(model, model in going) for model in models])
+    expired = [model for model in models if model.name not in keep]
+    await context.update(models=[_mark(model, model in expired) for model in models])
     store, freed = context.services.store, 0
-    for model in going:
+    for model in expired:
         context.lease.check_clock()
         reason = f"retention.keep_checkpoints = {context.recipe.retention.keep_checkpoints} of run {context.run}"
         freed += await asyncio.to_thread(store.remove_weights, model.artifact, reason)
-    gone = [model.name for model in context.state.models if model.removed]
-    await _note(context, "weights", gone)
-    return f"weights removed of {', '.join(gone) or 'no model'} ({freed // MIB} MiB freed)"
+    removed = [model.name for model in context.state.models if model.removed]
+    await _record_removal(context, "weights", removed)
+    return f"weights removed of {', '.join(removed) or 'no model'} ({freed // MIB} MiB freed)"
 
 
-def _marked(model: ModelRecord, going: bool) -> ModelRecord:
-    return model.model_copy(update={"removed": True}) if going else model
+def _mark(model: ModelRecord, removed: bool) -> ModelRecord:
+    return model.model_copy(update={"removed": True}) if removed else model
 
 
-async def _wanted(context: RunContext) -> set[str]:
-    """Artifacts that are announced, or that another unfinished run starts from."""
-    store, found = context.services.store, set[str]()
+async def _used_artifacts(context: RunContext) -> set[str]:
+    """Artifacts that are announced, or from which another unfinished run starts."""
+    store, used = context.services.store, set[str]()
     announced = await current(context.services.redis)
     if announced is not None:
-        found.add(announced.artifact)
+        used.add(announced.artifact)
     bases = _bases(await load_all(context.services.redis))
-    return found | {model.artifact for model in context.state.models if Path(store.path(model.artifact)) in bases}
+    return used | {model.artifact for model in context.state.models if Path(store.path(model.artifact)) in bases}
 
 
 def _bases(runs: Sequence[RunState]) -> set[Path]:
-    """Folders from which runs still have to make their base model."""
+    """Base model folders of runs that have not published their base model yet."""
     return {Path(state.recipe.model).resolve() for state in runs if not state.models}
 
 
-async def _rollouts(context: RunContext, keep: int) -> str:
+async def _remove_rollouts(context: RunContext, keep: int) -> str:
     store, run = context.services.store, context.run
-    made = [stage for stage in context.method.stages(context.recipe) if context.state.finished(stage, "rollouts")]
-    gone = made[:-keep]
-    for stage in gone:
+    finished = [stage for stage in context.method.stages(context.recipe) if context.state.finished(stage, "rollouts")]
+    removed = finished[:-keep]
+    for stage in removed:
         context.lease.check_clock()
         await asyncio.to_thread(store.delete, paths.rollouts(run, stage))
         await asyncio.to_thread(store.delete, paths.meta(run, stage))
-    await _note(context, "rollouts", gone)
-    return f"rollouts removed of {', '.join(gone) or 'no stage'}"
+    await _record_removal(context, "rollouts", removed)
+    return f"rollouts removed of {', '.join(removed) or 'no stage'}"
 
 
-async def _note(context: RunContext, what: str, gone: list[str]) -> None:
+async def _record_removal(context: RunContext, what: str, removed: list[str]) -> None:
     name = paths.retention(context.run)
     store = context.services.store
-    known = store.read_json(name) if store.exists(name) else {}
-    await context.write_json(name, {**known, what: gone})
+    record = store.read_json(name) if store.exists(name) else {}
+    await context.write_json(name, {**record, what: removed})

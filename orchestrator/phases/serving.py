@@ -1,4 +1,4 @@
-"""The phases `publish` and `reload`: make a model the served policy, and wait until every generator replica serves
+"""The phases `publish` and `reload`: announce a model as the policy, and wait until every generator replica serves
 it."""
 
 import asyncio
@@ -20,32 +20,32 @@ from selfreward.settings import key_of
 
 
 def replica_urls(url: str) -> list[str]:
-    """Base URLs of all addresses behind a plain-HTTP host name (headless service, scaled container), else `url`."""
+    """Base URLs of all addresses of a plain-HTTP host name (headless service, scaled container), else `url`."""
     parts = urlsplit(url)
     if parts.scheme != "http" or parts.hostname is None:
         return [url]
-    found = socket.getaddrinfo(parts.hostname, parts.port or 80, socket.AF_INET, socket.SOCK_STREAM)
-    hosts = sorted({str(address[0]) for *_, address in found})
+    addresses = socket.getaddrinfo(parts.hostname, parts.port or 80, socket.AF_INET, socket.SOCK_STREAM)
+    hosts = sorted({str(address[0]) for *_, address in addresses})
     return [urlunsplit(parts._replace(netloc=f"{host}:{parts.port or 80}")) for host in hosts]
 
 
 async def announce_model(context: RunContext, name: str, artifact: str, digest: str) -> ModelRecord:
-    """Announce a published checkpoint. Announcing it again gives the same version and makes it current again.
+    """Announce a published checkpoint. A second announcement has the same version and makes it current again.
 
-    Raises LeaseLost: a leader that wakes up late must not take the generators back to an older policy.
+    Raises LeaseLost, so that a leader that was paused cannot take the generators back to an older policy.
     """
     try:
-        held = (LEASE_KEY, context.lease.value)
-        announced = await announce(context.services.redis, artifact, digest, only_while=held)
+        lease = (LEASE_KEY, context.lease.value)
+        announced = await announce(context.services.redis, artifact, digest, only_while=lease)
     except NotAnnounced as refused:
         raise LeaseLost(str(refused)) from refused
     return ModelRecord(name=name, policy_version=announced.label, artifact=artifact, digest=digest)
 
 
 async def serve(context: RunContext, model: ModelRecord) -> None:
-    """Wait until every replica serves `model`, announcing it first (another run may have been served meanwhile).
+    """Announce `model`, since another run may have been served meanwhile, and wait until every replica serves it.
 
-    Raises RunFailed when a replica refused the weights, or none came to serve them in `reload_timeout_s`.
+    Raises RunFailed if a replica refused the weights, or if not all replicas serve them within `reload_timeout_s`.
     """
     await announce_model(context, model.name, model.artifact, model.digest)
     settings = context.services.settings
@@ -53,6 +53,7 @@ async def serve(context: RunContext, model: ModelRecord) -> None:
     async with AsyncExitStack() as stack:
         replicas: dict[str, ServiceClient] = {}
         while True:
+            # Ask all replicas; their addresses may change meanwhile.
             try:
                 for url in await asyncio.to_thread(replica_urls, settings.generator_url):
                     if url not in replicas:
@@ -61,8 +62,9 @@ async def serve(context: RunContext, model: ModelRecord) -> None:
                 problem = await _problem(replicas, model)
             except (OSError, ServiceError) as error:
                 problem = str(error)
-                # An address that is gone belongs to a replica that is gone.
+                # An address may have disappeared with its replica.
                 replicas.clear()
+            # Done, or wait.
             if problem is None:
                 return
             await context.check()
@@ -73,13 +75,13 @@ async def serve(context: RunContext, model: ModelRecord) -> None:
 
 
 async def served_artifacts(context: RunContext) -> set[str]:
-    """Artifacts that the generator replicas serve now. Raises OSError or ServiceError when one does not answer."""
+    """Artifacts that the generator replicas serve now. Raises OSError or ServiceError if one does not answer."""
     settings = context.services.settings
-    found = set()
+    artifacts = set()
     for url in await asyncio.to_thread(replica_urls, settings.generator_url):
         async with ServiceClient(url, key_of(settings), deadline=10, attempts=3) as replica:
-            found.add(str((await _weights(replica))["artifact"]))
-    return found
+            artifacts.add(str((await _weights(replica))["artifact"]))
+    return artifacts
 
 
 async def publish(context: RunContext) -> None:
@@ -100,7 +102,7 @@ async def reload(context: RunContext) -> None:
 
 
 async def _problem(replicas: Mapping[str, ServiceClient], model: ModelRecord) -> str | None:
-    """What still keeps some replica from serving `model`, or None. Raises ServiceError when one does not answer."""
+    """Why some replica does not serve `model` yet, or None. Raises ServiceError if one does not answer."""
     label = model.policy_version
     states = await asyncio.gather(*(_weights(client) for client in replicas.values()))
     for url, state in zip(replicas, states, strict=True):

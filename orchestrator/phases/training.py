@@ -1,4 +1,4 @@
-"""The phases `train` and `score`: submit a job to the trainer and follow it to its end."""
+"""The phases `train` and `score`: submit a job to the trainer, and follow it to its end."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ _POLLS_PER_LOOK = 10
 
 
 async def train(context: RunContext) -> None:
-    """Train the stage and remember its checkpoint. Raises as `follow` does."""
+    """Train the stage and record its checkpoint. Raises as `follow` does."""
     run, recipe, stage, method = context.run, context.recipe, context.state.stage, context.method
     judge = method.training_judge(recipe, stage)
     judging = model_of_stage(context, judge) if judge else None
@@ -32,39 +32,40 @@ async def train(context: RunContext) -> None:
 
 
 async def score(context: RunContext) -> None:
-    """Have the trainer score the round's answers by the probabilities that models give them. Raises as `follow`
-    does."""
+    """Let the trainer compute the log-probabilities of the round's answers. Raises as `follow` does."""
     run, recipe, stage = context.run, context.recipe, context.state.stage
     await follow(context, context.method.score_job(run, recipe, stage, await _canary(context)))
 
 
 async def follow(context: RunContext, job: TrainJob) -> TrainStatus:
-    """Have the trainer do a job; returns its final status.
+    """Submit a job to the trainer, and return its final status.
 
-    A job that is queued, running or done is followed, not started again. Raises RunFailed with the trainer's error,
-    RunStopped when asked to stop (the job in hand goes on, and its checkpoint is found on resume).
+    A job that is queued, running or done is followed, not started again. Raises RunFailed with the trainer's error, and
+    RunStopped when the run is to stop; the job then goes on, and a resumed run uses its checkpoint.
     """
     redis, settings, jobs = context.services.redis, context.services.settings, context.services.trainer_jobs
     queue = WorkQueue(redis, queue_of(job.id) if jobs else TRAIN_QUEUE)
     await queue.open()
     letters = DeadLetters(queue)
     await letters.start()
+    # Submit the job, unless an earlier leader did.
     status = await _status(context, job)
     if status is not None and status.state == "failed":
-        # A failure belongs to an earlier attempt: without this, its status would be read as the new attempt's.
+        # The failure is of an earlier attempt and must not be taken for the new attempt's.
         await redis.delete(status_key(job.id))
     if status is None or status.state != "done":
         await queue.put(job.id, job.model_dump(mode="json"))
         while jobs and not await asyncio.to_thread(jobs.clear, job):
             await context.check()
             await asyncio.sleep(_POLLS_PER_LOOK * settings.poll_s)
-    shown: tuple[object, ...] = ()
-    ended, looked = "", float("-inf")
+    # Follow it: the Kubernetes object if there is one, the trainer's status, and dead letters.
+    reported: tuple[object, ...] = ()
+    outcome, last_look = "", float("-inf")
     while True:
         await context.check()
-        if jobs and time.monotonic() - looked > _POLLS_PER_LOOK * settings.poll_s:
-            ended, looked = await asyncio.to_thread(jobs.look, job), time.monotonic()
-        # After the look, so that of a Job that has ended the status is known.
+        if jobs and time.monotonic() - last_look > _POLLS_PER_LOOK * settings.poll_s:
+            outcome, last_look = await asyncio.to_thread(jobs.poll, job), time.monotonic()
+        # The status is read after the object, so that an ended Job has its final status.
         status = await _status(context, job)
         if status is not None:
             await context.block(status.error or "" if status.state == "waiting" else "")
@@ -73,14 +74,14 @@ async def follow(context: RunContext, job: TrainJob) -> TrainStatus:
             if status.state == "done":
                 await context.progress(status.total_steps or 1, status.total_steps or 1, metrics=status.metrics)
                 return status
-            if (status.state, status.step) != shown:
-                shown = (status.state, status.step)
+            if (status.state, status.step) != reported:
+                reported = (status.state, status.step)
                 await context.progress(status.step, status.total_steps, metrics=status.metrics)
-        given_up = (await letters.new()).get(job.id)
-        if given_up is not None:
-            raise RunFailed(f"training {job.id} was given up: {given_up}")
-        if ended:
-            raise RunFailed(f"training {job.id}: {ended}")
+        error = (await letters.new()).get(job.id)
+        if error is not None:
+            raise RunFailed(f"training {job.id} was given up: {error}")
+        if outcome:
+            raise RunFailed(f"training {job.id}: {outcome}")
         await asyncio.sleep(settings.poll_s)
 
 

@@ -1,7 +1,7 @@
-"""The watch phases of a stage: measure, raise alarms, and end the run where its recipe says so.
+"""The phases `watch_pairs` and `watch_model`: measure, raise alarms, and end the run if its recipe says so.
 
-They read artifacts alone, and an alarm is stored before it takes effect. So a watch phase that is begun again after a
-crash finds the same figures, decides the same, and does again what may have been left half done.
+The phases read only artifacts, and an alarm is stored before its action. So a phase that is repeated after a crash has
+the same figures, makes the same decision, and completes an action that was interrupted.
 """
 
 import logging
@@ -12,17 +12,17 @@ from orchestrator.phases.serving import serve
 from orchestrator.runs import events
 from orchestrator.runs.context import RunContext
 from orchestrator.runs.errors import RunFailed
-from orchestrator.runs.state import acknowledged
+from orchestrator.runs.state import acknowledged_alarms
 from selfreward.contracts.rollouts import Rollout
 from selfreward.loop import paths, watchdogs
 from selfreward.loop.record import Alarm, ModelRecord, State
 
-_ENDS_AS: dict[str, State] = {"pause": "paused", "stop": "stopped", "rollback": "rolled_back"}
+_END_STATES: dict[str, State] = {"pause": "paused", "stop": "stopped", "rollback": "rolled_back"}
 _log = logging.getLogger(__name__)
 
 
 class RunHalted(RuntimeError):
-    """A watchdog ends the run: in which state, by which alarms; the message is for people."""
+    """A watchdog ends the run in `state`, because of `alarms`. The message is for people."""
 
     def __init__(self, state: State, alarms: list[Alarm], message: str) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class RunHalted(RuntimeError):
 
 
 async def watch_pairs(context: RunContext) -> None:
-    """Watch a round's votes, comparisons and ties, before anything is trained on its pairs."""
+    """Watch a round's votes, comparisons and ties before it trains on its pairs."""
     run, recipe, stage, method = context.run, context.recipe, context.state.stage, context.method
     rollouts = await _rollouts(context, paths.rollouts(run, stage))
     summary = context.services.store.read_json(paths.iteration(run, stage))
@@ -60,35 +60,34 @@ async def watch_model(context: RunContext) -> None:
 
 
 async def best_judge(context: RunContext) -> tuple[ModelRecord, float] | None:
-    """The model to go back to, and its pairwise accuracy on the human-ranked answers; None when none was measured.
+    """The model to roll back to, and its pairwise accuracy on the human-ranked answers; None if none was measured.
 
-    Only models whose weights are there count, and neither the base nor the SFT baseline, which have not learned to
-    judge.
+    Only models with weights count. The base model and the SFT baseline do not, since they have not learned to judge.
     """
     models = {model.name: model for model in context.state.models if model.name not in ("M0", "SFT")}
     models = {name: model for name, model in models.items() if context.method.kind(context.recipe, name) != "future"}
-    found = watchdogs.best(await _accuracies(context, [name for name, model in models.items() if not model.removed]))
-    return (models[found[0]], found[1]) if found else None
+    best = watchdogs.best(await _accuracies(context, [name for name, model in models.items() if not model.removed]))
+    return (models[best[0]], best[1]) if best else None
 
 
 async def _watch(context: RunContext, figures: watchdogs.Figures) -> None:
     state = context.state
-    found = watchdogs.alarms(state.stage, state.phase, figures, context.recipe.watchdogs)
+    alarms = watchdogs.alarms(state.stage, state.phase, figures, context.recipe.watchdogs)
     for name, value in figures.items():
         if value is not None:
             metrics.WATCHDOG.labels(name).set(value)
-    await _tell(context, found)
-    deciding = watchdogs.decide(found, await acknowledged(context.services.redis, context.run))
+    await _report(context, alarms)
+    deciding = watchdogs.decide(alarms, await acknowledged_alarms(context.services.redis, context.run))
     if deciding:
         await _halt(context, deciding)
     measured = {name: value for name, value in figures.items() if value is not None}
-    await context.progress(1, 1, f"{len(found)} alarms" if found else "", metrics=measured)
+    await context.progress(1, 1, f"{len(alarms)} alarms" if alarms else "", metrics=measured)
 
 
-async def _tell(context: RunContext, found: list[Alarm]) -> None:
-    """Each alarm once: in the log, the metrics, the events and last the run's record."""
-    known = {alarm.key for alarm in context.state.alarms}
-    new = [alarm for alarm in found if alarm.key not in known]
+async def _report(context: RunContext, alarms: list[Alarm]) -> None:
+    """Report each alarm once: in the log, the metrics, the events, and last in the run's record."""
+    reported = {alarm.key for alarm in context.state.alarms}
+    new = [alarm for alarm in alarms if alarm.key not in reported]
     for alarm in new:
         _log.warning(alarm.message, extra={"run": context.run, "watchdog": alarm.watchdog, "action": alarm.action})
         metrics.ALARMS.labels(alarm.watchdog, alarm.action).inc()
@@ -98,31 +97,31 @@ async def _tell(context: RunContext, found: list[Alarm]) -> None:
 
 
 async def _halt(context: RunContext, deciding: list[Alarm]) -> None:
-    """Raises RunHalted, for `rollback` once the best model is served again."""
+    """Raises RunHalted, for `rollback` after the best model is served again."""
     action = deciding[0].action
     why = "; ".join(alarm.message for alarm in deciding)
-    onward = f"`selfreward resume {context.run}` goes on past this alarm"
+    remedy = f"`selfreward resume {context.run}` continues past this alarm"
     if action == "rollback":
-        why = f"{await _go_back(context)} after {why}"
+        why = f"{await _serve_best(context)} after {why}"
     elif action == "pause":
         why = f"paused by {why}"
     else:
         why = f"stopped by {why}"
-    raise RunHalted(_ENDS_AS[action], deciding, f"{why}; {onward} (docs/watchdogs.md)")
+    raise RunHalted(_END_STATES[action], deciding, f"{why}; {remedy} (docs/watchdogs.md)")
 
 
-async def _go_back(context: RunContext) -> str:
-    """Serve the best model by the human-ranked answers; says which that is."""
-    found = await best_judge(context)
-    if found is None:
+async def _serve_best(context: RunContext) -> str:
+    """Serve the best model by the human-ranked answers. Returns a text that names it."""
+    best = await best_judge(context)
+    if best is None:
         raise RunFailed(
             f"run {context.run} is to roll back, but no model has judged human-ranked answers: look for failed "
             "evaluation prompts in the log, or announce a model yourself"
         )
-    chosen, accuracy = found
-    await serve(context, chosen)
+    model, accuracy = best
+    await serve(context, model)
     return (
-        f"rolled back to {chosen.name} ({chosen.policy_version}), the best judge of the human-ranked answers "
+        f"rolled back to {model.name} ({model.policy_version}), the best judge of the human-ranked answers "
         f"(pairwise accuracy {accuracy:.3f}),"
     )
 

@@ -1,4 +1,4 @@
-"""What the phases of a run work with."""
+"""The run and the services that a phase works with."""
 
 import asyncio
 from collections.abc import Iterable
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Services:
-    """Connections that all runs share. `judge` is the judge service's base connection.
+    """Connections that all runs share. `judge` is a plain connection to the judge service.
 
-    `trainer_jobs` starts a trainer for each training job; without it, trainers wait for jobs in a queue.
+    `trainer_jobs` starts a trainer for each training job. Without it, waiting trainers take jobs from a queue.
     """
 
     settings: OrchestratorSettings
@@ -40,7 +40,7 @@ class Services:
 
 @dataclass
 class RunContext:
-    """One run in the hands of the lease holder."""
+    """One run, as the lease holder advances it."""
 
     services: Services
     lease: Lease
@@ -63,11 +63,11 @@ class RunContext:
 
     @property
     def other_models(self) -> list[ModelRecord]:
-        """The run's models without the present stage's own."""
+        """The run's models except the current stage's."""
         return [model for model in self.state.models if model.name != self.state.stage]
 
     async def inputs(self, phase: str) -> dict[str, list[dict[str, Any]]]:
-        """Rows of the artifacts that the method reads in a phase of the present stage."""
+        """Rows of the artifacts that the method reads in a phase of the current stage."""
         artifacts = self.method.inputs(self.run, self.recipe, self.state.stage, phase)
         return {name: await self.read_rows(artifact) for name, artifact in artifacts.items()}
 
@@ -77,12 +77,12 @@ class RunContext:
         await save(self.lease, self.state)
 
     async def check(self) -> None:
-        """Raises RunStopped when a stop was asked for."""
+        """Raises RunStopped if the run is to stop."""
         if self.run in await stopped_runs(self.services.redis):
             raise RunStopped(f"run {self.run} was asked to stop")
 
     async def block(self, reason: str) -> None:
-        """Note, and tell followers, for what the run waits; an empty reason: for nothing any more. Raises LeaseLost."""
+        """Record and report what the run waits for; an empty reason means it no longer waits. Raises LeaseLost."""
         if reason == self.state.blocked:
             return
         await self.update(blocked=reason)
@@ -91,7 +91,7 @@ class RunContext:
         await events.emit(self.services.redis, self.run, message=message)
 
     async def progress(self, done: int, total: int, message: str = "", metrics: dict[str, float] | None = None) -> None:
-        """Tell followers how far the present phase is."""
+        """Report the progress of the current phase."""
         await events.emit(
             self.services.redis,
             self.run,
@@ -104,7 +104,7 @@ class RunContext:
         )
 
     async def read_rows(self, name: str) -> list[dict[str, Any]]:
-        """Rows of a JSON Lines artifact; an empty list when there is none."""
+        """Rows of a JSON Lines artifact; an empty list if there is none."""
         store = self.services.store
         return await asyncio.to_thread(lambda: list(store.read_jsonl(name)) if store.exists(name) else [])
 

@@ -1,9 +1,9 @@
-"""How a run ends before its time."""
+"""Errors that end a run early."""
 
 
 class RunStopped(RuntimeError):
-    """Somebody asked the run to stop."""
+    """The run was asked to stop."""
 
 
 class RunFailed(RuntimeError):
-    """The run cannot go on; the message says why and what to do."""
+    """The run cannot continue. The message says why, and what to do."""

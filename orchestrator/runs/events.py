@@ -1,4 +1,4 @@
-"""Progress events: one Redis stream for each run, which any replica can serve from any point on."""
+"""Progress events: one Redis stream for each run. Any replica can serve it from any event on."""
 
 import json
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ async def emit(
     metrics: dict[str, float] | None = None,
     state: str | None = None,
 ) -> None:
-    """Append an event. `state` is given with the terminal ones only: one of `state.ENDED`."""
+    """Append an event. Only a terminal event has a `state`, one of `ENDED`."""
     event = {
         "run": run,
         "time": now(),
@@ -34,14 +34,14 @@ async def emit(
         "metrics": metrics or {},
         **({"state": state} if state else {}),
     }
-    # Progress is no work queue: trimming old events loses nothing that the run record does not have.
+    # Old events may be trimmed, since the run's record has everything that matters.
     await redis.xadd(_stream(run), {"data": json.dumps(event)}, maxlen=_KEPT, approximate=True)
 
 
 async def follow(redis: RedisClient, run: str, after: str = "0", wait_ms: int = 5000) -> AsyncIterator[str]:
     """Events after id `after` as server-sent event text, until the run's last terminal one.
 
-    A terminal event that is followed by others (the run was resumed) is shown without its `state`. Comment lines keep
+    A terminal event with later events, because the run was resumed, is sent without its `state`. Comment lines keep
     idle connections open.
     """
     while True:

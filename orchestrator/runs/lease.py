@@ -1,7 +1,7 @@
 """The lease of the one replica that advances the runs, with a fencing token.
 
-A replica that was paused past its lease cannot write any more. Guarded writes to Redis compare the lease inside Redis,
-in the same step as the write. The artifact store knows no leases: there, the clock is looked at at the last moment.
+A replica whose lease has expired cannot write. Guarded writes to Redis check the lease inside Redis, atomically with
+the write. The artifact store has no leases, so there the clock is checked at the last moment.
 """
 
 import time
@@ -37,14 +37,14 @@ return 1
 
 
 class LeaseLost(RuntimeError):
-    """Another replica advances the runs now; this one must stop doing so."""
+    """Another replica may advance the runs now, so this one must stop."""
 
 
 @dataclass
 class Lease:
     """A held lease. `token` grows with every holder; `seconds` is the lease's lifetime without renewal.
 
-    `ends` is when it has surely run out unless it was renewed since, on `time.monotonic`'s clock.
+    `ends` is when it expires unless it is renewed, by `time.monotonic`.
     """
 
     redis: RedisClient
@@ -55,14 +55,14 @@ class Lease:
 
     @property
     def value(self) -> str:
-        """What Redis holds while this lease is valid."""
+        """The value in Redis while this lease is valid."""
         return f"{self.holder}:{self.token}"
 
     async def renew(self) -> bool:
-        """Extend the lease to its full lifetime; False when it is no longer held."""
-        asked = time.monotonic()
+        """Extend the lease to its full lifetime. False if it is no longer held."""
+        requested_at = time.monotonic()
         held = bool(await self.redis.eval(_RENEW, 1, LEASE_KEY, self.value, _milliseconds(self.seconds)))
-        self.ends = asked + self.seconds if held else asked
+        self.ends = requested_at + self.seconds if held else requested_at
         return held
 
     async def release(self) -> None:
@@ -70,7 +70,7 @@ class Lease:
         await self.redis.eval(_RELEASE, 1, LEASE_KEY, self.value)
 
     def check_clock(self) -> None:
-        """Raises LeaseLost when the lease may have run out by the clock. Asks nobody, so that it can come last."""
+        """Raises LeaseLost if the lease may have expired by the clock. Makes no call, so it can be the last step."""
         if time.monotonic() > self.ends:
             raise LeaseLost(f"lease {self.value} was not renewed in {self.seconds:g} s and may be another's")
 
@@ -82,9 +82,9 @@ class Lease:
 
 async def acquire(redis: RedisClient, holder: str, seconds: float) -> Lease | None:
     """Take the lease if nobody holds it."""
-    asked = time.monotonic()
+    requested_at = time.monotonic()
     token = int(await redis.eval(_ACQUIRE, 2, LEASE_KEY, _FENCE, holder, _milliseconds(seconds)))
-    return Lease(redis, holder, token, seconds, asked + seconds) if token else None
+    return Lease(redis, holder, token, seconds, requested_at + seconds) if token else None
 
 
 def _milliseconds(seconds: float) -> int:

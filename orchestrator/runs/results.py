@@ -1,4 +1,4 @@
-"""Results of a phase's tasks: a Redis hash with one field for each key, so that work done twice counts once."""
+"""Results of a phase's tasks: a Redis hash with one field for each key, so repeated work counts once."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 
@@ -25,8 +25,8 @@ class Results:
 
     async def missing(self, keys: Iterable[str]) -> list[str]:
         """Those of `keys` that have no result yet, in their order."""
-        known = set(await self.redis.hkeys(self.key))
-        return [key for key in keys if key not in known]
+        finished = set(await self.redis.hkeys(self.key))
+        return [key for key in keys if key not in finished]
 
     async def read(self, keys: Sequence[str]) -> AsyncIterator[Rollout]:
         """The results of `keys`, in their order; keys without one are skipped."""
@@ -36,5 +36,5 @@ class Results:
                     yield Rollout.model_validate_json(body)
 
     async def clear(self) -> None:
-        """Forget all results, once they are in the artifact store."""
+        """Delete all results, after they are in the artifact store."""
         await self.redis.unlink(self.key)

@@ -1,7 +1,7 @@
-"""The record of a run in Redis: what it is, which phases are behind it, which models it has made.
+"""The record of a run in Redis, and the requests to stop or resume it.
 
-The record is written by the lease holder only. People's wishes (`run` or `stop`) live in a key of their own, which any
-replica may write, so the two never overwrite each other.
+Only the lease holder writes the record. Requests are in a key of their own, which any replica may write, so the two
+never overwrite each other.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def state_key(run: str) -> str:
 
 
 async def create(redis: RedisClient, state: RunState) -> bool:
-    """Store a new run; False when a run of that id exists."""
+    """Store a new run. False if a run of that id exists."""
     created = datetime.fromisoformat(state.created_at).timestamp()
     arguments = (state.model_dump_json(), created, state.run)
     return bool(await redis.eval(_CREATE, 2, state_key(state.run), _INDEX, *arguments))
@@ -54,38 +54,38 @@ async def save(lease: Lease, state: RunState) -> None:
 
 
 async def ask_to_stop(redis: RedisClient, run: str) -> None:
-    """Workers drop the run's queued prompts; the lease holder stops advancing it."""
+    """Ask for a stop: workers drop the run's queued prompts, and the lease holder stops advancing the run."""
     await redis.sadd(_STOPPED, run)
 
 
 async def ask_to_run(redis: RedisClient, run: str) -> None:
-    """Take back a stop (or the stop that a failure set)."""
+    """Withdraw a stop, or the stop that a failure caused."""
     await redis.srem(_STOPPED, run)
 
 
 async def stopped_runs(redis: RedisClient) -> set[str]:
-    """Runs that are not to be worked on."""
+    """Runs that are to stop or have been stopped."""
     return set(await redis.smembers(_STOPPED))
 
 
 async def acknowledge(redis: RedisClient, run: str, alarms: Sequence[str]) -> None:
-    """Somebody has seen these alarms (by `Alarm.key`) and wants the run to go on: they do not end it again."""
+    """Acknowledge alarms (by `Alarm.key`), so that they do not end the run again."""
     if alarms:
         await redis.sadd(_ACKNOWLEDGED.format(run), *alarms)
 
 
-async def acknowledged(redis: RedisClient, run: str) -> set[str]:
-    """Keys of the alarms that do not end the run any more."""
+async def acknowledged_alarms(redis: RedisClient, run: str) -> set[str]:
+    """Keys of the acknowledged alarms, which do not end the run."""
     return set(await redis.smembers(_ACKNOWLEDGED.format(run)))
 
 
 def public(state: RunState, stopped: set[str]) -> dict[str, Any]:
-    """A run as the API shows it: the record, with `state` as it will be once the lease holder has looked."""
-    shown: str = state.state
-    if state.run in stopped and shown in ("queued", "running"):
-        shown = "stopped" if shown == "queued" else "stopping"
-    elif state.run not in stopped and shown in ENDED and shown != "done":
-        shown = "queued"
-    elif state.blocked and shown == "running":
+    """A run as the API shows it: the record, with the `state` that the lease holder will give it next."""
+    public_state: str = state.state
+    if state.run in stopped and public_state in ("queued", "running"):
+        public_state = "stopped" if public_state == "queued" else "stopping"
+    elif state.run not in stopped and public_state in ENDED and public_state != "done":
+        public_state = "queued"
+    elif state.blocked and public_state == "running":
         return {**state.model_dump(mode="json"), "state": "paused", "message": state.blocked}
-    return {**state.model_dump(mode="json"), "state": shown}
+    return {**state.model_dump(mode="json"), "state": public_state}

@@ -1,4 +1,4 @@
-"""What a submission may ask for at most, from the recipe and its seed data alone: before any work starts."""
+"""Quotas: the limits of a submission, checked from recipe and seed data before any work starts."""
 
 from pathlib import Path
 
@@ -13,23 +13,23 @@ RETRY_AFTER_S = 60
 
 
 class TooManyRuns(RuntimeError):
-    """As many runs as allowed are queued or running."""
+    """The allowed number of runs is queued or running."""
 
 
 def check_seed_files(recipe: Recipe, settings: OrchestratorSettings) -> None:
-    """Raises RecipeError for a seed file that is too long to be read. Files that are missing are `read_seed_data`'s."""
+    """Raises RecipeError for a seed file that is too large. `read_seed_data` reports missing files."""
     for name in type(recipe.data).model_fields:
-        given = getattr(recipe.data, name)
-        size = Path(given).stat().st_size if given and Path(given).is_file() else 0
+        path = getattr(recipe.data, name)
+        size = Path(path).stat().st_size if path and Path(path).is_file() else 0
         if size > settings.max_seed_mib * MIB:
             raise RecipeError(
-                f"data.{name} = {given!r} has {size / MIB:.1f} MiB, a seed file may have {settings.max_seed_mib}: give "
+                f"data.{name} = {path!r} has {size / MIB:.1f} MiB, a seed file may have {settings.max_seed_mib}: give "
                 "fewer rows, or raise SELFREWARD_MAX_SEED_MIB"
             )
 
 
 def check_recipe(recipe: Recipe, seed: SeedData, settings: OrchestratorSettings) -> None:
-    """Raises RecipeError when a run asks for more prompts or tokens than a run may."""
+    """Raises RecipeError if a run would answer too many prompts or generate too many tokens."""
     method = method_of(recipe)
     prompts = method.slices(recipe) * recipe.prompts.per_iteration
     if prompts > settings.max_run_prompts:
@@ -48,7 +48,7 @@ def check_recipe(recipe: Recipe, seed: SeedData, settings: OrchestratorSettings)
 
 
 def check_runs(states: list[RunState], stopped: set[str], settings: OrchestratorSettings) -> None:
-    """Raises TooManyRuns when no further run may be queued. Two callers at one moment may both find the last place."""
+    """Raises TooManyRuns if no further run may be queued. Two concurrent callers may both get the last place."""
     unfinished = [state.run for state in states if state.state != "done" and state.run not in stopped]
     if len(unfinished) >= settings.max_unfinished_runs:
         raise TooManyRuns(

@@ -1,4 +1,4 @@
-"""Take a run in: check everything that can be checked before any work starts, keep its data, and queue it."""
+"""Submission of a run: check everything before any work starts, store the seed data, and queue the run."""
 
 import asyncio
 import secrets
@@ -27,16 +27,16 @@ class RunExists(RuntimeError):
 
 
 async def submit(services: Services, recipe: Recipe, run: str | None) -> tuple[RunState, bool]:
-    """The run and whether it is new. The same id and recipe again give the run that exists.
+    """Submit a run; returns the run and whether it is new. A repeated submission returns the existing run.
 
-    Raises RecipeError or SeedError naming what is wrong, RunExists, TooManyRuns, NoRoom, ServiceError when the judge
-    does not answer, and pydantic's ValidationError for a bad id.
+    Raises RecipeError or SeedError with the mistake, RunExists, TooManyRuns, NoRoom, ServiceError if the judge does not
+    answer, and pydantic's ValidationError for an invalid id.
     """
     name = run or f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
     state = RunState(run=name, recipe=recipe, recipe_hash=recipe.hash, created_at=now())
-    known = await load(services.redis, name)
-    if known is not None:
-        return _same(known, state), False
+    existing = await load(services.redis, name)
+    if existing is not None:
+        return _check_same(existing, state), False
     await check_place(services)
     check_room(services)
     check_model(recipe)
@@ -45,20 +45,20 @@ async def submit(services: Services, recipe: Recipe, run: str | None) -> tuple[R
     check_recipe(recipe, seed, services.settings)
     await asyncio.to_thread(check_start, services.store, recipe, seed)
     await _check_rubrics(services, recipe)
-    await asyncio.to_thread(_keep, services.store, name, seed)
+    await asyncio.to_thread(_store_seed, services.store, name, seed)
     if not await create(services.redis, state):
-        known = await load(services.redis, name)
-        return _same(known or state, state), False
+        existing = await load(services.redis, name)
+        return _check_same(existing or state, state), False
     return state, True
 
 
 async def check_place(services: Services) -> None:
-    """Raises TooManyRuns when no further run may be queued or resumed."""
+    """Raises TooManyRuns if no further run may be queued or resumed."""
     check_runs(await load_all(services.redis), await stopped_runs(services.redis), services.settings)
 
 
 def check_model(recipe: Recipe) -> None:
-    """Raises RecipeError when the base model is not a checkpoint folder in Hugging Face layout."""
+    """Raises RecipeError if the base model is not a checkpoint folder in Hugging Face layout."""
     folder = Path(recipe.model)
     missing = [name for name in ("config.json", "tokenizer_config.json") if not (folder / name).is_file()]
     if not folder.is_dir():
@@ -73,13 +73,13 @@ def check_model(recipe: Recipe) -> None:
         raise RecipeError(f"model = {recipe.model!r} has no {lacking}: give a complete checkpoint folder")
 
 
-def _same(known: RunState, asked: RunState) -> RunState:
-    if known.recipe_hash != asked.recipe_hash:
+def _check_same(existing: RunState, submitted: RunState) -> RunState:
+    if existing.recipe_hash != submitted.recipe_hash:
         raise RunExists(
-            f"run {known.run!r} exists with another recipe (hash {known.recipe_hash}, asked {asked.recipe_hash}): "
-            "choose another run id, or submit the same recipe to continue it"
+            f"run {existing.run!r} exists with another recipe (hash {existing.recipe_hash}, not "
+            f"{submitted.recipe_hash}): choose another run id, or submit the same recipe to continue it"
         )
-    return known
+    return existing
 
 
 async def _check_rubrics(services: Services, recipe: Recipe) -> None:
@@ -101,6 +101,6 @@ async def _check_rubric(judge: ServiceClient, use: RubricUse) -> None:
         raise RecipeError(f"{use.key} = {use.name!r} is a rubric of kind {kind!r}: give one of kind {use.kind!r}")
 
 
-def _keep(store: ArtifactStore, run: str, seed: SeedData) -> None:
+def _store_seed(store: ArtifactStore, run: str, seed: SeedData) -> None:
     for name, rows in snapshot(seed).items():
         store.write_jsonl(paths.data(run, name), rows())

@@ -1,4 +1,4 @@
-"""Have the judge compare what a task holds, two by two and in both orders."""
+"""Comparison of a task's texts by the judge, two by two and in both orders."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -13,13 +13,13 @@ from selfreward.loop.methods.meta_rewarding import distinct_votes
 from selfreward.loop.tasks import Compare, Task
 
 _AT_ONCE = 32
-"""Pairs in one request: long judgments of many pairs would not be compared within its deadline."""
+"""Pairs of one request. More pairs with long judgments might exceed the request's deadline."""
 Pair = tuple[int, int, str | None]
-"""Places of two texts, and the principle that they are compared by."""
+"""Places of two texts, and the principle of their comparison."""
 
 
-async def compared(judge: AsyncJudgeClient, task: Task, compare: Compare, responses: list[Response]) -> Rollout:
-    """The task's answers (and given votes) with a match for each order of every two distinct ones of them.
+async def compare_texts(judge: AsyncJudgeClient, task: Task, compare: Compare, responses: list[Response]) -> Rollout:
+    """The task's rollout: its answers (and given votes) with a match for each order of every compared pair.
 
     Raises ServiceError as the client does.
     """
@@ -42,7 +42,7 @@ async def compared(judge: AsyncJudgeClient, task: Task, compare: Compare, respon
 
 
 def as_match(a: int, b: int, vote: PairVote, principle: str | None = None) -> Match:
-    """The judge's vote on the texts at the places `a` and `b`, told by the order in which they were shown."""
+    """The judge's vote on the texts at the places `a` and `b`, as a match in the order in which they were shown."""
     swapped = vote.order == "ba"
     outcome = {"a": 1, "b": -1}.get(vote.winner or "tie", 0) * (-1 if swapped else 1)
     return Match.model_validate(
@@ -72,6 +72,7 @@ def _request(
     sampling = compare.model_dump(exclude={"of", "annotator", "principles"})
     pinned = {"policy": task.policy} if compare.annotator == "policy" else {}
     shared = {**sampling, **pinned, "seed": task.seed}
+    # Two answers to the prompt.
     if compare.of != "judgments":
         answers = [
             PairItem(
@@ -84,6 +85,7 @@ def _request(
             for a, b, principle in pairs
         ]
         return PairRequest(items=answers, **shared)
+    # Two votes on the only answer.
     votes = task.judgments[0].votes
     judgments = [
         MetaItem(

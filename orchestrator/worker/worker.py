@@ -1,6 +1,6 @@
-"""The worker: answers and judges prompts from the queue, many at a time, so that the two overlap on the engine.
+"""The worker answers and judges prompts from the queue, many at a time, so that the two overlap on the engine.
 
-Delivery is at least once and the effect is idempotent by key, so a worker may die at any moment.
+Delivery is at least once and results are idempotent by key, so a worker may crash at any moment.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from orchestrator import metrics
 from orchestrator.runs.results import Results
 from orchestrator.runs.state import stopped_runs
 from orchestrator.settings import OrchestratorSettings
-from orchestrator.worker.compare import compared
+from orchestrator.worker.compare import compare_texts
 from orchestrator.worker.revise import Ask, revise
 from orchestrator.worker.search import search_answer
 from selfreward.backoff import jittered
@@ -39,16 +39,16 @@ _log = logging.getLogger(__name__)
 
 
 class JudgingFailed(ServiceError):
-    """The engine failed for some answers of a batch; another delivery may fare better."""
+    """The engine failed for some answers of a batch; another delivery may succeed."""
 
 
 def phase_of(part: str) -> str:
-    """The phase that waits for a part's tasks: their results share a hash. Parts are named for it, but for these."""
+    """The phase that waits for a part's tasks, whose results share a hash. Most parts have the name of their phase."""
     return {"eft": "rollouts", **dict.fromkeys(EVALUATION_SETS, "evaluate")}.get(part, part)
 
 
 class RolloutWorker:
-    """Drains the queue until cancelled. What is in hand when it stops is claimed by another worker."""
+    """Works on the queue until cancelled. Another worker claims the items in progress when it stops."""
 
     def __init__(
         self, settings: OrchestratorSettings, redis: RedisClient, generator: GeneratorClient, judge: AsyncJudgeClient
@@ -63,8 +63,8 @@ class RolloutWorker:
         self._stopped_read = float("-inf")
 
     async def run(self) -> None:
-        """Work for ever."""
-        beating = asyncio.create_task(self._heartbeats())
+        """Work until cancelled."""
+        heartbeats = asyncio.create_task(self._heartbeats())
         try:
             while True:
                 free = self.settings.worker_concurrency - len(self._active)
@@ -74,25 +74,25 @@ class RolloutWorker:
                 for work in await self._take(min(free, _TAKEN_AT_ONCE)):
                     task = asyncio.create_task(self._survive(work))
                     self._active[task] = work
-                    task.add_done_callback(lambda done: self._active.pop(done, None))
+                    task.add_done_callback(lambda finished: self._active.pop(finished, None))
         finally:
-            await cancel_and_wait([beating, *self._active])
+            await cancel_and_wait([heartbeats, *self._active])
 
     async def _take(self, count: int) -> list[Work]:
-        """New work; none while Redis is away, so that its absence does not cost the work in hand."""
+        """New items. None while Redis is unreachable, so that its outage does not end the work in progress."""
         try:
             taken = await self.queue.take(self.settings.worker_name, count=count, block_ms=500)
         except RedisError as error:
-            _log.warning("no work can be taken", extra={"error": repr(error)})
+            _log.warning("cannot take work", extra={"error": repr(error)})
             await asyncio.sleep(jittered(1.0))
             return []
         if taken:
             await retry_while_redis_is_away(self._read_stopped_runs, "which runs are stopped")
         redelivered = sum(work.deliveries > 1 for work in taken)
         metrics.REDELIVERIES.labels(QUEUE).inc(redelivered)
-        # After an absence of Redis, this worker may take over from itself what it still has in hand.
-        held = {work.entry_id for work in self._active.values()}
-        return [work for work in taken if work.entry_id not in held]
+        # After an outage of Redis, this worker may claim items that it still works on.
+        in_progress = {work.entry_id for work in self._active.values()}
+        return [work for work in taken if work.entry_id not in in_progress]
 
     async def _heartbeats(self) -> None:
         while True:
@@ -104,14 +104,15 @@ class RolloutWorker:
                 _log.warning("heartbeat failed", extra={"error": repr(error)})
 
     async def _survive(self, work: Work) -> None:
-        """Do one item. What goes wrong outside of it must not end the others: the queue delivers it again."""
+        """Handle one item. An unexpected error must not end the other items; the queue delivers the item again."""
         try:
             await self.handle(work)
         except Exception:
-            _log.exception("an item was left behind and is delivered again", extra={"key": work.key})
+            _log.exception("an item failed unexpectedly and is delivered again", extra={"key": work.key})
 
     async def handle(self, work: Work) -> None:
-        """Do one item. A failure is noted on the item, which is delivered again or becomes a dead letter."""
+        """Handle one item. A failed item is delivered again or becomes a dead letter."""
+        # Read the task.
         try:
             task = Task.model_validate(work.body)
         except ValidationError as error:
@@ -120,10 +121,12 @@ class RolloutWorker:
             metrics.DEAD_LETTERS.labels(QUEUE).inc()
             return
         results = Results(self.redis, task.run, task.stage, phase_of(task.part))
-        # A finished task may be queued again: by a command that Redis got twice, or when Redis lost its last second.
+        # Drop it if it has a result. A finished task may be queued again: by a command that was sent twice, or because
+        # Redis lost its last second.
         if task.run in self._stopped or await retry_while_redis_is_away(lambda: results.has(task.key), "a result"):
             await retry_while_redis_is_away(lambda: self.queue.done(work), "finished work")
             return
+        # Do it.
         try:
             rollout = await self.perform(task, last=work.deliveries >= self.queue.max_deliveries)
         except (ServiceError, ValidationError) as error:
@@ -133,7 +136,7 @@ class RolloutWorker:
             if work.deliveries >= self.queue.max_deliveries:
                 metrics.DEAD_LETTERS.labels(QUEUE).inc()
             return
-        # What was sampled and judged is not given away because Redis is away or full: it is held until it is stored.
+        # Store the result. It is held until then, even if Redis is unreachable or full.
         await retry_while_redis_is_away(
             lambda: self.queue.done_with(work, results.key, rollout.model_dump_json()), "a result"
         )
@@ -141,25 +144,27 @@ class RolloutWorker:
     async def perform(self, task: Task, last: bool = False) -> Rollout:
         """Answer and judge one prompt.
 
-        Raises ServiceError (JudgingFailed where the engine failed some votes, unless this is the `last` try) and
-        WrongPolicyVersion when the pinned version stays away for `policy_wait_s`.
+        Raises ServiceError (JudgingFailed if the engine failed some votes, unless this is the `last` try), and
+        WrongPolicyVersion if the pinned version is not served within `policy_wait_s`.
         """
+        # Answer.
         if task.search is not None and task.compare is not None:
-            return await self._searched(task, task.search, task.compare, last)
+            return await self._search(task, task.search, task.compare, last)
         responses = task.responses
         if task.generate is not None:
-            responses = [*await self._patiently(lambda: self._generate(task)), *task.responses]
+            responses = [*await self._wait_for_version(lambda: self._generate(task)), *task.responses]
         if task.revise:
             (first,) = responses
-            responses = await self._patiently(lambda: revise(self._asker(task), task.prompt, first, task.revise))
+            responses = await self._wait_for_version(lambda: revise(self._asker(task), task.prompt, first, task.revise))
+        # Judge or compare.
         judged = None
         if task.judge is not None:
-            judged = await self._patiently(lambda: self._judge(task, responses))
+            judged = await self._wait_for_version(lambda: self._judge(task, responses))
             failed = sum(judgment.failure_kind == "error" for judgment in judged.data)
             if failed and not last:
                 raise JudgingFailed(f"the engine failed the judgments of {failed} of {len(responses)} answers")
         if task.compare is not None:
-            return await self._compared(task, task.compare, responses, last)
+            return await self._compare(task, task.compare, responses, last)
         return task.rollout(
             responses,
             judgments=judged.data if judged else [],
@@ -167,24 +172,24 @@ class RolloutWorker:
             rubric=judged.rubric if judged else None,
         )
 
-    async def _compared(self, task: Task, compare: Compare, responses: list[Response], last: bool) -> Rollout:
-        found = await self._patiently(lambda: compared(self.judge, task, compare, responses))
-        failed = sum(match.status == "error" for match in found.matches)
+    async def _compare(self, task: Task, compare: Compare, responses: list[Response], last: bool) -> Rollout:
+        rollout = await self._wait_for_version(lambda: compare_texts(self.judge, task, compare, responses))
+        failed = sum(match.status == "error" for match in rollout.matches)
         if failed and not last:
-            raise JudgingFailed(f"the engine failed {failed} of {len(found.matches)} comparisons")
-        return found
+            raise JudgingFailed(f"the engine failed {failed} of {len(rollout.matches)} comparisons")
+        return rollout
 
-    async def _searched(self, task: Task, search: Search, compare: Compare, last: bool) -> Rollout:
+    async def _search(self, task: Task, search: Search, compare: Compare, last: bool) -> Rollout:
         async def sample(messages: list[Message], seed: int, fields: dict[str, Any]) -> list[Response]:
-            return await self._patiently(lambda: self._chat(task, messages, seed, **fields))
+            return await self._wait_for_version(lambda: self._chat(task, messages, seed, **fields))
 
         async def decide(request: PairRequest) -> PairResponse:
-            told = await self._patiently(lambda: self.judge.decide(request))
-            failed = sum(vote.status == "error" for verdict in told.data for vote in verdict.votes)
-            # Now, not at the end: what the search would choose without these verdicts is not what is asked for.
+            reply = await self._wait_for_version(lambda: self.judge.decide(request))
+            failed = sum(vote.status == "error" for verdict in reply.data for vote in verdict.votes)
+            # Fail now, not at the end: without these verdicts the search would take other steps.
             if failed and not last:
                 raise JudgingFailed(f"the engine failed {failed} comparisons of {len(request.items)} pairs of steps")
-            return told
+            return reply
 
         return await search_answer(task, search, compare, sample, decide)
 
@@ -199,15 +204,15 @@ class RolloutWorker:
         return ask
 
     async def _chat(self, task: Task, messages: list[Message], seed: int, **extra: Any) -> list[Response]:
-        """Answers by the pinned version, sampled as the task says. Raises WrongPolicyVersion by any other one.
+        """Answers of the pinned version, sampled as the task says. Raises WrongPolicyVersion for any other version.
 
-        `extra` fields go into the request as they are.
+        `extra` are further fields of the request.
         """
         sampling = task.generate.model_dump() if task.generate else {}
-        answered = await self.generator.chat(messages, model=task.policy, seed=seed, **sampling, **extra)
-        if answered.policy_version != task.policy:
-            raise WrongPolicyVersion(f"asked for {task.policy}, answered by {answered.policy_version}", 409)
-        return answered.responses
+        generation = await self.generator.chat(messages, model=task.policy, seed=seed, **sampling, **extra)
+        if generation.policy_version != task.policy:
+            raise WrongPolicyVersion(f"asked for {task.policy}, answered by {generation.policy_version}", 409)
+        return generation.responses
 
     async def _judge(self, task: Task, responses: list[Response]) -> JudgeResponse:
         if task.judge is None:
@@ -220,8 +225,8 @@ class RolloutWorker:
         sampling = task.judge.model_dump(exclude={"annotator"})
         return await self.judge.judge(items, policy=pinned, seed=task.seed, **sampling)
 
-    async def _patiently(self, call: Callable[[], Awaitable[Reply]]) -> Reply:
-        """Repeat a call while replicas are still on their way to the pinned version."""
+    async def _wait_for_version(self, call: Callable[[], Awaitable[Reply]]) -> Reply:
+        """Repeat a call until the replicas serve the pinned version, for at most `policy_wait_s`."""
         deadline = time.monotonic() + self.settings.policy_wait_s
         while True:
             try:
@@ -232,7 +237,7 @@ class RolloutWorker:
                 await asyncio.sleep(jittered(1.0))
 
     async def _read_stopped_runs(self) -> None:
-        """At most once a second: a stop need not be instant, and reading costs a round trip."""
+        """Read which runs are stopped, at most once a second, since a stop need not be instant."""
         if time.monotonic() - self._stopped_read > 1:
             self._stopped = await stopped_runs(self.redis)
             self._stopped_read = time.monotonic()

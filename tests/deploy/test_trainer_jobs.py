@@ -94,7 +94,7 @@ def follow(redis_url: str, store_root: str, kube: Cluster, check: Scenario) -> N
 
 def test_a_job_is_made_once_whoever_makes_it(kube: Cluster, jobs: TrainerJobs) -> None:
     other = TrainerJobs(CronJobTemplate(kube.api(), NAMESPACE, "trainer"))
-    assert [jobs.look(a_job()), other.look(a_job()), jobs.look(a_job())] == ["", "", ""]
+    assert [jobs.poll(a_job()), other.poll(a_job()), jobs.poll(a_job())] == ["", "", ""]
     (made,) = kube.made
     (container,) = made["spec"]["template"]["spec"]["containers"]
     assert {"name": "SELFREWARD_TRAIN_JOB", "value": "my_run.2-m2"} in container["env"]
@@ -106,7 +106,7 @@ def test_a_job_is_made_once_whoever_makes_it(kube: Cluster, jobs: TrainerJobs) -
 def test_a_runtime_makes_one_train_job_with_as_many_nodes_as_the_job_fills(kube: Cluster) -> None:
     jobs = [TrainerJobs(RuntimeTemplate(kube.api(), NAMESPACE, "trainer")) for _ in range(2)]
     sft = {"method": "sft", "sft": SftHyper(batch_size=32), "datasets": ["d"]}
-    assert [one.look(a_job(**sft, world_size=16)) for one in (*jobs, *jobs)] == [""] * 4
+    assert [one.poll(a_job(**sft, world_size=16)) for one in (*jobs, *jobs)] == [""] * 4
     (made,) = kube.made
     assert made["kind"] == "TrainJob"
     assert made["metadata"]["labels"] == {"kueue.x-k8s.io/queue-name": "training"}
@@ -126,13 +126,13 @@ def test_a_runtime_makes_one_train_job_with_as_many_nodes_as_the_job_fills(kube:
 
 def test_a_train_job_that_has_ended_is_cleared_away_and_made_anew(kube: Cluster) -> None:
     jobs = TrainerJobs(RuntimeTemplate(kube.api(), NAMESPACE, "trainer"))
-    jobs.look(a_job())
+    jobs.poll(a_job())
     assert kube.made[0]["spec"]["trainer"]["numNodes"] == kube.made[0]["spec"]["trainer"]["numProcPerNode"] == 1
     assert jobs.clear(a_job())
     kube.end(str(kube.made[0]["metadata"]["name"]), "Failed", "JobsFailed")
-    assert "Kubernetes TrainJob train-my-run-2-m2" in jobs.look(a_job())
+    assert "Kubernetes TrainJob train-my-run-2-m2" in jobs.poll(a_job())
     assert jobs.clear(a_job())
-    assert jobs.look(a_job()) == ""
+    assert jobs.poll(a_job()) == ""
     assert len(kube.made) == 2
 
 
@@ -149,8 +149,8 @@ def test_processes_that_fill_no_nodes_are_refused_with_the_number_that_does(kube
 
 
 def test_two_that_make_it_at_the_same_moment_make_one(kube: Cluster, jobs: TrainerJobs) -> None:
-    jobs.look(a_job())
-    jobs._make(a_job())  # what a replica does that has looked before the other one made it
+    jobs.poll(a_job())
+    jobs._create(a_job())  # what a replica does that has looked before the other one made it
     assert len(kube.made) == 1
 
 
@@ -166,10 +166,10 @@ def test_names_are_the_same_for_the_same_job_and_fit_kubernetes() -> None:
 def test_an_api_server_that_is_away_is_asked_again(kube: Cluster, jobs: TrainerJobs) -> None:
     kube.failing = 2
     assert not jobs.clear(a_job())
-    assert jobs.look(a_job()) == ""
+    assert jobs.poll(a_job()) == ""
     assert kube.made == []
     assert jobs.clear(a_job())
-    assert jobs.look(a_job()) == ""
+    assert jobs.poll(a_job()) == ""
     assert len(kube.made) == 1
 
 
@@ -196,26 +196,26 @@ def test_missing_rights_and_a_missing_template_name_the_remedy(
     jobs = TrainerJobs(template(kube.api(), NAMESPACE, "trainer"))
     kube.denied.add("POST")
     with pytest.raises(RunFailed, match=rights):
-        jobs.look(a_job())
+        jobs.poll(a_job())
     del kube.objects[key]
     with pytest.raises(RunFailed, match=missing):
-        jobs.look(a_job())
+        jobs.poll(a_job())
 
 
 def test_a_template_that_is_refused_is_named(kube: Cluster, jobs: TrainerJobs) -> None:
     kube.rejecting = "no such priority class"
-    with pytest.raises(RunFailed, match=r"422.*no such priority class.*see what is wrong with the CronJob trainer"):
-        jobs.look(a_job())
+    with pytest.raises(RunFailed, match=r"422.*no such priority class.*check the CronJob trainer"):
+        jobs.poll(a_job())
 
 
 def test_only_an_ended_job_is_cleared_away(kube: Cluster, jobs: TrainerJobs) -> None:
-    jobs.look(a_job())
+    jobs.poll(a_job())
     assert jobs.clear(a_job())
     assert f"jobs/{job_name(a_job(), 40)}" in kube.objects
     kube.end(job_name(a_job(), 40), "Failed", "BackoffLimitExceeded")
-    assert "BackoffLimitExceeded" in jobs.look(a_job())
+    assert "BackoffLimitExceeded" in jobs.poll(a_job())
     assert jobs.clear(a_job())
-    assert jobs.look(a_job()) == ""
+    assert jobs.poll(a_job()) == ""
     assert len(kube.made) == 2
 
 
@@ -251,7 +251,7 @@ def test_a_job_without_a_result_fails_the_run_and_a_resume_makes_another(
     async def check(context: RunContext, following: Following) -> None:
         await following.until(lambda: len(kube.made) == 1)
         kube.end(following.name, "Failed", "DeadlineExceeded")
-        with pytest.raises(RunFailed, match="is failed, and its trainer told no result \\(DeadlineExceeded"):
+        with pytest.raises(RunFailed, match="is failed, and its trainer reported no result \\(DeadlineExceeded"):
             await following.task
         resumed = Following(context, kube)
         await resumed.until(lambda: len(kube.made) == 2)

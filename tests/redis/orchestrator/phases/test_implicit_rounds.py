@@ -9,7 +9,7 @@ import pytest
 from orchestrator.phases import pairs as pairs_phase
 from orchestrator.phases import training
 from orchestrator.phases.ask_workers import run_tasks
-from orchestrator.phases.retention import needed
+from orchestrator.phases.retention import models_to_keep
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import ResponseLogprobs
 from selfreward.contracts.training import Consistency, TrainStatus, status_key
@@ -153,8 +153,8 @@ def test_consistency_is_a_matter_of_the_training_job() -> None:
 def test_retention_keeps_the_model_before_while_a_round_is_still_to_be_scored() -> None:
     asked = recipe(method="cream", loop={"iterations": 3, "use_eft": False}, retention={"keep_checkpoints": 1})
     models = ["M0", "M1", "M2", "M3"]
-    assert needed(asked, models, ["M0", "M1", "M2", "M3"]) == {"M0", "M2", "M3"}
-    assert needed(asked, models, ["M0", "M1", "M2", "M3", "M4"]) == {"M0", "M3"}
+    assert models_to_keep(asked, models, ["M0", "M1", "M2", "M3"]) == {"M0", "M2", "M3"}
+    assert models_to_keep(asked, models, ["M0", "M1", "M2", "M3", "M4"]) == {"M0", "M3"}
 
 
 def test_quotas_count_what_is_compared() -> None:

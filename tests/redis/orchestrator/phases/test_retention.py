@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.phases.retention import needed
+from orchestrator.phases.retention import models_to_keep
 from orchestrator.phases.watching import best_judge
 from orchestrator.runs.context import RunContext
 from orchestrator.runs.state import create
@@ -220,4 +220,4 @@ def test_the_base_the_anchor_and_parents_of_coming_models_are_needed(
     loop: dict[str, Any], trained: list[str], kept: set[str]
 ) -> None:
     values = recipe({"keep_checkpoints": 1}).model_dump(mode="json") | {"loop": loop}
-    assert needed(RunRecipe.model_validate(values), trained, trained) == kept
+    assert models_to_keep(RunRecipe.model_validate(values), trained, trained) == kept

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.phases import pairs as pairs_phase
 from orchestrator.phases.ask_workers import model_of_stage, run_tasks
-from orchestrator.phases.retention import needed
+from orchestrator.phases.retention import models_to_keep
 from orchestrator.runs.context import RunContext
 from orchestrator.runs.errors import RunFailed
 from selfreward.contracts.base import Message
@@ -64,7 +64,7 @@ def test_the_judge_is_frozen_or_the_model_that_the_round_starts_from(judge: str,
     asked = recipe(verdicts={**RULES, "judge": judge}, retention={"keep_checkpoints": 1})
     assert method_of(asked).training_judge(asked, stage) == name
     models = ["M0", "SFT", "M1", "M2"]
-    assert ("M1" in needed(asked, models, models)) == (judge == "anchor")
+    assert ("M1" in models_to_keep(asked, models, models)) == (judge == "anchor")
 
 
 def judge(context: RunContext) -> ModelRecord:

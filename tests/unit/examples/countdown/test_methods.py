@@ -10,7 +10,7 @@ from examples.countdown.checker import criteria
 from examples.countdown.contenders import BLIND, contender_recipe, contenders, m1_recipe, sampled_answers, write_data
 from examples.countdown.demo import MODEL
 from examples.countdown.methods_table import Entry, markdown, plot, rows
-from orchestrator.phases.adoption import evaluated
+from orchestrator.phases.adoption import evaluation_settings
 from selfreward.loop.seed import read_seed_data
 from selfreward.recipe.recipe import Recipe
 
@@ -41,7 +41,7 @@ def test_every_contender_starts_from_the_same_m1_samples_as_many_answers_and_is_
     assert recipe.loop.start_from == (None if name == BLIND else "m1-0")
     assert recipe.loop.iterations == 2
     assert recipe.seed == 0
-    assert evaluated(recipe) == evaluated(m1_recipe(0, data, []))
+    assert evaluation_settings(recipe) == evaluation_settings(m1_recipe(0, data, []))
     assert 0.98 * 8000 <= sampled_answers(recipe) <= 8000
     read_seed_data(recipe)
 
