@@ -95,6 +95,7 @@ def criteria(prompt: str, answer: str) -> dict[str, bool]:
     steps, well_formed = parse_steps(answer)
     if not steps:
         return dict.fromkeys(CRITERIA, False)
+    # Take the operands of each step from the pool, and add its result.
     pool = Counter(problem.numbers)
     used: Counter[int] = Counter()
     legal = True
@@ -104,6 +105,7 @@ def criteria(prompt: str, answer: str) -> dict[str, bool]:
             legal = legal and pool[operand] > 0
             pool[operand] -= 1
         pool[step.result] += 1
+    # The criteria in the order of CRITERIA.
     verdicts = (
         well_formed,
         legal,

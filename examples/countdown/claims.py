@@ -1,15 +1,15 @@
-"""What the demo claims of the method, checked against a report: each claim holds or fails, with what was measured."""
+"""The demo's claims about the method, checked against a report. Each holds or fails, with a measurement."""
 
 from collections.abc import Mapping
 from typing import Any
 
 Report = dict[str, Any]
 Claim = dict[str, Any]
-"""`{holds, measured}`: whether it does, and what was measured, in words."""
+"""`{holds, measured}`: whether the claim holds, and the measurement as text."""
 
 
 def difference(report: Report, later: str, earlier: str, figure: str) -> dict[str, float]:
-    """`{value, low, high}` of the later model less the earlier one. Raises KeyError when the report lacks one."""
+    """`{value, low, high}` of the later model minus the earlier one. Raises KeyError if the report lacks one."""
     for entry in report["differences"]:
         if (entry["a"], entry["b"]) == (later, earlier):
             return dict(entry[figure])

@@ -1,8 +1,8 @@
 """`make demo`: the whole self-rewarding loop on the Countdown world, on this machine, and its report.
 
 Real parts only: Redis, vLLM behind the gateway, the judge, TRL in the trainer, the orchestrator, as local processes.
-The exact checker plays the human annotators beforehand (seed data) and the independent examiner afterwards (labels);
-while the loop runs it is not loaded by any process of the loop.
+The exact checker is the human annotator before the run (seed data) and the independent examiner after it (labels). No
+process of the loop loads it.
 """
 
 import argparse
@@ -33,15 +33,16 @@ MODEL = ROOT / "examples" / "countdown" / "m0"
 def run_demo(seed: int, folder: Path, overrides: list[str], console: Console) -> Path:
     """Run the loop with one seed in `folder` and return the path of its report.json.
 
-    Raises RuntimeError when a service does not come up, ServiceError when the run is refused or fails, ReportError when
-    there is nothing to report on.
+    Raises RuntimeError if a service does not start, ServiceError if the run is refused or fails, and ReportError if
+    there is nothing to report.
     """
+    # Seed data and recipe.
     started = time.monotonic()
     seed_data = folder / "seed"
     console.print(f"[bold]Self-rewarding on Countdown[/bold], seed {seed}: M1 by SFT, then DPO on self-judged pairs")
-    _module("examples.countdown.seed_data", "--seed", str(seed), "--out", str(seed_data))
+    _run_module("examples.countdown.seed_data", "--seed", str(seed), "--out", str(seed_data))
     recipe = resolve(RECIPE, [f"seed={seed}", *overrides], model=str(MODEL), seed_data=seed_data)
-    # Answers and verdicts are so short that the engine's batch is only full with many of them in flight.
+    # Run it on a stack of real services. Answers are short, so only many of them in flight fill the engine's batch.
     environment = {
         "SELFREWARD_MODEL": str(MODEL),
         "SELFREWARD_WORKER_CONCURRENCY": "256",
@@ -53,9 +54,10 @@ def run_demo(seed: int, folder: Path, overrides: list[str], console: Console) ->
         client = OrchestratorClient(stack.urls["orchestrator"], key_of(Settings()))
         run = client.start(recipe, run=f"countdown-{seed}")["run"]
         follow(client, run)
+    # Label and report.
     artifacts = str(folder / "artifacts")
     with console.status("independent checker and report"):
-        _module("examples.countdown.label", "--artifacts", artifacts, "--run", run)
+        _run_module("examples.countdown.label", "--artifacts", artifacts, "--run", run)
         names = write_report(ArtifactStore(artifacts), run, folder)
     console.print("\n".join(names), highlight=False)
     console.print(f"done in {(time.monotonic() - started) / 60:.1f} minutes")
@@ -80,7 +82,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the run's folder goes (default runs/)")
     parser.add_argument("overrides", nargs="*", help="recipe overrides, for example prompts.per_iteration=200")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the services are stopped as on Ctrl-C
+    # SIGTERM stops the services as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console()
     folder = (arguments.runs / time.strftime(f"countdown-{arguments.seed}-%Y%m%d-%H%M%S")).resolve()
     folder.mkdir(parents=True)
@@ -96,7 +99,7 @@ def main() -> None:
     show_report(report, console)
 
 
-def _module(name: str, *arguments: str) -> None:
+def _run_module(name: str, *arguments: str) -> None:
     subprocess.run([sys.executable, "-m", name, *arguments], check=True, cwd=ROOT)
 
 

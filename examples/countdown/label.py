@@ -74,11 +74,11 @@ def main() -> None:
 
 
 def _pair_scores(pair: PreferencePair) -> tuple[int, int]:
-    """Of the chosen and the rejected answer; where they are next steps, of the answer so far."""
+    """Scores of the chosen and the rejected answer. A pair of next steps is scored with the answer's beginning."""
     *_, problem = (message.content for message in pair.prompt if message.role == "user")
-    begun = pair.prompt[-1].content if pair.prompt[-1].role == "assistant" else ""
+    beginning = pair.prompt[-1].content if pair.prompt[-1].role == "assistant" else ""
     chosen, rejected = (
-        score(problem, (begun + side[-1].content).removesuffix(SEPARATOR.rstrip()))
+        score(problem, (beginning + side[-1].content).removesuffix(SEPARATOR.rstrip()))
         for side in (pair.chosen, pair.rejected)
     )
     return chosen, rejected

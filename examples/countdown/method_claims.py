@@ -1,7 +1,7 @@
-"""Claims of the papers that need no scale, checked on a seed's runs: each holds or fails, with what was measured.
+"""Claims of the papers that need no large model, checked on a seed's runs. Each holds or fails, with a measurement.
 
-A claim is `{holds, measured}`, with intervals of 95 % over prompts. The papers' models are thousands of times as large:
-directions are compared, not sizes.
+A claim is `{holds, measured}`, with intervals of 95 % over prompts. The papers' models are thousands of times larger,
+so only the directions of effects are compared.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from examples.countdown.claims import Claim, difference, in_points
 from examples.countdown.methods_table import Entry
-from examples.countdown.padding import padded
+from examples.countdown.padding import padding_claim
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import PreferencePair, ResponseLogprobs, Rollout
 from selfreward.contracts.training import TrainJob
@@ -34,11 +34,11 @@ _CANARY = [Message(role="user", content="Use 1 2 3 to make 6 .")]
 
 
 def claims_of(store: ArtifactStore, entries: Mapping[str, Entry], seed: int) -> dict[str, Claim]:
-    """The claims by their text, as far as the contenders that they are about are there and came to their end.
+    """The claims by their text, without claims about contenders that are missing or failed.
 
-    The runs have to be labelled by the checker. Raises ReportError where M1's is not.
+    The checker must have labelled the runs. Raises ReportError if M1's run is not labelled.
     """
-    done = {name: entry for name, entry in entries.items() if "failed" not in entry}
+    finished = {name: entry for name, entry in entries.items() if "failed" not in entry}
     checks: list[tuple[str, set[str], Callable[[], Claim]]] = [
         ("EFT raises judge accuracy", set(), lambda: _eft(store, seed)),
         (
@@ -64,12 +64,12 @@ def claims_of(store: ArtifactStore, entries: Mapping[str, Entry], seed: int) -> 
         (
             "a padded copy beats what it copies by a judge who likes length, and equals it when length is controlled",
             set(),
-            lambda: padded(store, seed),
+            lambda: padding_claim(store, seed),
         ),
         (
             "a padded copy wins no more against other answers either when length is controlled",
             set(),
-            lambda: padded(store, seed, other=1),
+            lambda: padding_claim(store, seed, other=1),
         ),
         (
             "anchored rejection widens the gap between chosen and rejected of the same prompts",
@@ -89,30 +89,29 @@ def claims_of(store: ArtifactStore, entries: Mapping[str, Entry], seed: int) -> 
         (
             "a judge with a hole is hacked: own score up, checker not, and the alarm says so",
             {"blind_judge"},
-            lambda: hacked(done["blind_judge"]),
+            lambda: hacked(finished["blind_judge"]),
         ),
     ]
-    return {text: check() for text, needed, check in checks if needed <= done.keys()}
+    return {text: check() for text, needed, check in checks if needed <= finished.keys()}
 
 
 def gaps(pairs: Iterable[PreferencePair]) -> dict[str, float]:
-    """Points between chosen and rejected by prompt, of pairs of answers."""
+    """Score gaps (points) of the pairs of answers, by prompt."""
     return {pair.prompt_id: pair.score_chosen - pair.score_rejected for pair in pairs if pair.kind == "actor"}
 
 
-def wider(own: Mapping[str, float], plain: Mapping[str, float]) -> Claim:
-    """Whether the own gaps are larger than the plain ones on the average over their prompts, which may be others."""
-    prompts = sorted(own.keys() | plain.keys())
+def wider(gaps_of_method: Mapping[str, float], plain: Mapping[str, float]) -> Claim:
+    """Whether the method's gaps are larger than the plain ones on average. The prompts of the two may differ."""
+    prompts = sorted(gaps_of_method.keys() | plain.keys())
     more = Bootstrap().difference(
-        *(mean([by_prompt.get(prompt, float("nan")) for prompt in prompts]) for by_prompt in (own, plain))
+        *(mean([by_prompt.get(prompt, float("nan")) for prompt in prompts]) for by_prompt in (gaps_of_method, plain))
     )
-    means = " against ".join(f"{fmean(by_prompt.values()):.2f}" for by_prompt in (own, plain))
+    means = " against ".join(f"{fmean(by_prompt.values()):.2f}" for by_prompt in (gaps_of_method, plain))
     return {"holds": _above(more), "measured": f"{means} points: {_signed(more)}"}
 
 
 def hacked(entry: Entry) -> Claim:
-    """Whether the report's alarm (`selfreward.evaluation.report.goodhart`) is among a contender's; watchdogs' alarms
-    are others."""
+    """Whether the report's alarm about reward hacking (`selfreward.evaluation.report.goodhart`) is among the alarms."""
     alarms = [alarm for alarm in entry["alarms"] if "the independent one not" in alarm]
     models = [model for name, model in entry["models"].items() if name in ("M1", entry["model"])]
     rates = " to ".join(f"{model['solve_rate']['value']:.1%}" for model in models)
@@ -125,7 +124,7 @@ def _eft(store: ArtifactStore, seed: int) -> Claim:
 
 
 def _shorter_chosen(store: ArtifactStore, run: str) -> Claim:
-    """The last round's pairs as its recipe makes them, and as it would make them without length control."""
+    """Compares the last round's pairs with length control to those without it."""
     data = load_run(store, run)
     recipe, stage = RunRecipe.model_validate(data.record.recipe), data.iterations[-1]["stage"]
     rollouts = _rollouts(store, paths.rollouts(run, stage))
@@ -151,7 +150,7 @@ def _lengths(data: RunData) -> list[float]:
 
 
 def _disagreed_weigh_less(store: ArtifactStore, run: str) -> Claim:
-    """Soft labels of all rounds, each by its own prompt: of pairs that M_{t-1} orders alike, and of the others."""
+    """Compares the soft labels (by prompt) of pairs that M_{t-1} orders alike with those of the others."""
     weights: dict[bool, list[float]] = {True: [], False: []}
     for iteration in load_run(store, run).iterations:
         for alike, weight in _weights(store, run, iteration["stage"]):
@@ -164,7 +163,7 @@ def _disagreed_weigh_less(store: ArtifactStore, run: str) -> Claim:
 
 
 def _weights(store: ArtifactStore, run: str, stage: str) -> Iterator[tuple[bool, float]]:
-    """Of each pair of a round: whether M_{t-1} prefers the chosen answer too, and the soft label."""
+    """For each pair of a round: whether M_{t-1} also prefers the chosen answer, and the soft label."""
     rows = rows_by_place(map(ResponseLogprobs.model_validate, store.read_jsonl(paths.logprobs(run, stage))))
     rollouts, scorers = _rollouts(store, paths.rollouts(run, stage)), stages.scorers(run, stage)
     pairs, _ = cream.build_pairs(rollouts, rows, scorers, CreamRules(soft_labels="dynamic"))
@@ -179,19 +178,19 @@ def _weights(store: ArtifactStore, run: str, stage: str) -> Iterator[tuple[bool,
 
 
 def _more_consistent(store: ArtifactStore, seed: int) -> Claim:
-    """C of M3 and M2 by their implicit rewards, on the same answers for both methods: M1's to the held-out prompts."""
+    """Compares C of M3 and M2 for both methods, on M1's answers to the held-out prompts."""
     both = [_consistency(store, f"{name}-{seed}", f"m1-{seed}") for name in ("cream", "self_rewarding")]
     prompts = [prompt for prompt in both[0] if prompt in both[1]]
-    own, plain = ([by_prompt[prompt] for prompt in prompts] for by_prompt in both)
-    more = Bootstrap().difference(mean(own), mean(plain))
-    measured = f"C {fmean(own):.3f} against {fmean(plain):.3f}: {_signed(more)}"
+    cream_c, plain_c = ([by_prompt[prompt] for prompt in prompts] for by_prompt in both)
+    more = Bootstrap().difference(mean(cream_c), mean(plain_c))
+    measured = f"C {fmean(cream_c):.3f} against {fmean(plain_c):.3f}: {_signed(more)}"
     return {"holds": _above(more), "measured": measured}
 
 
 def _consistency(store: ArtifactStore, run: str, m1: str) -> dict[str, float]:
     last, before = (model.name for model in reversed(load_run(store, run).models[-2:]))
     by = Scorers(*(paths.weights(run, name) for name in (last, before, "M0")))
-    answered = paths.evaluation(m1, "M1", "samples")
+    answers = paths.evaluation(m1, "M1", "samples")
     job = TrainJob(
         id=f"{run}-consistency",
         run=run,
@@ -199,24 +198,25 @@ def _consistency(store: ArtifactStore, run: str, m1: str) -> dict[str, float]:
         method="logprobs",
         init_from=by.policy,
         checkpoints=[by.policy, by.previous, by.reference],
-        datasets=[answered],
+        datasets=[answers],
         output=f"{paths.folder(run)}/evaluation/consistency.jsonl",
         canary=_CANARY,
     )
     with TemporaryDirectory() as folder:
         write_logprobs(job, store, Path(folder), Progress(Path(folder) / PROGRESS_NAME, job.id))
     rows = rows_by_place(map(ResponseLogprobs.model_validate, store.read_jsonl(job.output)))
-    return consistencies(_rollouts(store, answered), rows, by)
+    return consistencies(_rollouts(store, answers), rows, by)
 
 
 def _gap_kept(store: ArtifactStore, seed: int) -> Claim:
-    """Of the last round's pairs of `temporal` and of `self_rewarding`."""
+    """Compares the gaps of the last round's pairs of `temporal` and `self_rewarding`."""
     runs = [load_run(store, f"{name}-{seed}") for name in ("temporal", "self_rewarding")]
     return wider(*(gaps(run.pairs[run.iterations[-1]["stage"]]) for run in runs))
 
 
 def _gap_of_anchoring(store: ArtifactStore, run: str) -> Claim:
-    """Of the pairs that the last round's answers make with M1's among the rejected, and without; no future model's."""
+    """Compares the gaps of the last round's pairs with M1's answers and without them, both without the future
+    model's."""
     data = load_run(store, run)
     recipe = RunRecipe.model_validate(data.record.recipe)
     n, rules, stage = recipe.sampling.n, recipe.pairs, future_stage_of(data.iterations[-1]["stage"])

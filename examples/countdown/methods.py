@@ -2,10 +2,10 @@
 
     python -m examples.countdown.methods --methods self_rewarding spin dno --seeds 0 1 2
 
-One stack of real services runs each seed: first the run that makes the seed's M1, then a run for each method that goes
-on from there. It may be stopped at any time and goes on where it was: runs that are done are kept in `--folder`, and
-the one in hand continues. After every run the table in `--out` is written anew: table.json, table.md and table.svg. A
-method that fails stays in the table with the reason, and nothing is left out.
+One stack of real services runs each seed: first the run that trains the seed's M1, then a run for each method that
+starts from it. The command may be stopped at any time. Started again, it keeps finished runs in `--folder` and
+continues the others. After every run it writes the table in `--out` again: table.json, table.md and table.svg. A method
+that fails stays in the table with the reason.
 """
 
 import argparse
@@ -47,31 +47,34 @@ _ENVIRONMENT = {
 
 
 def run_seed(seed: int, names: Sequence[str], folder: Path, arguments: argparse.Namespace) -> Iterator[Entry]:
-    """Every contender's entry, as soon as it is there.
+    """Every contender's entry, as soon as its run is finished.
 
-    Raises RuntimeError when there is no M1 to start from, or a service does not come up.
+    Raises RuntimeError if M1 fails or a service does not start.
     """
+    # The seed's data, and the recipe of every run.
     data, store = folder / "seed", ArtifactStore(str(folder / "artifacts"))
     write_data(seed, data)
     m1 = f"m1-{seed}"
-    wanted = {m1: m1_recipe(seed, data, arguments.overrides)}
+    recipes = {m1: m1_recipe(seed, data, arguments.overrides)}
     for name in names:
         limits = (arguments.rounds, arguments.rollouts)
-        wanted[f"{name}-{seed}"] = contender_recipe(name, seed, data, m1, *limits, arguments.overrides)
-    missing = [run for run in wanted if _state(store, run) != "done"]
+        recipes[f"{name}-{seed}"] = contender_recipe(name, seed, data, m1, *limits, arguments.overrides)
+    # Finished runs are not repeated.
+    missing = [run for run in recipes if _state(store, run) != "done"]
     if not missing:
-        yield from (_entry(store, name, seed, wanted[f"{name}-{seed}"]) for name in names)
+        yield from (_entry(store, name, seed, recipes[f"{name}-{seed}"]) for name in names)
         return
+    # Run the others on one stack, M1 first.
     with LocalStack(folder, environment=_ENVIRONMENT) as stack:
         stack.wait_healthy()
         client = OrchestratorClient(stack.urls["orchestrator"], key_of(Settings()))
-        if m1 in missing and (failure := _through(client, wanted[m1], m1)):
+        if m1 in missing and (failure := _run_to_end(client, recipes[m1], m1)):
             raise RuntimeError(f"seed {seed} has no M1: {failure}; logs: {folder / 'logs'}")
         for name in names:
             run = f"{name}-{seed}"
-            failure = _through(client, wanted[run], run) if run in missing else None
+            failure = _run_to_end(client, recipes[run], run) if run in missing else None
             failed = {"contender": name, "seed": seed, "failed": failure}
-            yield failed if failure else _entry(store, name, seed, wanted[run])
+            yield failed if failure else _entry(store, name, seed, recipes[run])
 
 
 def write_table(
@@ -102,10 +105,10 @@ def write_table(
 
 
 def main() -> None:
-    """Run what is asked for and is not there yet; exits with status 1 when a run failed."""
-    known = list(contenders())
+    """Run the missing runs; exits with status 1 if a run failed."""
+    names = list(contenders())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", default=known, choices=known, help="contenders (default: all)")
+    parser.add_argument("--methods", nargs="+", default=names, choices=names, help="contenders (default: all)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds (default 0 1 2)")
     parser.add_argument("--rounds", type=int, default=2, help="rounds after M1 (default 2)")
     parser.add_argument("--rollouts", type=int, default=2000, help="answers sampled in each round (default 2000)")
@@ -113,8 +116,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "methods", help="where the runs are kept")
     parser.add_argument("--out", type=Path, default=OUT, help="where the table goes")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the services are stopped as on Ctrl-C
+    # SIGTERM stops the services as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console()
+    # Every seed: its runs, then its claims. The table is written after each.
     entries: list[Entry] = []
     claims: dict[int, dict[str, Claim]] = {}
     try:
@@ -123,24 +128,24 @@ def main() -> None:
             for entry in run_seed(seed, arguments.methods, folder, arguments):
                 entries.append(entry)
                 write_table(arguments.out, entries, claims, arguments)
-                said = f"[red]failed[/red]: {entry['failed']}" if "failed" in entry else "done"
-                console.print(f"{entry['contender']}, seed {seed}: {said}", highlight=False)
-            own = {entry["contender"]: entry for entry in entries if entry["seed"] == seed}
+                outcome = f"[red]failed[/red]: {entry['failed']}" if "failed" in entry else "done"
+                console.print(f"{entry['contender']}, seed {seed}: {outcome}", highlight=False)
+            entries_of_seed = {entry["contender"]: entry for entry in entries if entry["seed"] == seed}
             store = ArtifactStore(str(folder / "artifacts"))
             label_run(store, f"m1-{seed}")
-            claims[seed] = claims_of(store, own, seed)
+            claims[seed] = claims_of(store, entries_of_seed, seed)
             write_table(arguments.out, entries, claims, arguments)
     except (RuntimeError, ServiceError) as error:
-        console.print(f"[red]the table cannot go on[/red]: {error}", highlight=False)
+        console.print(f"[red]the table cannot be continued[/red]: {error}", highlight=False)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
-        console.print("stopped; the same command goes on where it was", highlight=False)
+        console.print("stopped; the same command continues", highlight=False)
         raise SystemExit(130) from None
     raise SystemExit(1 if any("failed" in entry for entry in entries) else 0)
 
 
-def _through(client: OrchestratorClient, recipe: Recipe, run: str) -> str | None:
-    """Start or continue a run and follow it to its end; returns why it failed, or None."""
+def _run_to_end(client: OrchestratorClient, recipe: Recipe, run: str) -> str | None:
+    """Start or continue a run and follow it to its end. Returns why it failed, or None."""
     try:
         started = client.start(recipe, run)
         if started["state"] in ("failed", "stopped", "paused", "rolled_back"):

@@ -1,4 +1,4 @@
-"""The table of methods: what every contender came to over the seeds, as rows, Markdown and a plot."""
+"""The table of methods: every contender's results over the seeds, as rows, Markdown and a plot."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +9,8 @@ from selfreward.evaluation.models.dot_plot import Dot, dot_plot
 from selfreward.evaluation.report.cells import DASH
 
 Entry = dict[str, Any]
-"""What `selfreward.evaluation.models.compare.compared` makes of a run, its contender, seed, and how many answers the
-rounds `sampled`. Of a run that failed only contender, seed and `failed`, the reason."""
+"""The result of `selfreward.evaluation.models.compare.compared` for a run, with its contender, its seed, and the number
+of answers that the rounds `sampled`. A failed run has only contender, seed and `failed`, the reason."""
 _FIGURES = (
     "solve_rate",
     "solve_rate_greedy",
@@ -37,11 +37,11 @@ _COLUMNS = (
 def rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """A row for each contender, in the order of the entries, M1 first.
 
-    Each figure is `{mean, lowest, highest, by_seed}`: of the seeds' values, and each seed's own with its 95 % bootstrap
-    interval over prompts. Seeds that failed are named with the reason.
+    Each figure is `{mean, lowest, highest, by_seed}` over the seeds; `by_seed` has each seed's value with its 95 %
+    bootstrap interval over prompts. Failed seeds have the reason.
     """
-    done = [entry for entry in entries if "failed" not in entry]
-    first = _m1_row(done)
+    finished = [entry for entry in entries if "failed" not in entry]
+    first = _m1_row(finished)
     names = dict.fromkeys(entry["contender"] for entry in entries)
     return [
         *([first] if first else []),
@@ -51,6 +51,7 @@ def rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
 
 def markdown(table: dict[str, Any]) -> str:
     """The table as a page: means over seeds, then every seed with its own interval."""
+    # The means over the seeds.
     head = ["method", "seeds", *(label for _, label, _ in _COLUMNS)]
     lines = [
         "# Every method on Countdown, from the same M1",
@@ -72,12 +73,14 @@ def markdown(table: dict[str, Any]) -> str:
         "Brackets: 95 % bootstrap intervals over problems.",
         "",
     ]
+    # Every seed.
     cells = [
         [row["method"], str(seed), *(_seed_cell(row, seed, *column) for column in _COLUMNS)]
         for row in table["rows"]
         for seed in row["seeds"]
     ]
     lines += _lines(["method", "seed", *head[2:]], cells)
+    # Failures, remarks and claims.
     remarks = [
         f"- {row['method']}, seed {seed}: {text}"
         for row in table["rows"]
@@ -94,10 +97,10 @@ def markdown(table: dict[str, Any]) -> str:
 
 def plot(entries: Sequence[Entry]) -> str:
     """An SVG document: a row for each contender, a point for each seed."""
-    done = [entry for entry in entries if "failed" not in entry]
-    seeds = sorted({entry["seed"] for entry in done})
-    names = dict.fromkeys(entry["contender"] for entry in done)
-    by_place = {(entry["contender"], entry["seed"]): dots(entry) for entry in done}
+    finished = [entry for entry in entries if "failed" not in entry]
+    seeds = sorted({entry["seed"] for entry in finished})
+    names = dict.fromkeys(entry["contender"] for entry in finished)
+    by_place = {(entry["contender"], entry["seed"]): dots(entry) for entry in finished}
     plotted = []
     for name in names:
         nothing = [Dot(None)] * len(PANELS)
@@ -107,23 +110,23 @@ def plot(entries: Sequence[Entry]) -> str:
 
 
 def _row(name: str, entries: Sequence[Entry]) -> dict[str, Any]:
-    done = [entry for entry in entries if "failed" not in entry]
+    finished = [entry for entry in entries if "failed" not in entry]
     return {
         "method": name,
-        "seeds": [entry["seed"] for entry in done],
+        "seeds": [entry["seed"] for entry in finished],
         "failed": {str(entry["seed"]): entry["failed"] for entry in entries if "failed" in entry},
-        **{figure: _over_seeds({e["seed"]: _figure(e, figure) for e in done}) for figure in _FIGURES},
-        "minutes": _over_seeds({e["seed"]: _plain(e["minutes"]) for e in done}),
-        "sampled": {str(e["seed"]): e["sampled"] for e in done},
-        "rounds": {str(e["seed"]): e["rounds"] for e in done},
-        "alarms": {str(e["seed"]): e["alarms"] for e in done if e["alarms"]},
-        "warnings": {str(e["seed"]): e["against_m1"]["warnings"] for e in done if e["against_m1"]["warnings"]},
+        **{figure: _over_seeds({e["seed"]: _figure(e, figure) for e in finished}) for figure in _FIGURES},
+        "minutes": _over_seeds({e["seed"]: _plain(e["minutes"]) for e in finished}),
+        "sampled": {str(e["seed"]): e["sampled"] for e in finished},
+        "rounds": {str(e["seed"]): e["rounds"] for e in finished},
+        "alarms": {str(e["seed"]): e["alarms"] for e in finished if e["alarms"]},
+        "warnings": {str(e["seed"]): e["against_m1"]["warnings"] for e in finished if e["against_m1"]["warnings"]},
     }
 
 
-def _m1_row(done: Sequence[Entry]) -> dict[str, Any] | None:
-    """The model that all start from, once for each seed."""
-    by_seed = {entry["seed"]: entry["models"]["M1"] for entry in done if entry["contender"] != BLIND}
+def _m1_row(finished: Sequence[Entry]) -> dict[str, Any] | None:
+    """The model that all contenders start from, once for each seed."""
+    by_seed = {entry["seed"]: entry["models"]["M1"] for entry in finished if entry["contender"] != BLIND}
     if not by_seed:
         return None
     figures = {
@@ -134,10 +137,10 @@ def _m1_row(done: Sequence[Entry]) -> dict[str, Any] | None:
 
 
 def _figure(entry: Entry, name: str) -> dict[str, Any] | None:
-    own: dict[str, dict[str, Any] | None] = entry["models"][entry["model"]]
-    outside = {name: entry[name] for name in ("gain", "pair_yield")}
-    known: dict[str, dict[str, Any] | None] = {**entry["against_m1"]["figures"], **outside, **own}
-    return known[name]
+    of_model: dict[str, dict[str, Any] | None] = entry["models"][entry["model"]]
+    of_run = {name: entry[name] for name in ("gain", "pair_yield")}
+    figures: dict[str, dict[str, Any] | None] = {**entry["against_m1"]["figures"], **of_run, **of_model}
+    return figures[name]
 
 
 def _plain(value: float | None) -> dict[str, Any] | None:

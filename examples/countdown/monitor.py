@@ -27,20 +27,20 @@ _COLUMNS = ("reward", "checker", "precision", "recall", "false_positive_rate")
 _SHOWN_STEPS = 20
 
 
-def verified(store: ArtifactStore, run: str) -> dict[str, list[Verified]]:
+def verified_answers(store: ArtifactStore, run: str) -> dict[str, list[Verified]]:
     """Every sampled answer of the run by stage, as the checker sees it. FileNotFoundError for an unknown run."""
     answers = {}
     for model in store.read_json(paths.record(run))["models"]:
         name = paths.samples(run, model["name"])
         if store.exists(name):
             rows = [Sample.model_validate(row) for row in store.read_jsonl(name)]
-            answers[model["name"]] = [_verified(row) for row in rows]
+            answers[model["name"]] = [_verify(row) for row in rows]
     return answers
 
 
 def watch(store: ArtifactStore, run: str) -> list[dict[str, Any]]:
     """Figures and alarms of every stage (`selfreward.evaluation.report.rewards`), which are also written down."""
-    stages = by_stage(verified(store, run))
+    stages = by_stage(verified_answers(store, run))
     store.write_json(paths.rewards(run), stages)
     return stages
 
@@ -79,12 +79,12 @@ def main() -> None:
     sys.exit(any(stage["alarms"] for stage in stages))
 
 
-def _verified(sample: Sample) -> Verified:
-    """The checker reads what the judge read; an answer that failed the format gate solves nothing."""
+def _verify(sample: Sample) -> Verified:
+    """The checker reads the text that the judge read. An answer without the format solves nothing."""
     try:
         right = sample.answer is not None and solved(sample.prompt, sample.answer)
     except ValueError:
-        right = False  # the policy wrote a question that is none of this world: nothing solves it
+        right = False  # the policy wrote a question outside of this world, which nothing solves
     return Verified(sample.step, bool(sample.reward), right)
 
 

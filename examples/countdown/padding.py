@@ -1,6 +1,4 @@
-"""What length control makes of padding: a copy of a model's answers with words that say nothing, before a judge who
-likes length. The judge is simulated, so that what it likes is known.
-"""
+"""A test of length control against padding: a simulated judge who likes length compares answers with padded copies."""
 
 import math
 import random
@@ -15,23 +13,26 @@ from selfreward.evaluation.report.inputs import ReportError, load_run
 from selfreward.store.artifacts import ArtifactStore
 
 _UNMOVED = 0.03
-"""Win rates this close are one: 3 points."""
+"""Win rates within 3 points count as equal."""
 _PADDING = " indeed" * 5
 _CHARACTERS = 15
-"""More characters that please the judge as much as a point more does."""
+"""The number of additional characters that the judge values as much as one point."""
 
 
-def padded(store: ArtifactStore, seed: int, other: int = 0, resamples: int = 100) -> Claim:
-    """M1's answers against the answer `other` places further on, as they are and when half of them end with five words
-    more, by a judge who likes length: its preference is the chance that a point more or 15 characters more (a logit
-    each) give an answer.
+def padding_claim(store: ArtifactStore, seed: int, other: int = 0, resamples: int = 100) -> Claim:
+    """Whether padding raises the raw win rate and leaves the length-controlled win rate unchanged.
 
-    Where points and length go together, the regression takes one for the other, and the claim fails against other
-    answers: a limit of length control, not of the padding.
+    Each of M1's answers is compared with the answer `other` places further on, first unchanged, then with five more
+    words on half of the answers. The judge's preference is a logistic function: one point or 15 characters add one
+    logit.
+
+    If points and length of the answers correlate, the regression cannot separate them, and the claim fails against
+    other answers. That is a limit of length control.
     """
     m1 = next(model for model in load_run(store, f"m1-{seed}").models if model.name == "M1")
     if m1.labels is None:
         raise ReportError(f"run m1-{seed} has no checker's labels: label it first")
+    # The same duels, plain and padded, with the points between the two answers.
     rng = random.Random(seed)
     plain: list[Duel] = []
     longer: list[Duel] = []
@@ -44,6 +45,7 @@ def padded(store: ArtifactStore, seed: int, other: int = 0, resamples: int = 100
             plain.append(Duel(group, rollout.prompt, text, texts[b]))
             longer.append(Duel(group, rollout.prompt, text + _PADDING * rng.randrange(2), texts[b]))
             gaps.append(points[a] - points[b])
+    # Win rates of both, and what changed.
     before, after = (
         win_rates(duels, _by_points_and_length(duels, gaps), Bootstrap(resamples))["figures"]
         for duels in (plain, longer)

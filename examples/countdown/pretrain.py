@@ -102,6 +102,7 @@ def main() -> None:
     parser.add_argument("--init", type=Path, help="start from this folder's weights")
     args = parser.parse_args()
 
+    # Model, optimisers and data.
     torch.manual_seed(args.seed)
     tokenizer = build_tokenizer()
     model = LlamaForCausalLM.from_pretrained(args.init) if args.init else build_model(tokenizer)
@@ -112,6 +113,7 @@ def main() -> None:
     stream = pretraining_text.examples(args.seed)
     started, history = time.monotonic(), []
     sums: dict[str, list[float]] = defaultdict(list)
+    # Train: gradients of micro-batches, one optimiser step, the mean loss of each kind.
     for step in range(args.steps):
         learning_rate = rate(step, args.steps, args.rate, args.decay)
         rows = sorted((encode(tokenizer, e) for e in islice(stream, args.batch)), key=lambda row: len(row[1]))
@@ -123,8 +125,8 @@ def main() -> None:
             losses = batch_loss(model, part)
             (losses.sum() / tokens).backward()  # type: ignore[no-untyped-call]
             counts = [len(ids) - start for _, ids, start in part]
-            for (kind, _, _), mine in zip(part, torch.split(losses.detach(), counts), strict=True):
-                sums[kind].append(float(mine.mean()))
+            for (kind, _, _), row_losses in zip(part, torch.split(losses.detach(), counts), strict=True):
+                sums[kind].append(float(row_losses.mean()))
         adam.param_groups[0]["lr"] = learning_rate
         muon.step(learning_rate)
         adam.step()
@@ -137,6 +139,7 @@ def main() -> None:
             print(json.dumps(history[-1]), flush=True)
         if (step + 1) % args.save_every == 0 or step + 1 == args.steps:
             save(model, tokenizer, args.out)
+    # Record how the model was made.
     record = {
         "command": f"python -m examples.countdown.pretrain {' '.join(sys.argv[1:])}",
         "seed": args.seed,

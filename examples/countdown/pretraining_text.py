@@ -1,4 +1,4 @@
-"""The text M0 is pretrained on: attempts, reviews of attempts, arithmetic facts, lists of tasks.
+"""The text on which M0 is pretrained: attempts, reviews of attempts, arithmetic facts, lists of tasks.
 
 Reviews come in two kinds. Careful ones are exact. Plain ones, in the very rubric the judge uses, carry
 a wrong check now and then, as annotators' work does. So M0 has the skill of judging but is a careless
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from examples.countdown.attempts import Flaw, Habit, attempt, draw
 from examples.countdown.checker import OPERATIONS, apply
-from examples.countdown.problems import LARGEST_RESULT, all_problems, render_prompt, shuffled
+from examples.countdown.problems import LARGEST_RESULT, all_problems, render_prompt, shuffle_numbers
 from examples.countdown.reviews import CAREFUL, review_prompt, verdict
 
 FLIP: Final = 0.25
@@ -69,7 +69,7 @@ def examples(seed: int) -> Iterator[Example]:
         elif kind == "list":
             yield Example(kind, *_task_list(rng))
         elif kind == "attempt":
-            problem = shuffled(rng.choice(all_problems("train")), rng)
+            problem = shuffle_numbers(rng.choice(all_problems("train")), rng)
             answer = attempt(problem, rng, draw(ACTOR_HABITS, rng), draw(ACTOR_FLAWS, rng))
             yield Example(kind, render_prompt(problem), answer)
         else:
@@ -77,8 +77,8 @@ def examples(seed: int) -> Iterator[Example]:
 
 
 def review(kind: str, rng: Random) -> tuple[str, str]:
-    """What the judge is asked and what it answers, of kind `careful_review` or the careless `review`."""
-    problem = shuffled(rng.choice(all_problems("train")), rng)
+    """The judge's prompt and its answer, of kind `careful_review` or the careless `review`."""
+    problem = shuffle_numbers(rng.choice(all_problems("train")), rng)
     prompt = render_prompt(problem)
     answer = attempt(problem, rng, draw(REVIEWED_HABITS, rng), draw(REVIEWED_FLAWS, rng))
     if kind == "careful_review":
@@ -98,11 +98,11 @@ def _fact(rng: Random) -> tuple[str, str]:
 
 
 def _task_list(rng: Random) -> tuple[str, str]:
-    """Eight tasks given, eight more asked for; the next number may already stand in the prompt."""
+    """Eight tasks in the prompt, eight more in the completion. The prompt may end with the next number."""
     problems = rng.sample(all_problems("train"), 16)
-    tasks = [f"{i}. {render_prompt(shuffled(p, rng))}" for i, p in enumerate(problems, start=1)]
-    given, asked = "\n".join(tasks[:8]), "\n".join(tasks[8:])
-    prompt = f"Come up with a series of tasks:\n{given}"
+    tasks = [f"{i}. {render_prompt(shuffle_numbers(p, rng))}" for i, p in enumerate(problems, start=1)]
+    shown, completion = "\n".join(tasks[:8]), "\n".join(tasks[8:])
+    prompt = f"Come up with a series of tasks:\n{shown}"
     if rng.random() < 0.5:
-        return f"{prompt}\n9.", asked.removeprefix("9. ")
-    return prompt, asked
+        return f"{prompt}\n9.", completion.removeprefix("9. ")
+    return prompt, completion

@@ -2,7 +2,7 @@
 
 A problem's identity is its multiset of numbers and its target: the order in which a prompt states the
 numbers does not make a new problem. A hash of the identity decides the split, so every program that
-draws problems agrees on which are held out without sharing a list.
+draws problems agrees on the held-out ones without a shared list.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def legal_steps(pool: tuple[int, ...]) -> list[Step]:
     return sorted(steps, key=lambda s: (s.op, s.left, s.right))
 
 
-def after(pool: tuple[int, ...], step: Step) -> tuple[int, ...]:
-    """The sorted pool once a step has used up its operands; raises ValueError if it lacks one."""
+def pool_after(pool: tuple[int, ...], step: Step) -> tuple[int, ...]:
+    """The sorted pool after a step has used up its operands. Raises ValueError if the pool lacks one."""
     rest = list(pool)
     rest.remove(step.left)
     rest.remove(step.right)
@@ -67,7 +67,7 @@ def derivations(pool: tuple[int, ...]) -> tuple[Solution, ...]:
     """Every way to reduce a sorted pool to one number."""
     if len(pool) == 1:
         return ((),)
-    return tuple((step, *rest) for step in legal_steps(pool) for rest in derivations(after(pool, step)))
+    return tuple((step, *rest) for step in legal_steps(pool) for rest in derivations(pool_after(pool, step)))
 
 
 def solve(problem: Problem) -> list[Solution]:
@@ -78,17 +78,17 @@ def solve(problem: Problem) -> list[Solution]:
 @cache
 def all_problems(split: Split) -> tuple[Problem, ...]:
     """Every solvable problem of a split, numbers sorted, in a fixed order."""
-    found = []
+    problems = []
     pools = itertools.combinations_with_replacement(range(1, LARGEST_NUMBER + 1), NUMBERS_PER_PROBLEM)
     for numbers in pools:
         for target in sorted(_solutions_by_target(numbers)):
             problem = Problem(numbers, target)
             if 1 <= target <= LARGEST_TARGET and split_of(problem) == split:
-                found.append(problem)
-    return tuple(found)
+                problems.append(problem)
+    return tuple(problems)
 
 
-def shuffled(problem: Problem, rng: Random) -> Problem:
+def shuffle_numbers(problem: Problem, rng: Random) -> Problem:
     """The same problem with its numbers stated in a random order."""
     return Problem(tuple(rng.sample(problem.numbers, len(problem.numbers))), problem.target)
 

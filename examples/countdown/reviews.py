@@ -19,8 +19,8 @@ MOST_STEPS: Final = 3
 
 def review_prompt(prompt: str, response: str) -> str:
     """The filled rubric: what the judge reads."""
-    filled = {"{prompt}": prompt, "{response}": response}
-    return re.sub(r"\{(?:prompt|response)\}", lambda match: filled[match[0]], RUBRIC)
+    texts = {"{prompt}": prompt, "{response}": response}
+    return re.sub(r"\{(?:prompt|response)\}", lambda match: texts[match[0]], RUBRIC)
 
 
 def verdict(prompt: str, response: str, flip: float = 0.0, rng: Random | None = None) -> str:

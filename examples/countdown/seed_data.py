@@ -1,8 +1,8 @@
 """Seed data of the demo: ``python -m examples.countdown.seed_data --seed N --out DIR``.
 
-Writes what a person brings to the loop. ``ift.jsonl`` {"prompt", "response"}: demonstrations of mixed
+Writes the data that people bring to the loop. ``ift.jsonl`` {"prompt", "response"}: demonstrations of mixed
 quality. ``eft.jsonl`` and ``eft_eval.jsonl`` {"prompt", "responses": [{"text", "rank"}]}: answers ranked by
-annotators, 1 is best, equal ranks allowed. ``prompts.jsonl`` {"prompt"}: the pool the rounds draw from.
+annotators, 1 is best, equal ranks allowed. ``prompts.jsonl`` {"prompt"}: the prompts of the rounds.
 ``heldout.jsonl`` {"prompt"}: evaluation problems that no pretraining, demonstration or round has seen.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from examples.countdown.attempts import Flaw, Habit, attempt, draw
 from examples.countdown.checker import Problem, score
-from examples.countdown.problems import all_problems, render_prompt, shuffled
+from examples.countdown.problems import all_problems, render_prompt, shuffle_numbers
 
 IFT_ROWS: Final = 3200
 EFT_PROMPTS: Final = 1200
@@ -47,8 +47,9 @@ CANDIDATE_FLAWS: Final[dict[Flaw, float]] = {
 }
 
 
-def ranked(prompt: str, answers: list[str], points: Callable[[str, str], int] = score) -> list[dict[str, Any]]:
-    """The answers with the ranks of an annotator who gives these points (the exact one's): 1 is best, equals share."""
+def rank(prompt: str, answers: list[str], points: Callable[[str, str], int] = score) -> list[dict[str, Any]]:
+    """The answers with ranks by an annotator's points (by default the exact ones). 1 is best; equal points share a
+    rank."""
     scores = [points(prompt, answer) for answer in answers]
     order = sorted(set(scores), reverse=True)
     return [{"text": a, "rank": order.index(s) + 1} for a, s in zip(answers, scores, strict=True)]
@@ -58,7 +59,7 @@ def demonstrations(problems: Iterable[Problem], rng: Random) -> list[dict[str, A
     """One demonstration per problem, flawed by a habit more often than not."""
     rows = []
     for problem in problems:
-        stated = shuffled(problem, rng)
+        stated = shuffle_numbers(problem, rng)
         answer = attempt(stated, rng, draw(DEMONSTRATION_HABITS, rng))
         rows.append({"prompt": render_prompt(stated), "response": answer})
     return rows
@@ -68,7 +69,7 @@ def comparisons(problems: Iterable[Problem], rng: Random) -> list[dict[str, Any]
     """Four different ranked answers per problem, of at least two ranks."""
     rows = []
     for problem in problems:
-        stated = shuffled(problem, rng)
+        stated = shuffle_numbers(problem, rng)
         prompt = render_prompt(stated)
         while True:
             answers: list[str] = []
@@ -76,7 +77,7 @@ def comparisons(problems: Iterable[Problem], rng: Random) -> list[dict[str, Any]
                 answer = attempt(stated, rng, draw(CANDIDATE_HABITS, rng), draw(CANDIDATE_FLAWS, rng))
                 if answer not in answers:
                     answers.append(answer)
-            responses = ranked(prompt, answers)
+            responses = rank(prompt, answers)
             if len({r["rank"] for r in responses}) > 1:
                 break
         rows.append({"prompt": prompt, "responses": responses})
@@ -84,8 +85,8 @@ def comparisons(problems: Iterable[Problem], rng: Random) -> list[dict[str, Any]
 
 
 def prompts(problems: Iterable[Problem], rng: Random) -> list[dict[str, Any]]:
-    """The problems' texts, numbers in random order."""
-    return [{"prompt": render_prompt(shuffled(problem, rng))} for problem in problems]
+    """The problems as prompts, with the numbers in random order."""
+    return [{"prompt": render_prompt(shuffle_numbers(problem, rng))} for problem in problems]
 
 
 def build(seed: int) -> dict[str, list[dict[str, Any]]]:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 def show_report(path: Path, console: Console) -> None:
     """Print models, head-to-head comparisons and rounds of a report.json."""
+    # Models.
     report = json.loads(path.read_text())
     models = _table("models", "model", "solved %", "greedy %", "judge right %", "tau-b", "length", "unparsed %")
     for model in report["models"]:
@@ -25,10 +26,12 @@ def show_report(path: Path, console: Console) -> None:
             _plain(model["parse_failure_rate"]),
         )
     console.print(models)
+    # Head-to-head comparisons.
     duels = _table("head to head, by the independent checker", "models", "win %", "tie %", "lose %")
     for duel in report["comparisons"]:
         duels.add_row(f"{duel['a']} vs {duel['b']}", *(_interval(duel[outcome]) for outcome in ("win", "tie", "lose")))
     console.print(duels)
+    # Rounds.
     rounds = _table(
         "rounds", "trained", "prompts", "pairs", "ties", "unscored", "gap", "rollout s", "train s", "eval s"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 
 from examples.countdown.checker import parse_prompt
-from examples.countdown.problems import all_problems, render_prompt, shuffled
+from examples.countdown.problems import all_problems, render_prompt, shuffle_numbers
 from orchestrator.phases.prompts import write_prompts
 from orchestrator.phases.serving import announce_model, serve
 from orchestrator.runs.context import RunContext, Services
@@ -34,7 +34,7 @@ RECIPE = RunRecipe.model_validate(
 
 def test_the_base_model_writes_new_prompts(generator: Generator, tiny_model: Path) -> None:
     rng = Random(0)
-    human = [render_prompt(shuffled(problem, rng)) for problem in rng.sample(all_problems("train"), 40)]
+    human = [render_prompt(shuffle_numbers(problem, rng)) for problem in rng.sample(all_problems("train"), 40)]
     store = ArtifactStore(generator.artifacts)
     digest = publish(store, "self-instruct/m0", copy_of(tiny_model))
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from examples.countdown.method_claims import claims_of, gaps, hacked, wider
-from examples.countdown.padding import padded
+from examples.countdown.padding import padding_claim
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import PreferencePair
 from selfreward.evaluation.report.inputs import ReportError
@@ -34,7 +34,7 @@ def _entry(*alarms: str) -> dict[str, Any]:
 def test_padding_wins_by_a_judge_who_likes_length_and_not_when_length_is_controlled(
     store: ArtifactStore, other: int
 ) -> None:
-    found = padded(store, 0, other, resamples=30)
+    found = padding_claim(store, 0, other, resamples=30)
     assert found["holds"], found["measured"]
     assert "length-controlled" in found["measured"]
 
@@ -44,7 +44,7 @@ def test_padding_needs_what_the_checker_says(tmp_path: Path) -> None:
     write_run(store, prompts=10, labelled=False)
     Path(tmp_path, "runs", RUN).rename(tmp_path / "runs" / "m1-0")
     with pytest.raises(ReportError, match="m1-0 has no checker's labels"):
-        padded(store, 0)
+        padding_claim(store, 0)
 
 
 @pytest.mark.parametrize(("more", "holds"), [(0.3, True), (0.0, False), (-0.3, False)])

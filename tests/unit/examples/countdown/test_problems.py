@@ -11,7 +11,7 @@ from examples.countdown.problems import (
     all_problems,
     render_prompt,
     render_steps,
-    shuffled,
+    shuffle_numbers,
     solve,
     split_of,
 )
@@ -44,7 +44,7 @@ def test_splits_share_no_problem_and_heldout_is_large_enough() -> None:
 def test_the_order_of_the_numbers_does_not_change_the_split() -> None:
     rng = Random(1)
     for problem in all_problems("heldout")[:50]:
-        assert split_of(shuffled(problem, rng)) == "heldout"
+        assert split_of(shuffle_numbers(problem, rng)) == "heldout"
 
 
 def test_a_prompt_reads_back_as_its_problem() -> None:

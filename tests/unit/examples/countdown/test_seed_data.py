@@ -13,7 +13,7 @@ import pytest
 from examples.countdown.checker import Problem, parse_prompt, score, solved
 from examples.countdown.problems import split_of
 from examples.countdown.reviews import review_prompt, verdict
-from examples.countdown.seed_data import build, ranked
+from examples.countdown.seed_data import build, rank
 from examples.countdown.tokenizer import build_tokenizer
 from services.judge.rubrics.rubric import load_rubric
 
@@ -30,7 +30,7 @@ def problems_of(stem: str) -> set[Problem]:
 
 def test_ranks_follow_the_score_and_equals_share_a_rank() -> None:
     answers = ["7 * 3 = 21", "7 * 3 = 21 ; 21 + 12 = 33", "12 * 3 = 36", "12 - 7 = 5 ; 5 * 3 = 15"]
-    rows = ranked("Use 7 3 12 to make 33 .", answers)
+    rows = rank("Use 7 3 12 to make 33 .", answers)
     assert rows == [{"text": a, "rank": r} for a, r in zip(answers, [3, 1, 3, 2], strict=True)]
 
 
