@@ -43,7 +43,7 @@ def test_a_successor_tells_the_end_once(left: str, shown: str, redis_url: str, t
             await cancel_and_wait([leading])
             assert store.read_json("runs/one/run.json")["state"] == shown
             async with asyncio.timeout(20):
-                told = [text async for text in events.follow(redis, "one", wait_ms=50)]
-            assert [f'"state": "{shown}"' in text for text in told] == [True]
+                events_of_run = [text async for text in events.follow(redis, "one", wait_ms=50)]
+            assert [f'"state": "{shown}"' in text for text in events_of_run] == [True]
 
     asyncio.run(main())

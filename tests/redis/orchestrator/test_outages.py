@@ -55,11 +55,11 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 async def finished(b: Bench, count: int) -> list[Rollout]:
     """The rollouts of a phase that is begun anew whenever it ends with an error, as the lease holder does."""
-    done: list[Rollout] = []
+    rollouts: list[Rollout] = []
     ended = asyncio.Event()
 
     async def phase() -> None:
-        done[:], failed = await run_tasks(b.context, b.tasks(count))
+        rollouts[:], failed = await run_tasks(b.context, b.tasks(count))
         assert failed == {}
         ended.set()
         await asyncio.Event().wait()
@@ -69,7 +69,7 @@ async def finished(b: Bench, count: int) -> list[Rollout]:
         await asyncio.wait_for(ended.wait(), 60)
     finally:
         await cancel_and_wait([loop])
-    return done
+    return rollouts
 
 
 def asked_again(b: Bench) -> int:

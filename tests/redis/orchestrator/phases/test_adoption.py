@@ -85,8 +85,8 @@ def test_the_models_become_the_runs_own_with_their_evaluation_and_without_the_ch
             for stage in (*STAGES, "M1"):  # M1 twice, as after a crash
                 await context.update(stage=stage, phase="adopt")
                 await adopt.adopt(context)
-            done = [Transition(stage=stage, phase="adopt", seconds=0, finished_at=now()) for stage in STAGES]
-            await context.update(journal=done, state="stopped")
+            journal = [Transition(stage=stage, phase="adopt", seconds=0, finished_at=now()) for stage in STAGES]
+            await context.update(journal=journal, state="stopped")
             await write_record(context)
             return context.state
 
@@ -113,7 +113,7 @@ def test_a_run_of_a_method_without_a_judge_starts_from_an_m1_that_was_taught_to_
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["loop.start_from=unknown"], "there is no such run"),
         (["evaluation.samples=3"], "its evaluation.samples is 2, this recipe's 3: make them equal"),
@@ -123,11 +123,11 @@ def test_a_run_of_a_method_without_a_judge_starts_from_an_m1_that_was_taught_to_
     ],
 )
 def test_what_cannot_be_compared_is_refused(
-    overrides: list[str], said: str, store: ArtifactStore, tmp_path: Path
+    overrides: list[str], message: str, store: ArtifactStore, tmp_path: Path
 ) -> None:
-    asked = small_recipe(tmp_path, [f"loop.start_from={SOURCE}", *overrides])
-    with pytest.raises(RecipeError, match=said):
-        adopt.check_start(store, asked, read_seed_data(asked))
+    run_recipe = small_recipe(tmp_path, [f"loop.start_from={SOURCE}", *overrides])
+    with pytest.raises(RecipeError, match=message):
+        adopt.check_start(store, run_recipe, read_seed_data(run_recipe))
 
 
 def test_rounds_may_sample_and_judge_in_other_ways_where_the_evaluation_is_the_same(
@@ -136,10 +136,10 @@ def test_rounds_may_sample_and_judge_in_other_ways_where_the_evaluation_is_the_s
     rounds = ["sampling.temperature=1", "sampling.top_p=1", "judging.votes=5", "sampling.n=2"]
     judging = '{rubric = "countdown", max_tokens = 32}'
     evaluation = ["evaluation.temperature=0.7", "evaluation.top_p=0.9", f"evaluation.judging={judging}"]
-    asked = small_recipe(tmp_path, [f"loop.start_from={SOURCE}", *rounds, *evaluation])
-    adopt.check_start(store, asked, read_seed_data(asked))
+    run_recipe = small_recipe(tmp_path, [f"loop.start_from={SOURCE}", *rounds, *evaluation])
+    adopt.check_start(store, run_recipe, read_seed_data(run_recipe))
     items = [PromptItem(prompt_id="p", prompt=[Message(role="user", content="x")], responses=[Response(text="y")])]
-    sampled, greedy, ranked = evaluation_tasks("r", asked, "M2", items, items, "policy@1")
+    sampled, greedy, ranked = evaluation_tasks("r", run_recipe, "M2", items, items, "policy@1")
     assert sampled.generate is not None
     assert (sampled.generate.temperature, sampled.generate.top_p, sampled.generate.n) == (0.7, 0.9, 2)
     assert sampled.judge is not None

@@ -43,7 +43,7 @@ async def stage_of(b: Bench, stage: str) -> None:
     """The phases `rollouts` (without its wait for the generator) and `pairs` of a stage on four prompts."""
     b.engine.version = "policy@1"
     # `answer 0` stands in option A in the first order shown and in option B in the second.
-    b.engine.winner = lambda asked: "(A)" if "answer 0" in asked.split("</option_a>")[0] else "(B)"
+    b.engine.winner = lambda text: "(A)" if "answer 0" in text.split("</option_a>")[0] else "(B)"
     store = b.context.services.store
     items = [PromptItem(prompt_id=f"p{n}", prompt=[Message(role="user", content=f"question {n}")]) for n in range(4)]
     rows = [item.model_dump(mode="json", exclude={"responses"}) for item in items]
@@ -52,8 +52,8 @@ async def stage_of(b: Bench, stage: str) -> None:
     state = b.context.state.model_copy(update={"recipe": RECIPE, "stage": stage, "phase": "rollouts"})
     context = replace(b.context, state=state)
     tasks = rollout_tasks("one", RECIPE, stage, items, "policy@1", constitution=[CONSTITUTION.model_dump()])
-    done = await asyncio.wait_for(run_all(context, tasks), 20)
-    store.write_jsonl(ROLLOUTS.format(stage), [row.model_dump(mode="json") for row in done])
+    rollouts = await asyncio.wait_for(run_all(context, tasks), 20)
+    store.write_jsonl(ROLLOUTS.format(stage), [row.model_dump(mode="json") for row in rollouts])
     await pairs_phase.pairs(replace(context, state=state.model_copy(update={"phase": "pairs"})))
 
 
@@ -68,11 +68,11 @@ def test_an_answer_is_criticised_and_written_again_and_the_last_one_trains_m1(re
             assert len({body["seed"] for body in b.engine.bodies}) == len(b.engine.bodies) == 4 * 5
             return [body["messages"][-1]["content"] for body in b.engine.bodies]
 
-    asked = asyncio.run(main())
+    requests = asyncio.run(main())
     store = ArtifactStore(store_root)
     assert audited(store, "M1") == []
-    critiques = [text for text in asked if "find c" in text]
-    assert len(critiques) == len([text for text in asked if "mend r" in text]) == 4 * 2
+    critiques = [text for text in requests if "find c" in text]
+    assert len(critiques) == len([text for text in requests if "mend r" in text]) == 4 * 2
     assert "question 0 | answer 0 | find" in " ".join(critiques)
     rows = list(store.read_jsonl(paths.revisions("one")))
     assert [row["prompt"][0]["content"] for row in rows] == [f"question {n}" for n in range(4)]
@@ -123,7 +123,7 @@ def _other_judge(row: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
         (_without_a_match, "not every two answers once in each order by its principles: ['p0']"),
         (_by_another_principle, "not every two answers once in each order by its principles: ['p0']"),
@@ -132,7 +132,7 @@ def _other_judge(row: dict[str, Any]) -> None:
     ],
 )
 def test_the_auditor_finds_what_the_constitution_did_not_say(
-    redis_url: str, store_root: str, harm: Any, said: str
+    redis_url: str, store_root: str, harm: Any, message: str
 ) -> None:
     async def main() -> None:
         async with bench(redis_url, store_root) as b, working(b.worker):
@@ -143,8 +143,8 @@ def test_the_auditor_finds_what_the_constitution_did_not_say(
     first, *others = store.read_jsonl(ROLLOUTS.format("M2"))
     harm(first)
     store.write_jsonl(ROLLOUTS.format("M2"), [first, *others])
-    found = audited(store, "M2")
-    assert any(said in violation for violation in found), found
+    details = audited(store, "M2")
+    assert any(message in violation for violation in details), details
 
 
 def test_the_plan_has_a_baseline_that_revises_and_a_slice_of_prompts_for_it() -> None:

@@ -34,13 +34,13 @@ from tests.support.synthetic_run import RUN, write_run
 CANARY = [Message(role="user", content="hello")]
 
 
-def lower_number(asked: str) -> str:
+def lower_number(text: str) -> str:
     """The stand-in judge's taste: `answer 0` beats `answer 1`, whichever stands first."""
-    first, second = (int(number) for number in re.findall(r"<response_[ab]>\s*answer (\d+)", asked))
+    first, second = (int(number) for number in re.findall(r"<response_[ab]>\s*answer (\d+)", text))
     return "A" if first < second else "B"
 
 
-def a_round(redis_url: str, store: ArtifactStore, asked: Recipe, now: list[float]) -> int:
+def a_round(redis_url: str, store: ArtifactStore, run_recipe: Recipe, now: list[float]) -> int:
     """Rollouts by the real worker and pairs of the stage M3, every answer's rewards being `now`; requests made."""
     store.write_jsonl(
         paths.data("one", "prompts-M3"),
@@ -50,13 +50,13 @@ def a_round(redis_url: str, store: ArtifactStore, asked: Recipe, now: list[float
     async def main() -> int:
         async with bench(redis_url, store.root) as b, working(b.worker):
             b.engine.winner = lower_number
-            enter(b.context, asked, "M3")
+            enter(b.context, run_recipe, "M3")
             items = [PromptItem.model_validate(row) for row in store.read_jsonl(paths.data("one", "prompts-M3"))]
-            done, _ = await asyncio.wait_for(
-                run_tasks(b.context, rollout_tasks("one", asked, "M3", items, "policy@3")), 60
+            rollouts, _ = await asyncio.wait_for(
+                run_tasks(b.context, rollout_tasks("one", run_recipe, "M3", items, "policy@3")), 60
             )
-            store.write_jsonl("runs/one/rollouts/M3.jsonl", [row.model_dump(mode="json") for row in done])
-            scored = [row for rollout in done for row in rows(now, now, rollout.prompt_id).values()]
+            store.write_jsonl("runs/one/rollouts/M3.jsonl", [row.model_dump(mode="json") for row in rollouts])
+            scored = [row for rollout in rollouts for row in rows(now, now, rollout.prompt_id).values()]
             store.write_jsonl(paths.logprobs("one", "M3"), [row.model_dump(mode="json") for row in reversed(scored)])
             await pairs_phase.pairs(b.context)
             return len(b.engine.bodies)
@@ -66,9 +66,9 @@ def a_round(redis_url: str, store: ArtifactStore, asked: Recipe, now: list[float
 
 def test_a_cream_round_asks_no_judge_and_passes_the_auditor(redis_url: str, store_root: str) -> None:
     store = ArtifactStore(store_root)
-    asked = recipe(method="cream", sampling={"n": 4}, loop={"use_eft": False})
-    assert a_round(redis_url, store, asked, [0.0, 3.0, 1.0, 2.0]) == len(QUESTIONS)
-    assert list(check_stage(store, "one", asked, "M3", "policy@3")) == []
+    run_recipe = recipe(method="cream", sampling={"n": 4}, loop={"use_eft": False})
+    assert a_round(redis_url, store, run_recipe, [0.0, 3.0, 1.0, 2.0]) == len(QUESTIONS)
+    assert list(check_stage(store, "one", run_recipe, "M3", "policy@3")) == []
     pairs = list(store.read_jsonl(paths.pairs("one", "M3")))
     assert [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in pairs] == [
         ("answer 1", "answer 0")
@@ -80,20 +80,20 @@ def test_a_cream_round_asks_no_judge_and_passes_the_auditor(redis_url: str, stor
 
 def test_a_scir_round_compares_in_both_orders_and_passes_the_auditor(redis_url: str, store_root: str) -> None:
     store = ArtifactStore(store_root)
-    asked = recipe(method="scir", sampling={"n": 4}, loop={"use_eft": False})
+    run_recipe = recipe(method="scir", sampling={"n": 4}, loop={"use_eft": False})
     # One request for the answers of a prompt, and one for each order of its two pairs.
-    assert a_round(redis_url, store, asked, [2.0, 1.0, 1.0, 2.0]) == len(QUESTIONS) * 5
-    assert list(check_stage(store, "one", asked, "M3", "policy@3")) == []
+    assert a_round(redis_url, store, run_recipe, [2.0, 1.0, 1.0, 2.0]) == len(QUESTIONS) * 5
+    assert list(check_stage(store, "one", run_recipe, "M3", "policy@3")) == []
     pairs = list(store.read_jsonl(paths.pairs("one", "M3")))
     assert [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in pairs] == [
         ("answer 0", "answer 1")
     ] * len(QUESTIONS)
     assert {row["rubric"].partition("@")[0] for row in pairs} == {"pairwise"}
     assert store.read_json("runs/one/iterations/M3.json")["agreement"] == 0.5
-    _check_damage(store, asked)
+    _check_damage(store, run_recipe)
 
 
-def _check_damage(store: ArtifactStore, asked: Recipe) -> None:
+def _check_damage(store: ArtifactStore, run_recipe: Recipe) -> None:
     """The auditor misses a comparison, a row of log-probabilities under another model, and one for no answer."""
     name, scored = "runs/one/rollouts/M3.jsonl", paths.logprobs("one", "M3")
     whole, values = list(store.read_jsonl(name)), list(store.read_jsonl(scored))
@@ -101,7 +101,7 @@ def _check_damage(store: ArtifactStore, asked: Recipe) -> None:
     def found() -> set[tuple[str, str]]:
         seen = set()
         with contextlib.suppress(KeyError):  # the auditor calls a round unreadable whose pairs cannot be made again
-            for one in check_stage(store, "one", asked, "M3", "policy@3"):
+            for one in check_stage(store, "one", run_recipe, "M3", "policy@3"):
                 seen.add((one.kind, one.artifact))
         return seen
 
@@ -115,16 +115,16 @@ def _check_damage(store: ArtifactStore, asked: Recipe) -> None:
 
 
 def test_the_score_phase_follows_the_trainers_job_and_may_be_done_again(redis_url: str, store_root: str) -> None:
-    asked = recipe(method="cream")
-    job = score_job("one", asked, "M3", CANARY)
-    done = TrainStatus(id=job.id, state="done", digest="d")
+    run_recipe = recipe(method="cream")
+    job = score_job("one", run_recipe, "M3", CANARY)
+    status = TrainStatus(id=job.id, state="done", digest="d")
 
     async def main() -> None:
         async with bench(redis_url, store_root) as b:
-            enter(b.context, asked, "M3")
+            enter(b.context, run_recipe, "M3")
             store = b.context.services.store
             store.write_jsonl(paths.data("one", "heldout"), [{"prompt": [CANARY[0].model_dump()]}])
-            await b.context.services.redis.set(status_key(job.id), done.model_dump_json())
+            await b.context.services.redis.set(status_key(job.id), status.model_dump_json())
             await asyncio.wait_for(training.score(b.context), 20)
             await asyncio.wait_for(training.score(b.context), 20)
 
@@ -132,36 +132,41 @@ def test_the_score_phase_follows_the_trainers_job_and_may_be_done_again(redis_ur
 
 
 def test_the_plan_scores_under_the_policy_the_model_before_and_the_base() -> None:
-    asked = recipe(method="cream", loop={"iterations": 3})
-    assert method_of(asked).phases(asked, "M2")[:5] == ("prompts", "rollouts", "score", "pairs", "train")
-    first, second = (score_job("x", asked, stage, CANARY) for stage in ("M2", "M3"))
+    run_recipe = recipe(method="cream", loop={"iterations": 3})
+    assert method_of(run_recipe).phases(run_recipe, "M2")[:5] == ("prompts", "rollouts", "score", "pairs", "train")
+    first, second = (score_job("x", run_recipe, stage, CANARY) for stage in ("M2", "M3"))
     assert first.checkpoints == ["runs/x/weights/M1", "runs/x/weights/M0"]
     assert second.checkpoints == ["runs/x/weights/M2", "runs/x/weights/M1", "runs/x/weights/M0"]
     assert (second.id, second.method, second.output) == ("x-m3-score", "logprobs", "runs/x/data/logprobs-M3.jsonl")
-    assert score_job("x", asked, "M3", CANARY) == second
+    assert score_job("x", run_recipe, "M3", CANARY) == second
     measured = recipe(loop={"measure_consistency": True})
     assert "score" in method_of(measured).phases(measured, "M2")
     assert "score" not in method_of(recipe()).phases(recipe(), "M2")
 
 
 def test_consistency_is_a_matter_of_the_training_job() -> None:
-    asked = recipe(method="scir", scir={"mode": "consistency", "consistency": {"weight": 2.0}})
-    assert train_job("x", asked, "M2", CANARY).consistency == Consistency(weight=2.0)
+    run_recipe = recipe(method="scir", scir={"mode": "consistency", "consistency": {"weight": 2.0}})
+    assert train_job("x", run_recipe, "M2", CANARY).consistency == Consistency(weight=2.0)
     assert train_job("x", recipe(method="scir"), "M2", CANARY).consistency is None
 
 
 def test_retention_keeps_the_model_before_while_a_round_is_still_to_be_scored() -> None:
-    asked = recipe(method="cream", loop={"iterations": 3, "use_eft": False}, retention={"keep_checkpoints": 1})
+    run_recipe = recipe(method="cream", loop={"iterations": 3, "use_eft": False}, retention={"keep_checkpoints": 1})
     models = ["M0", "M1", "M2", "M3"]
-    assert models_to_keep(asked, models, ["M0", "M1", "M2", "M3"]) == {"M0", "M2", "M3"}
-    assert models_to_keep(asked, models, ["M0", "M1", "M2", "M3", "M4"]) == {"M0", "M3"}
+    assert models_to_keep(run_recipe, models, ["M0", "M1", "M2", "M3"]) == {"M0", "M2", "M3"}
+    assert models_to_keep(run_recipe, models, ["M0", "M1", "M2", "M3", "M4"]) == {"M0", "M3"}
 
 
 def test_quotas_count_what_is_compared() -> None:
-    asked = recipe(method="scir", sampling={"n": 5}, scir={"votes": 2, "max_tokens": 100}, evaluation={"prompts": 1})
+    run_recipe = recipe(
+        method="scir", sampling={"n": 5}, scir={"votes": 2, "max_tokens": 100}, evaluation={"prompts": 1}
+    )
     silent = recipe(method="cream", sampling={"n": 5}, evaluation={"prompts": 1})
-    prompts = asked.loop.iterations * asked.prompts.per_iteration
-    assert method_of(asked).tokens(asked, 0, 0) - method_of(silent).tokens(silent, 0, 0) == prompts * 2 * 2 * 2 * 100
+    prompts = run_recipe.loop.iterations * run_recipe.prompts.per_iteration
+    assert (
+        method_of(run_recipe).tokens(run_recipe, 0, 0) - method_of(silent).tokens(silent, 0, 0)
+        == prompts * 2 * 2 * 2 * 100
+    )
 
 
 @pytest.mark.parametrize("name", ["cream", "scir"])
@@ -205,8 +210,8 @@ def test_the_report_has_a_table_of_implicit_rewards_where_they_were_measured(sto
     name = f"runs/{RUN}/iterations/M2.json"
     figures = {"consistency": 0.8, "kendall_tau": 0.6, "agreement": 0.5}
     store.write_json(name, {**store.read_json(name), **figures})
-    found = {table.title: table for table in tables(build_report(load_run(store, RUN), resamples=100))}
-    assert found["Implicit rewards"].rows == [("M2", "0.800", "0.600", "50.0")]
+    titled = {table.title: table for table in tables(build_report(load_run(store, RUN), resamples=100))}
+    assert titled["Implicit rewards"].rows == [("M2", "0.800", "0.600", "50.0")]
 
 
 def test_rows_say_which_answer_they_are_of() -> None:

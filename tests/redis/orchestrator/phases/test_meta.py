@@ -45,9 +45,9 @@ def judged(name: str) -> Rollout:
     return row.model_copy(update={"judgments": judgments})
 
 
-def best_is_v1(asked: str) -> str:
+def best_is_v1(text: str) -> str:
     """A meta-judge who finds `v1` the best judgment, then `v0`."""
-    shown = [asked.split(f"<judgment_{side}>")[1].split("</judgment")[0].strip() for side in "ab"]
+    shown = [text.split(f"<judgment_{side}>")[1].split("</judgment")[0].strip() for side in "ab"]
     return "AB"[shown.index(min(shown, key=["v1", "v0", "v2"].index))]
 
 
@@ -60,8 +60,8 @@ async def round_of(b: Bench) -> list[str]:
     store.write_jsonl("runs/one/rollouts/M2.jsonl", [row.model_dump(mode="json") for row in rows])
     state = b.context.state.model_copy(update={"recipe": RECIPE, "phase": "meta"})
     context = replace(b.context, state=state)
-    done = await asyncio.wait_for(run_all(context, meta_tasks("one", RECIPE, "M2", rows, "policy@1")), 20)
-    store.write_jsonl(META, [row.model_dump(mode="json") for row in done])
+    rollouts = await asyncio.wait_for(run_all(context, meta_tasks("one", RECIPE, "M2", rows, "policy@1")), 20)
+    store.write_jsonl(META, [row.model_dump(mode="json") for row in rollouts])
     await pairs_phase.pairs(replace(context, state=state.model_copy(update={"phase": "pairs"})))
     return audited(store)
 
@@ -124,7 +124,7 @@ def _other_policy(row: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
         (_without_a_match, "not every two judgments once in each order: ['p0']"),
         (_other_winner, "judge pairs are not those of the meta-judge"),
@@ -134,7 +134,7 @@ def _other_policy(row: dict[str, Any]) -> None:
     ],
 )
 def test_the_auditor_finds_what_the_meta_judge_did_not_say(
-    redis_url: str, store_root: str, harm: Any, said: str
+    redis_url: str, store_root: str, harm: Any, message: str
 ) -> None:
     async def main() -> None:
         async with bench(redis_url, store_root) as b, working(b.worker):
@@ -146,7 +146,7 @@ def test_the_auditor_finds_what_the_meta_judge_did_not_say(
     if harm:
         harm(first)
     store.write_jsonl(META, [*([first] if harm else []), *others])
-    assert said in audited(store)
+    assert message in audited(store)
 
 
 def test_comparisons_that_the_engine_failed_are_tried_again_and_at_last_have_no_verdict(
@@ -155,15 +155,15 @@ def test_comparisons_that_the_engine_failed_are_tried_again_and_at_last_have_no_
     async def main() -> None:
         async with bench(redis_url, store_root, claim_after_s=1, deliveries=2) as b, working(b.worker):
             b.engine.version, b.engine.winner = "policy@1", best_is_v1
-            b.engine.fail = lambda asked: "<judgment_a>\nv2" in asked
+            b.engine.fail = lambda text: "<judgment_a>\nv2" in text
             tasks = meta_tasks("one", RECIPE, "M2", [judged("p0")], "policy@1")
             state = b.context.state.model_copy(update={"recipe": RECIPE, "phase": "meta"})
-            (done,), failed = await asyncio.wait_for(run_tasks(replace(b.context, state=state), tasks), 20)
+            (rollouts,), failed = await asyncio.wait_for(run_tasks(replace(b.context, state=state), tasks), 20)
             assert failed == {}
-            found = {(match.first, match.second): (match.outcome, match.status) for match in done.matches}
-            assert found[2, 0] == found[2, 1] == (0, "error")
-            assert found[1, 0] == (1, "ok")
-            assert found[0, 1] == (-1, "ok")
+            outcomes = {(match.first, match.second): (match.outcome, match.status) for match in rollouts.matches}
+            assert outcomes[2, 0] == outcomes[2, 1] == (0, "error")
+            assert outcomes[1, 0] == (1, "ok")
+            assert outcomes[0, 1] == (-1, "ok")
             assert len(b.engine.bodies) == 2 * 6, "each delivery compares all of them again"
 
     asyncio.run(main())

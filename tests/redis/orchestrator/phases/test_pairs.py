@@ -38,7 +38,9 @@ def recipe(**sections: Any) -> Recipe:
     return RunRecipe.model_validate({"name": "r", "model": "m", "data": data, **values})
 
 
-def build(redis_url: str, store_root: str, asked: Recipe, rollouts: Sequence[Rollout], stage: str = "M2") -> list[str]:
+def build(
+    redis_url: str, store_root: str, run_recipe: Recipe, rollouts: Sequence[Rollout], stage: str = "M2"
+) -> list[str]:
     """Perform the phase `pairs` of a stage; returns what the auditor says about the round then."""
     store = ArtifactStore(store_root)
     store.write_jsonl(paths.data("one", f"prompts-{stage}"), [{"prompt_id": row.prompt_id} for row in rollouts])
@@ -50,16 +52,16 @@ def build(redis_url: str, store_root: str, asked: Recipe, rollouts: Sequence[Rol
             services = Services(settings, redis, store, GeneratorClient(service), service)
             lease = await acquire(redis, "a", 60)
             assert lease is not None
-            state = RunState(run="one", recipe=asked, recipe_hash=asked.hash, created_at=now(), stage=stage)
+            state = RunState(run="one", recipe=run_recipe, recipe_hash=run_recipe.hash, created_at=now(), stage=stage)
             await pairs_phase.pairs(RunContext(services, lease, state))
             await lease.release()
 
     asyncio.run(main())
-    return audited(store, asked, stage)
+    return audited(store, run_recipe, stage)
 
 
-def audited(store: ArtifactStore, asked: Recipe, stage: str = "M2") -> list[str]:
-    return [violation.detail for violation in check_stage(store, "one", asked, stage, "policy@1")]
+def audited(store: ArtifactStore, run_recipe: Recipe, stage: str = "M2") -> list[str]:
+    return [violation.detail for violation in check_stage(store, "one", run_recipe, stage, "policy@1")]
 
 
 def prompts_of(store_root: str, name: str) -> list[str]:
@@ -67,8 +69,8 @@ def prompts_of(store_root: str, name: str) -> list[str]:
 
 
 def test_filters_of_the_recipe_reach_the_pairs_and_the_record(redis_url: str, store_root: str) -> None:
-    asked = recipe(pairs={"max_rejected_score": 2})
-    assert build(redis_url, store_root, asked, ROLLOUTS) == []
+    run_recipe = recipe(pairs={"max_rejected_score": 2})
+    assert build(redis_url, store_root, run_recipe, ROLLOUTS) == []
     assert prompts_of(store_root, paths.pairs("one", "M2")) == ["p1"]
     summary = ArtifactStore(store_root).read_json("runs/one/iterations/M2.json")
     assert (summary["pairs"], summary["filtered"], summary["ties"]) == (1, 1, 1)
@@ -81,54 +83,54 @@ def test_filters_that_leave_nothing_end_the_run_with_the_counts(redis_url: str, 
 
 
 def test_positives_are_what_the_trainer_is_given_and_the_auditor_checks_them(redis_url: str, store_root: str) -> None:
-    asked = recipe(loop={"train_on": "positives"}, pairs={"min_chosen_score": 5})
-    assert build(redis_url, store_root, asked, ROLLOUTS) == []
+    run_recipe = recipe(loop={"train_on": "positives"}, pairs={"min_chosen_score": 5})
+    assert build(redis_url, store_root, run_recipe, ROLLOUTS) == []
     name = paths.positives("one", "M2")
-    assert name in train_job("one", asked, "M2", ROLLOUTS[0].prompt).datasets
+    assert name in train_job("one", run_recipe, "M2", ROLLOUTS[0].prompt).datasets
     store = ArtifactStore(store_root)
     (row,) = store.read_jsonl(name)
     assert row["completion"] == [{"role": "assistant", "content": "A"}]
     store.write_jsonl(name, [row, row])
-    assert audited(store, asked) == ["not the chosen answers of the pairs"]
+    assert audited(store, run_recipe) == ["not the chosen answers of the pairs"]
 
 
 def test_spin_trains_on_all_of_the_round_before_once_more(redis_url: str, store_root: str) -> None:
-    asked = recipe(method="spin", sampling={"n": 1}, loop={"use_eft": False, "iterations": 3, "replay": [1.0]})
+    run_recipe = recipe(method="spin", sampling={"n": 1}, loop={"use_eft": False, "iterations": 3, "replay": [1.0]})
     rounds = {
         stage: [rollout([f"own {stage}", "gold"], f"p{n}") for n in range(3)] + [rollout(["gold", "gold"], "p3")]
         for stage in ("M2", "M3")
     }
     for stage, rows in rounds.items():
-        assert build(redis_url, store_root, asked, rows, stage) == []
+        assert build(redis_url, store_root, run_recipe, rows, stage) == []
     store = ArtifactStore(store_root)
     summary = store.read_json("runs/one/iterations/M3.json")
     assert (summary["prompts"], summary["kept"], summary["pairs"], summary["ties"]) == (4, 3, 3, 1)
     assert (summary["chosen_rejected_gap"], summary["score_histogram"], summary["mean_length"]) == (None, {}, 5.5)
-    new, again = train_job("one", asked, "M3", rounds["M3"][0].prompt).datasets
+    new, again = train_job("one", run_recipe, "M3", rounds["M3"][0].prompt).datasets
     assert list(store.read_jsonl(again)) == list(store.read_jsonl(paths.pairs("one", "M2")))
     assert all(row["rejected"][0]["content"] == "own M3" for row in store.read_jsonl(new))
     assert len(export_pairs(store, "one", "M3").splitlines()) == 6
     store.write_jsonl(again, list(store.read_jsonl(new)))
-    assert audited(store, asked, "M3") == ["not drawn of the earlier rounds' pairs"]
+    assert audited(store, run_recipe, "M3") == ["not drawn of the earlier rounds' pairs"]
 
 
 def test_replay_takes_a_share_of_the_actor_pairs_and_never_more(redis_url: str, store_root: str) -> None:
-    asked = recipe(loop={"iterations": 3, "replay": [0.3, 0.15]})
+    run_recipe = recipe(loop={"iterations": 3, "replay": [0.3, 0.15]})
     for stage in ("M2", "M3", "M4"):
         rows = [rollout({"A": [5], "B": [3]}, f"{stage}-{number}") for number in range(25)]
-        assert build(redis_url, store_root, asked, rows, stage) == []
+        assert build(redis_url, store_root, run_recipe, rows, stage) == []
     drawn = prompts_of(store_root, paths.replay("one", "M4"))
     assert [name[:2] for name in drawn] == ["M3"] * 7 + ["M2"] * 3
     assert len(set(drawn)) == 10
 
 
 def test_dno_trains_on_several_pairs_of_a_prompt_and_the_record_adds_up(redis_url: str, store_root: str) -> None:
-    asked = recipe(method="dno", pairs={"min_chosen_score": 5, "margin": 2, "own_margin": 1})
+    run_recipe = recipe(method="dno", pairs={"min_chosen_score": 5, "margin": 2, "own_margin": 1})
     rows = [
         rollout({"own": [5], "bad": [1], "teacher": [6]}, "p0"),
         rollout({"own": [4], "bad": [1], "teacher": [4]}, "p1"),
     ]
-    assert build(redis_url, store_root, asked, rows) == []
+    assert build(redis_url, store_root, run_recipe, rows) == []
     assert prompts_of(store_root, paths.pairs("one", "M2")) == ["p0", "p0"]
     summary = ArtifactStore(store_root).read_json("runs/one/iterations/M2.json")
     assert (summary["prompts"], summary["kept"], summary["pairs"], summary["filtered"]) == (2, 1, 2, 1)
@@ -136,9 +138,9 @@ def test_dno_trains_on_several_pairs_of_a_prompt_and_the_record_adds_up(redis_ur
 
 
 def test_only_an_outside_annotator_may_judge_under_another_name(redis_url: str, store_root: str) -> None:
-    asked = recipe(judging={"votes": 1, "annotator": "engine"}, loop={"use_eft": False})
+    run_recipe = recipe(judging={"votes": 1, "annotator": "engine"}, loop={"use_eft": False})
     rows = [row.model_copy(update={"judge_version": "teacher"}) for row in ROLLOUTS]
-    assert build(redis_url, store_root, asked, rows) == []
+    assert build(redis_url, store_root, run_recipe, rows) == []
     (pair, _) = ArtifactStore(store_root).read_jsonl(paths.pairs("one", "M2"))
     assert (pair["policy_version"], pair["judge_version"]) == ("policy@1", "teacher")
     assert audited(ArtifactStore(store_root), recipe()) == ["judged by ['teacher'], policy@1 was to judge"]

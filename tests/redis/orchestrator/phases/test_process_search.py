@@ -54,8 +54,8 @@ def greater(asked: str) -> str:
 
 def task() -> Task:
     item = PromptItem(prompt_id="p0", prompt=ASKED)
-    (made,) = rollout_tasks("one", RECIPE, "M2", [item], "policy@3")
-    return made
+    (made_task,) = rollout_tasks("one", RECIPE, "M2", [item], "policy@3")
+    return made_task
 
 
 def find(redis_url: str, store_root: str, steps: dict[str, list[str]]) -> tuple[Rollout, list[dict[str, Any]]]:
@@ -64,31 +64,31 @@ def find(redis_url: str, store_root: str, steps: dict[str, list[str]]) -> tuple[
     async def main() -> tuple[Rollout, list[dict[str, Any]]]:
         async with bench(redis_url, store_root) as b:
             b.engine.steps, b.engine.winner = steps, greater
-            found = await b.worker.perform(task())
-            return found, [body for body in b.engine.bodies if "stop" in body]
+            rollout = await b.worker.perform(task())
+            return rollout, [body for body in b.engine.bodies if "stop" in body]
 
     return asyncio.run(main())
 
 
 def test_each_step_continues_the_best_one_before_it(redis_url: str, store_root: str) -> None:
-    found, asked = find(redis_url, store_root, STEPS)
-    assert [step.chosen for step in found.steps] == [2, 1, 1]
-    (response,) = found.responses
+    rollout, requests = find(redis_url, store_root, STEPS)
+    assert [step.chosen for step in rollout.steps] == [2, 1, 1]
+    (response,) = rollout.responses
     assert (response.text, response.finish_reason) == ("3 ; 5 ; 7 ;", "length")
-    assert [body["messages"][-1] for body in asked] == [
+    assert [body["messages"][-1] for body in requests] == [
         {"role": "user", "content": "question 0"},
         {"role": "assistant", "content": "3 ;"},
         {"role": "assistant", "content": "3 ; 5 ;"},
     ]
-    assert [body.get("continue_final_message") for body in asked] == [None, True, True]
-    assert [body.get("add_generation_prompt") for body in asked] == [None, False, False]
-    assert {(body["n"], body["temperature"], body["top_p"], body["max_tokens"]) for body in asked} == {
+    assert [body.get("continue_final_message") for body in requests] == [None, True, True]
+    assert [body.get("add_generation_prompt") for body in requests] == [None, False, False]
+    assert {(body["n"], body["temperature"], body["top_p"], body["max_tokens"]) for body in requests} == {
         (3, 0.5, 0.95, 8)
     }
-    assert all(body["stop"] == [MORE] and body["include_stop_str_in_output"] for body in asked)
-    assert len({body["seed"] for body in asked}) == 3
-    assert (found.rubric or "").startswith("pairwise@")
-    pairs, _ = build_pairs([found], MORE)
+    assert all(body["stop"] == [MORE] and body["include_stop_str_in_output"] for body in requests)
+    assert len({body["seed"] for body in requests}) == 3
+    assert (rollout.rubric or "").startswith("pairwise@")
+    pairs, _ = build_pairs([rollout], MORE)
     assert [(pair.chosen[0].content, pair.rejected[0].content) for pair in pairs] == [
         ("3 ;", "1 ;"),
         (" 5 ;", " 4 ;"),
@@ -111,31 +111,31 @@ class Draws(dict[str, list[str]]):
 def test_where_none_wins_the_step_before_is_sampled_anew(redis_url: str, store_root: str) -> None:
     same = [" 4 ;"] * 3
     draws = Draws({"": [["1 ;", "2 ;", "3 ;"], ["2 ;", "1 ;", "1 ;"]], "3 ;": [same], "2 ;": [[" 9", " 8", " 7 ;"]]})
-    found, asked = find(redis_url, store_root, draws)
-    assert [(step.chosen, step.dropped) for step in found.steps] == [(2, True), (None, True), (0, False), (0, False)]
-    assert [body["messages"][-1]["content"] for body in asked] == ["question 0", "3 ;", "question 0", "2 ;"]
-    assert len({body["seed"] for body in asked}) == 4, "the same seed would draw the dropped step again"
-    (response,) = found.responses
+    rollout, requests = find(redis_url, store_root, draws)
+    assert [(step.chosen, step.dropped) for step in rollout.steps] == [(2, True), (None, True), (0, False), (0, False)]
+    assert [body["messages"][-1]["content"] for body in requests] == ["question 0", "3 ;", "question 0", "2 ;"]
+    assert len({body["seed"] for body in requests}) == 4, "the same seed would draw the dropped step again"
+    (response,) = rollout.responses
     assert (response.text, response.finish_reason, response.tokens) == ("2 ; 9", "stop", 6)
-    pairs, counts = build_pairs([found], MORE)
+    pairs, counts = build_pairs([rollout], MORE)
     assert [(pair.prompt[-1].content, pair.chosen[0].content, pair.rejected[0].content) for pair in pairs] == [
         ("question 0", "2 ;", "1 ;"),
         ("2 ;", " 9", " 7 ;"),
     ]
     assert counts["kept"] == 1
-    assert list(method_of(RECIPE).violations("one", RECIPE, "M2", [found], "policy@3", {})) == []
-    figures = monitors([found], MORE)
+    assert list(method_of(RECIPE).violations("one", RECIPE, "M2", [rollout], "policy@3", {})) == []
+    figures = monitors([rollout], MORE)
     assert (figures["mean_steps"], figures["mean_backtracks"], figures["paired_steps"]) == (2, 1, 1)
 
 
 def test_a_search_goes_back_only_so_often_and_then_on_with_the_first(redis_url: str, store_root: str) -> None:
-    found, asked = find(redis_url, store_root, {"": ["1 ;", "1 ;", "2 ;"], "2 ;": [" 5"] * 3})
+    rollout, requests = find(redis_url, store_root, {"": ["1 ;", "1 ;", "2 ;"], "2 ;": [" 5"] * 3})
     # Three times back from the second step, each time with the first one; then the answer as it is.
-    assert [step.dropped for step in found.steps] == [True] * 6 + [False] * 2
-    assert len(asked) == 8 <= table(RECIPE, ProcessRules).most_steps
-    assert (found.responses[0].text, found.responses[0].finish_reason) == ("2 ; 5", "stop")
-    assert [pair.chosen[0].content for pair in build_pairs([found], MORE)[0]] == ["2 ;"]
-    assert list(method_of(RECIPE).violations("one", RECIPE, "M2", [found], "policy@3", {})) == []
+    assert [step.dropped for step in rollout.steps] == [True] * 6 + [False] * 2
+    assert len(requests) == 8 <= table(RECIPE, ProcessRules).most_steps
+    assert (rollout.responses[0].text, rollout.responses[0].finish_reason) == ("2 ; 5", "stop")
+    assert [pair.chosen[0].content for pair in build_pairs([rollout], MORE)[0]] == ["2 ;"]
+    assert list(method_of(RECIPE).violations("one", RECIPE, "M2", [rollout], "policy@3", {})) == []
 
 
 def test_a_repeated_search_draws_the_same(redis_url: str, store_root: str) -> None:
@@ -157,55 +157,64 @@ def test_a_repeated_search_draws_the_same(redis_url: str, store_root: str) -> No
 def test_a_search_ends_with_the_answer_or_where_no_candidate_can_be_used(
     redis_url: str, store_root: str, texts: list[str], ended: tuple[str, str]
 ) -> None:
-    found, asked = find(redis_url, store_root, {**STEPS, "3 ;": texts})
-    assert (found.responses[0].text, found.responses[0].finish_reason) == ended
-    assert len(asked) == len(found.steps) == 2
-    assert list(method_of(RECIPE).violations("one", RECIPE, "M2", [found], "policy@3", {})) == []
+    rollout, requests = find(redis_url, store_root, {**STEPS, "3 ;": texts})
+    assert (rollout.responses[0].text, rollout.responses[0].finish_reason) == ended
+    assert len(requests) == len(rollout.steps) == 2
+    assert list(method_of(RECIPE).violations("one", RECIPE, "M2", [rollout], "policy@3", {})) == []
 
 
 def test_a_search_is_tried_again_where_the_engine_failed_a_comparison(redis_url: str, store_root: str) -> None:
     async def main() -> None:
         async with bench(redis_url, store_root) as b:
             b.engine.steps = STEPS | {"1 ;": [" 8", " 8", " 8"]}
-            b.engine.fail = lambda asked: "Winner:" in asked
+            b.engine.fail = lambda text: "Winner:" in text
             with pytest.raises(JudgingFailed, match="failed 6 comparisons of 3 pairs of steps"):
                 await b.worker.perform(task())
             assert sum("stop" in body for body in b.engine.bodies) == 1
-            found = await b.worker.perform(task(), last=True)
-            assert {match.status for step in found.steps for match in step.matches} == {"error"}
+            rollout = await b.worker.perform(task(), last=True)
+            assert {match.status for step in rollout.steps for match in step.matches} == {"error"}
 
     asyncio.run(main())
 
 
-def _step(found: Rollout, **changes: Any) -> Rollout:
-    return found.model_copy(update={"steps": [found.steps[0].model_copy(update=changes), *found.steps[1:]]})
+def _step(rollout: Rollout, **changes: Any) -> Rollout:
+    return rollout.model_copy(update={"steps": [rollout.steps[0].model_copy(update=changes), *rollout.steps[1:]]})
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
-        (lambda found: _step(found, chosen=0), "not the steps that the comparisons lead to: ['p0']"),
-        (lambda found: _step(found, matches=found.steps[0].matches[1:]), "not every two candidates in both orders"),
-        (lambda found: _step(found, candidates=found.steps[0].candidates[:2]), "not every two candidates"),
-        (lambda found: found.model_copy(update={"steps": found.steps[:2]}), "not the steps that the comparisons lead"),
-        (lambda found: _step(found, dropped=True), "not the steps that the comparisons lead"),
-        (lambda found: found.model_copy(update={"responses": said("3 ;")}), "not the steps that the comparisons lead"),
+        (lambda rollout: _step(rollout, chosen=0), "not the steps that the comparisons lead to: ['p0']"),
         (
-            lambda found: found.model_copy(update={"judge_version": "policy@0"}),
+            lambda rollout: _step(rollout, matches=rollout.steps[0].matches[1:]),
+            "not every two candidates in both orders",
+        ),
+        (lambda rollout: _step(rollout, candidates=rollout.steps[0].candidates[:2]), "not every two candidates"),
+        (
+            lambda rollout: rollout.model_copy(update={"steps": rollout.steps[:2]}),
+            "not the steps that the comparisons lead",
+        ),
+        (lambda rollout: _step(rollout, dropped=True), "not the steps that the comparisons lead"),
+        (
+            lambda rollout: rollout.model_copy(update={"responses": said("3 ;")}),
+            "not the steps that the comparisons lead",
+        ),
+        (
+            lambda rollout: rollout.model_copy(update={"judge_version": "policy@0"}),
             "compared by ['policy@0'], policy@3 was",
         ),
     ],
 )
 def test_the_auditor_finds_a_search_that_its_comparisons_do_not_lead_to(
-    redis_url: str, store_root: str, harm: Callable[[Rollout], Rollout], said: str
+    redis_url: str, store_root: str, harm: Callable[[Rollout], Rollout], message: str
 ) -> None:
-    found, _ = find(redis_url, store_root, STEPS)
-    assert list(method_of(RECIPE).violations("one", RECIPE, "M2", [found], "policy@3", {})) == []
+    rollout, _ = find(redis_url, store_root, STEPS)
+    assert list(method_of(RECIPE).violations("one", RECIPE, "M2", [rollout], "policy@3", {})) == []
     details = [
         violation.detail
-        for violation in method_of(RECIPE).violations("one", RECIPE, "M2", [harm(found)], "policy@3", {})
+        for violation in method_of(RECIPE).violations("one", RECIPE, "M2", [harm(rollout)], "policy@3", {})
     ]
-    assert any(said in detail for detail in details), details
+    assert any(message in detail for detail in details), details
 
 
 def test_what_a_round_may_cost_is_every_candidate_and_comparison_of_each_step() -> None:
@@ -229,8 +238,10 @@ def test_a_round_of_searches_gives_the_pairs_that_the_auditor_finds_again(redis_
             )
             state = b.context.state.model_copy(update={"recipe": RECIPE, "phase": "rollouts"})
             context = replace(b.context, state=state)
-            done = await asyncio.wait_for(run_all(context, rollout_tasks("one", RECIPE, "M2", items, "policy@3")), 60)
-            store.write_jsonl("runs/one/rollouts/M2.jsonl", [row.model_dump(mode="json") for row in done])
+            rollouts = await asyncio.wait_for(
+                run_all(context, rollout_tasks("one", RECIPE, "M2", items, "policy@3")), 60
+            )
+            store.write_jsonl("runs/one/rollouts/M2.jsonl", [row.model_dump(mode="json") for row in rollouts])
             await pairs_phase.pairs(replace(context, state=state.model_copy(update={"phase": "pairs"})))
 
     asyncio.run(main())
@@ -240,4 +251,4 @@ def test_a_round_of_searches_gives_the_pairs_that_the_auditor_finds_again(redis_
     assert (summary["kept"], summary["pairs"], summary["mean_steps"], summary["finished"]) == (4, 12, 3, 0)
     rows = list(store.read_jsonl(paths.pairs("one", "M2")))
     store.write_jsonl(paths.pairs("one", "M2"), rows[1:])
-    assert [found.kind for found in check_stage(store, "one", RECIPE, "M2", "policy@3")] == ["pairs"]
+    assert [details.kind for details in check_stage(store, "one", RECIPE, "M2", "policy@3")] == ["pairs"]

@@ -136,9 +136,9 @@ def test_a_run_cannot_start_from_weights_that_are_gone(store_root: str) -> None:
     store = ArtifactStore(store_root)
     publish(store)
     store.remove_weights(weights("M1"), "to make room")
-    asked = recipe().model_copy(update={"model": store.path(weights("M1"))})
+    run_recipe = recipe().model_copy(update={"model": store.path(weights("M1"))})
     with pytest.raises(RecipeError, match=r"model: .*weights/M1: its weights were removed \(to make room\)"):
-        check_model(asked)
+        check_model(run_recipe)
 
 
 def test_weights_that_are_served_stay(redis_url: str, store_root: str) -> None:
@@ -178,14 +178,14 @@ def test_nothing_goes_while_a_generator_does_not_say_what_it_serves(redis_url: s
 
 def test_a_rollback_goes_to_a_model_that_has_its_weights(redis_url: str, store_root: str) -> None:
     async def check(context: RunContext) -> None:
-        found = await best_judge(context)
-        assert found is not None
-        assert found[0].name == "M1"
+        best = await best_judge(context)
+        assert best is not None
+        assert best[0].name == "M1"
         marked = [model.model_copy(update={"removed": model.name == "M1"}) for model in context.state.models]
         await context.update(models=marked)
-        found = await best_judge(context)
-        assert found is not None
-        assert found[0].name == "M2"
+        best = await best_judge(context)
+        assert best is not None
+        assert best[0].name == "M2"
 
     on_run(redis_url, store_root, recipe(), check)
 

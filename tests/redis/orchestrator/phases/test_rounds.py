@@ -19,10 +19,10 @@ from tests.support.orchestrator_bench import bench, working
 QUESTIONS = [[{"role": "user", "content": f"question {n}"}] for n in range(6)]
 
 
-def enter(context: RunContext, asked: Recipe, stage: str) -> None:
+def enter(context: RunContext, run_recipe: Recipe, stage: str) -> None:
     """Put the context at a stage of another recipe's run."""
     context.state = RunState(
-        run="one", recipe=asked, recipe_hash=asked.hash, created_at=now(), stage=stage, phase="rollouts"
+        run="one", recipe=run_recipe, recipe_hash=run_recipe.hash, created_at=now(), stage=stage, phase="rollouts"
     )
 
 
@@ -31,22 +31,22 @@ def test_a_spin_round_asks_for_no_judgment_and_passes_the_auditor(redis_url: str
     answers = [[{"role": "assistant", "content": f"answer {n % 2}"}] for n in range(6)]
     rows = [{"prompt": prompt, "completion": answer} for prompt, answer in zip(QUESTIONS, answers, strict=True)]
     store.write_jsonl(paths.data("one", "ift"), rows)
-    asked = recipe(method="spin", sampling={"n": 1}, loop={"use_eft": False}, prompts={"per_iteration": 6})
+    run_recipe = recipe(method="spin", sampling={"n": 1}, loop={"use_eft": False}, prompts={"per_iteration": 6})
 
     async def main() -> None:
         async with bench(redis_url, store_root) as b, working(b.worker):
-            enter(b.context, asked, "M2")
+            enter(b.context, run_recipe, "M2")
             await prompts_phase.prompts(b.context)
             items = [PromptItem.model_validate(row) for row in store.read_jsonl(paths.data("one", "prompts-M2"))]
-            done, _ = await asyncio.wait_for(
-                run_tasks(b.context, rollout_tasks("one", asked, "M2", items, "policy@3")), 20
+            rollouts, _ = await asyncio.wait_for(
+                run_tasks(b.context, rollout_tasks("one", run_recipe, "M2", items, "policy@3")), 20
             )
-            store.write_jsonl("runs/one/rollouts/M2.jsonl", [row.model_dump(mode="json") for row in done])
+            store.write_jsonl("runs/one/rollouts/M2.jsonl", [row.model_dump(mode="json") for row in rollouts])
             await pairs_phase.pairs(b.context)
             assert len(b.engine.bodies) == 6
 
     asyncio.run(main())
-    assert list(check_stage(store, "one", asked, "M2", "policy@3")) == []
+    assert list(check_stage(store, "one", run_recipe, "M2", "policy@3")) == []
     pairs = list(store.read_jsonl(paths.pairs("one", "M2")))
     assert [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in pairs] == [
         ("answer 1", "answer 0")
@@ -60,12 +60,12 @@ def test_each_dno_round_takes_other_prompts_with_the_teachers_answers(redis_url:
         for n, prompt in enumerate(QUESTIONS)
     ]
     store.write_jsonl(paths.data("one", "prompts"), rows)
-    asked = recipe(method="dno", prompts={"per_iteration": 3})
+    run_recipe = recipe(method="dno", prompts={"per_iteration": 3})
 
     async def main() -> None:
         async with bench(redis_url, store_root) as b:
             for stage in ("M2", "M3"):
-                enter(b.context, asked, stage)
+                enter(b.context, run_recipe, stage)
                 await prompts_phase.prompts(b.context)
 
     asyncio.run(main())
@@ -73,14 +73,14 @@ def test_each_dno_round_takes_other_prompts_with_the_teachers_answers(redis_url:
     given = {stage: [row["responses"][0]["text"] for row in rows] for stage, rows in taken.items()}
     assert given == {"M2": ["gold 0", "gold 1", "gold 2"], "M3": ["gold 3", "gold 4", "gold 5"]}
     items = [PromptItem.model_validate(row) for row in taken["M2"]]
-    (first, *_) = rollout_tasks("one", asked, "M2", items, "policy@3")
-    assert (first.responses[0].text, first.judge) == ("gold 0", asked.judging)
+    (first, *_) = rollout_tasks("one", run_recipe, "M2", items, "policy@3")
+    assert (first.responses[0].text, first.judge) == ("gold 0", run_recipe.judging)
 
 
 def test_the_auditor_misses_the_given_answer_of_a_rollout(store_root: str) -> None:
     store = ArtifactStore(store_root)
-    asked = recipe(method="dno", sampling={"n": 2}, judging={"votes": 1})
+    run_recipe = recipe(method="dno", sampling={"n": 2}, judging={"votes": 1})
     row = rollout({"own": [1], "teacher": [5]})
     store.write_jsonl(paths.data("one", "prompts-M2"), [{"prompt_id": row.prompt_id}])
     store.write_jsonl("runs/one/rollouts/M2.jsonl", [row.model_dump(mode="json")])
-    assert next(check_stage(store, "one", asked, "M2", "policy@1")).detail == "not 3 answers: ['p0']"
+    assert next(check_stage(store, "one", run_recipe, "M2", "policy@1")).detail == "not 3 answers: ['p0']"

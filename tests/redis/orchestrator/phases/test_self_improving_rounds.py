@@ -38,9 +38,15 @@ def recipe(**sections: Any) -> Recipe:
     return RunRecipe.model_validate(values(**sections))
 
 
-def enter(context: RunContext, asked: Recipe, stage: str = "M2", **fields: Any) -> None:
+def enter(context: RunContext, run_recipe: Recipe, stage: str = "M2", **fields: Any) -> None:
     context.state = RunState(
-        run="one", recipe=asked, recipe_hash=asked.hash, created_at=now(), stage=stage, phase="rollouts", **fields
+        run="one",
+        recipe=run_recipe,
+        recipe_hash=run_recipe.hash,
+        created_at=now(),
+        stage=stage,
+        phase="rollouts",
+        **fields,
     )
 
 
@@ -61,10 +67,10 @@ def test_the_job_of_a_round_trains_on_its_questions_and_pins_its_judge() -> None
 
 @pytest.mark.parametrize(("judge", "stage", "name"), [("anchor", "M3", "M1"), ("previous", "M3", "M2")])
 def test_the_judge_is_frozen_or_the_model_that_the_round_starts_from(judge: str, stage: str, name: str) -> None:
-    asked = recipe(verdicts={**RULES, "judge": judge}, retention={"keep_checkpoints": 1})
-    assert method_of(asked).training_judge(asked, stage) == name
+    run_recipe = recipe(verdicts={**RULES, "judge": judge}, retention={"keep_checkpoints": 1})
+    assert method_of(run_recipe).training_judge(run_recipe, stage) == name
     models = ["M0", "SFT", "M1", "M2"]
-    assert ("M1" in models_to_keep(asked, models, models)) == (judge == "anchor")
+    assert ("M1" in models_to_keep(run_recipe, models, models)) == (judge == "anchor")
 
 
 def judge(context: RunContext) -> ModelRecord:
@@ -109,13 +115,13 @@ def test_a_recipe_that_would_not_be_followed_is_refused(sections: dict[str, Any]
 
 
 def test_the_judge_reads_final_answers_alone(redis_url: str, store_root: str) -> None:
-    asked = recipe(verdicts={"answer_format": r"answer (?P<answer>\d)"})
+    run_recipe = recipe(verdicts={"answer_format": r"answer (?P<answer>\d)"})
     item = PromptItem(prompt_id="p0", prompt=[Message(role="user", content="question")])
-    (task,) = rollout_tasks("one", asked, "M2", [item], "policy@3")
+    (task,) = rollout_tasks("one", run_recipe, "M2", [item], "policy@3")
 
     async def main() -> list[str]:
         async with bench(redis_url, store_root) as b, working(b.worker):
-            enter(b.context, asked)
+            enter(b.context, run_recipe)
             await asyncio.wait_for(run_tasks(b.context, [task]), 20)
             return [body["messages"][-1]["content"] for body in b.engine.bodies if "Score" in str(body["messages"])]
 
@@ -131,7 +137,7 @@ PROBES = [
 ]
 
 
-def chosen(redis_url: str, store_root: str, asked: Recipe) -> ArtifactStore:
+def chosen(redis_url: str, store_root: str, run_recipe: Recipe) -> ArtifactStore:
     """The phase `pairs` on PROBES; the third question is held out."""
     store = ArtifactStore(store_root)
     store.write_jsonl(paths.data("one", "heldout"), [{"prompt": [{"role": "user", "content": "Use 5 5 to make 9 ."}]}])
@@ -140,7 +146,7 @@ def chosen(redis_url: str, store_root: str, asked: Recipe) -> ArtifactStore:
 
     async def main() -> None:
         async with bench(redis_url, store_root) as b:
-            enter(b.context, asked)
+            enter(b.context, run_recipe)
             await pairs_phase.pairs(b.context)
 
     asyncio.run(main())
@@ -148,29 +154,29 @@ def chosen(redis_url: str, store_root: str, asked: Recipe) -> ArtifactStore:
 
 
 def test_a_round_keeps_the_questions_that_are_neither_easy_nor_held_out(redis_url: str, store_root: str) -> None:
-    asked = recipe()
-    store = chosen(redis_url, store_root, asked)
+    run_recipe = recipe()
+    store = chosen(redis_url, store_root, run_recipe)
     name = paths.questions("one", "M2")
     (row,) = store.read_jsonl(name)
     assert (row["prompt_id"], row["pass_rate"]) == ("p0", 0.5)
     summary = store.read_json("runs/one/iterations/M2.json")
     assert [summary[key] for key in ("prompts", "questions", "kept", "ties", "filtered", "pairs")] == [3, 1, 1, 1, 1, 0]
-    assert list(check_stage(store, "one", asked, "M2", "policy@1")) == []
+    assert list(check_stage(store, "one", run_recipe, "M2", "policy@1")) == []
     store.write_jsonl(name, [{**row, "prompt_id": "p1"}])
-    assert [found.kind for found in check_stage(store, "one", asked, "M2", "policy@1")] == ["questions"]
+    assert [details.kind for details in check_stage(store, "one", run_recipe, "M2", "policy@1")] == ["questions"]
 
 
 def test_too_few_questions_fail_the_round_with_the_remedy(redis_url: str, store_root: str) -> None:
-    asked = recipe(rl={"batch_size": 16, "group": 8})
+    run_recipe = recipe(rl={"batch_size": 16, "group": 8})
     with pytest.raises(
         RunFailed, match=r"1 of 3 questions can train, and one batch takes 2: .* raise prompts\.per_iter"
     ):
-        chosen(redis_url, store_root, asked)
+        chosen(redis_url, store_root, run_recipe)
 
 
 def test_the_auditor_finds_rewards_of_another_judge_or_of_none(redis_url: str, store_root: str) -> None:
-    asked = recipe()
-    store = chosen(redis_url, store_root, asked)
+    run_recipe = recipe()
+    store = chosen(redis_url, store_root, run_recipe)
     text = "1 + 2 = 3"
     good = Sample(
         step=1, prompt_id="p0", prompt="q", text=text, answer=text, score=5, reward=1, judge_version="policy@1"
@@ -178,7 +184,7 @@ def test_the_auditor_finds_rewards_of_another_judge_or_of_none(redis_url: str, s
 
     def audited(**changes: Any) -> list[str]:
         store.write_jsonl(paths.samples("one", "M2"), [good.model_copy(update=changes).model_dump(mode="json")])
-        return [found.kind for found in check_training(store, "one", asked, "M2", "policy@1")]
+        return [violation.kind for violation in check_training(store, "one", run_recipe, "M2", "policy@1")]
 
     assert audited() == []
     assert audited(judge_version="policy@2") == ["policy"]

@@ -66,25 +66,33 @@ def generator(redis_url: str) -> FastAPI:
     return app
 
 
-async def at_the_last_watch(redis: RedisClient, asked: Recipe) -> RunState:
+async def at_the_last_watch(redis: RedisClient, run_recipe: Recipe) -> RunState:
     """A run of which only the watch after M2's evaluation and what follows is left, with M0 to M2 announced."""
     models = []
-    for name in method_of(asked).stages(asked):
-        made = await announce(redis, f"runs/one/weights/{name}", "d")
-        models.append(ModelRecord(name=name, policy_version=made.label, artifact=made.artifact, digest="d"))
+    for name in method_of(run_recipe).stages(run_recipe):
+        announced = await announce(redis, f"runs/one/weights/{name}", "d")
+        models.append(ModelRecord(name=name, policy_version=announced.label, artifact=announced.artifact, digest="d"))
     places = [
-        (stage, phase) for stage in method_of(asked).stages(asked) for phase in method_of(asked).phases(asked, stage)
+        (stage, phase)
+        for stage in method_of(run_recipe).stages(run_recipe)
+        for phase in method_of(run_recipe).phases(run_recipe, stage)
     ]
     places = places[: places.index(("M2", "watch_model"))]
-    done = [Transition(stage=stage, phase=phase, seconds=0, finished_at=now()) for stage, phase in places]
+    journal = [Transition(stage=stage, phase=phase, seconds=0, finished_at=now()) for stage, phase in places]
     state = RunState(
-        run="one", recipe=asked, recipe_hash=asked.hash, created_at=now(), models=models, journal=done, state="running"
+        run="one",
+        recipe=run_recipe,
+        recipe_hash=run_recipe.hash,
+        created_at=now(),
+        models=models,
+        journal=journal,
+        state="running",
     )
     await create(redis, state)
     return state
 
 
-def on_run(redis_url: str, store_root: str, asked: Recipe, check: Check, **options: Any) -> None:
+def on_run(redis_url: str, store_root: str, run_recipe: Recipe, check: Check, **options: Any) -> None:
     """Have `check` look at the run; `options` are settings of the orchestrator."""
 
     async def main(url: str) -> None:
@@ -96,7 +104,7 @@ def on_run(redis_url: str, store_root: str, asked: Recipe, check: Check, **optio
             services = Services(settings, redis, store, GeneratorClient(service), service)
             lease = await acquire(redis, "a", 60)
             assert lease is not None
-            await check(RunContext(services, lease, await at_the_last_watch(redis, asked)))
+            await check(RunContext(services, lease, await at_the_last_watch(redis, run_recipe)))
 
     with listening(generator(redis_url)) as url:
         asyncio.run(main(url))
@@ -135,8 +143,8 @@ def test_a_warning_is_told_once_and_the_run_goes_on(redis_url: str, store_root: 
         state = await ended(context)
         assert state.state == "done"
         assert [(alarm.stage, alarm.watchdog, alarm.value) for alarm in state.alarms] == [("M2", "judge_drift", 1.0)]
-        told = [event for event in await messages(context) if "watchdog judge_drift in M2" in event["message"]]
-        assert len(told) == 1
+        reported = [event for event in await messages(context) if "watchdog judge_drift in M2" in event["message"]]
+        assert len(reported) == 1
         record = context.services.store.read_json("runs/one/run.json")
         assert record["alarms"][0]["threshold"] == 0.05
 

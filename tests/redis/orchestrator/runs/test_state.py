@@ -115,11 +115,11 @@ def test_events_are_followed_to_the_terminal_one_and_from_any_id(redis_url: str)
         for done in range(3):
             await events.emit(redis, "one", stage="M1", phase="train", done=done, total=3, metrics={"loss": 1.5})
         await events.emit(redis, "one", message="3 models", state="done")
-        found = await _listed(redis, "one")
-        assert [event["done"] for _, event in found] == [0, 1, 2, 0]
-        assert found[0][1]["metrics"] == {"loss": 1.5}
-        assert found[-1][1]["state"] == "done"
-        assert await _listed(redis, "one", after=found[1][0]) == found[2:]
+        listed = await _listed(redis, "one")
+        assert [event["done"] for _, event in listed] == [0, 1, 2, 0]
+        assert listed[0][1]["metrics"] == {"loss": 1.5}
+        assert listed[-1][1]["state"] == "done"
+        assert await _listed(redis, "one", after=listed[1][0]) == listed[2:]
 
     on_redis(redis_url, work)
 

@@ -20,12 +20,12 @@ def test_prompts_are_answered_and_judged_by_the_pinned_version_many_at_a_time(re
     async def main() -> None:
         async with bench(redis_url, store_root) as b, working(b.worker):
             tasks = b.tasks(24)
-            done, failed = await asyncio.wait_for(run_tasks(b.context, tasks), 20)
+            rollouts, failed = await asyncio.wait_for(run_tasks(b.context, tasks), 20)
             assert failed == {}
-            assert [rollout.key for rollout in done] == [task.key for task in tasks]
-            assert all(len(rollout.responses) == len(rollout.judgments) == 4 for rollout in done)
-            assert {rollout.policy_version for rollout in done} == {rollout.judge_version for rollout in done}
-            assert [vote.score for vote in done[0].judgments[0].votes] == [0, 1, 2]
+            assert [rollout.key for rollout in rollouts] == [task.key for task in tasks]
+            assert all(len(rollout.responses) == len(rollout.judgments) == 4 for rollout in rollouts)
+            assert {rollout.policy_version for rollout in rollouts} == {rollout.judge_version for rollout in rollouts}
+            assert [vote.score for vote in rollouts[0].judgments[0].votes] == [0, 1, 2]
             assert {body["model"] for body in b.engine.bodies} == {"policy@3"}
             assert all("seed" in body for body in b.engine.bodies)
             assert b.engine.most_inflight > 8
@@ -46,8 +46,8 @@ def test_hundreds_of_prompts_that_end_at_once_do_not_run_out_of_redis_connection
             copies = [rollout.model_copy(update={"key": str(number)}) for number in range(400)]
             store = b.worker.redis.hset
             await asyncio.gather(*(store(results.key, copy.key, copy.model_dump_json()) for copy in copies))
-            done, _ = await asyncio.wait_for(run_tasks(b.context, b.tasks(300)), 60)
-            assert len(done) == 300
+            rollouts, _ = await asyncio.wait_for(run_tasks(b.context, b.tasks(300)), 60)
+            assert len(rollouts) == 300
 
     asyncio.run(main())
 
@@ -67,8 +67,8 @@ def test_an_item_that_breaks_costs_no_other_and_is_delivered_again(
 
             monkeypatch.setattr(b.worker, "perform", once_broken)
             before = len(b.engine.bodies)
-            done, failed = await asyncio.wait_for(run_tasks(b.context, b.tasks(8)), 20)
-            assert (len(done), failed, broken) == (8, {}, set())
+            rollouts, failed = await asyncio.wait_for(run_tasks(b.context, b.tasks(8)), 20)
+            assert (len(rollouts), failed, broken) == (8, {}, set())
             assert len(b.engine.bodies) - before == 8 * (1 + 4)  # no prompt was asked twice
 
     asyncio.run(main())
@@ -154,8 +154,8 @@ def test_work_of_a_dead_worker_is_done_by_another_and_counts_once(redis_url: str
             assert len(taken) == 4
             before = len(b.engine.bodies)
             async with working(b.worker):
-                done, _ = await asyncio.wait_for(barrier, 20)
-            assert [rollout.key for rollout in done] == [task.key for task in tasks]
+                rollouts, _ = await asyncio.wait_for(barrier, 20)
+            assert [rollout.key for rollout in rollouts] == [task.key for task in tasks]
             assert len(b.engine.bodies) - before == 5 * (1 + 4), "what has a result is not done again"
             assert await b.queue.length() == 0
 
@@ -170,8 +170,8 @@ def test_a_phase_larger_than_the_backlog_holds_the_rest_back(redis_url: str, sto
             await asyncio.sleep(0.1)
             assert await b.queue.length() == 5
             async with working(b.worker):
-                done, failed = await asyncio.wait_for(barrier, 20)
-            assert ([rollout.prompt_id for rollout in done], failed) == ([f"p{n}" for n in range(23)], {})
+                rollouts, failed = await asyncio.wait_for(barrier, 20)
+            assert ([rollout.prompt_id for rollout in rollouts], failed) == ([f"p{n}" for n in range(23)], {})
 
     asyncio.run(main())
 
@@ -181,8 +181,8 @@ def test_finished_prompts_are_not_done_again_after_a_restart(redis_url: str, sto
         async with bench(redis_url, store_root) as b, working(b.worker):
             await run_tasks(b.context, b.tasks(4))
             before = len(b.engine.bodies)
-            done, _ = await run_tasks(b.context, b.tasks(5))
-            assert len(done) == 5
+            rollouts, _ = await run_tasks(b.context, b.tasks(5))
+            assert len(rollouts) == 5
             assert len(b.engine.bodies) - before == 1 + 4
 
     asyncio.run(main())
@@ -196,8 +196,8 @@ def test_a_version_that_is_not_served_is_waited_for(redis_url: str, store_root: 
             await asyncio.sleep(0.3)
             assert not barrier.done()
             b.engine.version = "policy@3"
-            done, failed = await asyncio.wait_for(barrier, 20)
-            assert len(done) == 3
+            rollouts, failed = await asyncio.wait_for(barrier, 20)
+            assert len(rollouts) == 3
             assert failed == {}
 
     asyncio.run(main())
@@ -210,8 +210,8 @@ def test_a_prompt_that_always_fails_is_accounted_for_with_its_reason(redis_url: 
             working(b.worker),
         ):
             b.engine.fail = lambda prompt: prompt == "question 1"
-            done, failed = await asyncio.wait_for(run_tasks(b.context, b.tasks(4)), 20)
-            assert [rollout.prompt_id for rollout in done] == ["p0", "p2", "p3"]
+            rollouts, failed = await asyncio.wait_for(run_tasks(b.context, b.tasks(4)), 20)
+            assert [rollout.prompt_id for rollout in rollouts] == ["p0", "p2", "p3"]
             assert "refused by the stand-in" in failed[b.tasks(4)[1].key]
 
     asyncio.run(main())

@@ -34,9 +34,9 @@ def _entry(*alarms: str) -> dict[str, Any]:
 def test_padding_wins_by_a_judge_who_likes_length_and_not_when_length_is_controlled(
     store: ArtifactStore, other: int
 ) -> None:
-    found = padding_claim(store, 0, other, resamples=30)
-    assert found["holds"], found["measured"]
-    assert "length-controlled" in found["measured"]
+    claim = padding_claim(store, 0, other, resamples=30)
+    assert claim["holds"], claim["measured"]
+    assert "length-controlled" in claim["measured"]
 
 
 def test_padding_needs_what_the_checker_says(tmp_path: Path) -> None:
@@ -51,17 +51,17 @@ def test_padding_needs_what_the_checker_says(tmp_path: Path) -> None:
 def test_the_gap_is_wider_where_the_interval_of_the_difference_says_so(more: float, holds: bool) -> None:
     own = {f"p{n}": 1 + more + n % 5 / 5 for n in range(100)}
     plain = {f"p{n}": 1 + n % 7 / 7 for n in range(50, 300)}
-    found = wider(own, plain)
-    assert found["holds"] is holds
-    assert found["measured"].startswith(f"{1.4 + more:.2f} against 1.43 points: ")
+    claim = wider(own, plain)
+    assert claim["holds"] is holds
+    assert claim["measured"].startswith(f"{1.4 + more:.2f} against 1.43 points: ")
 
 
 def test_gaps_are_those_of_answers_and_not_of_judgments() -> None:
-    said = [Message(role="user", content="q")]
+    turns = [Message(role="user", content="q")]
     actor = PreferencePair(
-        prompt=said,
-        chosen=said,
-        rejected=said,
+        prompt=turns,
+        chosen=turns,
+        rejected=turns,
         prompt_id="p",
         score_chosen=5,
         score_rejected=3.5,
@@ -80,6 +80,6 @@ def test_hacking_shows_by_the_reports_alarm_and_by_no_other() -> None:
 
 def test_claims_are_those_whose_runs_came_to_their_end(store: ArtifactStore) -> None:
     entries = {"blind_judge": _entry(), "positives": _entry(), "self_rewarding": {**_entry(), "failed": "no pairs"}}
-    found = claims_of(store, entries, 0)
-    assert [text.partition(" ")[0] for text in found] == ["EFT", "a", "a", "a"]
-    assert found[EFT]["holds"], "the synthetic SFT judge is far noisier than M1's"
+    claims = claims_of(store, entries, 0)
+    assert [text.partition(" ")[0] for text in claims] == ["EFT", "a", "a", "a"]
+    assert claims[EFT]["holds"], "the synthetic SFT judge is far noisier than M1's"

@@ -155,7 +155,7 @@ def test_the_page_shows_of_every_claim_whether_it_held_for_each_seed() -> None:
 
 
 def test_before_any_run_is_done_there_is_a_table_of_failures() -> None:
-    found = rows(ENTRIES[3:])
-    assert [(row["method"], row["seeds"]) for row in found] == [("dno", [])]
-    assert "no preference pairs" in markdown({**HEAD, "rows": found, "claims": {}})
+    table = rows(ENTRIES[3:])
+    assert [(row["method"], row["seeds"]) for row in table] == [("dno", [])]
+    assert "no preference pairs" in markdown({**HEAD, "rows": table, "claims": {}})
     assert plot(ENTRIES[3:]).startswith("<svg")

@@ -20,8 +20,8 @@ SPLITS: tuple[Split, ...] = ("train", "eft_eval", "heldout")
 
 
 def test_the_solver_finds_every_solution_of_a_small_problem() -> None:
-    found = {render_steps(solution) for solution in solve(Problem((7, 3, 12), 33))}
-    assert found == {"7 * 3 = 21 ; 21 + 12 = 33"}
+    solutions = {render_steps(solution) for solution in solve(Problem((7, 3, 12), 33))}
+    assert solutions == {"7 * 3 = 21 ; 21 + 12 = 33"}
     assert len(solve(Problem((1, 2, 3), 6))) == 6
     assert solve(Problem((1, 1, 1), 50)) == []
 

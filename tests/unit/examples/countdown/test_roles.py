@@ -28,7 +28,7 @@ STEPS = load_rubric(SHIPPED / "countdown_steps")
 
 def test_a_verdict_on_two_reviews_names_the_right_one_and_can_be_read() -> None:
     form = sides(META.spec.verdict_label, tie=True)
-    found = set()
+    verdicts = set()
     for row in meta_verdicts(0, 60):
         task, _, rest = row["prompt"].removeprefix("Which judge is right ? Task : ").partition(" Answer : ")
         answer, _, reviews = rest.partition(" Judge A : ")
@@ -39,8 +39,8 @@ def test_a_verdict_on_two_reviews_names_the_right_one_and_can_be_read() -> None:
         assert shown["a"][-1] != shown["b"][-1], "of one score the model cannot tell which is right"
         values = {"prompt": task, "response": answer, "judgment_a": shown["a"], "judgment_b": shown["b"]}
         assert META.template.fill(values) == row["prompt"], "the judge service asks as the demonstration does"
-        found.add(winner)
-    assert found == {"a", "b"}
+        verdicts.add(winner)
+    assert verdicts == {"a", "b"}
 
 
 def test_plain_reviews_are_what_the_base_model_writes() -> None:
@@ -55,7 +55,7 @@ def test_plain_reviews_are_what_the_base_model_writes() -> None:
 
 def test_a_comparison_names_the_answer_that_has_the_point() -> None:
     form = sides(CHOICE.spec.verdict_label, tie=False)
-    found = set()
+    verdicts = set()
     for row in comparisons(0, 60):
         point, _, rest = row["prompt"].removeprefix("Which is better on ").partition(" ? Task : ")
         task, _, answers = rest.partition(" Response A : ")
@@ -67,14 +67,14 @@ def test_a_comparison_names_the_answer_that_has_the_point() -> None:
         assert not criteria(task, shown[other])[point]
         values = {"prompt": task, "response_a": shown["a"], "response_b": shown["b"], "principle": point}
         assert CHOICE.template.fill(values) == row["prompt"], "the judge service asks as the demonstration does"
-        found.add((winner, point))
-    assert {winner for winner, _ in found} == {"a", "b"}
-    assert {point for _, point in found} == set(CHOICE.spec.principles)
+        verdicts.add((winner, point))
+    assert {winner for winner, _ in verdicts} == {"a", "b"}
+    assert {point for _, point in verdicts} == set(CHOICE.spec.principles)
 
 
 def test_a_comparison_of_steps_names_the_one_that_is_worth_more_after_the_same_beginning() -> None:
     form = sides(STEPS.spec.verdict_label, tie=True)
-    found = set()
+    verdicts = set()
     for row in step_comparisons(0, 60):
         task, _, answers = row["prompt"].removeprefix("Which step is better ? Task : ").partition(" Response A : ")
         shown = dict(zip("ab", answers.split(" Response B : "), strict=True))
@@ -87,8 +87,8 @@ def test_a_comparison_of_steps_names_the_one_that_is_worth_more_after_the_same_b
         assert begun or len(firsts) == 1
         values = {"prompt": task, "response_a": shown["a"], "response_b": shown["b"]}
         assert STEPS.template.fill(values) == row["prompt"], "the judge service asks as the demonstration does"
-        found.add((winner, begun))
-    assert found == {("a", True), ("a", False), ("b", True), ("b", False)}
+        verdicts.add((winner, begun))
+    assert verdicts == {("a", True), ("a", False), ("b", True), ("b", False)}
 
 
 def test_a_revision_is_right_and_the_critique_is_what_the_base_model_has_read() -> None:

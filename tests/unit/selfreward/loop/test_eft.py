@@ -55,13 +55,13 @@ def test_a_round_agrees_when_every_two_answers_of_different_rank_are_in_strict_o
 
 def test_whole_rounds_are_accepted_and_contrasted_with_the_others() -> None:
     row = judged("p", [[5, 2, 4], [3, 4, None]])
-    found = select([row], {"p": [1, 2]})
-    assert [(v.index, v.score, v.text) for v in found.accepted] == [(0, 5.0, "p.0.0"), (1, 3.0, "p.1.0")]
-    assert found.counts == {"prompts": 1, "rounds": 3, "agreeing": 1, "unparsed": 1, "accepted": 2, "kept": 2}
-    for contrast in found.contrasts:
+    selection = select([row], {"p": [1, 2]})
+    assert [(v.index, v.score, v.text) for v in selection.accepted] == [(0, 5.0, "p.0.0"), (1, 3.0, "p.1.0")]
+    assert selection.counts == {"prompts": 1, "rounds": 3, "agreeing": 1, "unparsed": 1, "accepted": 2, "kept": 2}
+    for contrast in selection.contrasts:
         assert contrast.chosen.index == contrast.rejected.index
         assert contrast.chosen.score != contrast.rejected.score
-    assert sorted(contrast.chosen.text for contrast in found.contrasts) == ["p.0.0", "p.1.0"]
+    assert sorted(contrast.chosen.text for contrast in selection.contrasts) == ["p.0.0", "p.1.0"]
 
 
 def test_the_most_common_score_is_capped_at_a_multiple_of_the_second() -> None:
@@ -80,7 +80,7 @@ def test_a_single_score_is_left_as_it_is() -> None:
 def test_the_selection_depends_on_the_seed_and_not_on_the_order() -> None:
     rows = [judged(f"p{n}", [[5, 5, 5, 1], [4, 4, 4, 2]]) for n in range(20)]
     ranks = {row.prompt_id: [1.0, 2.0] for row in rows}
-    found = select(rows, ranks, max_rows=10, seed=3)
-    assert len(found.accepted) == 10
-    assert select(list(reversed(rows)), ranks, max_rows=10, seed=3) == found
-    assert select(rows, ranks, max_rows=10, seed=4) != found
+    selection = select(rows, ranks, max_rows=10, seed=3)
+    assert len(selection.accepted) == 10
+    assert select(list(reversed(rows)), ranks, max_rows=10, seed=3) == selection
+    assert select(rows, ranks, max_rows=10, seed=4) != selection

@@ -35,10 +35,10 @@ def test_the_format_gate_holds_for_the_whole_answer() -> None:
 
 
 def test_a_group_named_answer_is_all_that_is_shown() -> None:
-    told = r"(?s).*Answer:(?P<answer>.*)"
-    assert final_answer("I add them. Answer: 3\nNo, Answer: 4", told) == "4"
-    assert final_answer("I add them.", told) is None
-    assert final_answer("Answer: ", told) is None
+    answer_format = r"(?s).*Answer:(?P<answer>.*)"
+    assert final_answer("I add them. Answer: 3\nNo, Answer: 4", answer_format) == "4"
+    assert final_answer("I add them.", answer_format) is None
+    assert final_answer("Answer: ", answer_format) is None
 
 
 @pytest.mark.parametrize(("score", "expected"), [(5.0, 1), (4.6, 1), (4.5, 1), (4.4, 0), (0.0, 0), (None, 0)])

@@ -51,7 +51,7 @@ def test_margin_is_the_smallest_gap_kept() -> None:
 
 def test_equal_texts_pool_their_votes() -> None:
     row = rollout([("A", [5.0, 5.0]), ("A", [1.0, 1.0]), ("B", [2.0, 2.0])])
-    assert [(found.text, found.score, found.votes) for found in candidates(row)] == [
+    assert [(candidate.text, candidate.score, candidate.votes) for candidate in candidates(row)] == [
         ("A", 3.0, (5.0, 5.0, 1.0, 1.0)),
         ("B", 2.0, (2.0, 2.0)),
     ]
@@ -87,8 +87,8 @@ def test_scores_that_a_pair_needs_filter_prompts_and_count_them() -> None:
 
 def test_positives_are_the_chosen_answers_in_the_trainers_shape() -> None:
     pairs, _ = best_over_worst([rollout({"A": [5], "B": [1]})], Pairs(), 0)
-    asked = RunRecipe.model_validate({**RECIPE, "loop": {"train_on": "positives"}})
-    assert SelfRewarding().positives("r", asked, "M2", pairs) == (
+    run_recipe = RunRecipe.model_validate({**RECIPE, "loop": {"train_on": "positives"}})
+    assert SelfRewarding().positives("r", run_recipe, "M2", pairs) == (
         "runs/r/data/positives-M2.jsonl",
         [{"prompt": [{"role": "user", "content": "question"}], "completion": [{"role": "assistant", "content": "A"}]}],
     )

@@ -75,23 +75,23 @@ SPIN = {"method": "spin", "loop": {"use_eft": False, "iterations": 3, "replay": 
 
 
 def test_spin_samples_beside_the_demonstration_and_has_nothing_judged_or_watched() -> None:
-    asked = recipe(**SPIN)
-    assert "watch_pairs" not in method_of(asked).phases(asked, "M2")
+    run_recipe = recipe(**SPIN)
+    assert "watch_pairs" not in method_of(run_recipe).phases(run_recipe, "M2")
     item = PromptItem(prompt_id="ift-00001", prompt=CANARY, responses=[Response(text="demonstration")])
-    (task,) = rollout_tasks("x", asked, "M2", [item], "policy@2")
+    (task,) = rollout_tasks("x", run_recipe, "M2", [item], "policy@2")
     assert (task.judge, [response.text for response in task.responses]) == (None, ["demonstration"])
     assert task.generate is not None
     assert task.generate.n == 1
-    assert method_of(asked).answers(asked, "M2") == 2
+    assert method_of(run_recipe).answers(run_recipe, "M2") == 2
 
 
 def test_replay_adds_earlier_rounds_as_far_as_there_are_any() -> None:
-    asked = recipe(loop={"iterations": 4, "replay": [0.3, 0.15]})
-    assert stages.replays(asked, "M2") == []
-    assert stages.replays(asked, "M3") == [("M2", 0.3)]
-    assert stages.replays(asked, "M5") == [("M4", 0.3), ("M3", 0.15)]
-    assert train_job("x", asked, "M2", CANARY).datasets == ["runs/x/pairs/M2.jsonl"]
-    assert train_job("x", asked, "M4", CANARY).datasets == [
+    run_recipe = recipe(loop={"iterations": 4, "replay": [0.3, 0.15]})
+    assert stages.replays(run_recipe, "M2") == []
+    assert stages.replays(run_recipe, "M3") == [("M2", 0.3)]
+    assert stages.replays(run_recipe, "M5") == [("M4", 0.3), ("M3", 0.15)]
+    assert train_job("x", run_recipe, "M2", CANARY).datasets == ["runs/x/pairs/M2.jsonl"]
+    assert train_job("x", run_recipe, "M4", CANARY).datasets == [
         "runs/x/pairs/M4.jsonl",
         "runs/x/data/replay-M4.jsonl",
     ]
@@ -111,8 +111,8 @@ def test_tasks_are_the_same_when_made_again_and_differ_between_stages_versions_a
 
 def test_evaluation_samples_all_prompts_and_judges_the_first_ones() -> None:
     items = [PromptItem(prompt_id=f"h{n}", prompt=CANARY) for n in range(5)]
-    asked = recipe(evaluation={"prompts": 4, "judged_prompts": 2})
-    tasks = evaluation_tasks("x", asked, "M1", items, [], "policy@1")
+    run_recipe = recipe(evaluation={"prompts": 4, "judged_prompts": 2})
+    tasks = evaluation_tasks("x", run_recipe, "M1", items, [], "policy@1")
     assert [task.judge is not None for task in tasks if task.part == "samples"] == [True, True, False, False]
     greedy = [task for task in tasks if task.part == "greedy"]
     assert [(task.generate.n, task.generate.temperature) for task in greedy if task.generate] == [(1, 0.0)] * 4

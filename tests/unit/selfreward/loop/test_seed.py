@@ -50,7 +50,7 @@ def test_good_files_are_read_and_kept_in_the_shapes_of_the_run(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         ({"ift": [{"prompt": "q"}]}, ["data.ift", "ift.jsonl", "row 1", "response", "rows look like"]),
         ({"ift": [{"prompt": "q", "response": "a"}, "{"]}, ["row 2", "not valid JSON"]),
@@ -69,10 +69,10 @@ def test_good_files_are_read_and_kept_in_the_shapes_of_the_run(tmp_path: Path) -
         ),
     ],
 )
-def test_mistakes_are_named(tmp_path: Path, files: dict[str, list[Any]], said: list[str]) -> None:
+def test_mistakes_are_named(tmp_path: Path, files: dict[str, list[Any]], message: list[str]) -> None:
     with pytest.raises(SeedError) as caught:
         read_seed_data(recipe(tmp_path, files))
-    for words in said:
+    for words in message:
         assert words in str(caught.value)
 
 
@@ -96,7 +96,7 @@ def test_a_constitution_is_kept_with_the_run_and_its_mistakes_are_seed_errors(tm
     path = tmp_path / "constitution.toml"
     values: dict[str, Any] = {"method": "constitutional", "loop": {"use_eft": False, "iterations": 1}}
     values["data"] = {"constitution": str(path)}
-    asked = recipe(tmp_path, {}, **values)
+    run_recipe = recipe(tmp_path, {}, **values)
     path.write_text("""
 critique = "{prompt} {response} {principle}"
 revision = "{prompt} {response} {critique}"
@@ -105,18 +105,18 @@ critique = "c"
 revision = "r"
 choice = "x"
 """)
-    (kept,) = snapshot(read_seed_data(asked))["constitution"]()
+    (kept,) = snapshot(read_seed_data(run_recipe))["constitution"]()
     assert kept["principles"] == [{"critique": "c", "revision": "r", "choice": "x"}]
     more = recipe(tmp_path, {}, **values | {"prompts": {"per_iteration": 3}})
     with pytest.raises(SeedError, match=r"\(loop\.iterations \+ 1\) x prompts\.per_iteration = 6"):
         read_seed_data(more)
     path.write_text("critique = 1")
     with pytest.raises(SeedError, match=r"data\.constitution: file .*constitution\.toml"):
-        read_seed_data(asked)
+        read_seed_data(run_recipe)
 
 
 def test_a_missing_file_is_named_with_the_working_directory(tmp_path: Path) -> None:
-    asked = recipe(tmp_path, {})
+    run_recipe = recipe(tmp_path, {})
     (tmp_path / "ift.jsonl").unlink()
     with pytest.raises(SeedError, match=r"data\.ift: file .*ift\.jsonl does not exist"):
-        read_seed_data(asked)
+        read_seed_data(run_recipe)

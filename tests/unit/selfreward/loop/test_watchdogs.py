@@ -45,8 +45,8 @@ def test_of_no_vote_and_of_one_nothing_can_be_said_about_spread(rollouts: list[R
 def test_scores_that_cluster_have_no_mode_and_yet_no_spread() -> None:
     """Fractional scores between 0.75 and 0.85: none is frequent, and the judge still says nothing."""
     figures = watchdogs.vote_figures([voted("a", tuple(0.75 + 0.01 * step for step in range(11)))])
-    found = watchdogs.alarms("M2", "watch_pairs", figures, Watchdogs())
-    assert [entry.watchdog for entry in found] == ["score_spread"]
+    alarms = watchdogs.alarms("M2", "watch_pairs", figures, Watchdogs())
+    assert [entry.watchdog for entry in alarms] == ["score_spread"]
 
 
 def test_position_bias_by_hand_whichever_position_it_is() -> None:
@@ -127,9 +127,9 @@ def test_the_best_is_the_earliest_of_equals_and_none_of_none() -> None:
 )
 def test_a_watchdog_barks_past_its_threshold_and_not_at_it(name: str, quiet: float, loud: float) -> None:
     assert watchdogs.alarms("M2", "watch_model", {name: quiet}, Watchdogs()) == []
-    (found,) = watchdogs.alarms("M2", "watch_model", {name: loud}, Watchdogs())
-    assert (found.watchdog, found.action, found.key) == (name, "warn", f"M2/watch_model/{name}")
-    assert found.message.startswith(f"watchdog {name} in M2: ")
+    (alarms,) = watchdogs.alarms("M2", "watch_model", {name: loud}, Watchdogs())
+    assert (alarms.watchdog, alarms.action, alarms.key) == (name, "warn", f"M2/watch_model/{name}")
+    assert alarms.message.startswith(f"watchdog {name} in M2: ")
 
 
 @pytest.mark.parametrize(
@@ -166,15 +166,15 @@ def spread_of(counted: Mapping[float, int]) -> watchdogs.Figures:
 
 
 def test_the_gravest_unacknowledged_alarm_decides() -> None:
-    found = [
+    alarms = [
         alarm("warn", "one_score"),
         alarm("pause"),
         alarm("rollback", "judge_drift"),
         alarm("stop", "length_growth"),
     ]
-    assert [entry.watchdog for entry in watchdogs.decide(found, set())] == ["judge_drift"]
-    assert [entry.watchdog for entry in watchdogs.decide(found, {"M2/watch_pairs/judge_drift"})] == ["length_growth"]
-    assert watchdogs.decide(found[:2], {"M2/watch_pairs/ties"}) == []
+    assert [entry.watchdog for entry in watchdogs.decide(alarms, set())] == ["judge_drift"]
+    assert [entry.watchdog for entry in watchdogs.decide(alarms, {"M2/watch_pairs/judge_drift"})] == ["length_growth"]
+    assert watchdogs.decide(alarms[:2], {"M2/watch_pairs/ties"}) == []
     assert watchdogs.decide([], set()) == []
 
 
@@ -191,7 +191,7 @@ def test_an_entry_keeps_the_default_of_what_it_leaves_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "said"),
+    ("section", "message"),
     [
         ({"tie": {}}, r"watchdogs\.tie = {}: unknown key"),
         ({"ties": {"limit": 1}}, r"watchdogs\.ties\.limit = 1: unknown key"),
@@ -203,6 +203,6 @@ def test_an_entry_keeps_the_default_of_what_it_leaves_out() -> None:
         ({"ties": {"action": "rollback"}}, r"watchdogs\.ties\.action='rollback' needs data\.eft_eval"),
     ],
 )
-def test_a_wrong_entry_is_named_with_its_remedy(section: dict[str, Any], said: str) -> None:
-    with pytest.raises(RecipeError, match=said):
+def test_a_wrong_entry_is_named_with_its_remedy(section: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
         parse_recipe(recipe(watchdogs=section), "r")

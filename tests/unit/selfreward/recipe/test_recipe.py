@@ -93,11 +93,11 @@ def test_what_only_dpo_uses_is_refused_where_no_dpo_is_done(recipe: Path, overri
     ],
 )
 def test_what_a_method_without_a_judge_cannot_use_is_refused(recipe: Path, override: str, message: str) -> None:
-    asked = ["method=spin", "loop.use_eft=false"]
-    given = load_recipe(recipe, [*asked, "sampling.n=1"], {})
+    overrides = ["method=spin", "loop.use_eft=false"]
+    given = load_recipe(recipe, [*overrides, "sampling.n=1"], {})
     assert not method_of(given).needs_prompts(given)
     with pytest.raises(RecipeError, match=message):
-        load_recipe(recipe, [*asked, override], {})
+        load_recipe(recipe, [*overrides, override], {})
 
 
 def test_a_judge_that_is_never_asked_is_not_taught(recipe: Path) -> None:

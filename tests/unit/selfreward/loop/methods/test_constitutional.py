@@ -110,8 +110,8 @@ def test_principles_are_drawn_by_seed_and_prompt() -> None:
 def test_the_critique_and_the_revision_are_of_the_same_principle() -> None:
     constitution = read_constitution(str(GENERAL))
     for turn in revisions(constitution, 16, 0, "p0"):
-        found = [p for p in constitution.principles if p.critique in turn.critique and p.revision in turn.revision]
-        assert len(found) == 1
+        principles = [p for p in constitution.principles if p.critique in turn.critique and p.revision in turn.revision]
+        assert len(principles) == 1
 
 
 def test_the_last_revision_is_trained_on_unless_it_was_cut_off_or_is_blank() -> None:
@@ -132,7 +132,7 @@ def test_texts_are_put_in_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (("{response} to {prompt}", "{prompt}"), "critique never uses {response}: write {response} where"),
         (("by {critique}", ""), "revision never uses {critique}"),
@@ -142,14 +142,14 @@ def test_texts_are_put_in_once() -> None:
         (("[[principles]]", "[[principles"), "is not valid TOML"),
     ],
 )
-def test_mistakes_in_a_constitution_are_named(tmp_path: Path, change: tuple[str, str], said: str) -> None:
+def test_mistakes_in_a_constitution_are_named(tmp_path: Path, change: tuple[str, str], message: str) -> None:
     path = tmp_path / "constitution.toml"
     path.write_text(TEXT)
     assert isinstance(read_constitution(str(path)), Constitution)
     path.write_text(TEXT.replace(*change, 1))
     with pytest.raises(ValueError, match=r"constitution\.toml") as caught:
         read_constitution(str(path))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_missing_constitution_is_named_with_the_working_directory() -> None:

@@ -110,11 +110,11 @@ def test_both_models_rank_the_very_same_answers(seed: int) -> None:
     known = rows(now, [-value for value in now])
     for index in missing & set(range(len(texts))):
         del known["p0", index]
-    found = scored_answers(rollout(texts), known, BY)
-    assert all(answer.now == pytest.approx(100 + answer.index) for answer in found)
-    assert all(answer.before == pytest.approx(-100 - answer.index) for answer in found)
-    assert all(texts[answer.index] == answer.text for answer in found)
-    assert len({answer.text for answer in found}) == len(found)
+    scored = scored_answers(rollout(texts), known, BY)
+    assert all(answer.now == pytest.approx(100 + answer.index) for answer in scored)
+    assert all(answer.before == pytest.approx(-100 - answer.index) for answer in scored)
+    assert all(texts[answer.index] == answer.text for answer in scored)
+    assert len({answer.text for answer in scored}) == len(scored)
 
 
 def test_blank_answers_are_never_trained_on() -> None:

@@ -101,32 +101,32 @@ def test_a_text_with_braces_of_its_own_is_shown_as_it_is() -> None:
 
 
 def test_a_round_asks_for_hints_then_without_and_with_them_and_scores_both() -> None:
-    asked = recipe()
-    phases = METHOD.phases(asked, "M2")
+    run_recipe = recipe()
+    phases = METHOD.phases(run_recipe, "M2")
     assert phases[:7] == ("prompts", "hints", "rollouts", "answer_with_hint", "score", "pairs", "train")
-    hints = METHOD.tasks("r", asked, "M2", "hints", "policy@1", inputs())
+    hints = METHOD.tasks("r", run_recipe, "M2", "hints", "policy@1", inputs())
     assert hints[0].prompt[0].content == "question Give one step that helps ."
     assert hints[0].generate is not None
     assert (hints[0].generate.n, hints[0].generate.max_tokens, hints[0].judge) == (1, 16, None)
-    plain = METHOD.tasks("r", asked, "M2", "rollouts", "policy@1", inputs())
+    plain = METHOD.tasks("r", run_recipe, "M2", "rollouts", "policy@1", inputs())
     assert [(task.prompt[0].content, task.judge, task.responses) for task in plain] == [("question", None, [])] * 2
-    (given,) = METHOD.tasks("r", asked, "M2", "answer_with_hint", "policy@1", inputs())
+    (given,) = METHOD.tasks("r", run_recipe, "M2", "answer_with_hint", "policy@1", inputs())
     assert (given.prompt_id, given.prompt[0].content) == ("p0.hinted", "question Step : use {7}")
     assert [response.text for response in given.responses] == ["a", "b"]
     assert len({task.seed for task in (*hints, *plain, given)}) == 5
-    job = METHOD.score_job("r", asked, "M2", given.prompt)
+    job = METHOD.score_job("r", run_recipe, "M2", given.prompt)
     assert (job.checkpoints, job.init_from) == ([POLICY], POLICY)
     assert job.datasets == ["runs/r/rollouts/M2.jsonl", "runs/r/data/hinted-M2.jsonl"]
     assert METHOD.results("r", "M2", "hints", [])[0] == "runs/r/data/hints-M2.jsonl"
     assert METHOD.results("r", "M2", "rollouts", [])[0] == job.datasets[0]
     assert METHOD.results("r", "M2", "answer_with_hint", [])[0] == job.datasets[1]
-    assert METHOD.cost(asked, "M2").answered == 1000 * (2 * 2 * 40 + 16)
-    assert METHOD.cost(asked, "M2").judged == 0
-    assert METHOD.cost(asked, "M1").answered == 0
+    assert METHOD.cost(run_recipe, "M2").answered == 1000 * (2 * 2 * 40 + 16)
+    assert METHOD.cost(run_recipe, "M2").judged == 0
+    assert METHOD.cost(run_recipe, "M1").answered == 0
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
         ({}, None),
         ({"hinted": []}, "1 prompts missing: ['p0.hinted']"),
@@ -139,10 +139,10 @@ def test_a_round_asks_for_hints_then_without_and_with_them_and_scores_both() -> 
         ({"logprobs": rows(p9=(-1.0, -1.0))}, "not those of the rollouts"),
     ],
 )
-def test_the_auditor_finds_hinted_answers_that_are_not_the_rounds(harm: dict[str, Any], said: str | None) -> None:
+def test_the_auditor_finds_hinted_answers_that_are_not_the_rounds(harm: dict[str, Any], message: str | None) -> None:
     given = inputs(**{name: [dump(row) for row in value] for name, value in harm.items()})
-    found = [one.detail for one in METHOD.violations("r", recipe(), "M2", ROLLOUTS, "policy@1", given)]
-    assert found == [] if said is None else any(said in detail for detail in found), found
+    details = [one.detail for one in METHOD.violations("r", recipe(), "M2", ROLLOUTS, "policy@1", given)]
+    assert details == [] if message is None else any(message in detail for detail in details), details
 
 
 @pytest.mark.parametrize(

@@ -65,10 +65,10 @@ def test_ratings_are_the_maximum_that_scipy_finds(size: int, ridge: float) -> No
         gaps = ratings[:, None] - ratings[None, :]
         return float((won * np.logaddexp(0, -gaps)).sum() + ridge * (ratings**2).sum())
 
-    found = np.array(elo(won.tolist(), ridge))
+    fitted = np.array(elo(won.tolist(), ridge))
     best = minimize(loss, np.zeros(size), method="BFGS", options={"gtol": 1e-7}).x
-    assert found == pytest.approx(best - best.mean(), abs=2e-4)
-    assert loss(found) <= loss(best - best.mean()) + 1e-9
+    assert fitted == pytest.approx(best - best.mean(), abs=2e-4)
+    assert loss(fitted) <= loss(best - best.mean()) + 1e-9
 
 
 def test_ratings_do_not_depend_on_the_order_of_the_judgments() -> None:
@@ -169,8 +169,8 @@ def test_figures_of_the_meta_judge() -> None:
     row = judged(GOLDEN)
     unread = row.matches[-1].model_copy(update={"status": "unparsed"})
     row = row.model_copy(update={"matches": [*row.matches[:-1], unread]})
-    found = figures([row])
-    assert found == pytest.approx(
+    measured = figures([row])
+    assert measured == pytest.approx(
         {"no_verdict": 1 / 6, "prefers_higher_score": 1 / 5, "first_wins": 4 / 5, "flips": 1 / 2}
     )
     assert set(figures([]).values()) == {None}
@@ -179,7 +179,7 @@ def test_figures_of_the_meta_judge() -> None:
 def test_ratings_maximise_the_likelihood() -> None:
     rng = random.Random(0)
     won = np.array([[0 if a == b else rng.random() for b in range(5)] for a in range(5)])
-    found, ridge = np.array(elo(won.tolist(), 0.05)), 0.05
+    fitted, ridge = np.array(elo(won.tolist(), 0.05)), 0.05
 
     def objective(ratings: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
         gaps = ratings[:, None] - ratings[None, :]
@@ -187,6 +187,6 @@ def test_ratings_maximise_the_likelihood() -> None:
 
     for place in range(5):
         for step in (-0.01, 0.01):
-            moved = found.copy()
+            moved = fitted.copy()
             moved[place] += step
-            assert objective(moved) < objective(found)
+            assert objective(moved) < objective(fitted)

@@ -32,9 +32,9 @@ def test_the_score_of_a_candidate_is_how_many_it_beats() -> None:
     candidates = said("a ;", "b ;", "c ;", "d")
     matches = [*beats(1, 0), *beats(1, 2), *beats(0, 2), *(m for other in range(3) for m in first_shown(other, 3))]
     assert wins(candidates, matches, MORE) == {0: 1, 1: 2, 2: 0, 3: 0}
-    found = best_and_worst(candidates, matches, MORE)
-    assert found is not None
-    assert (found.best, found.worst, found.best_wins, found.worst_wins) == (1, 2, 2, 0)
+    outcomes = best_and_worst(candidates, matches, MORE)
+    assert outcomes is not None
+    assert (outcomes.best, outcomes.worst, outcomes.best_wins, outcomes.worst_wins) == (1, 2, 2, 0)
 
 
 def test_one_order_alone_decides_nothing() -> None:
@@ -55,10 +55,10 @@ def test_pairs_are_single_steps_after_the_chosen_ones() -> None:
     assert [(pair.chosen[0].content, pair.rejected[0].content) for pair in pairs] == [("b ;", "a ;"), (" e", " f ;")]
     assert [(pair.score_chosen, pair.score_rejected, pair.separator) for pair in pairs] == [(1, 0, MORE)] * 2
     assert counts["kept"] == 1
-    found = monitors([rollout([""], steps=[first, tied, last])], MORE)
-    assert found["mean_steps"] == 3
-    assert found["paired_steps"] == pytest.approx(2 / 3)
-    assert found["invalid_vote_rate"] == 0
+    figures = monitors([rollout([""], steps=[first, tied, last])], MORE)
+    assert figures["mean_steps"] == 3
+    assert figures["paired_steps"] == pytest.approx(2 / 3)
+    assert figures["invalid_vote_rate"] == 0
 
 
 @pytest.mark.parametrize(("status", "outcome"), [("ok", "tie"), ("unparsed", "unscored")])

@@ -74,14 +74,14 @@ def test_for_consistency_all_pairs_are_kept_as_the_judge_prefers_with_its_probab
 
 
 def test_what_becomes_of_rollouts_without_a_pair() -> None:
-    asked = [
+    rollouts = [
         rollout(["a", "b"], "p0", matches=both_orders(0, 1, 0.2)),
         rollout(["a", "b"], "p1", matches=both_orders(0, 1, 0.5)),
         rollout(["a", "b"], "p2", matches=[match(0, 1, 0.9)]),
         rollout(["a", "b"], "p3", matches=both_orders(0, 1, 0.9)),
     ]
     known = {place: row for name in ("p0", "p1", "p2") for place, row in rows([2.0, 1.0], [2.0, 1.0], name).items()}
-    pairs, counts = build_pairs(asked, known, BY, ScirRules())
+    pairs, counts = build_pairs(rollouts, known, BY, ScirRules())
     assert pairs == []
     assert counts == {"kept": 0, "tie": 1, "unscored": 2, "below_margin": 0, "filtered": 1}
 

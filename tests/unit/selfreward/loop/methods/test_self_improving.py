@@ -15,8 +15,8 @@ RULES = OwnVerdicts(answer_format=r"[-+*=;0-9 ]+", correct_from=5)
 
 def probe(name: str, question: str, scores: Sequence[float | None]) -> Rollout:
     """A group of distinct well-formed answers with these scores, one vote each."""
-    made = rollout([(f"{number} + 1 = 2", [score]) for number, score in enumerate(scores)], name)
-    return made.model_copy(update={"prompt": [Message(role="user", content=question)]})
+    answers = rollout([(f"{number} + 1 = 2", [score]) for number, score in enumerate(scores)], name)
+    return answers.model_copy(update={"prompt": [Message(role="user", content=question)]})
 
 
 def asked(text: str) -> list[Message]:
@@ -31,10 +31,10 @@ def test_the_pass_rate_counts_unreadable_verdicts_and_wrong_formats_as_wrong() -
 
 def test_an_answer_that_the_engine_failed_to_judge_says_nothing() -> None:
     failed = Judgment(id="1", index=1, status="unscored", votes=[Vote(status="error")], valid_votes=0)
-    made = probe("p", "q", [5, 5])
-    half = made.model_copy(update={"judgments": [made.judgments[0], failed]})
+    answers = probe("p", "q", [5, 5])
+    half = answers.model_copy(update={"judgments": [answers.judgments[0], failed]})
     assert pass_rate(half, RULES) == 1.0
-    none = made.model_copy(update={"judgments": [failed, failed]})
+    none = answers.model_copy(update={"judgments": [failed, failed]})
     assert pass_rate(none, RULES) is None
     assert select_questions([none], RULES, [])[1]["unscored"] == 1
 

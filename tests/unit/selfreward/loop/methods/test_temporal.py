@@ -70,22 +70,34 @@ def test_a_round_has_the_past_answers_of_its_own_prompts() -> None:
 
 
 def test_each_model_is_foreseen_and_trained_from_the_one_before_it() -> None:
-    asked = recipe(loop={"iterations": 2})
-    assert method_of(asked).stages(asked) == ["M0", "SFT", "M1", "F2", "M2", "F3", "M3"]
-    assert [method_of(asked).parent(asked, stage) for stage in ("F2", "M2", "F3", "M3")] == ["M1", "M1", "M2", "M2"]
-    assert [method_of(asked).actor(asked, stage) for stage in ("F2", "M2", "F3", "M3")] == ["M1", "M1", "M2", "M2"]
-    assert "past" in method_of(asked).phases(asked, "F2")
-    assert "past" not in method_of(asked).phases(asked, "F3")
-    assert "evaluate" not in method_of(asked).phases(asked, "F3")
-    assert method_of(asked).phases(asked, "M3")[:3] == ("foresee", "rollouts", "pairs")
-    assert (method_of(asked).answers(asked, "F2"), method_of(asked).answers(asked, "M2")) == (8, 4)
+    run_recipe = recipe(loop={"iterations": 2})
+    assert method_of(run_recipe).stages(run_recipe) == ["M0", "SFT", "M1", "F2", "M2", "F3", "M3"]
+    assert [method_of(run_recipe).parent(run_recipe, stage) for stage in ("F2", "M2", "F3", "M3")] == [
+        "M1",
+        "M1",
+        "M2",
+        "M2",
+    ]
+    assert [method_of(run_recipe).actor(run_recipe, stage) for stage in ("F2", "M2", "F3", "M3")] == [
+        "M1",
+        "M1",
+        "M2",
+        "M2",
+    ]
+    assert "past" in method_of(run_recipe).phases(run_recipe, "F2")
+    assert "past" not in method_of(run_recipe).phases(run_recipe, "F3")
+    assert "evaluate" not in method_of(run_recipe).phases(run_recipe, "F3")
+    assert method_of(run_recipe).phases(run_recipe, "M3")[:3] == ("foresee", "rollouts", "pairs")
+    assert (method_of(run_recipe).answers(run_recipe, "F2"), method_of(run_recipe).answers(run_recipe, "M2")) == (8, 4)
 
 
 def test_a_run_answers_three_times_and_judges_all_of_it() -> None:
     small = {"sampling": {"n": 2, "max_tokens": 10}, "judging": {"votes": 1, "max_tokens": 1}}
-    asked = recipe(**small, prompts={"per_iteration": 5}, loop={"iterations": 2, "use_eft": False})
+    run_recipe = recipe(**small, prompts={"per_iteration": 5}, loop={"iterations": 2, "use_eft": False})
     none = recipe(**small, prompts={"per_iteration": 5}, loop={"iterations": 0, "use_eft": False})
-    evaluated = (method_of(asked).tokens(asked, 0, 0) - 2 * 5 * 3 * 2 * 11) / method_of(none).tokens(none, 0, 0)
+    evaluated = (method_of(run_recipe).tokens(run_recipe, 0, 0) - 2 * 5 * 3 * 2 * 11) / method_of(none).tokens(
+        none, 0, 0
+    )
     assert evaluated == 3
 
 
