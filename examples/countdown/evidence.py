@@ -1,7 +1,7 @@
-"""`make evidence`: repeat the demo over seeds and write what it showed to evidence/countdown/.
+"""`make evidence`: repeat the demo over seeds and write the results to evidence/countdown/.
 
-Each seed's report.json is copied as it is; summary.json and summary.md put the seeds side by side and say of each
-claim whether it held. Nothing is left out: a seed that fails a claim stays in the table.
+Each seed's report.json is copied unchanged. summary.json and summary.md compare the seeds and say whether each claim
+holds. A seed that fails a claim stays in the table.
 """
 
 import argparse
@@ -24,6 +24,7 @@ OUT = ROOT / "evidence" / "countdown"
 
 def summary_markdown(summary: dict[str, Any]) -> str:
     """The summary as Markdown tables: a row for each seed and model, then a row for each claim."""
+    # Models.
     lines = [
         "# The loop on Countdown, by the independent checker",
         "",
@@ -39,6 +40,7 @@ def summary_markdown(summary: dict[str, Any]) -> str:
             row += [_percent(judge and judge["pairwise_accuracy"]), f"{model['mean_length']['value']:.1f}"]
             row += [_percent(model["parse_failure_rate"])]
             lines.append(f"| {seed} | {model['name']} | {' | '.join(row)} |")
+    # Claims.
     lines += ["", "| claim | " + " | ".join(f"seed {seed}" for seed in summary["reports"]) + " |"]
     lines.append("|---|" + "---|" * len(summary["reports"]))
     for text in next(iter(summary["claims"].values())):
@@ -51,13 +53,14 @@ def summary_markdown(summary: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Run every seed, copy its report, write the summary; exits with status 1 when a claim fails."""
+    """Run every seed, copy its report and write the summary; exits with status 1 if a claim fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds to run (default 0 1 2)")
     parser.add_argument("--overrides", nargs="*", default=[], help="recipe overrides, for ablations")
     parser.add_argument("--out", type=Path, default=OUT, help="where the evidence goes")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the services are stopped as on Ctrl-C
+    # SIGTERM stops the services as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console()
     arguments.out.mkdir(parents=True, exist_ok=True)
     summary: dict[str, Any] = {
@@ -67,6 +70,7 @@ def main() -> None:
         "reports": {},
         "claims": {},
     }
+    # Every seed; the summary is written after each.
     for seed in arguments.seeds:
         started = time.monotonic()
         folder = ROOT / "runs" / time.strftime(f"evidence-{seed}-%Y%m%d-%H%M%S")

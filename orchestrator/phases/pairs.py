@@ -1,21 +1,26 @@
 """The phase `pairs`: a stage's training data, from its rollouts."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from orchestrator import metrics
-from orchestrator.phases.judge_data import filled_prompts
 from orchestrator.runs.context import RunContext
 from orchestrator.runs.errors import RunFailed
-from selfreward.contracts.base import content_key
+from selfreward.client.http import ServiceClient
+from selfreward.contracts.base import Message, content_key
+from selfreward.contracts.judging import JudgePrompts
 from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.loop import paths
-from selfreward.loop.eft import judge_pairs, place_of, select, sft_rows
+from selfreward.loop.eft import Place, judge_pairs, place_of, select, sft_rows
 from selfreward.loop.methods.base import Inputs, TrainingRows
 from selfreward.loop.pairing import OUTCOMES, judge_pair
 from selfreward.loop.stages import replays
 from selfreward.loop.summary import summarise
 from selfreward.loop.train_jobs import replay
+
+_CHUNK = 128
+"""Prompts of one request to the judge."""
 
 
 async def pairs(context: RunContext) -> None:
@@ -94,7 +99,7 @@ async def _write_eft(context: RunContext, rollouts: list[Rollout]) -> None:
             "eft.judgments"
         )
     places = sorted({place_of(verdict) for verdict in [*selection.accepted, *(c.chosen for c in selection.contrasts)]})
-    filled, rubric = await filled_prompts(context.services.judge, recipe.judging.rubric, rollouts, places)
+    filled, rubric = await _filled_prompts(context.services.judge, recipe.judging.rubric, rollouts, places)
     await context.write_rows(paths.data(run, "eft"), sft_rows(selection.accepted, filled))
     contrasts = judge_pairs(selection.contrasts, filled, rollouts[0].policy_version, rubric)
     await context.write_rows(paths.data(run, "judge_pairs"), (pair.model_dump(mode="json") for pair in contrasts))
@@ -123,6 +128,29 @@ async def _own_judge_pairs(
         return [], record
     rollouts = [preference.rollout for preference in preferred]
     places = [(rollout.prompt_id, 0) for rollout in rollouts]
-    filled, rubric = await filled_prompts(context.services.judge, recipe.judging.rubric, rollouts, places)
+    filled, rubric = await _filled_prompts(context.services.judge, recipe.judging.rubric, rollouts, places)
     by_place = zip(preferred, places, strict=True)
     return [judge_pair(preference, filled[place], rubric) for preference, place in by_place], record
+
+
+async def _filled_prompts(
+    judge: ServiceClient, rubric: str, rollouts: Sequence[Rollout], places: Sequence[Place]
+) -> tuple[dict[Place, list[Message]], str]:
+    """The judge's prompt about each of the answers at `places`, and the rubric's identity (`name@sha256:...`)."""
+    by_prompt = {rollout.prompt_id: rollout for rollout in rollouts}
+    prompts: dict[Place, list[Message]] = {}
+    identity = rubric
+    for start in range(0, len(places), _CHUNK):
+        chunk = places[start : start + _CHUNK]
+        items = [
+            {
+                "prompt": [message.model_dump() for message in by_prompt[prompt_id].prompt],
+                "response": by_prompt[prompt_id].responses[index].text,
+            }
+            for prompt_id, index in chunk
+        ]
+        reply = await judge.request("POST", f"/v1/rubrics/{rubric}/prompt", json={"items": items})
+        filled = JudgePrompts.model_validate_json(reply.content)
+        identity = filled.rubric
+        prompts |= dict(zip(chunk, filled.messages, strict=True))
+    return prompts, identity

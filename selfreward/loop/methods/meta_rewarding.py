@@ -149,6 +149,7 @@ class MetaRewarding(Method):
         yield from super().violations(run, recipe, stage, rollouts, version, inputs)
         if not self.judges_judgments(recipe, stage):
             return
+        # Each task has one result or has failed.
         tasks, name = meta_tasks(run, recipe, stage, rollouts, version or ""), paths.meta(run, stage)
         compared = [Rollout.model_validate(row) for row in inputs["meta"]]
         failed = [row["prompt_id"] for row in inputs["meta failures"]]
@@ -156,10 +157,12 @@ class MetaRewarding(Method):
             name, [task.prompt_id for task in tasks], [rollout.prompt_id for rollout in compared], failed
         )
         yield from check_answers(name, compared, version, 1)
+        # The compared judgments are the round's.
         expected = {task.prompt_id: (task.responses, task.judgments) for task in tasks}
         wrong = [row.prompt_id for row in compared if expected.get(row.prompt_id) != (row.responses, row.judgments)]
         if wrong:
             yield Violation("accounting", name, f"not the round's own judgments: {wrong[:3]}")
+        # Every two of them were compared once in each order.
         compared_orders = {
             row.prompt_id: Counter((match.first, match.second) for match in row.matches) for row in compared
         }
