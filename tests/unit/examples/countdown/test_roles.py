@@ -1,5 +1,7 @@
 """Demonstrations of further roles of the demo's model: true, in its vocabulary, and as the judge service asks."""
 
+from typing import Any
+
 import pytest
 
 from examples.countdown.checker import criteria, score, solved
@@ -24,6 +26,19 @@ from services.judge.rubrics.rubric import SHIPPED, Rubric, load_rubric
 META = load_rubric(SHIPPED / "countdown_meta")
 CHOICE = load_rubric(SHIPPED / "countdown_constitution")
 STEPS = load_rubric(SHIPPED / "countdown_steps")
+
+Files = dict[str, list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def built() -> list[Files]:
+    """The files of seed 0, of seed 0 once more, and of seed 1."""
+    return [build_roles(seed, 30) for seed in (0, 0, 1)]
+
+
+@pytest.fixture(scope="module")
+def ift() -> list[dict[str, Any]]:
+    return build(0)["ift"]
 
 
 def test_a_verdict_on_two_reviews_names_the_right_one_and_can_be_read() -> None:
@@ -102,11 +117,13 @@ def test_a_revision_is_right_and_the_critique_is_what_the_base_model_has_read() 
 
 
 @pytest.mark.parametrize(("stem", "most"), [("ift_meta", META), ("ift_constitution", CHOICE), ("ift_steps", STEPS)])
-def test_demonstrations_stand_after_the_ift_rows_in_words_that_the_model_knows(stem: str, most: Rubric) -> None:
-    rows, ift = build_roles(0, 30)[stem], build(0)["ift"]
+def test_demonstrations_stand_after_the_ift_rows_in_words_that_the_model_knows(
+    built: list[Files], ift: list[dict[str, Any]], stem: str, most: Rubric
+) -> None:
+    rows, again, other = (files[stem] for files in built)
     assert rows[: len(ift)] == ift
-    assert rows == build_roles(0, 30)[stem]
-    assert rows[-30:] != build_roles(1, 30)[stem][-30:]
+    assert rows == again
+    assert rows[-30:] != other[-30:]
     tokenizer = build_tokenizer()
     for row in rows[-30:]:
         ids = tokenizer.encode(row["prompt"] + " " + row["response"])

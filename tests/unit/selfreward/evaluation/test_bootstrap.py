@@ -1,7 +1,5 @@
 """Intervals: coverage, pairing, clusters, and what happens when nothing was measured."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -66,11 +64,3 @@ def test_nothing_measured_is_none() -> None:
 def test_a_rare_denominator_is_left_out_of_the_draws_it_is_not_in() -> None:
     interval = Bootstrap().interval(ratio([1, 0, 0], [1, 0, 0]))
     assert interval == (1.0, 1.0, 1.0, 1)
-
-
-def test_a_report_worth_of_figures_takes_little_time() -> None:
-    bootstrap, rng = Bootstrap(), np.random.default_rng(4)
-    started = time.process_time()
-    for _ in range(100):
-        bootstrap.interval(mean(rng.random(1000)))
-    assert time.process_time() - started < 5
