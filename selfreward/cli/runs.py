@@ -83,7 +83,8 @@ def export(
     from selfreward.files.export import check_out, write_export
 
     check_out(out)
-    write_export(_client().export(run_id, stage, layout), out, layout)
+    with _client() as client:
+        write_export(client.export(run_id, stage, layout), out, layout)
     stdout.print(f"{out}: {out.stat().st_size:,} bytes")
 
 

@@ -19,7 +19,7 @@ from selfreward.store.manifest import verify_folder
 from tests.harness.chaos.faults import Faults
 from tests.harness.chaos.run import Outcome, run_through
 from tests.harness.chaos.stack import ChaosStack
-from tests.loop.small import HELDOUT, JUDGED, PROMPTS, RANKED, SAMPLES, small_recipe
+from tests.support.small_recipe import HELDOUT, JUDGED, PROMPTS, RANKED, SAMPLES, small_recipe
 
 RUN, KILLS = "loop", 8
 STAGES = ["M0", "SFT", "M1", "M2"]

@@ -23,7 +23,7 @@ from services.judge.app import create_app as create_judge
 from services.judge.settings import JudgeSettings
 from services.trainer.app import create_app as create_trainer
 from services.trainer.settings import TrainerSettings
-from tests.unit.services.judge.serving.test_keys import bearer, keys_file
+from tests.support.access import bearer, keys_file
 
 SERVICES = ("generator", "judge", "orchestrator")
 OPEN, ANY_KEY = "open", "any key"

@@ -1,5 +1,6 @@
 """The engine that all service tests share: a real gateway process with a real vLLM child on the tiny model."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ import httpx
 import pytest
 
 from selfreward.processes.child import free_port
+from selfreward.redis.announcements import Announced, announce
+from selfreward.redis.connection import connect
 from tests.support.places import M0, ROOT
 
 _STARTS_WITHIN = 280
@@ -120,3 +123,14 @@ def engine_core(generator: Generator) -> int:
         waiting = [child for parent in waiting for child in children.get(parent, [])]
         below += waiting
     return next(pid for pid in below if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+
+def announce_now(generator: Generator, name: str, digest: str) -> Announced:
+    async def run() -> Announced:
+        redis = connect(generator.redis_url)
+        try:
+            return await announce(redis, name, digest)
+        finally:
+            await redis.aclose()
+
+    return asyncio.run(run())

@@ -5,8 +5,9 @@ from typing import Any
 
 from selfreward.contracts.base import Message
 from selfreward.contracts.judging import Judgment, JudgmentStatus, Vote
-from selfreward.contracts.rollouts import Response, Rollout
+from selfreward.contracts.rollouts import PreferencePair, Response, Rollout
 from selfreward.loop.load import RunRecipe
+from selfreward.loop.record import RunState, now
 
 Scores = Sequence[float | None]
 DATA = {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}
@@ -52,3 +53,34 @@ def voted(name: str, *votes: Scores, texts: Sequence[str] = ()) -> Rollout:
     """Answers to the prompt `name`, each with the given votes."""
     asked = [Message(role="user", content=name)]
     return rollout(list(zip(texts or ["x"] * len(votes), votes, strict=True)), name, prompt=asked)
+
+
+def probe(name: str, question: str, scores: Scores) -> Rollout:
+    """A group of distinct well-formed answers with these scores, one vote each."""
+    answers = rollout([(f"{number} + 1 = 2", [score]) for number, score in enumerate(scores)], name)
+    return answers.model_copy(update={"prompt": [Message(role="user", content=question)]})
+
+
+def new_run(name: str, **fields: Any) -> RunState:
+    """The record of a run that was just submitted."""
+    asked = recipe()
+    values = {"run": name, "recipe": asked, "recipe_hash": asked.hash, "created_at": now(), **fields}
+    return RunState.model_validate(values)
+
+
+def pair(**fields: Any) -> PreferencePair:
+    """A good answer over a bad one, by the votes of a judge."""
+    values = {
+        "prompt": [Message(role="user", content="q")],
+        "chosen": [Message(role="assistant", content="good")],
+        "rejected": [Message(role="assistant", content="bad")],
+        "prompt_id": "prompts-00001",
+        "score_chosen": 4.5,
+        "score_rejected": 2.0,
+        "votes_chosen": [4.0, 5.0, None],
+        "votes_rejected": [2.0, 2.0, 2.0],
+        "policy_version": "policy@2",
+        "judge_version": "policy@2",
+        "rubric": "additive5@sha256:0123456789ab",
+    }
+    return PreferencePair.model_validate(values | fields)

@@ -12,10 +12,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from selfreward.client.generator import VERSION_HEADER
+from selfreward.contracts.comparisons import PairResponse, PairVerdict
 from selfreward.contracts.judging import JudgeResponse
 from services.judge.app import create_app
 from services.judge.settings import JudgeSettings
 
+PROMPT = "Use 7 3 12 to make 33 ."
+GOOD = "7 * 3 = 21 ; 21 + 12 = 33"
 Reply = Callable[[dict[str, Any]], Awaitable[Response] | Response]
 
 
@@ -48,6 +51,16 @@ def by_length(body: dict[str, Any]) -> Response:
     else:
         verdict = f"Score: {len(text.rsplit('Answer : ', 1)[1])}"
     return completion(*[verdict] * body["n"])
+
+
+def good_is_better(sent: dict[str, Any]) -> Response:
+    """A judge that finds the good answer worth 5 and others worth 2."""
+    return completion(*["Score: 5" if GOOD in sent["messages"][0]["content"] else "Score: 2"] * sent["n"])
+
+
+def unreadable(sent: dict[str, Any]) -> Response:
+    """A judge that never says a score."""
+    return completion(*["no idea"] * sent["n"])
 
 
 class Engine:
@@ -123,3 +136,18 @@ def judged(engine: Engine, json: Any, **settings: Any) -> JudgeResponse:
 
 def message(answer: httpx.Response) -> str:
     return str(answer.json()["error"]["message"])
+
+
+def pairs(*items: tuple[str, str], **fields: Any) -> dict[str, Any]:
+    return {"items": [{"prompt": "p", "a": a, "b": b} for a, b in items], **fields}
+
+
+def compared(engine: Engine, json: Any, path: str = "/v1/judge/pairwise", **settings: Any) -> PairResponse:
+    answer = post(engine, json, path, **settings)
+    assert answer.status_code == 200, answer.text
+    return PairResponse.model_validate_json(answer.content)
+
+
+def only(result: PairResponse) -> PairVerdict:
+    (verdict,) = result.data
+    return verdict

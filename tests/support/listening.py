@@ -20,7 +20,9 @@ def listening(app: Any) -> Iterator[str]:
     """Base URL of `app` while it is served."""
     port = free_port()
     server = uvicorn.Server(
-        uvicorn.Config(app, port=port, log_level="critical", ws="none", lifespan="on", loop="asyncio")
+        uvicorn.Config(
+            app, port=port, log_level="critical", ws="none", lifespan="on", loop="asyncio", timeout_graceful_shutdown=1
+        )
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -19,6 +19,7 @@ from selfreward.client.judge import AsyncJudgeClient
 from selfreward.contracts.base import Message
 from selfreward.loop.record import RunState, now
 from selfreward.loop.tasks import PromptItem, Task
+from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
 from selfreward.server.background import cancel_and_wait
@@ -137,3 +138,10 @@ async def working(worker: RolloutWorker) -> AsyncIterator[None]:
         yield
     finally:
         await cancel_and_wait([task])
+
+
+def enter(context: RunContext, run_recipe: Recipe, stage: str) -> None:
+    """Put the context at a stage of another recipe's run."""
+    context.state = RunState(
+        run="one", recipe=run_recipe, recipe_hash=run_recipe.hash, created_at=now(), stage=stage, phase="rollouts"
+    )

@@ -77,3 +77,9 @@ def dpo_job(name: str = "dpo", hyper: dict[str, Any] | None = None, **changes: A
     }
     values |= {"output": f"runs/t/weights/{name}", "canary": CANARY, "dpo": DpoHyper.model_validate(section)}
     return TrainJob.model_validate({**values, **changes})
+
+
+def absent_model_job() -> TrainJob:
+    """A job that publishes a folder which is not there."""
+    values = {"id": "a", "run": "r", "stage": "M0", "method": "publish", "init_from": "m", "output": "out"}
+    return TrainJob.model_validate({**values, "canary": [Message(role="user", content="hello")]})

@@ -56,3 +56,9 @@ def test_the_guard_itself_catches_an_import() -> None:
     ended = _import_all(("examples.countdown",), ("selfreward",))
     assert ended.returncode != 0
     assert re.search(r"examples\.countdown\.\w+ loads selfreward", ended.stderr)
+
+
+def test_tests_take_what_they_share_from_no_other_test() -> None:
+    shared = re.compile(r"^from (tests\.\S*\btest_\w+) import|^from tests\.\S+ import .*\btest_\w+", re.M)
+    sources = {file.relative_to(ROOT): file.read_text() for file in (ROOT / "tests").rglob("*.py")}
+    assert [str(file) for file, source in sources.items() if shared.search(source)] == [], "put it into tests/support"

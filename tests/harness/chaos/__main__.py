@@ -17,8 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tests.harness.chaos.faults import Faults
 from tests.harness.chaos.run import Outcome, run_through
 from tests.harness.chaos.stack import ChaosStack
-from tests.loop.small import small_recipe
 from tests.support.places import ROOT
+from tests.support.small_recipe import small_recipe
 
 OVERRIDES = ["prompts.per_iteration=32", "sft.save_every=2", "dpo.save_every=2", "baseline_sft.save_every=2"]
 

@@ -22,9 +22,9 @@ from typing import Any
 from tests.harness.compose.offline import ensure_bases, reachable_wheels
 from tests.harness.compose.rolling import rolling_restart
 from tests.harness.compose.stack import PROJECT, ComposeStack, docker, need_an_engine
-from tests.loop.kills import LOOK, kill_at, places, planned
-from tests.loop.small import OVERRIDES, small_recipe
+from tests.harness.kills import LOOK, kill_at, places, planned
 from tests.support.places import ROOT
+from tests.support.small_recipe import OVERRIDES, small_recipe
 
 RUN = "small"
 REPLICAS = {"judge": 3, "orchestrator": 3, "generator": 2}

@@ -18,7 +18,7 @@ def rolling_restart(stack: ComposeStack) -> dict[str, Any]:
         "--detach",
         "--no-deps",
         "--volume",
-        f"{ROOT / 'tests' / 'loop' / 'load.py'}:/app/load.py:ro",
+        f"{ROOT / 'tests' / 'harness' / 'load.py'}:/app/load.py:ro",
         "--entrypoint",
         "python",
         "cli",

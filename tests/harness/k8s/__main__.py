@@ -27,9 +27,9 @@ from tests.harness.k8s.cluster import NAMESPACE, Cluster
 from tests.harness.k8s.objects import RUN, input_objects, loop_objects, run_objects, volumes
 from tests.harness.k8s.older import NAMES_SINCE, sidecar_secret
 from tests.harness.k8s.rolling import rolling_restart
-from tests.loop.kills import LOOK, kill_at, places, planned, planned_of
-from tests.loop.small import small_recipe
+from tests.harness.kills import LOOK, kill_at, places, planned, planned_of
 from tests.support.places import M0, ROOT
+from tests.support.small_recipe import small_recipe
 
 _PATIENCE_S = 5400
 _TRAINING_JOBS = 4

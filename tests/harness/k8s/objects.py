@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.deploy.manifests import Manifest, pod_specs, render
 from tests.harness.k8s.older import older
-from tests.loop.small import OVERRIDES
+from tests.support.small_recipe import OVERRIDES
 
 RUN = "small"
 # Training that lasts long enough to be killed after its first checkpoint, and learns next to nothing.

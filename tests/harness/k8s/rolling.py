@@ -37,7 +37,7 @@ def rolling_restart(cluster: Cluster, run: list[Manifest]) -> dict[str, Any]:
 
 
 def _program() -> Manifest:
-    data = {"load.py": (ROOT / "tests" / "loop" / "load.py").read_text()}
+    data = {"load.py": (ROOT / "tests" / "harness" / "load.py").read_text()}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -15,7 +15,7 @@ from selfreward.client.http import ServiceClient
 from selfreward.redis.connection import connect
 from selfreward.server.background import cancel_and_wait
 from selfreward.store.artifacts import ArtifactStore
-from tests.redis.orchestrator.runs.test_state import new_run
+from tests.support.factories import new_run
 
 
 @pytest.mark.parametrize(

@@ -11,26 +11,14 @@ import numpy as np
 import pytest
 
 from selfreward.client.generator import VERSION_HEADER
-from selfreward.redis.announcements import Announced, announce
-from selfreward.redis.connection import connect
+from selfreward.redis.announcements import Announced
 from selfreward.store.artifacts import ArtifactStore
-from tests.service.conftest import Generator
+from tests.service.conftest import Generator, announce_now
 from tests.support.checkpoints import CANARY, CANARY_TOKENS, copy_of, greedy, perturbed, publish
-from tests.unit.selfreward.store.test_pickles import PICKLES, Bomb
+from tests.support.pickles import PICKLES, Bomb
 
 Tensors = dict[str, np.ndarray]
 NORM = "model.norm.weight"
-
-
-def announce_now(generator: Generator, name: str, digest: str) -> Announced:
-    async def run() -> Announced:
-        redis = connect(generator.redis_url)
-        try:
-            return await announce(redis, name, digest)
-        finally:
-            await redis.aclose()
-
-    return asyncio.run(run())
 
 
 def answer(generator: Generator) -> tuple[str, list[int]]:

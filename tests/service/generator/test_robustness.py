@@ -10,8 +10,7 @@ from pathlib import Path
 import httpx
 
 from selfreward.store.artifacts import ArtifactStore
-from tests.service.conftest import Generator, engine_core
-from tests.service.generator.test_refusals import announce_now
+from tests.service.conftest import Generator, announce_now, engine_core
 from tests.support.checkpoints import copy_of, perturbed, publish
 
 

@@ -14,17 +14,16 @@ import pytest
 
 from services.judge.app import create_app
 from services.judge.settings import JudgeSettings
-from tests.support.judge_engine import Engine
+from tests.support.judge_engine import GOOD, PROMPT, Engine, good_is_better, unreadable
 from tests.support.listening import listening
 from tests.support.places import ROOT
-from tests.unit.services.judge.api.test_compat import GOOD, PROMPT, by_length, unreadable
 
 
 @pytest.fixture(scope="module")
 def judge_url() -> Iterator[str]:
     """A judge that finds the good answer worth 5 and others worth 2."""
     settings = JudgeSettings(generator_url="http://engine", redis_url="redis://127.0.0.1:9/0")
-    app = create_app(settings, engine_transport=httpx.ASGITransport(Engine(by_length).app))
+    app = create_app(settings, engine_transport=httpx.ASGITransport(Engine(good_is_better).app))
     with listening(app) as url:
         yield url
 

@@ -24,7 +24,7 @@ from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.redis.connection import connect
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import Lineage, WeightsManifest
-from tests.loop.small import small_recipe
+from tests.support.small_recipe import small_recipe
 
 SOURCE, STAGES = "source", ("M0", "SFT", "M1")
 

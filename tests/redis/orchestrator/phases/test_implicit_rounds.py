@@ -23,15 +23,15 @@ from selfreward.loop.methods import method_of
 from selfreward.loop.tasks import PromptItem
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.store.artifacts import ArtifactStore
-from tests.redis.orchestrator.phases.test_rounds import QUESTIONS, enter
 from tests.support.factories import recipe
 from tests.support.implicit_rounds import rows
 from tests.support.methods import rollout_tasks, score_job, train_job
-from tests.support.orchestrator_bench import bench, working
+from tests.support.orchestrator_bench import bench, enter, working
 from tests.support.places import RECIPES
 from tests.support.synthetic_run import RUN, write_run
 
 CANARY = [Message(role="user", content="hello")]
+QUESTIONS = [[{"role": "user", "content": f"question {n}"}] for n in range(6)]
 
 
 def lower_number(text: str) -> str:

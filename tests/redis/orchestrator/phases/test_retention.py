@@ -20,8 +20,8 @@ from selfreward.recipe.recipe import RecipeError
 from selfreward.redis.announcements import announce
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import InvalidArtifact, Lineage, WeightsManifest
-from tests.redis.orchestrator.phases.test_watching import Crash, ended, messages, on_run, recipe
 from tests.support.factories import voted
+from tests.support.watched_run import Crash, ended, messages, on_run, recipe
 
 STAGES = ["M0", "SFT", "M1", "M2"]
 

@@ -5,25 +5,15 @@ import asyncio
 from orchestrator.phases import pairs as pairs_phase
 from orchestrator.phases import prompts as prompts_phase
 from orchestrator.phases.ask_workers import run_tasks
-from orchestrator.runs.context import RunContext
 from selfreward.loop import paths
 from selfreward.loop.audit.rounds import check_stage
-from selfreward.loop.record import RunState, now
 from selfreward.loop.tasks import PromptItem
-from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
 from tests.support.factories import recipe, rollout
 from tests.support.methods import rollout_tasks
-from tests.support.orchestrator_bench import bench, working
+from tests.support.orchestrator_bench import bench, enter, working
 
 QUESTIONS = [[{"role": "user", "content": f"question {n}"}] for n in range(6)]
-
-
-def enter(context: RunContext, run_recipe: Recipe, stage: str) -> None:
-    """Put the context at a stage of another recipe's run."""
-    context.state = RunState(
-        run="one", recipe=run_recipe, recipe_hash=run_recipe.hash, created_at=now(), stage=stage, phase="rollouts"
-    )
 
 
 def test_a_spin_round_asks_for_no_judgment_and_passes_the_auditor(redis_url: str, store_root: str) -> None:

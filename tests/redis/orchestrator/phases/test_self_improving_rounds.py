@@ -20,9 +20,9 @@ from selfreward.loop.record import ModelRecord, RunState, now
 from selfreward.loop.tasks import PromptItem
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.store.artifacts import ArtifactStore
+from tests.support.factories import probe
 from tests.support.methods import rollout_tasks, train_job
 from tests.support.orchestrator_bench import bench, working
-from tests.unit.selfreward.loop.methods.test_self_improving import probe
 
 CANARY = [Message(role="user", content="hello")]
 RULES = {"answer_format": "[-+*=;0-9 ]+", "correct_from": 5}

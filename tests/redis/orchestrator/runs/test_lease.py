@@ -19,7 +19,7 @@ from selfreward.client.http import ServiceClient
 from selfreward.redis.announcements import announce, current
 from selfreward.redis.connection import RedisClient, connect
 from selfreward.store.artifacts import ArtifactStore
-from tests.redis.orchestrator.runs.test_state import new_run
+from tests.support.factories import new_run
 
 LEASE_S = 1.0
 

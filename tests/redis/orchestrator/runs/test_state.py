@@ -10,9 +10,8 @@ import pytest
 from orchestrator.runs import events
 from orchestrator.runs.lease import Lease, LeaseLost, acquire
 from orchestrator.runs.state import ask_to_run, ask_to_stop, create, load, load_all, public, save, stopped_runs
-from selfreward.loop.load import RunRecipe
-from selfreward.loop.record import RunState, now
 from selfreward.redis.connection import RedisClient, connect
+from tests.support.factories import new_run
 
 
 def on_redis(url: str, work: Callable[[RedisClient], Awaitable[None]]) -> None:
@@ -23,13 +22,6 @@ def on_redis(url: str, work: Callable[[RedisClient], Awaitable[None]]) -> None:
             await work(redis)
 
     asyncio.run(main())
-
-
-def new_run(name: str, **fields: Any) -> RunState:
-    data = {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}
-    recipe = RunRecipe.model_validate({"name": "r", "model": "m", "data": data})
-    values = {"run": name, "recipe": recipe, "recipe_hash": recipe.hash, "created_at": now(), **fields}
-    return RunState.model_validate(values)
 
 
 async def held(redis: RedisClient, holder: str = "a", seconds: float = 10) -> Lease:

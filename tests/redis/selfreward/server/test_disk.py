@@ -25,8 +25,8 @@ from selfreward.store.manifest import Lineage, WeightsManifest
 from services.trainer.settings import TrainerSettings
 from services.trainer.worker import worker as worker_module
 from services.trainer.worker.worker import Worker
-from tests.redis.orchestrator.phases.test_watching import ended, messages, on_run, recipe
-from tests.redis.services.trainer.worker.test_outages import train_job
+from tests.support.trainer_jobs import absent_model_job
+from tests.support.watched_run import ended, messages, on_run, recipe
 
 _SIZE = 4 << 20
 
@@ -180,7 +180,7 @@ def test_a_job_that_finds_the_disk_full_goes_on_in_the_same_attempt(
             worker, queue, job = (
                 Worker(redis, ArtifactStore(str(disk)), settings),
                 WorkQueue(redis, TRAIN_QUEUE),
-                train_job(),
+                absent_model_job(),
             )
             filler = disk / "filler"
             filler.write_bytes(b"x" * (2 << 20))
@@ -209,7 +209,7 @@ def test_a_training_job_waits_for_room_in_the_hand_of_its_worker(redis_url: str,
         async with connect(redis_url) as redis:
             settings = TrainerSettings(work_dir=disk / "work", min_free_disk=5, poll_seconds=0.02, consumer="one")
             store = ArtifactStore(str(disk / "store"))
-            worker, queue, job = Worker(redis, store, settings), WorkQueue(redis, TRAIN_QUEUE), train_job()
+            worker, queue, job = Worker(redis, store, settings), WorkQueue(redis, TRAIN_QUEUE), absent_model_job()
             await queue.put(job.id, job.model_dump(mode="json"))
             working = asyncio.create_task(worker.run())
             status = await became(worker, job.id, "waiting")

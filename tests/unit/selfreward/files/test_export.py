@@ -14,20 +14,9 @@ from selfreward.files.export import check_out, write_export
 from selfreward.files.rows import RowError
 from selfreward.loop.export import COLUMNS, Layout, card, export_pairs, labelled_answers
 from selfreward.store.artifacts import ArtifactStore
+from tests.support.factories import pair
 
-PAIR = PreferencePair(
-    prompt=[Message(role="user", content="q")],
-    chosen=[Message(role="assistant", content="good")],
-    rejected=[Message(role="assistant", content="bad")],
-    prompt_id="prompts-00001",
-    score_chosen=4.5,
-    score_rejected=2.0,
-    votes_chosen=[4.0, 5.0, None],
-    votes_rejected=[2.0, 2.0, 2.0],
-    policy_version="policy@2",
-    judge_version="policy@2",
-    rubric="additive5@sha256:0123456789ab",
-)
+PAIR = pair()
 UNJUDGED = PAIR.model_copy(update={"votes_chosen": [], "votes_rejected": [], "judge_version": "", "rubric": ""})
 TURNS = List({"role": Value("string"), "content": Value("string")})
 NUMBERS = List(Value("float64"))

@@ -11,19 +11,9 @@ from typing import Any
 import pytest
 
 from selfreward.store.artifacts import ArtifactStore
-from selfreward.store.manifest import MANIFEST_NAME, InvalidArtifact, Lineage, WeightsManifest, verify_folder
+from selfreward.store.manifest import MANIFEST_NAME, InvalidArtifact, verify_folder
 from tests.support.places import ROOT
-
-
-def fill(folder: Path) -> None:
-    (folder / "model.safetensors").write_bytes(b"weights")
-    (folder / "model.safetensors").chmod(0o600)
-    (folder / "sub").mkdir()
-    (folder / "sub" / "extra.json").write_text("{}")
-
-
-def describe(_: Path) -> WeightsManifest:
-    return WeightsManifest(files={}, lineage=Lineage(stage="M1"))
+from tests.support.small_weights import describe, fill
 
 
 @pytest.fixture(params=["local", "memory", "bucket"])
@@ -76,7 +66,8 @@ def test_a_failed_publish_leaves_nothing(tmp_path: Path) -> None:
 
 def test_what_a_killed_publisher_left_is_never_visible_and_goes_with_the_next_success(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from tests.unit.selfreward.store.test_artifacts import *\n"
+        "import sys, time; from selfreward.store.artifacts import ArtifactStore\n"
+        "from tests.support.small_weights import describe, fill\n"
         "def slow(folder):\n    fill(folder)\n    print('filled', flush=True)\n    time.sleep(60)\n"
         "ArtifactStore(sys.argv[1]).publish('runs/w', slow, describe)"
     )

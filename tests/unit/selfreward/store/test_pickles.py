@@ -1,7 +1,6 @@
 """What a checkpoint folder could run as a program is never loaded: no pickle, and no code of its own."""
 
 import json
-import os
 import pickle
 import shutil
 from pathlib import Path
@@ -16,28 +15,10 @@ from services.generator.checkpoints.checkpoint import read_facts
 from services.trainer.training.checks import JobRefused, check_weights_present, load_tokenizer
 from services.trainer.training.models import context_length, load_model, stored_dtype
 from services.trainer.training.publish import publish_folder
+from tests.support.pickles import PICKLES, Bomb
 from tests.support.places import M0
 
 CANARY = [Message(role="user", content="Use 7 3 12 to make 33 .")]
-PICKLES = (
-    "pytorch_model.bin",
-    "training_args.bin",
-    "optimizer.pt",
-    "rng_state.pth",
-    "consolidated.00.pth",
-    "model.pkl",
-)
-
-
-class Bomb:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = str(mark)
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        """What unpickling calls."""
-        return os.mkdir, (self.mark,)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import MANIFEST_NAME, verify_folder
-from tests.unit.selfreward.store.test_artifacts import describe, fill
+from tests.support.small_weights import describe, fill
 
 
 def test_what_another_process_writes_is_seen_after_its_folder_was_listed(bucket: str, tmp_path: Path) -> None:

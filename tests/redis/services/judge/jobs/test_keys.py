@@ -9,10 +9,10 @@ from redis import Redis
 from starlette.responses import Response
 
 from selfreward import JudgeClient
+from tests.support.access import bearer, keys_file
 from tests.support.judge_engine import Engine, fours, message, running
 from tests.support.judge_jobs import batch, slow, wait_for, with_judge
 from tests.support.listening import listening_judge
-from tests.unit.services.judge.serving.test_keys import bearer, keys_file
 
 
 def test_a_job_is_there_for_its_own_key_and_for_admins(redis_url: str, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from selfreward.contracts.judging import JudgeItem, JudgeRequest, JudgeResponse,
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
 from services.judge.jobs.store import AHEAD, QUEUE, Chunk, JobStore
+from tests.support.access import bearer, keys_file
 from tests.support.judge_engine import Engine
 from tests.support.judge_jobs import batch, wait_for, with_judge
-from tests.unit.services.judge.serving.test_keys import bearer, keys_file
 
 LARGE = 5 * AHEAD
 

@@ -16,7 +16,7 @@ from services.trainer.worker import node as follower_module
 from services.trainer.worker import worker as worker_module
 from services.trainer.worker.node import WorkerNode
 from services.trainer.worker.worker import Worker
-from tests.redis.services.trainer.worker.test_outages import train_job
+from tests.support.trainer_jobs import absent_model_job
 
 
 def _ends_with(status: int) -> list[str]:
@@ -39,7 +39,7 @@ def test_the_first_node_leaves_with_a_failed_attempt_and_the_job_waits_for_the_n
         async with connect(redis_url) as redis:
             queue, worker = WorkQueue(redis, queue_of("a")), Worker(redis, ArtifactStore(str(tmp_path)), settings)
             await queue.open()
-            await queue.put("a", train_job().model_dump(mode="json"))
+            await queue.put("a", absent_model_job().model_dump(mode="json"))
             async with asyncio.timeout(60):
                 await worker.run()
             assert exit_status(worker.outcome) == 1

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from selfreward.contracts.base import Message
 from selfreward.contracts.training import TRAIN_QUEUE, TrainJob, TrainStatus
 from selfreward.redis.connection import RedisRefused, connect
 from selfreward.redis.queue import WorkQueue
@@ -15,18 +14,13 @@ from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import Lineage, WeightsManifest
 from services.trainer.settings import TrainerSettings
 from services.trainer.worker.worker import Worker
+from tests.support.trainer_jobs import absent_model_job
 
 
 def finished_job(store: ArtifactStore) -> TrainJob:
     """A job whose output is published already."""
     store.publish("out", lambda _: None, lambda _: WeightsManifest(files={}, lineage=Lineage(stage="M0")))
-    return train_job()
-
-
-def train_job() -> TrainJob:
-    """A job that publishes a folder which is not there."""
-    values = {"id": "a", "run": "r", "stage": "M0", "method": "publish", "init_from": "m", "output": "out"}
-    return TrainJob.model_validate({**values, "canary": [Message(role="user", content="hello")]})
+    return absent_model_job()
 
 
 def test_a_job_that_is_done_waits_for_redis_in_the_hand_of_its_worker(redis_url: str, tmp_path: Path) -> None:

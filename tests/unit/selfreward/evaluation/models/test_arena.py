@@ -8,8 +8,7 @@ from starlette.responses import Response
 from selfreward.contracts.comparisons import PairVerdict, PairVote
 from selfreward.evaluation.models.arena import arena_ratio, arena_score, game
 from services.judge.reading.words import FiveWayForm
-from tests.support.judge_engine import Engine, completion, content
-from tests.unit.services.judge.verdicts.test_pairs import compared, only, pairs
+from tests.support.judge_engine import Engine, compared, completion, content, only, pairs
 
 FORM = FiveWayForm("Verdict:")
 

@@ -1,22 +1,13 @@
 """Which questions train: those that the policy answers rightly at times, by its own verdict."""
 
-from collections.abc import Sequence
-
 from selfreward.contracts.base import Message
 from selfreward.contracts.judging import Judgment, Vote
 from selfreward.contracts.reinforcement import OwnVerdicts
-from selfreward.contracts.rollouts import Rollout
 from selfreward.loop.methods.self_improving import identity, pass_rate, select_questions
 from selfreward.loop.self_instruct import prompt_rows
-from tests.support.factories import rollout
+from tests.support.factories import probe, rollout
 
 RULES = OwnVerdicts(answer_format=r"[-+*=;0-9 ]+", correct_from=5)
-
-
-def probe(name: str, question: str, scores: Sequence[float | None]) -> Rollout:
-    """A group of distinct well-formed answers with these scores, one vote each."""
-    answers = rollout([(f"{number} + 1 = 2", [score]) for number, score in enumerate(scores)], name)
-    return answers.model_copy(update={"prompt": [Message(role="user", content=question)]})
 
 
 def asked(text: str) -> list[Message]:

@@ -10,11 +10,9 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from services.judge.api.openrlhf import response_in
-from tests.support.judge_engine import Engine, completion, message, running
+from tests.support.judge_engine import GOOD, PROMPT, Engine, good_is_better, message, running, unreadable
 
 WIRE = Path(__file__).parent / "wire"
-PROMPT = "Use 7 3 12 to make 33 ."
-GOOD = "7 * 3 = 21 ; 21 + 12 = 33"
 ROUTES = ("/score", "/rerank", "/get_reward", "/compat/slime", "/verify")
 
 
@@ -22,19 +20,9 @@ def wire(name: str) -> Any:
     return json.loads((WIRE / f"{name}.json").read_text())
 
 
-def by_length(sent: dict[str, Any]) -> Response:
-    """A judge that finds the good answer worth 5 and others worth 2."""
-    return completion(*["Score: 5" if GOOD in sent["messages"][0]["content"] else "Score: 2"] * sent["n"])
-
-
-def unreadable(sent: dict[str, Any]) -> Response:
-    """A judge that never says a score."""
-    return completion(*["no idea"] * sent["n"])
-
-
 def post(path: str, body: Any, engine: Engine | None = None, **settings: Any) -> httpx.Response:
     async def scenario() -> httpx.Response:
-        async with running(engine or Engine(by_length), **settings) as client:
+        async with running(engine or Engine(good_is_better), **settings) as client:
             return await client.post(path, json=body)
 
     return asyncio.run(scenario())
@@ -116,7 +104,7 @@ def test_rerank_returns_what_is_asked_for() -> None:
 
 
 def test_rerank_reads_the_fields_that_it_is_told_to() -> None:
-    engine = Engine(by_length)
+    engine = Engine(good_is_better)
     request = {"model": "countdown", "query": PROMPT, "documents": [{"title": "T", "body": "B", "other": "O"}]}
 
     post("/rerank", {**request, "rank_fields": ["title", "body"]}, engine)
@@ -128,7 +116,7 @@ def test_rerank_reads_the_fields_that_it_is_told_to() -> None:
 
 
 def test_openrlhf_is_judged_without_prompt_and_end_tokens() -> None:
-    engine = Engine(by_length)
+    engine = Engine(good_is_better)
 
     answer = post("/get_reward?rubric=countdown", wire("openrlhf"), engine)
 
@@ -172,7 +160,7 @@ def test_slime_gets_a_number_or_an_object_with_its_reward_key() -> None:
 
 
 def test_nemo_gym_gets_its_body_back_with_the_reward() -> None:
-    engine = Engine(by_length)
+    engine = Engine(good_is_better)
     sent = wire("nemo_gym")
 
     answer = post("/verify?rubric=countdown", sent, engine)

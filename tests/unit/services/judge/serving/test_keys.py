@@ -1,7 +1,6 @@
 """Who is let in: a keys file is checked to the field, keys are compared by hash, and scopes are held to."""
 
 import asyncio
-import hashlib
 import os
 import subprocess
 import sys
@@ -16,24 +15,10 @@ from selfreward.server.keys import SCOPES, Key, Keyring, KeysError, LiveKeyring,
 from selfreward.settings import Settings
 from services.judge.app import create_app
 from services.judge.settings import JudgeSettings
+from tests.support.access import bearer, keys_file, sha256
 from tests.support.judge_engine import Engine, body, message, running
 
 SECRET = "srk_what-somebody-pasted"  # pragma: allowlist secret - opens nothing
-
-
-def sha256(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
-
-
-def keys_file(folder: Path, **entries: str) -> Path:
-    """A keys file with, for each name, a key that is the name itself and further lines of TOML."""
-    path = folder / "keys.toml"
-    path.write_text("\n".join(f'[[keys]]\nname = "{n}"\nsha256 = "{sha256(n)}"\n{more}' for n, more in entries.items()))
-    return path
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}
 
 
 def test_each_key_is_found_by_its_hash_and_no_other(tmp_path: Path) -> None:

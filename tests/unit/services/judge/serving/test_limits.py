@@ -11,8 +11,8 @@ from starlette.responses import Response
 from selfreward.server.errors import ApiError, error_response
 from selfreward.server.keys import Key, Rate
 from services.judge.serving.limits import KeyUse, Limits, TokenBucket
+from tests.support.access import bearer, keys_file
 from tests.support.judge_engine import Engine, body, fours, message, running
-from tests.unit.services.judge.serving.test_keys import bearer, keys_file
 
 
 class Clock:

@@ -11,8 +11,8 @@ from prometheus_client import REGISTRY
 from starlette.responses import JSONResponse, Response
 
 from selfreward.contracts.comparisons import PairResponse, PairVerdict
+from tests.support.access import bearer, keys_file
 from tests.support.judge_engine import Engine, Reply, completion, content, message, post, running
-from tests.unit.services.judge.serving.test_keys import bearer, keys_file
 
 PAIR = {"prompt": "p", "a": "GOOD", "b": "BAD"}
 ROUNDS, LOOKS = 2, 2

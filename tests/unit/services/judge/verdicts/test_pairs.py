@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from selfreward.contracts.comparisons import PairResponse, PairVerdict
-from tests.support.judge_engine import Engine, Reply, completion, content, message, post
+from tests.support.judge_engine import Engine, Reply, compared, completion, content, message, only, pairs, post
 
 GOOD, BAD = "GOOD", "BAD"
 
@@ -21,21 +20,6 @@ def prefers(word: str) -> Reply:
         return completion(*[f"Winner: {'A' if first else 'B'}"] * sent["n"])
 
     return reply
-
-
-def pairs(*items: tuple[str, str], **fields: Any) -> dict[str, Any]:
-    return {"items": [{"prompt": "p", "a": a, "b": b} for a, b in items], **fields}
-
-
-def compared(engine: Engine, json: Any, path: str = "/v1/judge/pairwise", **settings: Any) -> PairResponse:
-    answer = post(engine, json, path, **settings)
-    assert answer.status_code == 200, answer.text
-    return PairResponse.model_validate_json(answer.content)
-
-
-def only(result: PairResponse) -> PairVerdict:
-    (verdict,) = result.data
-    return verdict
 
 
 def test_both_orders_are_shown_and_agree() -> None:

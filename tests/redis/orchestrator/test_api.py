@@ -2,60 +2,25 @@
 
 import json
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
-from fastapi import FastAPI
+from typer.testing import CliRunner
 
-from orchestrator.app import create_app
-from orchestrator.settings import OrchestratorSettings
+from selfreward.cli import main as cli
 from selfreward.client.http import ServiceError
 from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.files.rows import read_rows
-from selfreward.loop.load import RunRecipe
 from selfreward.processes.child import free_port, start_child, stop_child
 from selfreward.processes.redis import start_redis
 from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
-from services.judge.app import create_app as create_judge
-from services.judge.settings import JudgeSettings
-from tests.unit.selfreward.cli import test_main as test_cli
-from tests.unit.selfreward.files import test_export
-
-KEY = "a key"
-
-
-@contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """An application on a free loopback port, in a thread."""
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
-
-
-@contextmanager
-def orchestrator(redis_url: str, store_root: str, **settings: Any) -> Iterator[str]:
-    """Address of an orchestrator with a judge and no engine."""
-    nothing = f"http://127.0.0.1:{free_port()}"
-    with served(create_judge(JudgeSettings.model_validate({"generator_url": nothing, "api_key": KEY}))) as judge:
-        addresses = {"redis_url": redis_url, "artifacts": store_root, "generator_url": nothing, "judge_url": judge}
-        chosen = {**addresses, "api_key": KEY, "poll_s": 0.05, "lease_s": 1, **settings}
-        with served(create_app(OrchestratorSettings.model_validate(chosen))) as url:
-            yield url
+from tests.support.factories import pair
+from tests.support.orchestrator_service import KEY, files_recipe, orchestrator, wait_for
 
 
 @pytest.fixture
@@ -72,39 +37,7 @@ def client(address: str) -> Iterator[OrchestratorClient]:
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Recipe:
-    return small_recipe(tmp_path)
-
-
-def small_recipe(folder: Path) -> Recipe:
-    """A recipe for whose seed data and model there are files in `folder`."""
-    model = folder / "model"
-    model.mkdir()
-    for name in ("config.json", "tokenizer_config.json", "model.safetensors"):
-        (model / name).write_text("{}")
-    ranked = {"prompt": "ranked", "responses": [{"text": "good", "rank": 1}, {"text": "bad", "rank": 2}]}
-    files: dict[str, list[Any]] = {
-        "ift": [{"prompt": "q", "response": "a"}],
-        "eft": [ranked],
-        "prompts": [{"prompt": "p0"}, {"prompt": "p1"}],
-        "heldout": [{"prompt": "h0"}],
-    }
-    paths = {}
-    for name, rows in files.items():
-        path = folder / f"{name}.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        paths[name] = str(path)
-    values = {"name": "api", "model": str(model), "data": paths, "prompts": {"per_iteration": 1}}
-    return RunRecipe.model_validate({**values, "evaluation": {"prompts": 1}, "judging": {"rubric": "countdown"}})
-
-
-def wait_for(client: OrchestratorClient, run: str, **wanted: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 20
-    while True:
-        found = client.run(run)
-        if all(found[name] == value for name, value in wanted.items()):
-            return found
-        assert time.monotonic() < deadline, found
-        time.sleep(0.05)
+    return files_recipe(tmp_path)
 
 
 def test_a_run_is_started_once_followed_stopped_and_resumed(
@@ -178,13 +111,13 @@ def test_exported_pairs_are_a_file_of_json_lines_or_parquet(
     address: str, client: OrchestratorClient, recipe: Recipe, store_root: str, tmp_path: Path
 ) -> None:
     client.start(recipe, "one")
-    pair = test_export.PAIR.model_dump(mode="json")
-    ArtifactStore(store_root).write_jsonl("runs/one/pairs/M2.jsonl", [pair])
+    row_of = pair().model_dump(mode="json")
+    ArtifactStore(store_root).write_jsonl("runs/one/pairs/M2.jsonl", [row_of])
     (row,) = map(json.loads, client.export("one", "M2").splitlines())
-    assert row == {**pair, "margin": 2.5}
+    assert row == {**row_of, "margin": 2.5}
     where = {"SELFREWARD_ORCHESTRATOR_URL": address, "SELFREWARD_API_KEY": KEY}
-    done = test_cli.command("export", "one", "--out", str(tmp_path / "pairs.parquet"), **where)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner(env=where).invoke(cli.app, ["export", "one", "--out", str(tmp_path / "pairs.parquet")])
+    assert done.exit_code == 0, done.output
     (of_parquet,) = read_rows(tmp_path / "pairs.parquet")
     assert of_parquet.values == row
 

@@ -10,12 +10,12 @@ from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.loop.load import RunRecipe
 from selfreward.loop.methods import method_of
 from selfreward.recipe.recipe import Recipe
-from tests.service.orchestrator.test_api import KEY, orchestrator, small_recipe, wait_for
+from tests.support.orchestrator_service import KEY, files_recipe, orchestrator, wait_for
 
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Recipe:
-    return small_recipe(tmp_path)
+    return files_recipe(tmp_path)
 
 
 @pytest.mark.parametrize("announced", [True, False])
