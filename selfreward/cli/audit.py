@@ -15,7 +15,7 @@ def audit(run: RunName, artifacts: Artifacts = None) -> None:
 
     Example: selfreward audit countdown-0
 
-    Exit status: 0 no violation, 1 a violation or no such run.
+    Exit status: 0 no violation, 1 a violation, 2 no such run.
     """
     from selfreward.loop.audit.audit import audit as find_violations
     from selfreward.settings import Settings
@@ -25,9 +25,9 @@ def audit(run: RunName, artifacts: Artifacts = None) -> None:
     try:
         violations = find_violations(ArtifactStore(root), run)
     except FileNotFoundError as error:
-        message = f"no run {run!r} below {root}: {error}; give another RUN or --artifacts"
+        message = f"no run {run!r} below {root}: {error.filename or error}; give another RUN or --artifacts"
         stderr.print(message, markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(2) from None
     for violation in violations:
         typer.echo(f"{violation.kind}: {violation.artifact}: {violation.detail}")
     typer.echo(f"run {run}: {len(violations)} violations")

@@ -27,7 +27,7 @@ class Dno(Method):
         """Length control is for best over worst. Only this method reads `pairs.own_margin`."""
         if recipe.prompts.source != "file":
             raise ValueError("method='dno' needs an answer with each prompt: leave out prompts.source")
-        if recipe.pairs.length_control:
+        if recipe.pairs.length_control != 0.0:
             raise ValueError("pairs.length_control is for method='self_rewarding': leave it out with method='dno'")
 
     def answers(self, recipe: Recipe, stage: str) -> int:

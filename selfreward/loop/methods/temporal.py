@@ -36,7 +36,7 @@ class Temporal(Method):
 
     def check_pairs(self, recipe: Recipe) -> None:
         """Length control is for the answers of one model."""
-        if recipe.pairs.length_control:
+        if recipe.pairs.length_control != 0.0:
             raise ValueError("pairs.length_control is for method='self_rewarding': leave it out with method='temporal'")
         super().check_pairs(recipe)
 
