@@ -65,7 +65,7 @@ async def best_judge(context: RunContext) -> tuple[ModelRecord, float] | None:
     Only models with weights count. The base model and the SFT baseline do not, since they have not learned to judge.
     """
     models = {model.name: model for model in context.state.models if model.name not in ("M0", "SFT")}
-    models = {name: model for name, model in models.items() if context.method.kind(context.recipe, name) != "future"}
+    models = {name: model for name, model in models.items() if context.method.evaluation_phases(context.recipe, name)}
     best = watchdogs.best(await _accuracies(context, [name for name, model in models.items() if not model.removed]))
     return (models[best[0]], best[1]) if best else None
 

@@ -7,9 +7,8 @@ from selfreward.client.judge import AsyncJudgeClient
 from selfreward.contracts.base import content_key
 from selfreward.contracts.comparisons import MetaItem, MetaRequest, PairItem, PairRequest, PairVote
 from selfreward.contracts.rollouts import Match, Response, Rollout
-from selfreward.loop.methods import scir
-from selfreward.loop.methods.constitutional import pairs_to_compare
-from selfreward.loop.methods.meta_rewarding import distinct_votes
+from selfreward.loop import pairing
+from selfreward.loop.pairing import distinct_votes, pairs_to_compare
 from selfreward.loop.tasks import Compare, Task
 
 _AT_ONCE = 32
@@ -62,7 +61,7 @@ def _pairs(task: Task, compare: Compare, responses: Sequence[Response]) -> list[
     if compare.of == "answers":
         return [(a, b, principle) for a, b in pairs_to_compare(responses) for principle in compare.principles]
     if compare.of == "neighbours":
-        return [(a, b, None) for a, b in scir.neighbours(responses)]
+        return [(a, b, None) for a, b in pairing.neighbours(responses)]
     return [(a, b, None) for a, b in combinations(distinct_votes(task.judgments[0].votes), 2)]
 
 

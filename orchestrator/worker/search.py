@@ -12,7 +12,7 @@ from orchestrator.worker.compare import as_match
 from selfreward.contracts.base import Message, content_key
 from selfreward.contracts.comparisons import PairItem, PairRequest, PairResponse
 from selfreward.contracts.rollouts import Response, Rollout, Step
-from selfreward.loop.methods.process import answer_of, answer_text, extend, is_over, pairs_to_compare
+from selfreward.loop.methods.steps import answer_of, answer_text, extend, is_over, pairs_to_compare
 from selfreward.loop.tasks import Compare, Search, Task, seed_of
 
 Sample = Callable[[list[Message], int, dict[str, Any]], Awaitable[list[Response]]]

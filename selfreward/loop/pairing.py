@@ -3,17 +3,21 @@
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from statistics import fmean
 from typing import Any
 
 from selfreward.contracts.base import Message, content_key
 from selfreward.contracts.judging import Vote
-from selfreward.contracts.rollouts import PreferencePair, Response, Rollout
+from selfreward.contracts.rollouts import Match, PreferencePair, Response, Rollout
 from selfreward.loop.stages import round_index
 from selfreward.recipe.rounds import Pairs
 
 OUTCOMES = ("kept", "tie", "unscored", "below_margin", "filtered")
 """The outcomes of a rollout, for every method: it gave pairs (`kept`), or the reason why not."""
+
+
+_WON = {1: 1.0, 0: 0.5, -1: 0.0}
 
 
 @dataclass(frozen=True)
@@ -167,3 +171,38 @@ def judge_pair(preference: JudgePreference, prompt: Sequence[Message], rubric: s
 def _of_length(extreme: Callable[[Iterable[int]], int], candidates: list[Candidate]) -> list[Candidate]:
     length = extreme(len(candidate.text) for candidate in candidates)
     return [candidate for candidate in candidates if len(candidate.text) == length]
+
+
+def neighbours(responses: Sequence[Response]) -> list[tuple[int, int]]:
+    """Places of the answers to compare: the distinct ones that are not blank, two by two. An odd last one is left
+    out."""
+    places = distinct_places(responses)
+    return list(zip(places[::2], places[1::2], strict=False))
+
+
+def pairs_to_compare(responses: Sequence[Response]) -> list[tuple[int, int]]:
+    """Places of every two different answers. Each text counts once, and blank answers do not count."""
+    return list(combinations(distinct_places(responses), 2))
+
+
+def preference(matches: Iterable[Match], a: int, b: int) -> float | None:
+    """Probability (0 to 1) that answer `a` is better than `b`: the mean over principles and both orders.
+
+    A match counts by the judge's probability if there is one, else as won, lost or tied. None when one order has no
+    verdict, since the judge's position bias would then decide.
+    """
+    orders: dict[bool, list[float]] = {True: [], False: []}
+    for match in matches:
+        if match.status == "ok" and {match.first, match.second} == {a, b}:
+            first = _WON[match.outcome] if match.p_first is None else match.p_first
+            orders[match.first == a].append(first if match.first == a else 1 - first)
+    return fmean(fmean(probabilities) for probabilities in orders.values()) if all(orders.values()) else None
+
+
+def distinct_votes(votes: Sequence[Vote]) -> list[int]:
+    """Places of the valid votes; each text counts once."""
+    places: dict[str, int] = {}
+    for place, vote in enumerate(votes):
+        if vote.status == "ok" and vote.text.strip():
+            places.setdefault(vote.text, place)
+    return list(places.values())

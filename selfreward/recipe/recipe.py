@@ -113,7 +113,7 @@ class Recipe(Contract):
     """A run, without the tables of single methods, which `selfreward.loop.load.RunRecipe` adds."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
-    method: str = "self_rewarding"
+    method: str
     """How a round's training data is made: `selfreward/loop/methods/`."""
     seed: int = 0
     model: str

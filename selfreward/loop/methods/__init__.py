@@ -1,4 +1,7 @@
-"""The methods by the name that a recipe gives them. A new method is one file in this folder, and its import and its line here."""
+"""The methods by the name that a recipe gives them.
+
+A new method is one file in this folder, and its import and its line here.
+"""
 
 from selfreward.loop.methods.base import Method
 from selfreward.loop.methods.constitutional import Constitutional

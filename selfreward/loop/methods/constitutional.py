@@ -8,22 +8,20 @@ which are helpful.
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations
 from math import comb
-from statistics import fmean
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from selfreward.contracts.base import Contract, content_key
-from selfreward.contracts.rollouts import Match, PreferencePair, Response, Rollout
+from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.loop import paths
 from selfreward.loop.constitution import Constitution, Principle, fill
 from selfreward.loop.cost import Cost
 from selfreward.loop.methods.base import Inputs, Method, TrainingRows
 from selfreward.loop.methods.checks import Violation, check_judge
 from selfreward.loop.methods.plan import RubricUse, check_no_pair_rules, table
-from selfreward.loop.pairing import OUTCOMES, distinct_places, judged_pair
+from selfreward.loop.pairing import OUTCOMES, judged_pair, pairs_to_compare, preference
 from selfreward.loop.rows import sft_row
 from selfreward.loop.stages import Kind, is_adopted, stage_number
 from selfreward.loop.tasks import Compare, PromptItem, Revision, Task, generation, items_of, make_task
@@ -60,9 +58,6 @@ class ConstitutionRules(Contract):
         if not self.soft_labels:
             raise ValueError(f"clamp=[{low:g}, {high:g}] is for soft labels: leave it out with soft_labels=false")
         return self
-
-
-_WON = {1: 1.0, 0: 0.5, -1: 0.0}
 
 
 class Constitutional(Method):
@@ -231,25 +226,6 @@ def choices(principles: Sequence[Principle], count: int, seed: int, prompt_id: s
     """The `count` principles by which answers to a prompt are compared; all principles where there are fewer."""
     rng = random.Random(content_key(seed, prompt_id, "choices"))  # noqa: S311 - guards no secret
     return [principle.choice for principle in rng.sample(principles, min(count, len(principles)))]
-
-
-def pairs_to_compare(responses: Sequence[Response]) -> list[tuple[int, int]]:
-    """Places of every two different answers. Each text counts once, and blank answers do not count."""
-    return list(combinations(distinct_places(responses), 2))
-
-
-def preference(matches: Iterable[Match], a: int, b: int) -> float | None:
-    """Probability (0 to 1) that answer `a` is better than `b`: the mean over principles and both orders.
-
-    A match counts by the judge's probability if there is one, else as won, lost or tied. None when one order has no
-    verdict, since the judge's position bias would then decide.
-    """
-    orders: dict[bool, list[float]] = {True: [], False: []}
-    for match in matches:
-        if match.status == "ok" and {match.first, match.second} == {a, b}:
-            first = _WON[match.outcome] if match.p_first is None else match.p_first
-            orders[match.first == a].append(first if match.first == a else 1 - first)
-    return fmean(fmean(probabilities) for probabilities in orders.values()) if all(orders.values()) else None
 
 
 def build_pairs(rollouts: Iterable[Rollout], rules: ConstitutionRules) -> tuple[list[PreferencePair], dict[str, int]]:

@@ -16,13 +16,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from selfreward.contracts.base import Contract, content_key
-from selfreward.contracts.judging import Vote
 from selfreward.contracts.rollouts import Match, Rollout
 from selfreward.loop import paths
 from selfreward.loop.methods.base import Inputs, Method
 from selfreward.loop.methods.checks import Violation, check_accounting, check_answers
 from selfreward.loop.methods.plan import RubricUse, table
-from selfreward.loop.pairing import JudgePreference
+from selfreward.loop.pairing import JudgePreference, distinct_votes
 from selfreward.loop.stages import round_index
 from selfreward.loop.tasks import Compare, PromptItem, Task, make_task
 from selfreward.recipe.recipe import Recipe
@@ -172,15 +171,6 @@ class MetaRewarding(Method):
         short = [prompt for prompt, orders in compared_orders.items() if orders != expected_orders[prompt]]
         if short:
             yield Violation("accounting", name, f"not every two judgments once in each order: {short[:3]}")
-
-
-def distinct_votes(votes: Sequence[Vote]) -> list[int]:
-    """Places of the valid votes; each text counts once."""
-    places: dict[str, int] = {}
-    for place, vote in enumerate(votes):
-        if vote.status == "ok" and vote.text.strip():
-            places.setdefault(vote.text, place)
-    return list(places.values())
 
 
 def most_disputed_answer(rollout: Rollout, seed: int) -> int | None:

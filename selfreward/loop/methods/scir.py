@@ -17,7 +17,7 @@ from pydantic import Field
 
 from selfreward.contracts.base import Contract
 from selfreward.contracts.judging import Judgment
-from selfreward.contracts.rollouts import Match, PreferencePair, Response, ResponseLogprobs, Rollout
+from selfreward.contracts.rollouts import Match, PreferencePair, ResponseLogprobs, Rollout
 from selfreward.contracts.training import Consistency
 from selfreward.loop import paths
 from selfreward.loop.methods import implicit
@@ -25,7 +25,7 @@ from selfreward.loop.methods.base import Inputs, Method, logprobs_of
 from selfreward.loop.methods.checks import Violation, check_judge
 from selfreward.loop.methods.implicit import Place, ScoredAnswer, rows_by_place, scored_answers
 from selfreward.loop.methods.plan import RubricUse, check_no_pair_rules, check_sigmoid, table
-from selfreward.loop.pairing import OUTCOMES, distinct_places, judged_pair
+from selfreward.loop.pairing import OUTCOMES, judged_pair, neighbours
 from selfreward.loop.stages import Scorers, scorers
 from selfreward.loop.tasks import Compare, PromptItem, Task
 from selfreward.recipe.recipe import Recipe
@@ -171,13 +171,6 @@ class Scir(Method):
                 short.append(rollout.prompt_id)
         if short:
             yield Violation("accounting", name, f"not {votes} votes on every pair in each order: {short[:3]}")
-
-
-def neighbours(responses: Sequence[Response]) -> list[tuple[int, int]]:
-    """Places of the answers to compare: the distinct ones that are not blank, two by two. An odd last one is left
-    out."""
-    places = distinct_places(responses)
-    return list(zip(places[::2], places[1::2], strict=False))
 
 
 def pairwise_probability(matches: Iterable[Match], a: int, b: int) -> float | None:

@@ -162,7 +162,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPa
     assert isinstance(CliRunner().invoke(cli.app, ["run", RECIPE, "--dry-run"]).exception, ZeroDivisionError)
 
 
-def test_an_audit_ends_with_1_for_violations_and_for_an_unknown_run(tmp_path: Path) -> None:
+def test_an_audit_ends_with_1_for_violations_and_with_2_for_an_unknown_run(tmp_path: Path) -> None:
     store = ArtifactStore(str(tmp_path))
     recipe = load_recipe(Path(RECIPE), environment={}).model_dump(mode="json")
     record = {"recipe": recipe, "state": "running", "journal": [], "models": []}
@@ -175,7 +175,7 @@ def test_an_audit_ends_with_1_for_violations_and_for_an_unknown_run(tmp_path: Pa
     assert found.exit_code == 1
     assert found.output.splitlines()[0].startswith("journal: run.json: entry 0 of 0 is not the plan's")
     unknown = CliRunner().invoke(cli.app, ["audit", "none", "--artifacts", str(tmp_path)])
-    assert unknown.exit_code == 1
+    assert unknown.exit_code == 2
     assert f"no run 'none' below {tmp_path}" in unknown.stderr
 
 

@@ -113,6 +113,8 @@ def test_a_margin_of_the_models_own_answers_needs_a_teacher(recipe: Path) -> Non
         load_recipe(recipe, ["pairs.own_margin=1"], {})
     with pytest.raises(RecipeError, match=r"pairs\.length_control is for method='self_rewarding'"):
         load_recipe(recipe, ["method=dno", "pairs.length_control=0.1"], {})
+    with pytest.raises(RecipeError, match=r"pairs\.length_control is for method='self_rewarding'"):
+        load_recipe(recipe, ["method=dno", "pairs.length_control=[]"], {})
     with pytest.raises(RecipeError, match=r"method='dno' needs an answer with each prompt"):
         load_recipe(recipe, ["method=dno", "prompts.source=self_instruct"], {})
 

@@ -12,11 +12,10 @@ from selfreward.loop.methods.constitutional import (
     build_pairs,
     choices,
     clamp,
-    pairs_to_compare,
-    preference,
     revision_rows,
     revisions,
 )
+from selfreward.loop.pairing import pairs_to_compare, preference
 from tests.support.factories import rollout
 from tests.support.places import RECIPES
 

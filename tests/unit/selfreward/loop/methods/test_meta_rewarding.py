@@ -14,14 +14,13 @@ from selfreward.contracts.rollouts import Match, Rollout
 from selfreward.loop.methods.meta_rewarding import (
     MetaRules,
     battles,
-    distinct_votes,
     elo,
     figures,
     most_disputed_answer,
     position_weights,
     preferences,
 )
-from selfreward.loop.pairing import judge_pair
+from selfreward.loop.pairing import distinct_votes, judge_pair
 from tests.support.factories import rollout
 
 Outcome = Literal[-1, 0, 1]

@@ -5,14 +5,13 @@ from typing import Literal
 import pytest
 
 from selfreward.contracts.rollouts import Match, Step
-from selfreward.loop.methods.process import (
+from selfreward.loop.methods.process import build_pairs, monitors
+from selfreward.loop.methods.steps import (
     answer_text,
     best_and_worst,
-    build_pairs,
     count_backtracks,
     extend,
     is_over,
-    monitors,
     pairs_to_compare,
     usable_candidates,
     wins,

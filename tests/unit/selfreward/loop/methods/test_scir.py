@@ -3,14 +3,8 @@
 import pytest
 
 from selfreward.contracts.rollouts import Match, Response
-from selfreward.loop.methods.scir import (
-    ScirRules,
-    build_pairs,
-    monitors,
-    neighbours,
-    pairwise_probability,
-    pointwise_probability,
-)
+from selfreward.loop.methods.scir import ScirRules, build_pairs, monitors, pairwise_probability, pointwise_probability
+from selfreward.loop.pairing import neighbours
 from tests.support.factories import judgment, rollout
 from tests.support.implicit_rounds import BY, rows
 
