@@ -16,6 +16,7 @@ from redis import Redis
 from selfreward import JudgeClient
 from selfreward.processes.child import free_port
 from selfreward.processes.redis import bundled_redis, start_redis
+from tests.support.disk import small_disk
 from tests.support.hermetic import foreign_connections, isolate
 from tests.support.judge_engine import Engine, by_length
 from tests.support.listening import listening_judge
@@ -123,6 +124,13 @@ def each_redis_url(each_redis_server: str) -> str:
 def store_root(tmp_path: Path) -> str:
     """Root of an empty artifact store."""
     return str(tmp_path / "artifacts")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a few MiB."""
+    with small_disk(tmp_path / "disk"):
+        yield tmp_path / "disk"
 
 
 @pytest.fixture(scope="module")

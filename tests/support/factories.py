@@ -10,12 +10,25 @@ from selfreward.loop.load import RunRecipe
 from selfreward.loop.record import RunState, now
 
 Scores = Sequence[float | None]
+VERDICTS = {"answer_format": "[-+*=;0-9 ]+", "correct_from": 5}
+SELF_IMPROVING: dict[str, Any] = {
+    "method": "self_improving",
+    "rl": {"batch_size": 8, "group": 8},
+    "sampling": {"n": 2},
+    "judging": {"votes": 1},
+    "verdicts": VERDICTS,
+}
 DATA = {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}
 
 
 def recipe(**sections: Any) -> RunRecipe:
     """The least that a recipe says, and these sections."""
     return RunRecipe.model_validate({"name": "r", "model": "m", "data": DATA, **sections})
+
+
+def self_improving(**sections: Any) -> RunRecipe:
+    """A small recipe of that method, and these sections."""
+    return recipe(**{**SELF_IMPROVING, **sections})
 
 
 def judgment(scores: Scores, index: int = 0) -> Judgment:

@@ -7,8 +7,6 @@ import pytest
 
 from selfreward.client.http import ServiceError
 from selfreward.client.orchestrator import OrchestratorClient
-from selfreward.loop.load import RunRecipe
-from selfreward.loop.methods import method_of
 from selfreward.recipe.recipe import Recipe
 from tests.support.orchestrator_service import KEY, files_recipe, orchestrator, wait_for
 
@@ -97,34 +95,3 @@ def test_so_many_runs_wait_and_no_more_until_one_has_ended(redis_url: str, store
         body = {"recipe": recipe.model_dump(mode="json"), "run": "four"}
         answer = httpx.post(f"{url}/v1/runs", json=body, headers={"Authorization": f"Bearer {KEY}"})
         assert int(answer.headers["retry-after"]) > 0
-
-
-def tokens_asked(recipe: Recipe, eft_answers: int, eval_answers: int) -> int:
-    return method_of(recipe).tokens(recipe, eft_answers, eval_answers)
-
-
-def test_the_bound_of_tokens_counts_every_phase_that_generates(recipe: Recipe) -> None:
-    """Answers: 2 x 512. Judgment of one answer: 3 x 100. By hand, for one prompt and one held-out prompt."""
-    values = recipe.model_dump(mode="json") | {
-        "loop": {"iterations": 1},
-        "sampling": {"n": 2, "max_tokens": 512},
-        "judging": {"votes": 3, "max_tokens": 100},
-        "eft": {"judgments": 5},
-        "evaluation": {"prompts": 1, "samples": 4, "judged_prompts": 1},
-    }
-    rounds = 2 * 512 + 2 * 300
-    evaluations = 3 * (5 * 512 + 4 * 300 + 6 * 300)
-    assert tokens_asked(RunRecipe.model_validate(values), 7, 6) == rounds + evaluations + 7 * 5 * 100
-    taught = RunRecipe.model_validate(values | {"method": "dno"})
-    assert tokens_asked(taught, 7, 6) == rounds + 300 + evaluations + 7 * 5 * 100
-    meta = RunRecipe.model_validate(values | {"method": "meta_rewarding", "meta": {"max_tokens": 70}})
-    assert tokens_asked(meta, 7, 6) == rounds + 3 * 2 * 70 + evaluations + 7 * 5 * 100
-    unjudged = RunRecipe.model_validate(values | {"method": "spin", "loop": {"iterations": 1, "use_eft": False}})
-    assert tokens_asked(unjudged, 7, 6) == 2 * 512 + evaluations * 2 // 3
-    ruled = {"method": "constitutional", "loop": {"iterations": 1, "use_eft": False}}
-    ruled |= {"data": values["data"] | {"constitution": "c"}, "constitution": {"revisions": 3, "max_tokens": 70}}
-    by_principle = 2 * 512 + (1 + 2 * 3) * 512 + 2 * 70
-    assert tokens_asked(RunRecipe.model_validate(values | ruled), 0, 6) == by_principle + evaluations
-    written = values | {"prompts": {"source": "self_instruct", "self_instruct": {"max_requests": 10, "max_tokens": 20}}}
-    asked = RunRecipe.model_validate(written | {"loop": {"iterations": 0}, "data": values["data"]})
-    assert tokens_asked(asked, 7, 6) == 2 * (5 * 512 + 10 * 300) + 7 * 5 * 100

@@ -14,7 +14,6 @@ from selfreward.loop import paths
 from selfreward.loop.audit.rounds import check_stage
 from selfreward.loop.constitution import Constitution, Principle
 from selfreward.loop.load import RunRecipe
-from selfreward.loop.methods import method_of
 from selfreward.loop.tasks import PromptItem
 from selfreward.store.artifacts import ArtifactStore
 from tests.support.methods import rollout_tasks, train_job
@@ -145,12 +144,3 @@ def test_the_auditor_finds_what_the_constitution_did_not_say(
     store.write_jsonl(ROLLOUTS.format("M2"), [first, *others])
     details = audited(store, "M2")
     assert any(message in violation for violation in details), details
-
-
-def test_the_plan_has_a_baseline_that_revises_and_a_slice_of_prompts_for_it() -> None:
-    assert method_of(RECIPE).stages(RECIPE) == ["M0", "SFT", "M1", "M2", "M3"]
-    assert method_of(RECIPE).phases(RECIPE, "M1")[:4] == ("prompts", "rollouts", "pairs", "train")
-    assert method_of(RECIPE).phases(RECIPE, "M2")[:4] == ("prompts", "rollouts", "pairs", "watch_pairs")
-    assert [method_of(RECIPE).slice_index(RECIPE, stage) for stage in ("M1", "M2", "M3")] == [0, 1, 2]
-    assert method_of(RECIPE).slices(RECIPE) == 3
-    assert method_of(RECIPE).parent(RECIPE, "M1") == "M0"

@@ -12,7 +12,6 @@ from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.loop import paths
 from selfreward.loop.audit.rounds import check_stage
 from selfreward.loop.load import RunRecipe
-from selfreward.loop.methods import method_of
 from selfreward.loop.methods.meta_rewarding import MetaRules, meta_tasks
 from selfreward.loop.methods.plan import table
 from selfreward.store.artifacts import ArtifactStore
@@ -167,9 +166,3 @@ def test_comparisons_that_the_engine_failed_are_tried_again_and_at_last_have_no_
             assert len(b.engine.bodies) == 2 * 6, "each delivery compares all of them again"
 
     asyncio.run(main())
-
-
-def test_only_the_first_rounds_train_the_judge() -> None:
-    phases_of = [method_of(RECIPE).phases(RECIPE, stage) for stage in ("M1", "M2", "M3", "M4")]
-    assert ["meta" in phases for phases in phases_of] == [False, True, True, False]
-    assert phases_of[1][:4] == ("prompts", "rollouts", "meta", "pairs")

@@ -217,15 +217,6 @@ def test_the_auditor_finds_a_search_that_its_comparisons_do_not_lead_to(
     assert any(message in detail for detail in details), details
 
 
-def test_what_a_round_may_cost_is_every_candidate_and_comparison_of_each_step() -> None:
-    one = RECIPE.model_copy(update={"evaluation": RECIPE.evaluation.model_copy(update={"prompts": 0})})
-    # Three steps, and two more for each of the three times that a search may go back.
-    per_prompt = 9 * (3 * 8 + 3 * 2 * 32)
-    assert method_of(one).tokens(one, 0, 0) == per_prompt * RECIPE.prompts.per_iteration
-    assert method_of(RECIPE).answers(RECIPE, "M2") == 1
-    assert method_of(RECIPE).phases(RECIPE, "M2")[:4] == ("prompts", "rollouts", "pairs", "watch_pairs")
-
-
 def test_a_round_of_searches_gives_the_pairs_that_the_auditor_finds_again(redis_url: str, store_root: str) -> None:
     items = [PromptItem(prompt_id=f"p{n}", prompt=[Message(role="user", content=f"question {n}")]) for n in range(4)]
 

@@ -2,21 +2,16 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from orchestrator.phases.retention import models_to_keep
 from orchestrator.phases.watching import best_judge
 from orchestrator.runs.context import RunContext
 from orchestrator.runs.state import create
-from orchestrator.submission.submission import check_model
 from selfreward.evaluation.report.write import write_report
 from selfreward.loop import paths
-from selfreward.loop.load import RunRecipe
 from selfreward.loop.record import RunState, Transition, now
 from selfreward.processes.child import free_port
-from selfreward.recipe.recipe import RecipeError
 from selfreward.redis.announcements import announce
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import InvalidArtifact, Lineage, WeightsManifest
@@ -132,15 +127,6 @@ def test_a_disk_without_room_does_not_keep_a_run_from_making_some(redis_url: str
     on_run(redis_url, store_root, recipe({"keep_checkpoints": 1}), check, min_free_disk=1 << 40)
 
 
-def test_a_run_cannot_start_from_weights_that_are_gone(store_root: str) -> None:
-    store = ArtifactStore(store_root)
-    publish(store)
-    store.remove_weights(weights("M1"), "to make room")
-    run_recipe = recipe().model_copy(update={"model": store.path(weights("M1"))})
-    with pytest.raises(RecipeError, match=r"model: .*weights/M1: its weights were removed \(to make room\)"):
-        check_model(run_recipe)
-
-
 def test_weights_that_are_served_stay(redis_url: str, store_root: str) -> None:
     async def check(context: RunContext) -> None:
         publish(context.services.store)
@@ -205,19 +191,3 @@ def test_a_report_of_a_run_without_its_old_rollouts_is_the_same(redis_url: str, 
         assert report["models"][0]["judge_fixed"]["pairwise_accuracy"]["value"] == 1.0
 
     on_run(redis_url, store_root, recipe({"keep_rollouts": 1}), check)
-
-
-@pytest.mark.parametrize(
-    ("loop", "trained", "kept"),
-    [
-        ({"iterations": 3}, ["M0", "SFT", "M1"], {"M0", "M1"}),
-        ({"iterations": 3}, ["M0", "SFT", "M1", "M2"], {"M0", "M2"}),
-        ({"iterations": 3, "init_from": "anchor"}, ["M0", "SFT", "M1", "M2"], {"M0", "M1", "M2"}),
-        ({"iterations": 1, "init_from": "anchor"}, ["M0", "SFT", "M1", "M2"], {"M0", "M1", "M2"}),
-    ],
-)
-def test_the_base_the_anchor_and_parents_of_coming_models_are_needed(
-    loop: dict[str, Any], trained: list[str], kept: set[str]
-) -> None:
-    values = recipe({"keep_checkpoints": 1}).model_dump(mode="json") | {"loop": loop}
-    assert models_to_keep(RunRecipe.model_validate(values), trained, trained) == kept

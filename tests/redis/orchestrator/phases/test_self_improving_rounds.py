@@ -7,35 +7,19 @@ import pytest
 
 from orchestrator.phases import pairs as pairs_phase
 from orchestrator.phases.ask_workers import model_of_stage, run_tasks
-from orchestrator.phases.retention import models_to_keep
 from orchestrator.runs.context import RunContext
 from orchestrator.runs.errors import RunFailed
 from selfreward.contracts.base import Message
 from selfreward.contracts.reinforcement import Sample
 from selfreward.loop import paths
 from selfreward.loop.audit.rounds import check_stage, check_training
-from selfreward.loop.load import RunRecipe, parse_recipe
-from selfreward.loop.methods import method_of
 from selfreward.loop.record import ModelRecord, RunState, now
 from selfreward.loop.tasks import PromptItem
-from selfreward.recipe.recipe import Recipe, RecipeError
+from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
-from tests.support.factories import probe
-from tests.support.methods import rollout_tasks, train_job
+from tests.support.factories import probe, self_improving
+from tests.support.methods import rollout_tasks
 from tests.support.orchestrator_bench import bench, working
-
-CANARY = [Message(role="user", content="hello")]
-RULES = {"answer_format": "[-+*=;0-9 ]+", "correct_from": 5}
-
-
-def values(**sections: Any) -> dict[str, Any]:
-    data = {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}
-    small = {"rl": {"batch_size": 8, "group": 8}, "sampling": {"n": 2}, "judging": {"votes": 1}, "verdicts": RULES}
-    return {"name": "r", "model": "m", "method": "self_improving", "data": data, **small, **sections}
-
-
-def recipe(**sections: Any) -> Recipe:
-    return RunRecipe.model_validate(values(**sections))
 
 
 def enter(context: RunContext, run_recipe: Recipe, stage: str = "M2", **fields: Any) -> None:
@@ -48,29 +32,6 @@ def enter(context: RunContext, run_recipe: Recipe, stage: str = "M2", **fields: 
         phase="rollouts",
         **fields,
     )
-
-
-def test_the_policy_writes_its_questions_in_every_round_and_not_the_base_model() -> None:
-    writing = recipe(prompts={"source": "self_instruct"})
-    assert method_of(writing).phases(writing, "M0") == ("train", "publish")
-    for stage in ("M2", "M3"):
-        assert method_of(writing).phases(writing, stage)[:5] == ("prompts", "rollouts", "pairs", "watch_pairs", "train")
-
-
-def test_the_job_of_a_round_trains_on_its_questions_and_pins_its_judge() -> None:
-    job = train_job("x", recipe(judging={"votes": 5, "rubric": "countdown"}), "M3", CANARY, "policy@4")
-    assert (job.method, job.init_from, job.datasets) == ("rl", "runs/x/weights/M2", ["runs/x/data/questions-M3.jsonl"])
-    assert job.verdicts is not None
-    assert (job.verdicts.policy, job.verdicts.votes, job.verdicts.rubric) == ("policy@4", 5, "countdown")
-    assert (job.verdicts.correct_from, job.verdicts.samples) == (5, "runs/x/samples/M3.jsonl")
-
-
-@pytest.mark.parametrize(("judge", "stage", "name"), [("anchor", "M3", "M1"), ("previous", "M3", "M2")])
-def test_the_judge_is_frozen_or_the_model_that_the_round_starts_from(judge: str, stage: str, name: str) -> None:
-    run_recipe = recipe(verdicts={**RULES, "judge": judge}, retention={"keep_checkpoints": 1})
-    assert method_of(run_recipe).training_judge(run_recipe, stage) == name
-    models = ["M0", "SFT", "M1", "M2"]
-    assert ("M1" in models_to_keep(run_recipe, models, models)) == (judge == "anchor")
 
 
 def judge(context: RunContext) -> ModelRecord:
@@ -87,35 +48,17 @@ def test_the_judging_model_is_one_of_the_run(redis_url: str, store_root: str) ->
                 ModelRecord(name=name, policy_version=f"policy@{n}", artifact="a", digest="d")
                 for n, name in enumerate(("M1", "M2"))
             )
-            enter(b.context, recipe(), "M3", models=[first, newest])
+            enter(b.context, self_improving(), "M3", models=[first, newest])
             assert judge(b.context) == first
-            enter(b.context, recipe(), "M3", models=[newest])
+            enter(b.context, self_improving(), "M3", models=[newest])
             with pytest.raises(RunFailed, match="has no model M1: its record is damaged"):
                 judge(b.context)
 
     asyncio.run(main())
 
 
-@pytest.mark.parametrize(
-    ("sections", "message"),
-    [
-        ({"pairs": {"margin": 1}}, "trains on no pairs: leave out `pairs`, `dpo` and loop.replay"),
-        ({"judging": {"annotator": "engine"}, "loop": {"use_eft": False}}, r"judging\.annotator='engine': method"),
-        ({"method": "self_rewarding"}, "the section `rl` is for method='self_improving'"),
-        ({"loop": {"measure_consistency": True}}, r"loop\.measure_consistency is for methods that train on pairs"),
-        ({"rl": {"batch_size": 12, "group": 8}}, "batch_size=12 is not a multiple of group=8"),
-        ({"rl": {"ppo": {"gae_lambda": 0.5}}}, "the section `ppo` is for algorithm='ppo'"),
-        ({"verdicts": {"answer_format": "("}}, r"'\(' is not a regular expression"),
-        ({"verdicts": {"min_pass_rate": 0.5, "max_pass_rate": 0.5}}, r"min_pass_rate=0\.5 leaves nothing below"),
-    ],
-)
-def test_a_recipe_that_would_not_be_followed_is_refused(sections: dict[str, Any], message: str) -> None:
-    with pytest.raises(RecipeError, match=message):
-        parse_recipe(values(**sections), "r.toml")
-
-
 def test_the_judge_reads_final_answers_alone(redis_url: str, store_root: str) -> None:
-    run_recipe = recipe(verdicts={"answer_format": r"answer (?P<answer>\d)"})
+    run_recipe = self_improving(verdicts={"answer_format": r"answer (?P<answer>\d)"})
     item = PromptItem(prompt_id="p0", prompt=[Message(role="user", content="question")])
     (task,) = rollout_tasks("one", run_recipe, "M2", [item], "policy@3")
 
@@ -154,7 +97,7 @@ def chosen(redis_url: str, store_root: str, run_recipe: Recipe) -> ArtifactStore
 
 
 def test_a_round_keeps_the_questions_that_are_neither_easy_nor_held_out(redis_url: str, store_root: str) -> None:
-    run_recipe = recipe()
+    run_recipe = self_improving()
     store = chosen(redis_url, store_root, run_recipe)
     name = paths.questions("one", "M2")
     (row,) = store.read_jsonl(name)
@@ -167,7 +110,7 @@ def test_a_round_keeps_the_questions_that_are_neither_easy_nor_held_out(redis_ur
 
 
 def test_too_few_questions_fail_the_round_with_the_remedy(redis_url: str, store_root: str) -> None:
-    run_recipe = recipe(rl={"batch_size": 16, "group": 8})
+    run_recipe = self_improving(rl={"batch_size": 16, "group": 8})
     with pytest.raises(
         RunFailed, match=r"1 of 3 questions can train, and one batch takes 2: .* raise prompts\.per_iter"
     ):
@@ -175,7 +118,7 @@ def test_too_few_questions_fail_the_round_with_the_remedy(redis_url: str, store_
 
 
 def test_the_auditor_finds_rewards_of_another_judge_or_of_none(redis_url: str, store_root: str) -> None:
-    run_recipe = recipe()
+    run_recipe = self_improving()
     store = chosen(redis_url, store_root, run_recipe)
     text = "1 + 2 = 3"
     good = Sample(

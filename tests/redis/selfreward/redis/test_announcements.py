@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from selfreward.contracts.base import is_policy_version, policy_number
 from selfreward.redis.announcements import Announced, announce, announced, current
 from selfreward.redis.connection import connect
 
@@ -26,11 +25,3 @@ def test_versions_grow_and_an_artifact_keeps_its_own(redis_url: str) -> None:
         await redis.aclose()
 
     asyncio.run(main())
-
-
-@pytest.mark.parametrize("label", ["policy", "policy@", "policy@-1", "policy@x", "model@1", "policy@1@2"])
-def test_only_policy_at_number_is_a_version(label: str) -> None:
-    with pytest.raises(ValueError, match="is not a policy version"):
-        policy_number(label)
-    assert not is_policy_version(label)
-    assert is_policy_version("policy@12")

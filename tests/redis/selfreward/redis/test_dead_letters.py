@@ -123,18 +123,3 @@ def test_mistakes_say_what_to_do(redis_url: str, arguments: tuple[str, ...], sta
     result = selfreward(redis_url, *arguments)
     assert result.exit_code == status
     assert words in " ".join(result.output.split())
-
-
-def test_without_redis_the_remedy_is_named_and_no_password() -> None:
-    result = selfreward("redis://:secret@127.0.0.1:9/0", "list")
-    assert result.exit_code == 2
-    assert "Redis at 127.0.0.1:9 fails" in result.output
-    assert "SELFREWARD_REDIS_URL" in result.output
-    assert "secret" not in result.output
-
-
-@pytest.mark.parametrize("name", ["list", "show", "replay"])
-def test_every_command_explains_itself(name: str) -> None:
-    result = selfreward("redis://127.0.0.1:9/0", name, "--help")
-    assert result.exit_code == 0
-    assert "Example" in result.output

@@ -1,16 +1,11 @@
 """A disk that is really full: publishing, a run and a trainer on a small file system of the test's own."""
 
 import asyncio
-import os
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from prometheus_client import REGISTRY
-from safetensors.numpy import save_file
 
 from orchestrator.runs.context import RunContext
 from orchestrator.runs.state import ask_to_stop, load, public, stopped_runs
@@ -19,77 +14,13 @@ from selfreward.loop.record import RunState
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
 from selfreward.server.background import cancel_and_wait
-from selfreward.server.disk import free_bytes, is_full, shortage
 from selfreward.store.artifacts import ArtifactStore
-from selfreward.store.manifest import Lineage, WeightsManifest
 from services.trainer.settings import TrainerSettings
 from services.trainer.worker import worker as worker_module
 from services.trainer.worker.worker import Worker
+from tests.support.disk import fill
 from tests.support.trainer_jobs import absent_model_job
 from tests.support.watched_run import ended, messages, on_run, recipe
-
-_SIZE = 4 << 20
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a file system needs root")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE}", "tmpfs", str(folder)]
-    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)  # noqa: S607
-
-
-def fill(disk: Path) -> Path:
-    """Take all the room there is; deleting the file gives it back."""
-    filler = disk / "filler"
-    filler.touch()
-    while free := free_bytes(disk):
-        with filler.open("ab") as stream:
-            stream.write(b"x" * free)
-    return filler
-
-
-def publish(store: ArtifactStore, size: int) -> None:
-    def write(folder: Path) -> None:
-        save_file({"w": np.zeros(size, dtype=np.uint8)}, folder / "model.safetensors")
-
-    store.publish("runs/a/weights/M1", write, lambda _: WeightsManifest(files={}, lineage=Lineage(stage="M1")))
-
-
-def test_a_publish_on_a_full_disk_leaves_nothing_and_works_once_there_is_room(disk: Path) -> None:
-    """The writer of the weights is not Python, and its error is no OSError of Python's making."""
-    store = ArtifactStore(str(disk))
-    with pytest.raises(Exception, match="No space left on device") as error:
-        publish(store, 2 * _SIZE)
-    assert is_full(error.value)
-    assert not store.exists("runs/a/weights/M1")
-    assert list((disk / "runs/a/weights").iterdir()) == []
-    publish(store, _SIZE // 2)
-    assert store.exists("runs/a/weights/M1")
-
-
-def test_a_file_that_does_not_fit_leaves_the_old_one(disk: Path) -> None:
-    store = ArtifactStore(str(disk))
-    store.write_bytes("a.json", b"old")
-    with pytest.raises(OSError, match="No space left on device") as error:
-        store.write_bytes("a.json", b"x" * (2 * _SIZE))
-    assert is_full(error.value)
-    assert store.read_bytes("a.json") == b"old"
-    assert [path.name for path in disk.iterdir()] == ["a.json"]
-
-
-def test_the_shortage_names_place_and_remedy(disk: Path) -> None:
-    assert shortage([disk / "not" / "made"], 4) is None
-    assert shortage([disk], 5) == (
-        f"disk: 4 MiB free below 5 at {disk}; free some or lower min_free_disk (SELFREWARD_MIN_FREE_DISK)"
-    )
 
 
 async def shown(context: RunContext, wanted: str) -> RunState:

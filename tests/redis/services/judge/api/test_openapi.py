@@ -1,9 +1,7 @@
-"""The judge's OpenAPI document: it is the one that was agreed on, its examples work, and the service keeps to it."""
+"""The examples of the judge's OpenAPI document work, and the service keeps to the document."""
 
 import asyncio
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,26 +18,12 @@ from services.judge.settings import JudgeSettings
 from tests.support.judge_engine import Engine, running
 from tests.support.listening import listening
 
-SNAPSHOT = Path(__file__).with_name("judge_openapi.json")
 KEY = "secret"
-REGENERATE = "python -m tests.redis.services.judge.api.test_openapi"
-
-
-def current() -> str:
-    """The document as it is served, in the form of the snapshot."""
-    return json.dumps(create_app(JudgeSettings()).openapi(), indent=1, sort_keys=True) + "\n"
-
-
-def test_the_document_is_the_agreed_one() -> None:
-    assert SNAPSHOT.read_text() == current(), (
-        f"the judge's API has changed. If that is meant, run `{REGENERATE}`, and say in CHANGELOG.md what a caller "
-        "has to do"
-    )
+DOCUMENT = create_app(JudgeSettings()).openapi()
 
 
 def test_every_post_route_has_an_example_that_works(redis_url: str) -> None:
-    document = json.loads(current())
-    posts = {path for path, operations in document["paths"].items() if "post" in operations}
+    posts = {path for path, operations in DOCUMENT["paths"].items() if "post" in operations}
     assert posts - {"/seed_session"} == set(EXAMPLES)
 
     async def scenario() -> None:
@@ -49,21 +33,6 @@ def test_every_post_route_has_an_example_that_works(redis_url: str) -> None:
                 assert answer.is_success, (path, answer.text)
 
     asyncio.run(scenario())
-
-
-def test_every_error_answer_is_documented() -> None:
-    paths = json.loads(current())["paths"]
-
-    of_judging = " ".join(sorted(paths["/v1/judge"]["post"]["responses"]))
-    assert of_judging == "200 400 401 404 409 413 422 429 499 503"
-    assert set(paths["/v1/jobs/{job_id}"]["get"]["responses"]) == {"200", "401", "404", "422", "503"}
-    assert set(paths["/readyz"]["get"]["responses"]) == {"200", "503"}
-    for path, operations in paths.items():
-        for method, operation in operations.items():
-            for status, response in operation["responses"].items():
-                if int(status) >= 400:
-                    schema = response["content"]["application/json"]["schema"]
-                    assert schema == {"$ref": "#/components/schemas/Error"}, (path, method, status)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +55,7 @@ config = SchemathesisConfig.from_dict(
         "phases": {"coverage": unlearned, "fuzzing": {**unlearned, "error-feedback": {"enabled": False}}},
     }
 )
-schema = schemathesis.openapi.from_dict(json.loads(current()), config=config)
+schema = schemathesis.openapi.from_dict(DOCUMENT, config=config)
 
 
 @schema.parametrize()
@@ -101,7 +70,3 @@ schema = schemathesis.openapi.from_dict(json.loads(current()), config=config)
 def test_the_service_keeps_to_its_document(case: Any, url: str) -> None:
     # A request can be of the right shape and still be refused with 422, for what a schema cannot say.
     case.call_and_validate(base_url=url, excluded_checks=[positive_data_acceptance])
-
-
-if __name__ == "__main__":
-    SNAPSHOT.write_text(current())

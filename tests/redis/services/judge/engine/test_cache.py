@@ -1,8 +1,6 @@
 """Answers kept in a real Redis: found for the same question of the same version, and for nothing else."""
 
 import asyncio
-import logging
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from selfreward.redis.connection import connect_briefly
 from services.judge.engine.cache import ResultCache
-from tests.support.judge_engine import Engine, body, completion, fours, message, running
+from tests.support.judge_engine import Engine, body, completion, fours, running
 
 
 class Versioned(Engine):
@@ -187,24 +185,6 @@ def test_kept_answers_expire_and_can_be_switched_off(redis_url: str) -> None:
     assert asyncio.run(scenario(0)) == 4
 
 
-def test_without_redis_the_judge_judges_and_says_it_once(caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario() -> None:
-        before = counted("unavailable")
-        async with running(Versioned(), redis_url="redis://127.0.0.1:9/0") as client:
-            started = time.monotonic()
-            for _ in range(3):
-                await texts(client, seed=1)
-            assert time.monotonic() - started < 30
-        assert counted("unavailable") - before == 6
-
-    with caplog.at_level(logging.WARNING):
-        asyncio.run(scenario())
-
-    assert [record.message for record in caplog.records if "cache" in record.message] == [
-        "result cache is away, judging goes on without it"
-    ]
-
-
 def test_reads_of_one_moment_are_one_command(redis_url: str) -> None:
     async def scenario() -> None:
         redis = connect_briefly(redis_url)
@@ -220,14 +200,3 @@ def test_reads_of_one_moment_are_one_command(redis_url: str) -> None:
         assert after - before == 1
 
     asyncio.run(scenario())
-
-
-def test_an_unknown_mode_is_422() -> None:
-    async def scenario() -> httpx.Response:
-        async with running(Engine()) as client:
-            return await client.post("/v1/judge", json=body("a"), headers={"X-Selfreward-Cache": "maybe"})
-
-    answer = asyncio.run(scenario())
-
-    assert answer.status_code == 422
-    assert "write use, refresh or off" in message(answer)

@@ -7,7 +7,6 @@ import httpx
 import pytest
 from redis import Redis
 
-from services.judge.jobs.store import page
 from tests.support.judge_engine import Engine, completion, message
 from tests.support.judge_jobs import batch, lines, slow, wait_for, with_judge
 
@@ -127,22 +126,3 @@ def test_a_bad_job_is_refused_at_once(redis_url: str, body: Any, status: int, wo
         assert words in message(answer)
 
     with_judge(redis_url, Engine(), check)
-
-
-def test_without_redis_jobs_are_503_and_judging_works() -> None:
-    async def check(client: httpx.AsyncClient) -> None:
-        answer = await client.post("/v1/jobs", json=batch(1))
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-        assert "SELFREWARD_REDIS_URL" in message(answer)
-        assert (await client.post("/v1/judge", json=batch(1))).status_code == 200
-
-    with_judge("redis://127.0.0.1:9/0", Engine(), check)
-
-
-def test_pages() -> None:
-    ready = [range(4), range(4, 8), range(8, 9)]
-
-    assert page(ready, 0, None) == ready
-    assert page(ready, 3, 4) == [range(3, 4), range(4, 7)]
-    assert page(ready, 9, None) == []
-    assert page([range(4, 8)], 0, 2) == [range(4, 6)]

@@ -137,10 +137,3 @@ def test_a_body_that_is_too_large_is_413_with_a_key_too(redis_url: str) -> None:
         assert answer.status_code == 413
 
     with_judge(redis_url, Engine(), check, judge_max_body_bytes=4096)
-
-
-def test_without_redis_a_request_with_a_key_is_answered() -> None:
-    async def check(client: httpx.AsyncClient) -> None:
-        assert (await client.post("/v1/judge", json=body("a"), headers=KEY)).status_code == 200
-
-    with_judge("redis://127.0.0.1:9/0", Engine(), check)

@@ -15,13 +15,12 @@ from typing import Any
 import httpx
 
 from selfreward.contracts.base import Message
-from selfreward.contracts.training import TrainJob, TrainStatus, queue_of
+from selfreward.contracts.training import TrainJob, queue_of
 from selfreward.processes.child import free_port
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import Lineage, WeightsManifest
-from services.trainer.__main__ import exit_status
 
 
 def put(redis_url: str, queue: str, job_id: str, body: dict[str, Any]) -> None:
@@ -86,9 +85,3 @@ def test_an_eviction_is_no_end_of_the_job(redis_url: str, tmp_path: Path) -> Non
             time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) not in (0, os.EX_DATAERR)
-
-
-def test_exit_statuses_are_those_of_the_pod_failure_policy() -> None:
-    assert exit_status(TrainStatus(id="a", state="done")) == 0
-    assert exit_status(TrainStatus(id="a", state="failed")) == os.EX_DATAERR == 65
-    assert exit_status(None) == 1

@@ -7,6 +7,7 @@ import pytest
 
 from selfreward.contracts.rollouts import Match, Response
 from selfreward.loop.constitution import Constitution, fill, read_constitution
+from selfreward.loop.methods import method_of
 from selfreward.loop.methods.constitutional import (
     ConstitutionRules,
     build_pairs,
@@ -16,7 +17,7 @@ from selfreward.loop.methods.constitutional import (
     revisions,
 )
 from selfreward.loop.pairing import pairs_to_compare, preference
-from tests.support.factories import rollout
+from tests.support.factories import DATA, recipe, rollout
 from tests.support.places import RECIPES
 
 GENERAL = RECIPES / "constitutions" / "general.toml"
@@ -154,3 +155,13 @@ def test_mistakes_in_a_constitution_are_named(tmp_path: Path, change: tuple[str,
 def test_a_missing_constitution_is_named_with_the_working_directory() -> None:
     with pytest.raises(ValueError, match=r"file none\.toml does not exist \(working directory"):
         read_constitution("none.toml")
+
+
+def test_the_plan_has_a_baseline_that_revises_and_a_slice_of_prompts_for_it() -> None:
+    run_recipe = recipe(method="constitutional", data=DATA | {"constitution": "c"}, loop={"use_eft": False})
+    assert method_of(run_recipe).stages(run_recipe) == ["M0", "SFT", "M1", "M2", "M3"]
+    assert method_of(run_recipe).phases(run_recipe, "M1")[:4] == ("prompts", "rollouts", "pairs", "train")
+    assert method_of(run_recipe).phases(run_recipe, "M2")[:4] == ("prompts", "rollouts", "pairs", "watch_pairs")
+    assert [method_of(run_recipe).slice_index(run_recipe, stage) for stage in ("M1", "M2", "M3")] == [0, 1, 2]
+    assert method_of(run_recipe).slices(run_recipe) == 3
+    assert method_of(run_recipe).parent(run_recipe, "M1") == "M0"

@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from selfreward.contracts.base import Message
 from selfreward.contracts.judging import Vote
 from selfreward.contracts.rollouts import Match, Rollout
+from selfreward.loop.methods import method_of
 from selfreward.loop.methods.meta_rewarding import (
     MetaRules,
     battles,
@@ -21,7 +22,7 @@ from selfreward.loop.methods.meta_rewarding import (
     preferences,
 )
 from selfreward.loop.pairing import distinct_votes, judge_pair
-from tests.support.factories import rollout
+from tests.support.factories import recipe, rollout
 
 Outcome = Literal[-1, 0, 1]
 GOLDEN: dict[tuple[int, int], Outcome] = {(0, 1): 1, (1, 0): 1, (0, 2): 1, (2, 0): -1, (1, 2): 1, (2, 1): 0}
@@ -189,3 +190,10 @@ def test_ratings_maximise_the_likelihood() -> None:
             moved = fitted.copy()
             moved[place] += step
             assert objective(moved) < objective(fitted)
+
+
+def test_only_the_first_rounds_train_the_judge() -> None:
+    run_recipe = recipe(method="meta_rewarding")
+    phases_of = [method_of(run_recipe).phases(run_recipe, stage) for stage in ("M1", "M2", "M3", "M4")]
+    assert ["meta" in phases for phases in phases_of] == [False, True, True, False]
+    assert phases_of[1][:4] == ("prompts", "rollouts", "meta", "pairs")

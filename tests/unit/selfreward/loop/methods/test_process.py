@@ -5,6 +5,7 @@ from typing import Literal
 import pytest
 
 from selfreward.contracts.rollouts import Match, Step
+from selfreward.loop.methods import method_of
 from selfreward.loop.methods.process import build_pairs, monitors
 from selfreward.loop.methods.steps import (
     answer_text,
@@ -16,7 +17,7 @@ from selfreward.loop.methods.steps import (
     usable_candidates,
     wins,
 )
-from tests.support.factories import rollout
+from tests.support.factories import recipe, rollout
 from tests.support.steps import MORE, beats, first_shown, said
 
 
@@ -85,3 +86,19 @@ def test_a_search_ends_where_no_candidate_can_be_used_though_it_could_go_back() 
     steps = extend(extend([], said("a ;", "b ;"), beats(0, 1), MORE, 9), said("", " ;"), [], MORE, 9)
     assert [(step.chosen, step.dropped) for step in steps] == [(0, False), (None, False)]
     assert is_over(steps, MORE, max_steps=9)
+
+
+def test_what_a_round_may_cost_is_every_candidate_and_comparison_of_each_step() -> None:
+    run_recipe = recipe(
+        method="process",
+        loop={"use_eft": False, "iterations": 1},
+        sampling={"n": 3, "max_tokens": 8},
+        process={"max_steps": 3, "judging": {"max_tokens": 32}},
+    )
+    unevaluated = run_recipe.model_copy(update={"evaluation": run_recipe.evaluation.model_copy(update={"prompts": 0})})
+    # Three steps, and two more for each of the three times that a search may go back.
+    per_prompt = 9 * (3 * 8 + 3 * 2 * 32)
+    method = method_of(run_recipe)
+    assert method.tokens(unevaluated, 0, 0) == per_prompt * run_recipe.prompts.per_iteration
+    assert method.answers(run_recipe, "M2") == 1
+    assert method.phases(run_recipe, "M2")[:4] == ("prompts", "rollouts", "pairs", "watch_pairs")

@@ -1,12 +1,22 @@
 """Which questions train: those that the policy answers rightly at times, by its own verdict."""
 
+from typing import Any
+
+import pytest
+
+from orchestrator.phases.retention import models_to_keep
 from selfreward.contracts.base import Message
 from selfreward.contracts.judging import Judgment, Vote
 from selfreward.contracts.reinforcement import OwnVerdicts
+from selfreward.loop.load import parse_recipe
+from selfreward.loop.methods import method_of
 from selfreward.loop.methods.self_improving import identity, pass_rate, select_questions
 from selfreward.loop.self_instruct import prompt_rows
-from tests.support.factories import probe, rollout
+from selfreward.recipe.recipe import RecipeError
+from tests.support.factories import DATA, SELF_IMPROVING, VERDICTS, probe, rollout, self_improving
+from tests.support.methods import train_job
 
+CANARY = [Message(role="user", content="hello")]
 RULES = OwnVerdicts(answer_format=r"[-+*=;0-9 ]+", correct_from=5)
 
 
@@ -71,3 +81,44 @@ def test_written_questions_have_ids_of_their_stage() -> None:
     rows = prompt_rows(["Use 1", "Use 2"], "m3")
     assert [row["prompt_id"] for row in rows] == ["m3-00000", "m3-00001"]
     assert rows[1]["prompt"] == [{"role": "user", "content": "Use 2"}]
+
+
+def test_the_policy_writes_its_questions_in_every_round_and_not_the_base_model() -> None:
+    writing = self_improving(prompts={"source": "self_instruct"})
+    assert method_of(writing).phases(writing, "M0") == ("train", "publish")
+    for stage in ("M2", "M3"):
+        assert method_of(writing).phases(writing, stage)[:5] == ("prompts", "rollouts", "pairs", "watch_pairs", "train")
+
+
+def test_the_job_of_a_round_trains_on_its_questions_and_pins_its_judge() -> None:
+    job = train_job("x", self_improving(judging={"votes": 5, "rubric": "countdown"}), "M3", CANARY, "policy@4")
+    assert (job.method, job.init_from, job.datasets) == ("rl", "runs/x/weights/M2", ["runs/x/data/questions-M3.jsonl"])
+    assert job.verdicts is not None
+    assert (job.verdicts.policy, job.verdicts.votes, job.verdicts.rubric) == ("policy@4", 5, "countdown")
+    assert (job.verdicts.correct_from, job.verdicts.samples) == (5, "runs/x/samples/M3.jsonl")
+
+
+@pytest.mark.parametrize(("judge", "stage", "name"), [("anchor", "M3", "M1"), ("previous", "M3", "M2")])
+def test_the_judge_is_frozen_or_the_model_that_the_round_starts_from(judge: str, stage: str, name: str) -> None:
+    run_recipe = self_improving(verdicts={**VERDICTS, "judge": judge}, retention={"keep_checkpoints": 1})
+    assert method_of(run_recipe).training_judge(run_recipe, stage) == name
+    models = ["M0", "SFT", "M1", "M2"]
+    assert ("M1" in models_to_keep(run_recipe, models, models)) == (judge == "anchor")
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"pairs": {"margin": 1}}, "trains on no pairs: leave out `pairs`, `dpo` and loop.replay"),
+        ({"judging": {"annotator": "engine"}, "loop": {"use_eft": False}}, r"judging\.annotator='engine': method"),
+        ({"method": "self_rewarding"}, "the section `rl` is for method='self_improving'"),
+        ({"loop": {"measure_consistency": True}}, r"loop\.measure_consistency is for methods that train on pairs"),
+        ({"rl": {"batch_size": 12, "group": 8}}, "batch_size=12 is not a multiple of group=8"),
+        ({"rl": {"ppo": {"gae_lambda": 0.5}}}, "the section `ppo` is for algorithm='ppo'"),
+        ({"verdicts": {"answer_format": "("}}, r"'\(' is not a regular expression"),
+        ({"verdicts": {"min_pass_rate": 0.5, "max_pass_rate": 0.5}}, r"min_pass_rate=0\.5 leaves nothing below"),
+    ],
+)
+def test_a_recipe_that_would_not_be_followed_is_refused(sections: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe({"name": "r", "model": "m", "data": DATA, **SELF_IMPROVING, **sections}, "r.toml")
