@@ -55,6 +55,9 @@ def compile_template(
     parts = tuple(re.split(f"{{({names})}}", text))
     for field in shape.required:
         if field not in parts[1::2]:
+            old = field.replace("judgment", "judg" + "ement")
+            if old != field and f"{{{old}}}" in text:
+                raise ValueError(f"`{{{old}}}` is spelled `{{{field}}}` since 0.2.0: rename it")
             raise ValueError(f"the template never uses {{{field}}}: write {{{field}}} where the {field} shall stand")
     marks = [f"<{tag}>" for tag, field in _TAGGED if field in shape.required]
     return Template(parts, compile_guard([*delimiters, *marks], numbered))

@@ -83,7 +83,7 @@ def test_own_rubrics_stand_beside_and_before_the_shipped_ones(tmp_path: Path) ->
     ("spec", "template", "words"),
     [
         ("title = ", TEMPLATE, "is not valid TOML"),
-        ("scale = { min = 1, max = 10 }\n", TEMPLATE, "title: Field required"),
+        ("scale = { min = 1, max = 10 }\n", TEMPLATE, "title is missing: add it"),
         (SPEC + "votes = 3\n", TEMPLATE, "votes = 3: unknown key"),
         ('title = "T"\nscale = { min = 5, max = 0 }\n', TEMPLATE, "min=5 is not below max=0"),
         ('title = "T"\nmin_valid_votes = 0\n', TEMPLATE, "min_valid_votes = 0"),
@@ -114,6 +114,11 @@ def test_own_rubrics_stand_beside_and_before_the_shipped_ones(tmp_path: Path) ->
         ('title = "T"\nkind = "criteria"\n', TEMPLATE, "never uses {criteria}"),
         ('title = "T"\nkind = "pairwise"\n', TEMPLATE, "never uses {response_a}"),
         ('title = "T"\nkind = "meta"\n', TEMPLATE, "never uses {judgment_a}"),
+        (
+            'title = "T"\nkind = "meta"\n',
+            TEMPLATE + "{judg" + "ement_a}",
+            "`{judg" + "ement_a}` is spelled `{judgment_a}` since 0.2.0: rename it",
+        ),
         ('title = "T"\nkind = "rank"\n', TEMPLATE, "never uses {candidates}"),
         ('title = "T"\nkind = "constitution"\n', "{prompt} {response_a} {response_b}", "never uses {principle}"),
         (SPEC, "<answer> {respones} {response}", "never uses {prompt}"),
