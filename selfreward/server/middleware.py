@@ -1,5 +1,6 @@
 """What every request to a service passes first: a request id, the API key and its scope, the limit of the body."""
 
+import math
 import re
 import uuid
 from collections.abc import Callable, Collection
@@ -11,6 +12,7 @@ from selfreward.server.errors import ApiError, error_response
 from selfreward.server.keys import Key, Keyring, KeyScope, LiveKeyring
 
 _REQUEST_ID = re.compile("[!-~]{1,128}")
+_MOST_DIGITS = 19  # of a length in bytes; `int` refuses thousands of them
 
 
 def ignore_answer(scope: Scope, status: int) -> None:
@@ -78,7 +80,9 @@ class RequestGuard:
         """Wait for all of the body; what is returned gives it again. ApiError (413) for one that is too long."""
         # An announced length spares reading; a body that announces none, or too little, is counted as it comes.
         announced = headers.get("content-length", "")
-        length = int(announced) if announced.isdecimal() else 0
+        length: float = 0
+        if announced.isdecimal():
+            length = int(announced) if len(announced) <= _MOST_DIGITS else math.inf
         messages: list[Message] = []
         received, more = 0, True
         while more and max(length, received) <= self._max_body_bytes:

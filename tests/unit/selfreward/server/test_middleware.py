@@ -125,6 +125,13 @@ def test_a_longer_body_is_refused_before_the_application_sees_it(announced: bool
     assert (service.seen, service.answers) == (0, [("/any", 413)])
 
 
+@pytest.mark.parametrize("digits", [20, 5000])
+def test_a_length_of_any_number_of_digits_is_too_long(digits: int) -> None:
+    answer = Service().call("/any", {**AS_ALICE, "Content-Length": "9" * digits})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_long")
+
+
 def test_a_stranger_learns_nothing_of_the_limit() -> None:
     assert Service().call("/any", {}, b" " * 110).status_code == 401
 
