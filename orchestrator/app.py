@@ -241,7 +241,10 @@ def _add_errors(app: FastAPI) -> None:
             return error_response(ApiError(422, explain(error), code="invalid_request"))
         status, code = next(answered for known, answered in _ERRORS.items() if isinstance(error, known))
         headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, TooManyRuns) else None
-        return error_response(ApiError(status, str(error), code=code, headers=headers))
+        param = "run" if isinstance(error, UnknownRun) else None
+        if isinstance(error, RecipeError) and error.key:
+            param = f"recipe.{error.key}"
+        return error_response(ApiError(status, str(error), param, code, headers))
 
     for known in _ERRORS:
         app.add_exception_handler(known, answer)

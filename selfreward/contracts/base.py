@@ -43,8 +43,8 @@ def explain(error: ValidationError, *, values: bool = True) -> str:
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "unknown key; check its spelling and section"
-        value = "" if not values or problem["type"] in ("missing", "value_error") else f" = {problem['input']!r}"
-        lines.append(f"  {key}{value}: {message}")
+        value = "" if not values or problem["type"] == "value_error" else f" = {problem['input']!r}"
+        lines.append(f"  {key} is missing: add it" if problem["type"] == "missing" else f"  {key}{value}: {message}")
     return "\n".join(lines)
 
 

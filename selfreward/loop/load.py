@@ -71,7 +71,8 @@ def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
     try:
         return RunRecipe.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(f"recipe {source}:\n{explain(error)}") from error
+        key = ".".join(str(part) for part in error.errors()[0]["loc"]) or None
+        raise RecipeError(f"recipe {source}:\n{explain(error)}", key) from error
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

@@ -16,7 +16,14 @@ from selfreward.recipe.watchdogs import Watchdogs
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be used; the message names each key, its value and the remedy."""
+    """A recipe that cannot be used; the message names each key, its value and the remedy.
+
+    `key` is the dotted name of the first wrong key, None where it is not known.
+    """
+
+    def __init__(self, message: str, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class Data(Contract):

@@ -1,6 +1,7 @@
 """Error answers of every service, as OpenAI clients read them: `{"error": {"message", "type", "param", "code"}}`."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -66,8 +67,27 @@ def error_response(error: ApiError) -> JSONResponse:
     return JSONResponse(error_body(error), error.status, retry | error.headers)
 
 
-def invalid_request(problems: Sequence[Mapping[str, Any]]) -> ApiError:
-    """422 for pydantic's `problems`, one line for each field: its name, its value, what is wrong, what to do."""
+def why_not_json(error: Exception) -> str:
+    """What is wrong with a text over which `json.loads` raised `error` (ValueError or RecursionError)."""
+    if isinstance(error, json.JSONDecodeError):
+        return str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not {error.encoding.upper()}"
+    # Python's own words for these name its settings.
+    return "it is nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
+
+
+def not_json(error: Exception) -> ApiError:
+    """400 for a body over which `json.loads` raised `error` (ValueError or RecursionError)."""
+    return ApiError(400, f"the body is not JSON: {why_not_json(error)}: send UTF-8 JSON", code="invalid_json")
+
+
+def invalid_request(error: RequestValidationError) -> ApiError:
+    """422 with one line for each wrong field: its name, its value, what is wrong, what to do. 400 without JSON."""
+    if isinstance(error.__cause__, json.JSONDecodeError):
+        return not_json(error.__cause__)
+    # FastAPI puts the part of the request first: body, query, path, header or cookie.
+    problems = [{**problem, "loc": problem["loc"][1:]} for problem in error.errors()]
     lines = list(dict.fromkeys(_line(problem) for problem in problems))
     return ApiError(422, "\n".join(lines), _path(problems[0]), "invalid_request")
 
@@ -81,10 +101,12 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return error_response(invalid_request(error.errors()))
+        return error_response(invalid_request(error))
 
     @app.exception_handler(HTTPException)
     async def of_framework(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 400 and isinstance(error.__cause__, ValueError | RecursionError):
+            return error_response(not_json(error.__cause__))
         return error_response(_named(request, error))
 
     @app.exception_handler(Exception)
@@ -115,7 +137,7 @@ def _sendable(text: str) -> str:
 
 def _path(problem: Mapping[str, Any]) -> str:
     """Dotted name of the field; the branches of a union (text or messages) are not part of it."""
-    parts = [str(part) for part in problem["loc"] if part != "body"]
+    parts = [str(part) for part in problem["loc"]]
     for index, part in enumerate(parts):
         if part in _TEXT_FIELDS and parts[index + 1 : index + 2] in _BRANCHES:
             return ".".join(parts[: index + 1] + parts[index + 2 :])
@@ -128,8 +150,8 @@ def _line(problem: Mapping[str, Any]) -> str:
         return f"{path} is missing: add it"
     if kind == "extra_forbidden":
         return f"{path} is not a field: check its spelling, or leave it out"
-    if kind == "json_invalid":
-        return f"the body is not valid JSON: {problem.get('ctx', {}).get('error', problem['msg'])}"
+    if isinstance(problem.get("input"), bytes):
+        return f"{path} is not announced as JSON: send Content-Type: application/json"
     shown = repr(problem.get("input"))
     shown = shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}..."
     if path.rsplit(".", 1)[-1] in _TEXT_FIELDS and kind in ("string_type", "list_type"):

@@ -158,9 +158,10 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
+        refusal = invalid_request(error)
         if request.method == "POST":
-            REQUESTS.labels("unknown", contract_of(request.app, request.url.path), "422").inc()
-        return error_response(invalid_request(error.errors()))
+            REQUESTS.labels("unknown", contract_of(request.app, request.url.path), str(refusal.status)).inc()
+        return error_response(refusal)
 
     @app.exception_handler(WrongPolicyVersion)
     async def wrong_version(_: Request, error: WrongPolicyVersion) -> Response:

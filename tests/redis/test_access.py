@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -13,17 +12,10 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.routing import Route
 
-from orchestrator.app import create_app as create_orchestrator
-from orchestrator.settings import OrchestratorSettings
 from selfreward.server.keys import SCOPES, new_key
 from selfreward.server.logging import JsonFormatter
-from services.generator.app import create_app as create_generator
-from services.generator.settings import GeneratorSettings
-from services.judge.app import create_app as create_judge
-from services.judge.settings import JudgeSettings
-from services.trainer.app import create_app as create_trainer
-from services.trainer.settings import TrainerSettings
 from tests.support.access import bearer, keys_file
+from tests.support.services import application, serving
 
 SERVICES = ("generator", "judge", "orchestrator")
 OPEN, ANY_KEY = "open", "any key"
@@ -36,28 +28,6 @@ SPECIAL = {
     ("judge", "PUT", "/v1/rubrics/x"): "admin",
 }
 """What docs/access.md says, but for the routes that need the service's own scope."""
-
-
-def application(name: str, redis_url: str, folder: Path, **settings: object) -> FastAPI:
-    values = {"redis_url": redis_url, "artifacts": str(folder / "artifacts"), "work_dir": folder, **settings}
-    nothing = {"generator_url": "http://127.0.0.1:9", "judge_url": "http://127.0.0.1:9", "judge_engine_attempts": 1}
-    if name == "generator":
-        return create_generator(GeneratorSettings.model_validate({**values, "queue_seconds": 0.05}))
-    if name == "judge":
-        return create_judge(JudgeSettings.model_validate({**values, **nothing}))
-    if name == "trainer":
-        return create_trainer(TrainerSettings.model_validate(values))
-    return create_orchestrator(OrchestratorSettings.model_validate({**values, **nothing}))
-
-
-@asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://service") as http,
-    ):
-        yield http
 
 
 def calls(app: FastAPI) -> Iterator[tuple[str, str]]:

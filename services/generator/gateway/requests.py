@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from selfreward.server.errors import ApiError
+from selfreward.server.errors import ApiError, not_json, why_not_json
 from services.generator.engine.process import SERVED_NAME
 
 # Fields that load code or data, reach other hosts, or name engine-internal ids. None is of use behind this gateway.
@@ -63,7 +63,7 @@ def prepare(route: str, raw: bytes, max_sequences: int) -> Prepared:
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise ApiError(400, f"the body is not JSON: {error}", code="invalid_json") from error
+        raise not_json(error) from error
     if not isinstance(body, dict):
         raise ApiError(400, f"the body is a JSON {type(body).__name__}, send an object", code="invalid_json")
     # Check.
@@ -153,7 +153,7 @@ def _parsed(field: str, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ApiError(400, f"{field}.json is not JSON: {error}", field, "invalid_json") from error
+        raise ApiError(400, f"{field}.json is not JSON: {why_not_json(error)}", field, "invalid_json") from error
 
 
 def _check_count(field: str, name: str, count: float) -> None:

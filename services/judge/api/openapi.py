@@ -13,7 +13,11 @@ _OPEN = ("/healthz", "/readyz")
 _KEYED = ("/v1/judge", "/v1/jobs")
 _RETRY = {"Retry-After": {"description": "Seconds to wait before another try.", "schema": {"type": "string"}}}
 _ERRORS: dict[int, tuple[str, str, str]] = {
-    400: ("The body cannot be read.", "invalid_request_error", "There was an error parsing the body"),
+    400: (
+        "The body cannot be read.",
+        "invalid_request_error",
+        "the body is not JSON: byte 0 is not UTF-8: send UTF-8 JSON",
+    ),
     401: (
         "The API key is missing or wrong.",
         "authentication_error",

@@ -77,6 +77,13 @@ def test_a_wrong_override_is_named_with_its_remedy(recipe: Path, override: str, 
         load_recipe(recipe, [override], {})
 
 
+def test_the_first_wrong_key_is_given_to_programs_too(recipe: Path) -> None:
+    with pytest.raises(RecipeError) as refused:
+        load_recipe(recipe, ["loop.replay=[1.5]", "sampling.n=0"], {})
+
+    assert refused.value.key == "sampling.n"
+
+
 @pytest.mark.parametrize("override", ["pairs.judge_pairs=0.5", "loop.init_from=anchor", "loop.replay=[1.0]"])
 def test_what_only_dpo_uses_is_refused_where_no_dpo_is_done(recipe: Path, override: str) -> None:
     with pytest.raises(RecipeError, match=rf"{override.split('=')[0]}.* is for DPO"):

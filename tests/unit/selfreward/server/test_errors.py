@@ -103,15 +103,34 @@ def test_an_error_of_a_route_is_answered_as_raised() -> None:
             "prompt = 5: give a string, or a list of messages {role, content}\n"
             "votes = 0: Input should be greater than or equal to 1",
         ),
+        (
+            "POST",
+            "/v1/judge",
+            {"content": b"{", "headers": {"Content-Type": "application/json"}},
+            400,
+            None,
+            "invalid_json",
+            "the body is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1): "
+            "send UTF-8 JSON",
+        ),
+        (
+            "POST",
+            "/v1/judge",
+            {"content": b'{"prompt": "p"}'},
+            422,
+            "(body)",
+            "invalid_request",
+            "(body) is not announced as JSON: send Content-Type: application/json",
+        ),
         ("POST", "/v1/judge", {"json": {}}, 422, "prompt", "invalid_request", "prompt is missing: add it"),
         (
             "GET",
             "/v1/judge?limit=x",
             {},
             422,
-            "query.limit",
+            "limit",
             "invalid_request",
-            "query.limit = 'x': Input should be a valid integer, unable to parse string as an integer",
+            "limit = 'x': Input should be a valid integer, unable to parse string as an integer",
         ),
         (
             "GET",

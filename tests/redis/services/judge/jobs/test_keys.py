@@ -72,7 +72,7 @@ def test_a_keys_jobs_are_listed_the_newest_first(redis_url: str, tmp_path: Path)
             redis.delete(f"selfreward:judge-job:{job_ids[2]}")  # as when it expires
         assert [job["id"] for job in await listed("alice", limit=1)] == [job_ids[1]]
         wide = await client.get("/v1/jobs", params={"limit": 101}, headers=bearer("alice"))
-        assert (wide.status_code, wide.json()["error"]["param"]) == (422, "query.limit")
+        assert (wide.status_code, wide.json()["error"]["param"]) == (422, "limit")
 
     with_judge(redis_url, Engine(), check, keys=keys)
 

@@ -49,10 +49,10 @@ def test_without_any_key_everybody_may_do_everything() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "keys: Field required"),
+        ("", "keys is missing: add it"),
         ("keys = [", "is not valid TOML"),
         ('[[keys]]\nname = "a b"\nsha256 = "0"', "keys.0.name: String should match"),
-        ('[[keys]]\nname = "a"', "keys.0.sha256: Field required"),
+        ('[[keys]]\nname = "a"', "keys.0.sha256 is missing: add it"),
         (f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\nscope = ["judge"]', "keys.0.scope: unknown key"),
         (
             f'[[keys]]\nname = "a"\nsha256 = "{"0" * 64}"\nscopes = ["root"]',

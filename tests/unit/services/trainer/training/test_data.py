@@ -48,7 +48,7 @@ def test_labels_are_on_the_completion_and_its_end_of_turn_only(store: ArtifactSt
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"prompt": _QUESTION}, r"rows\.jsonl row 2.*\n  completion: Field required"),
+        ({"prompt": _QUESTION}, r"rows\.jsonl row 2.*\n  completion is missing: add it"),
         ({"prompt": _QUESTION, "completion": []}, r"row 2.*\n  completion = \[\]"),
         ({"prompt": _QUESTION, "completion": _ANSWER, "weight": 1}, r"row 2.*\n  weight = 1: unknown key"),
         ({"prompt": _QUESTION, "completion": _QUESTION}, r"row 2: completion has roles \['user'\]"),
