@@ -1,12 +1,18 @@
 # Two commands do everything: `make demo` runs the whole loop here, `make test` proves that it works.
 .DEFAULT_GOAL := help
-.PHONY: help install demo check unit test test-methods chaos chaos-short lint audit format up env images test-compose
+.PHONY: help install demo check unit unit-other test test-methods chaos chaos-short lint audit format up env images test-compose
 .PHONY: test-k8s bench evidence methods-evidence schema lock clean
 
-# The first of these that is Python 3.11, 3.12 or 3.13.
-SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-PYTHON ?= $(or $(shell for python in python3 python3.12 python3.11 python3.13; do \
-  $$python -c '$(SUPPORTED)' >/dev/null 2>&1 && echo $$python && break; done),python3)
+# The first Python that starts, is 3.11, 3.12 or 3.13, and can make an environment (Debian's may lack ensurepip).
+SUPPORTED := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(or $(shell for python in python3 python3.11 python3.12 python3.13; do \
+  $$python -c '$(SUPPORTED)' >/dev/null 2>&1 && echo $$python && break; done),$(error \
+  Python 3.11, 3.12 or 3.13 is needed, and none was found: set PYTHON))
+# The first of another version than the environment's. Those that pyenv has are found even if it starts another.
+MINOR := import sys; print(sys.version_info[:2])
+OTHER ?= $(shell for python in python3.11 python3.12 python3.13 $(wildcard $(HOME)/.pyenv/versions/3.1[123].*/bin/python3); do \
+  $$python -c '$(SUPPORTED)' >/dev/null 2>&1 && [ "$$($$python -c '$(MINOR)')" != "$$($(PY) -c '$(MINOR)')" ] && \
+  echo $$python && break; done)
 VENV := .venv
 PY := $(VENV)/bin/python
 SEED ?= 0
@@ -14,7 +20,7 @@ SEEDS ?= 0 1 2
 BENCH ?= gateway
 # Tests in two processes; what tests share stays in one of them (tests/conftest.py).
 BOTH_CORES := --numprocesses 2 --dist loadgroup
-# On a machine with an NVIDIA GPU: make LOCK=requirements-gpu.lock ...
+# On a machine with an NVIDIA GPU and Python 3.11 or 3.12: make LOCK=requirements-gpu.lock ...
 LOCK ?= requirements.lock
 
 EXTRAS := $(addprefix --extra ,generator judge trainer orchestrator evaluation parquet local s3 dev)
@@ -34,9 +40,9 @@ help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | awk -F: '{printf "  make %-12s%s\n", $$1, $$2}'
 
 $(VENV)/installed: $(LOCK) pyproject.toml
-	@$(PYTHON) -c '$(SUPPORTED)' || { echo "Python 3.11, 3.12 or 3.13 is needed, $$($(PYTHON) --version) was found: set PYTHON=..."; exit 1; }
+	@$(PYTHON) -c '$(SUPPORTED)' || { echo "Python 3.11, 3.12 or 3.13 is needed, found $$($(PYTHON) --version)"; exit 1; }
 	@echo "installing the pinned environment (about 2 minutes, once)"
-	@$(PYTHON) -m venv $(VENV)
+	@[ "$$($(PY) --version 2>&1)" = "$$($(PYTHON) --version)" ] || $(PYTHON) -m venv --clear $(VENV)
 	@$(PY) -m pip install --quiet --no-deps --requirement $(LOCK)
 	@$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -50,6 +56,19 @@ check: lint unit ## Lint and the tests that need nothing, before each commit
 
 unit: $(VENV)/installed ## Run the tests that need nothing: no Redis, no engine
 	@$(PY) -m pytest $(BOTH_CORES) tests/unit
+
+unit-other: $(VENV)/installed ## Run them on a second Python where the machine has one, without torch and the engine
+	@if [ -z "$(OTHER)" ]; then echo "not tested: there is no second Python of 3.11, 3.12 and 3.13 (set OTHER)"; else \
+	  $(MAKE) --no-print-directory $(VENV)-other/installed "OTHER=$(OTHER)" && \
+	  $(VENV)-other/bin/python -m pytest $(BOTH_CORES) tests/unit; fi
+
+# An index may have the CPU builds of torch and the engine for one version of Python only, so they are left out.
+$(VENV)-other/installed: requirements.lock pyproject.toml
+	@echo "installing what the unit tests need for $$($(OTHER) --version)"
+	@$(OTHER) -m venv --clear $(VENV)-other
+	@$(VENV)-other/bin/python -m pip install --quiet --constraint requirements.lock transformers datasets \
+	  --editable '.[generator,judge,orchestrator,evaluation,parquet,local,s3,dev]'
+	@touch $@
 
 test: $(VENV)/installed ## Run all tests, on real parts
 	@$(PY) -m pytest $(BOTH_CORES)
@@ -132,4 +151,4 @@ lock: ## Resolve both lock files again (needs uv, and an index or UV_FIND_LINKS 
 	@sed -i 's/+cpu$$//' services/*/requirements.lock
 
 clean: ## Remove the environment and all runs
-	@rm -rf $(VENV) runs build .mypy_cache .ruff_cache .import_linter_cache .pytest_cache
+	@rm -rf $(VENV) $(VENV)-other runs build .mypy_cache .ruff_cache .import_linter_cache .pytest_cache
