@@ -45,6 +45,8 @@ $(VENV)/installed: $(LOCK) pyproject.toml
 	@[ "$$($(PY) --version 2>&1)" = "$$($(PYTHON) --version)" ] || $(PYTHON) -m venv --clear $(VENV)
 	@$(PY) -m pip install --quiet --no-deps --requirement $(LOCK)
 	@$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(PY) -c 'import torch' 2>/dev/null || { echo "torch was installed in its build for GPUs, which fails without their" \
+	  "libraries: name an index with its build for CPUs in PIP_EXTRA_INDEX_URL, run make clean and try again"; exit 1; }
 	@touch $@
 
 install: $(VENV)/installed ## Make the environment with everything pinned; the other targets do so when they need it
