@@ -13,13 +13,13 @@ from selfreward.loop.seed import SeedData, read_seed_data
 from selfreward.loop.tasks import PromptItem, evaluation_tasks
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.store.artifacts import ArtifactStore
-from tests.support.small_recipe import one_round
+from tests.support.small_recipe import small_recipe
 from tests.support.source_run import SOURCE, leave_source
 
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Recipe:
-    return one_round(tmp_path, [f"loop.start_from={SOURCE}"])
+    return small_recipe(tmp_path, [f"loop.start_from={SOURCE}"])
 
 
 @pytest.fixture
