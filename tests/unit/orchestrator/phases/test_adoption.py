@@ -54,7 +54,7 @@ def test_a_run_of_a_method_without_a_judge_starts_from_an_m1_that_was_taught_to_
 def test_what_cannot_be_compared_is_refused(
     overrides: list[str], message: str, store: ArtifactStore, tmp_path: Path
 ) -> None:
-    run_recipe = one_round(tmp_path, [f"loop.start_from={SOURCE}", *overrides])
+    run_recipe = small_recipe(tmp_path, [f"loop.start_from={SOURCE}", *overrides])
     with pytest.raises(RecipeError, match=message):
         adopt.check_start(store, run_recipe, read_seed_data(run_recipe))
 
@@ -65,7 +65,7 @@ def test_rounds_may_sample_and_judge_in_other_ways_where_the_evaluation_is_the_s
     rounds = ["sampling.temperature=1", "sampling.top_p=1", "judging.votes=5", "sampling.n=2"]
     judging = '{rubric = "countdown", max_tokens = 32}'
     evaluation = ["evaluation.temperature=0.7", "evaluation.top_p=0.9", f"evaluation.judging={judging}"]
-    run_recipe = one_round(tmp_path, [f"loop.start_from={SOURCE}", *rounds, *evaluation])
+    run_recipe = small_recipe(tmp_path, [f"loop.start_from={SOURCE}", *rounds, *evaluation])
     adopt.check_start(store, run_recipe, read_seed_data(run_recipe))
     items = [PromptItem(prompt_id="p", prompt=[Message(role="user", content="x")], responses=[Response(text="y")])]
     sampled, greedy, ranked = evaluation_tasks("r", run_recipe, "M2", items, items, "policy@1")
