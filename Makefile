@@ -19,7 +19,7 @@ SEED ?= 0
 SEEDS ?= 0 1 2
 BENCH ?= gateway
 # Tests in two processes; what tests share stays in one of them (tests/conftest.py).
-BOTH_CORES := --numprocesses 2 --dist loadgroup
+BOTH_CORES := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # On a machine with an NVIDIA GPU and Python 3.11 or 3.12: make LOCK=requirements-gpu.lock ...
 LOCK ?= requirements.lock
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from selfreward import JudgeClient
 from selfreward.processes.child import free_port
@@ -30,6 +32,7 @@ _SLOWEST = (
     "tests/deploy/",
     "tests/redis/",
 )
+_ON_THE_GENERATOR = ("tests/service/generator/", "tests/service/orchestrator/", "tests/service/judge/test_judge.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,15 +56,24 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write("".join(f"{line}\n" for line in lines))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class SharedTogether(LoadFileScheduling):  # type: ignore[misc]
     """What is shared stays in one process when tests run in two: a file's fixtures, and the one engine of the services.
 
-    The folders that take longest begin first, so that both processes end at about the same time.
+    xdist's groups are marks that it writes into the tests' ids, which pytest 9.2 does not let it.
     """
-    for item in items:
-        shared = "generator" if "generator" in getattr(item, "fixturenames", ()) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(shared))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "generator" if file.startswith(_ON_THE_GENERATOR) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SharedTogether:
+    """The order in which tests are given to processes."""
+    return SharedTogether(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The folders that take longest begin first, so that both processes end at about the same time."""
     items.sort(key=lambda item: next((n for n, part in enumerate(_SLOWEST) if part in item.nodeid), len(_SLOWEST)))
 
 
