@@ -32,7 +32,12 @@ _SLOWEST = (
     "tests/deploy/",
     "tests/redis/",
 )
-_ON_THE_GENERATOR = ("tests/service/generator/", "tests/service/orchestrator/", "tests/service/judge/test_judge.py")
+_ON_THE_GENERATOR = (
+    "tests/service/generator/",
+    "tests/service/orchestrator/",
+    "tests/service/judge/test_judge.py",
+    "tests/service/test_capability.py",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
