@@ -43,7 +43,8 @@ def _on_redis(work: Callable[["RedisClient"], Awaitable[Reply]]) -> Reply:
     except RedisError as error:
         place = urlsplit(url)  # the URL may hold a password
         where = f"{place.hostname}:{place.port or 6379}"
-        stderr.print(f"Redis at {where} fails: {error}; set SELFREWARD_REDIS_URL to the services' Redis", markup=False)
+        message = f"Redis at {where} fails: {error}; set SELFREWARD_REDIS_URL to the services' Redis"
+        stderr.print(message, markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
 
 

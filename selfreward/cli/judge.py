@@ -68,7 +68,8 @@ def _show(summary: "Summary", out: Path) -> None:
     mean = "none" if summary.mean is None else f"{summary.mean:.3f}"
     before = f" ({summary.continued_at:,} from before)" if summary.continued_at else ""
     unscored = summary.failures.total()
-    stdout.print(f"{out}: {summary.rows:,} rows{before}, mean score {mean}, unscored {unscored / summary.rows:.1%}")
+    scored = f"{summary.rows:,} rows{before}, mean score {mean}, unscored {unscored / summary.rows:.1%}"
+    stdout.print(f"{out}: {scored}", soft_wrap=True)
     table = Table("score", "rows", "share", "")
     for score, count in sorted(summary.histogram.items()):
         share = count / summary.rows

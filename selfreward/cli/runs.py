@@ -85,7 +85,7 @@ def export(
     check_out(out)
     with _client() as client:
         write_export(client.export(run_id, stage, layout), out, layout)
-    stdout.print(f"{out}: {out.stat().st_size:,} bytes")
+    stdout.print(f"{out}: {out.stat().st_size:,} bytes", soft_wrap=True)
 
 
 def up(
@@ -101,7 +101,7 @@ def up(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with LocalStack(folder, ports=ports) as stack:
         stack.wait_healthy(report=lambda name: stdout.print(f"{name:<13} {stack.urls[name]}"))
-        stdout.print(f"ready; logs in {folder / 'logs'}; Ctrl-C stops everything")
+        stdout.print(f"ready; logs in {folder / 'logs'}; Ctrl-C stops everything", soft_wrap=True)
         try:
             while True:
                 stack.check()
@@ -134,7 +134,7 @@ def follow(client: "OrchestratorClient", run_id: str) -> None:
             progress.show(event)
             state, message = event.get("state", ""), event.get("message", "")
     if state != "done":
-        stderr.print(f"run {run_id} {state}: {message}", markup=False)
+        stderr.print(f"run {run_id} {state}: {message}", markup=False, soft_wrap=True)
         raise typer.Exit(1)
 
 

@@ -245,7 +245,7 @@ def test_the_command(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     done = CliRunner().invoke(app, [*arguments, "--response-field", "answer"])
 
     assert done.exit_code == 0, done.output
-    assert "12 rows, mean score 3.000, unscored 16.7%" in done.output.replace("\n", "")
+    assert "12 rows, mean score 3.000, unscored 16.7%" in done.output
     assert "none: out_of_range" in done.output
     assert len(read(out)) == 12
     write(source, [{"question": "p", "answer": "xxxxxxx"}])
