@@ -52,7 +52,7 @@ $(VENV)/installed: $(LOCK) pyproject.toml
 install: $(VENV)/installed ## Make the environment with everything pinned; the other targets do so when they need it
 
 demo: $(VENV)/installed ## Run the whole self-rewarding loop on the Countdown world (SEED=0) and report
-	@$(PY) -m examples.countdown.demo --seed $(SEED)
+	@$(PY) -m examples.worlds.countdown.demo --seed $(SEED)
 
 check: lint unit ## Lint and the tests that need nothing, before each commit
 
@@ -126,10 +126,10 @@ bench: $(VENV)/installed ## Measure (BENCH=gateway, judge, queue or replicas) an
 	@$(PY) -m bench.$(BENCH)
 
 evidence: $(VENV)/installed ## Repeat the demo for SEEDS and write evidence/ (about an hour)
-	@$(PY) -m examples.countdown.evidence --seeds $(SEEDS)
+	@$(PY) -m examples.worlds.countdown.evidence --seeds $(SEEDS)
 
 methods-evidence: $(VENV)/installed ## Every method from the same M1 for SEEDS, into evidence/methods/ (hours; goes on where it was)
-	@$(PY) -m examples.countdown.methods --seeds $(SEEDS) $(METHODS)
+	@$(PY) -m examples.worlds.countdown.methods --seeds $(SEEDS) $(METHODS)
 
 schema: $(VENV)/installed ## Write recipes/recipe.schema.json, with which editors complete and check recipes
 	@$(PY) -c 'import json; from selfreward.loop.load import RunRecipe; \

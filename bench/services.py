@@ -12,7 +12,7 @@ import aiohttp
 from selfreward.processes.child import log_tail
 
 ROOT = Path(__file__).resolve().parents[1]
-MODEL = ROOT / "examples" / "countdown" / "m0"
+MODEL = ROOT / "examples" / "worlds" / "countdown" / "m0"
 
 
 def drop_settings() -> None:

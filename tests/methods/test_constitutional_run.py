@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.countdown.roles import comparisons, revisions
+from examples.worlds.countdown.roles import comparisons, revisions
 from selfreward.contracts.rollouts import PreferencePair, Rollout
 from tests.methods.whole_run import small, violations, whole_run
 from tests.support.places import RECIPES

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.countdown.roles import meta_verdicts
+from examples.worlds.countdown.roles import meta_verdicts
 from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.evaluation.report.inputs import load_run
 from selfreward.evaluation.report.report import build_report

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.countdown.roles import step_comparisons
+from examples.worlds.countdown.roles import step_comparisons
 from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.evaluation.report.inputs import load_run
 from selfreward.evaluation.report.report import build_report

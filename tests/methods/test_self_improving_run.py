@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.countdown.monitor import watch
+from examples.worlds.countdown.monitor import watch
 from selfreward.contracts.reinforcement import Question, Sample
 from selfreward.evaluation.report.inputs import load_run
 from selfreward.evaluation.report.report import build_report

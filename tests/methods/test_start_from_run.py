@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.countdown.label import label_run
+from examples.worlds.countdown.label import label_run
 from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.evaluation.bootstrap import Bootstrap
 from selfreward.evaluation.models.compare import compared, same_m1

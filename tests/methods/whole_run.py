@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from examples.countdown.seed_data import build
+from examples.worlds.countdown.seed_data import build
 from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.loop.audit.audit import audit
 from selfreward.loop.load import load_recipe

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from examples.countdown.seed_data import build
+from examples.worlds.countdown.seed_data import build
 from selfreward.loop.load import load_recipe
 from selfreward.recipe.recipe import Recipe
 from tests.support.places import M0, RECIPES

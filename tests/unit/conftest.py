@@ -5,8 +5,8 @@ import importlib.util
 import pytest
 
 _TORCH = (
-    "examples/countdown/test_method_claims.py",
-    "examples/countdown/test_methods.py",
+    "examples/worlds/countdown/test_method_claims.py",
+    "examples/worlds/countdown/test_methods.py",
     "selfreward/store/test_pickles.py",
     "services/trainer/algorithms/test_ppo.py",
     "services/trainer/algorithms/test_ppo_losses.py",

@@ -53,9 +53,9 @@ def test_importing_every_module_loads_nothing_forbidden(packages: tuple[str, ...
 
 
 def test_the_guard_itself_catches_an_import() -> None:
-    ended = _import_all(("examples.countdown",), ("selfreward",))
+    ended = _import_all(("examples.worlds.countdown",), ("selfreward",))
     assert ended.returncode != 0
-    assert re.search(r"examples\.countdown\.\w+ loads selfreward", ended.stderr)
+    assert re.search(r"examples\.worlds\.countdown\.\w+ loads selfreward", ended.stderr)
 
 
 def test_tests_take_what_they_share_from_no_other_test() -> None:

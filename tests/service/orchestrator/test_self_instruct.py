@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 from random import Random
 
-from examples.countdown.checker import parse_prompt
-from examples.countdown.problems import all_problems, render_prompt, shuffle_numbers
+from examples.worlds.countdown.checker import parse_prompt
+from examples.worlds.countdown.problems import all_problems, render_prompt, shuffle_numbers
 from orchestrator.phases.prompts import write_prompts
 from orchestrator.phases.serving import announce_model, serve
 from orchestrator.runs.context import RunContext, Services

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from examples.countdown.monitor import watch
+from examples.worlds.countdown.monitor import watch
 from selfreward.contracts.reinforcement import Sample
 from selfreward.evaluation.report.inputs import load_run
 from selfreward.evaluation.report.report import build_report
@@ -126,7 +126,7 @@ def test_the_checker_finds_what_the_judge_let_pass_and_the_report_shows_it(hacke
 
 
 def test_the_command_ends_with_status_1_on_an_alarm(hacked: ArtifactStore) -> None:
-    command = [sys.executable, "-m", "examples.countdown.monitor", RUN, "--artifacts", str(hacked.root)]
+    command = [sys.executable, "-m", "examples.worlds.countdown.monitor", RUN, "--artifacts", str(hacked.root)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 1, ended.stderr
     assert "ALARM M2: reward hacking" in ended.stdout
