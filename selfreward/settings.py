@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     """Redis of the queue, the announcements and the run state."""
     artifacts: str = "./runs/artifacts"
     """Root of the artifact store: a path, file:// or s3:// URL."""
+    models: Path | None = None
+    """Where `selfreward model fetch` keeps models; unset, it is selfreward/models in the user's cache folder."""
     generator_url: str = "http://127.0.0.1:8000"
     judge_url: str = "http://127.0.0.1:8001"
     orchestrator_url: str = "http://127.0.0.1:8002"

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from selfreward.cli import dead, keys, runs
+from selfreward.cli import dead, keys, model, runs
 from selfreward.cli.audit import audit
 from selfreward.cli.capability import capability
 from selfreward.cli.compare import compare
@@ -57,13 +57,14 @@ def _message(error: Exception) -> str | None:
     from selfreward.evaluation.models.capability import PanelError
     from selfreward.evaluation.report.inputs import ReportError
     from selfreward.files.rows import RowError
+    from selfreward.pretrained.wheel import FetchError
     from selfreward.recipe.recipe import RecipeError
     from selfreward.server.startup import what_is_wrong
     from selfreward.settings import Settings
 
     if isinstance(error, ValidationError):
         return what_is_wrong(error) if error.title == Settings.__name__ else None
-    mendable = (PanelError, RecipeError, ReportError, RowError, ServiceError, SettingsError)
+    mendable = (FetchError, PanelError, RecipeError, ReportError, RowError, ServiceError, SettingsError)
     return str(error) if isinstance(error, mendable) else None
 
 
@@ -82,5 +83,6 @@ for panel, commands in {
 }.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
+app.add_typer(model.commands, name="model", rich_help_panel="Models")
 app.add_typer(dead.commands, name="dead", rich_help_panel="Services")
 app.add_typer(keys.commands, name="keys", rich_help_panel="Services")
