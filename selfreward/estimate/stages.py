@@ -51,7 +51,10 @@ def seed_sizes(recipe: Recipe) -> tuple[SeedSizes, list[str]]:
 
 
 class StagePlan(NamedTuple):
-    """One stage: the parameters that it trains, its memory, the most tokens that it generates, its time in hours."""
+    """One stage: the parameters that it trains, its memory, the most tokens that it generates, its time in hours.
+
+    M0 trains nothing and needs no memory of the trainer: it is only evaluated.
+    """
 
     stage: str
     trained: int
@@ -64,7 +67,7 @@ class StagePlan(NamedTuple):
 
 
 def plan_run(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumptions) -> list[StagePlan]:
-    """An estimate for each stage that the run trains: not for M0, nor for an M1 that comes from another run."""
+    """An estimate for each stage of the run, without those up to M1 where they come from another run."""
     method = method_of(recipe)
     planned = [] if recipe.loop.start_from else _before_rounds(recipe, shape, seed, by)
     for number in range(2, recipe.loop.iterations + 2):
@@ -81,9 +84,9 @@ def plan_run(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumptions) -> 
 
 
 def _before_rounds(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumptions) -> list[StagePlan]:
-    """The SFT baseline, where there is one, and M1."""
+    """M0, the SFT baseline, where there is one, and M1."""
     method = method_of(recipe)
-    planned = []
+    planned = [_base(recipe, shape, by)]
     for stage in [*method.baseline(recipe), "M1"]:
         kind, rows, cost = method.kind(recipe, stage), 0, method.cost(recipe, stage)
         if kind == "eft":
@@ -94,6 +97,18 @@ def _before_rounds(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumption
         hyper = method.hyperparameters(recipe, stage)
         planned.append(_stage(recipe, shape, stage, hyper, seed.ift + rows, cost, seed, by))
     return planned
+
+
+def _base(recipe: Recipe, shape: Shape, by: Assumptions) -> StagePlan:
+    """M0, which only answers the held-out prompts."""
+    length, answered = by.prompt_tokens + recipe.sampling.max_tokens, _evaluation_answers(recipe)
+    generating = generating_hours(shape, 2 * recipe.evaluation.prompts * by.prompt_tokens, answered, length, by)
+    return StagePlan("M0", 0, Memory(0.0, 0.0, 0.0, 0.0, 0.0), 0, 0, answered, generating, 0.0)
+
+
+def _evaluation_answers(recipe: Recipe) -> int:
+    """The most tokens of a model's sampled answers and greedy ones to the held-out prompts."""
+    return recipe.evaluation.prompts * (recipe.evaluation.samples + 1) * recipe.sampling.max_tokens
 
 
 def _stage(
@@ -108,8 +123,7 @@ def _stage(
 ) -> StagePlan:
     sampling, judging, plan = recipe.sampling, recipe.judging, recipe.evaluation
     judgments = min(plan.judged_prompts, plan.prompts) * plan.samples + seed.eft_eval
-    evaluated = plan.prompts * (plan.samples + 1) * sampling.max_tokens
-    evaluated += judgments * judging.votes * judging.max_tokens
+    evaluated = _evaluation_answers(recipe) + judgments * judging.votes * judging.max_tokens
     length = by.prompt_tokens + sampling.max_tokens
     # The engine reads a prompt once for all its samples, and a text once for all votes on it (prefix caching).
     prompts, texts = cost.prompts + 2 * plan.prompts, cost.texts + judgments

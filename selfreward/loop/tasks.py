@@ -197,16 +197,21 @@ def evaluation_tasks(
 ) -> list[Task]:
     """Sampled answers (the first `judged_prompts` self-judged), greedy answers, and judgments of human-ranked ones."""
     evaluation, judging = recipe.evaluation, recipe.evaluation_judging
-    prompts = heldout[: evaluation.prompts]
-    samples = generation(recipe.evaluation_sampling, evaluation.samples)
-    greedy = Generate(n=1, temperature=0.0, top_p=1.0, max_tokens=recipe.sampling.max_tokens)
-
-    def task(part: str, item: PromptItem, generate: Generate | None, judge: Judging | None) -> Task:
-        return make_task(run, recipe, stage, part, item, policy, generate, judge, answer_format)
-
-    judged = prompts[: evaluation.judged_prompts]
-    tasks = [task("samples", item, samples, judging) for item in judged]
-    tasks += [task("samples", item, samples, None) for item in prompts[len(judged) :]]
-    tasks += [task("greedy", item, greedy, None) for item in prompts]
-    tasks += [task("eft_eval", item, None, judging) for item in ranked]
+    sampled = generation(recipe.evaluation_sampling, evaluation.samples)
+    judged = heldout[: min(evaluation.judged_prompts, evaluation.prompts)]
+    tasks = [make_task(run, recipe, stage, "samples", item, policy, sampled, judging, answer_format) for item in judged]
+    tasks += answer_tasks(run, recipe, stage, heldout, policy)[len(judged) :]
+    tasks += [make_task(run, recipe, stage, "eft_eval", item, policy, judge=judging) for item in ranked]
     return tasks
+
+
+def answer_tasks(run: str, recipe: Recipe, stage: str, heldout: Sequence[PromptItem], policy: str) -> list[Task]:
+    """Sampled answers to the held-out prompts, then greedy ones. Nobody judges them."""
+    prompts = heldout[: recipe.evaluation.prompts]
+    sampled = generation(recipe.evaluation_sampling, recipe.evaluation.samples)
+    greedy = Generate(n=1, temperature=0.0, top_p=1.0, max_tokens=recipe.sampling.max_tokens)
+    return [
+        make_task(run, recipe, stage, part, item, policy, generate)
+        for part, generate in (("samples", sampled), ("greedy", greedy))
+        for item in prompts
+    ]

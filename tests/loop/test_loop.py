@@ -106,6 +106,15 @@ def test_each_trained_model_is_evaluated_on_the_same_prompts(finished: Finished)
         assert all(len(rollout.judgments) == 2 for rollout in ranked)
 
 
+def test_the_base_model_answers_the_same_prompts_and_judges_nothing(finished: Finished) -> None:
+    folder = f"runs/{RUN}/evaluation/M0"
+    for part, answers in (("samples", SAMPLES), ("greedy", 1)):
+        rollouts = [Rollout.model_validate(row) for row in finished.store.read_jsonl(f"{folder}/{part}.jsonl")]
+        assert [len(rollout.responses) for rollout in rollouts] == [answers] * HELDOUT
+        assert not any(rollout.judgments for rollout in rollouts)
+    assert not finished.store.exists(f"{folder}/eft_eval.jsonl")
+
+
 def _rows(change: Callable[[list[dict[str, Any]]], object]) -> Callable[[Path], None]:
     def apply(path: Path) -> None:
         rows = [json.loads(line) for line in path.read_text().splitlines()]

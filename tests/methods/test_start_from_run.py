@@ -50,7 +50,12 @@ def test_spin_goes_on_from_an_m1_that_was_taught_to_judge(tmp_path: Path) -> Non
         label_run(store, name)
         runs.append(load_run(store, name))
     assert same_m1(runs)
+    # M0 was evaluated once and taken over with its answers.
+    assert [model.name for model in runs[1].models] == ["M0", "M1", "M2"]
+    assert [len(model.samples) for model in runs[1].models] == [8, 8, 8]
+    assert not runs[0].models[0].judged
     entry = compared(runs[1], Bootstrap(100))
+    assert entry["over_m0"]["solve_rate_greedy"]["n"] == 8
     assert entry["against_m1"]["by"] == "checker"
     # 8 held-out prompts with 2 answers each.
     assert (entry["against_m1"]["prompts"], entry["against_m1"]["duels"]) == (8, 16)

@@ -7,8 +7,8 @@ import numpy as np
 from selfreward.store.artifacts import ArtifactStore
 
 RUN = "synthetic"
-MODELS = {"SFT": 0.30, "M1": 0.32, "M2": 0.45, "M3": 0.52}
-"""Share of prompts' answers that each synthetic model solves."""
+MODELS = {"M0": 0.20, "SFT": 0.30, "M1": 0.32, "M2": 0.45, "M3": 0.52}
+"""Share of prompts' answers that each synthetic model solves. M0 judges nothing."""
 NOISE = {"SFT": 2.5, "M1": 1.0, "M2": 0.9, "M3": 0.9}
 """Standard deviation of each synthetic judge's votes around the truth."""
 HOSTILE = '<script>alert("x")</script> & | pipe'
@@ -52,7 +52,7 @@ def _answers(rng: np.random.Generator, rate: float, count: int) -> tuple[list[st
 
 
 def write_run(store: ArtifactStore, prompts: int = 120, judged: int = 60, labelled: bool = True) -> None:
-    """A run as the orchestrator leaves it, with four models that get better and judges that vote around the truth."""
+    """A run as the orchestrator leaves it, with five models that get better and judges that vote around the truth."""
     rng = np.random.default_rng(11)
     base = f"runs/{RUN}"
     recipe = {"name": "synthetic", "seed": 5, "sampling": {"n": 4, "temperature": 0.7, "top_p": 0.9}}
@@ -77,7 +77,8 @@ def write_run(store: ArtifactStore, prompts: int = 120, judged: int = 60, labell
             texts, scores = _answers(rng, rate, 4)
             if index == 0:
                 texts[0] = HOSTILE
-            judgments = [_votes(rng, score, NOISE[name]) for score in scores] if index < judged else []
+            judging = name in NOISE and index < judged
+            judgments = [_votes(rng, score, NOISE[name]) for score in scores] if judging else []
             samples.append(_rollout(name, prompt_id, prompt, texts, judgments))
             labels[prompt_id], solved[prompt_id] = scores, [score == 5 for score in scores]
             texts, scores = _answers(rng, rate + 0.05, 1)
@@ -92,12 +93,14 @@ def write_run(store: ArtifactStore, prompts: int = 120, judged: int = 60, labell
                 [_votes(rng, 6.5 - 1.5 * response["rank"], NOISE[name]) for response in row["responses"]],
             )
             for row in ranked
+            if name in NOISE
         ]
         folder = f"{base}/evaluation/{name}"
         # Files need not be in one order: workers finish as they finish.
         rng.shuffle(samples)
         for file, rows in (("samples", samples), ("greedy", greedy), ("eft_eval", fixed)):
-            store.write_jsonl(f"{folder}/{file}.jsonl", rows)
+            if rows:
+                store.write_jsonl(f"{folder}/{file}.jsonl", rows)
         if labelled:
             both = {"samples": solved, "greedy": greedy_solved}
             store.write_json(f"{folder}/labels.json", {"samples": labels, "greedy": greedy_labels, "solved": both})

@@ -1,4 +1,4 @@
-"""What a run came to, so that runs can stand side by side: its last model, and that model against the run's M1."""
+"""What a run came to, so that runs can stand side by side: its last model, and that model against the run's M0, M1."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,8 +17,9 @@ from selfreward.evaluation.report.inputs import ModelData, ReportError, RunData,
 from selfreward.evaluation.report.report import build_report
 from selfreward.store.artifacts import ArtifactStore
 
+BASE = "M0"
 BASELINE = "M1"
-_BEFORE_ROUNDS = ("M0", "SFT", BASELINE)
+_BEFORE_ROUNDS = (BASE, "SFT", BASELINE)
 
 Judge = Callable[[Sequence[Duel]], Sequence[float]]
 """Preferences of a judge: 1 where `a` of the duel wins, 0 where `b` does, 0.5 for a tie, NaN where undecided."""
@@ -53,7 +54,8 @@ def compared(data: RunData, bootstrap: Bootstrap, judge: Judge | None = None) ->
 
     The win rates are the last model's against M1 on the same held-out prompts: by `judge`, who is shown the greedy
     answers, else by the independent checker's scores of the sampled ones; null without either, and for M1 itself.
-    `gain` is what the last model solves more than M1, prompts resampled together.
+    `gain` is what the last model solves more than M1, `over_m0` what it solves more than M0, sampled (`solve_rate`) and
+    greedily (`solve_rate_greedy`), prompts resampled together; `over_m0` is null for a run that did not evaluate M0.
     `rounds` are the report's, with what each method records there.
     `minutes` are those of the rounds alone, since runs may share what is before them. Raises ReportError.
     """
@@ -67,7 +69,8 @@ def compared(data: RunData, bootstrap: Bootstrap, judge: Judge | None = None) ->
     if last.name != BASELINE:
         contest = against(last, models[BASELINE], bootstrap, judge)
     recipe = data.record.recipe
-    gains = [entry for entry in report["differences"] if (entry["a"], entry["b"]) == (last.name, BASELINE)]
+    since = {entry["b"]: entry for entry in report["differences"] if entry["a"] == last.name}
+    over_m0 = {name: since[BASE][name] for name in ("solve_rate", "solve_rate_greedy")} if BASE in since else None
     return {
         "run": data.run,
         "method": recipe.get("method"),
@@ -78,7 +81,8 @@ def compared(data: RunData, bootstrap: Bootstrap, judge: Judge | None = None) ->
         "model": last.name,
         "models": figures,
         "against_m1": contest,
-        "gain": gains[0]["solve_rate"] if gains else None,
+        "gain": since[BASELINE]["solve_rate"] if BASELINE in since else None,
+        "over_m0": over_m0,
         "pair_yield": bootstrap.interval(pair_yield(data))._asdict(),
         "rounds": report["iterations"],
         "minutes": _minutes(data),

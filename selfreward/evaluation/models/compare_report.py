@@ -21,6 +21,9 @@ _COLUMNS = (
     "method",
     "model",
     "solved %",
+    "… more than M0",
+    "greedy %",
+    "… more than M0",
     "judge right %",
     "win rate %",
     "… length controlled %",
@@ -31,17 +34,20 @@ _COLUMNS = (
 
 
 def table(entries: Sequence[dict[str, Any]]) -> Table:
-    """A row for each run: its last model, and that model against the run's M1."""
+    """A row for each run: its last model, and that model against the run's M0 and M1."""
     rows = []
     for entry in entries:
         own = entry["models"][entry["model"]]
-        figures = (entry["against_m1"] or {}).get("figures", {})
+        figures, over = (entry["against_m1"] or {}).get("figures", {}), entry["over_m0"] or {}
         rows.append(
             (
                 entry["run"],
                 entry["method"] or DASH,
                 entry["model"],
                 percent(own["solve_rate"]),
+                percent(over.get("solve_rate")),
+                percent(own["solve_rate_greedy"]),
+                percent(over.get("solve_rate_greedy")),
                 percent(own["judge_accuracy"]),
                 percent(figures.get("win_rate")),
                 percent(figures.get("length_controlled_win_rate")),
@@ -52,7 +58,8 @@ def table(entries: Sequence[dict[str, Any]]) -> Table:
         )
     by = {entry["against_m1"]["by"] for entry in entries if entry["against_m1"]}
     note = (
-        "Each run's last model. Solved: sampled held-out answers, by the independent checker. Judge right: pairwise "
+        "Each run's last model. Solved: sampled held-out answers, by the independent checker; greedy: the same of "
+        "greedy answers; more than M0: in points, prompts resampled together. Judge right: pairwise "
         f"accuracy on the fixed human-ranked answers. Win rates: against the run's own {BASELINE}, by the "
         f"{' or the '.join(sorted(by)) or 'checker'}, a tie being half. Minutes: of the rounds after {BASELINE}."
     )

@@ -55,10 +55,14 @@ def check_training(
 def check_evaluation(
     store: ArtifactStore, run: str, recipe: Recipe, stage: str, version: str | None
 ) -> Iterator[Violation]:
-    """Check sampled and greedy answers to held-out prompts and judgments of human-ranked answers, by one version."""
+    """Check sampled and greedy answers to held-out prompts and judgments of human-ranked answers, by one version.
+
+    The base model must have judged nothing.
+    """
     plans, judging = recipe.evaluation, recipe.evaluation_judging
     heldout = _ids(_rows(store, paths.data(run, "heldout")))[: plans.prompts]
-    ranked = _ids(_rows(store, paths.data(run, "eft_eval")))
+    base = method_of(recipe).kind(recipe, stage) == "base"
+    ranked = [] if base else _ids(_rows(store, paths.data(run, "eft_eval")))
     failed = _rows(store, paths.failures(run, stage, "evaluate"))
     expected = {"samples": (heldout, plans.samples), "greedy": (heldout, 1), "eft_eval": (ranked, None)}
     for part in EVALUATION_SETS:
@@ -69,7 +73,10 @@ def check_evaluation(
         yield from check_accounting(name, prompts, [rollout.prompt_id for rollout in rollouts], given_up)
         yield from check_answers(name, rollouts, version, answers)
         judged = [rollout for rollout in rollouts if rollout.judgments]
-        yield from check_votes(name, judged, version, judging.votes, judging.annotator)
+        if base and judged:
+            yield Violation("policy", name, "the base model, which has not learned to judge, has judged")
+        else:
+            yield from check_votes(name, judged, version, judging.votes, judging.annotator)
 
 
 def _check_ranked(

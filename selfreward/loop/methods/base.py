@@ -21,7 +21,16 @@ from selfreward.loop.methods.checks import Violation, check_logprobs, check_vote
 from selfreward.loop.methods.plan import Plan
 from selfreward.loop.pairing import JudgePreference, best_over_worst
 from selfreward.loop.stages import replays, scorers
-from selfreward.loop.tasks import PromptItem, Task, eft_tasks, evaluation_tasks, generation, items_of, make_task
+from selfreward.loop.tasks import (
+    PromptItem,
+    Task,
+    answer_tasks,
+    eft_tasks,
+    evaluation_tasks,
+    generation,
+    items_of,
+    make_task,
+)
 from selfreward.loop.train_jobs import logprobs_job, make_job, publish_job
 from selfreward.recipe.recipe import Recipe
 
@@ -91,7 +100,9 @@ class Method(Plan):
         ranked: Sequence[PromptItem],
         policy: str,
     ) -> list[Task]:
-        """The tasks that evaluate a model for the report."""
+        """The tasks that evaluate a model for the report. The base model answers only: it has not learned to judge."""
+        if self.kind(recipe, stage) == "base":
+            return answer_tasks(run, recipe, stage, heldout, policy)
         return evaluation_tasks(run, recipe, stage, heldout, ranked, policy, self.answer_format(recipe))
 
     # ---- what trains a stage
@@ -213,11 +224,13 @@ class Method(Plan):
         cost = total(self.cost(recipe, stage) for stage in stages)
         tokens = cost.answered + cost.judged
         # Evaluation: sampled answers and a greedy one to each prompt, judgments of some of them and of ranked answers.
+        # M0 answers only.
         evaluation, judging = recipe.evaluation, recipe.evaluation_judging
         answers = evaluation.prompts * (evaluation.samples + 1) * recipe.sampling.max_tokens
         judgments = min(evaluation.judged_prompts, evaluation.prompts) * evaluation.samples + eval_answers
-        evaluated = sum("evaluate" in self.phases(recipe, stage) for stage in stages)
-        tokens += evaluated * (answers + judgments * judging.votes * judging.max_tokens)
+        evaluated = [stage for stage in stages if "evaluate" in self.phases(recipe, stage)]
+        judging_models = sum(self.kind(recipe, stage) != "base" for stage in evaluated)
+        tokens += len(evaluated) * answers + judging_models * judgments * judging.votes * judging.max_tokens
         # EFT judgments, and prompts by Self-Instruct.
         if recipe.loop.use_eft:
             tokens += eft_answers * recipe.eft.judgments * judging.max_tokens

@@ -146,8 +146,9 @@ class Plan:
     def phases(self, recipe: Recipe, stage: str) -> tuple[str, ...]:
         """A stage's phases in order.
 
-        The base model writes the Self-Instruct prompts while it is served, since it stays fixed. The SFT baseline is
-        not watched: it has not learned to judge, and its judgments count only where they agree with people.
+        The base model writes the Self-Instruct prompts while it is served, since it stays fixed. Neither it nor the SFT
+        baseline is watched: they have not learned to judge, and the baseline's judgments count only where they agree
+        with people.
         """
         kind = self.kind(recipe, stage)
         # Retention is last: only then is the best model known and are the stage's rollouts read.
@@ -156,9 +157,8 @@ class Plan:
         if is_adopted(recipe, stage):
             return ("adopt", *written)
         if kind == "base":
-            # The base model has learned neither role, so it is not evaluated. Generators load it while the baseline
-            # trains.
-            return ("train", "publish", *written)
+            # What the loop has to beat: its answers are evaluated, and it judges nothing (`evaluation_tasks`).
+            return (*_SERVED, _WATCHED[0], *written)
         if kind == "sft":
             return (*_SERVED, *(_WATCHED + retained if stage == "M1" else _WATCHED[:1]))
         # Stages with data: make it, train, evaluate.

@@ -67,7 +67,8 @@ def test_the_models_become_the_runs_own_with_their_evaluation_and_without_the_ch
     assert [model.artifact for model in state.models] == [paths.weights("new", stage) for stage in STAGES]
     theirs = {model["name"]: model["digest"] for model in store.read_json(f"runs/{SOURCE}/run.json")["models"]}
     assert {model.name: model.digest for model in state.models} == theirs
-    assert list(store.read_jsonl("runs/new/evaluation/M1/samples.jsonl")) == [{"of": "M1 samples"}]
+    for stage in STAGES:
+        assert list(store.read_jsonl(f"runs/new/evaluation/{stage}/samples.jsonl")) == [{"of": f"{stage} samples"}]
     assert list(store.read_jsonl(paths.data("new", "judge_pairs"))) == [{"pair": 1}]
     assert not store.exists("runs/new/evaluation/M1/labels.json")
     assert audit(store, "new") == []

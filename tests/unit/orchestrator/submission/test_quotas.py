@@ -34,17 +34,18 @@ def test_the_bound_of_tokens_counts_every_phase_that_generates() -> None:
         "evaluation": {"prompts": 1, "samples": 4, "judged_prompts": 1},
     }
     rounds = 2 * 512 + 2 * 300
-    evaluations = 3 * (5 * 512 + 4 * 300 + 6 * 300)
+    base, model = 5 * 512, 5 * 512 + 4 * 300 + 6 * 300
+    evaluations = base + 3 * model
     assert tokens_asked(values, 7, 6) == rounds + evaluations + 7 * 5 * 100
     taught = values | {"method": "dno"}
     assert tokens_asked(taught, 7, 6) == rounds + 300 + evaluations + 7 * 5 * 100
     meta = values | {"method": "meta_rewarding", "meta": {"max_tokens": 70}}
     assert tokens_asked(meta, 7, 6) == rounds + 3 * 2 * 70 + evaluations + 7 * 5 * 100
     unjudged = values | {"method": "spin", "loop": {"iterations": 1, "use_eft": False}}
-    assert tokens_asked(unjudged, 7, 6) == 2 * 512 + evaluations * 2 // 3
+    assert tokens_asked(unjudged, 7, 6) == 2 * 512 + base + 2 * model
     ruled = {"method": "constitutional", "loop": {"iterations": 1, "use_eft": False}}
     ruled |= {"data": DATA | {"constitution": "c"}, "constitution": {"revisions": 3, "max_tokens": 70}}
     by_principle = 2 * 512 + (1 + 2 * 3) * 512 + 2 * 70
     assert tokens_asked(values | ruled, 0, 6) == by_principle + evaluations
     written = values | {"prompts": {"source": "self_instruct", "self_instruct": {"max_requests": 10, "max_tokens": 20}}}
-    assert tokens_asked(written | {"loop": {"iterations": 0}}, 7, 6) == 2 * (5 * 512 + 10 * 300) + 7 * 5 * 100
+    assert tokens_asked(written | {"loop": {"iterations": 0}}, 7, 6) == base + 2 * model + 7 * 5 * 100

@@ -28,8 +28,8 @@ def planned(name: str, *overrides: str) -> list[StagePlan]:
 
 
 def test_a_round_of_reinforcement_samples_and_judges_its_probe_and_its_training() -> None:
-    sft, m1, m2 = planned("self_improving", "rl.epochs=2", "rl.max_tokens=50")
-    assert [stage.stage for stage in (sft, m1, m2)] == ["SFT", "M1", "M2"]
+    m0, sft, m1, m2 = planned("self_improving", "rl.epochs=2", "rl.max_tokens=50")
+    assert [stage.stage for stage in (m0, sft, m1, m2)] == ["M0", "SFT", "M1", "M2"]
     # 1,000 questions: 8 probed answers of 40 tokens each, then two epochs of 8 answers of 50 tokens.
     assert m2.rollout_tokens == 1000 * 8 * 40 + 2 * 1000 * 8 * 50
     assert m2.judge_tokens == (1000 * 8 + 2 * 1000 * 8) * 3 * 24
@@ -90,8 +90,8 @@ def test_memory_of_reinforcement_by_hand() -> None:
 
 
 def test_a_constitution_revises_for_m1_and_compares_in_the_rounds() -> None:
-    sft, m1, m2, m3 = planned("constitutional", "sampling.n=3", "prompts.per_iteration=100")
-    assert [stage.stage for stage in (sft, m1, m2, m3)] == ["SFT", "M1", "M2", "M3"]
+    m0, sft, m1, m2, m3 = planned("constitutional", "sampling.n=3", "prompts.per_iteration=100")
+    assert [stage.stage for stage in (m0, sft, m1, m2, m3)] == ["M0", "SFT", "M1", "M2", "M3"]
     # An answer, and two rounds of a critique and a revision, of 40 tokens each; nobody judges them.
     assert (m1.rollout_tokens, m1.judge_tokens) == (100 * 5 * 40, 0)
     # M1 learns from 1,000 demonstrations and 100 revisions in two epochs.

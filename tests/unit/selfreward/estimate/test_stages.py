@@ -87,11 +87,16 @@ def test_time_by_hand() -> None:
 def test_stages_and_tokens_are_the_recipes() -> None:
     recipe = load_recipe(RECIPES / "llama8b-8gpu.toml", environment={})
     stages = plan_run(recipe, KNOWN["llama-3-8b"], SeedSizes(), BY)
-    assert [stage.stage for stage in stages] == ["SFT", "M1", "M2", "M3", "M4", "M5"]
-    assert {stage.rollout_tokens for stage in stages[2:]} == {5000 * 7 * 1024}
-    assert {stage.judge_tokens for stage in stages[2:]} == {5000 * 7 * 11 * 512}
-    assert stages[1].judge_tokens == 1630 * 3 * recipe.eft.judgments * 512
-    assert stages[2].trained == KNOWN["llama-3-8b"].adapter_parameters(64)
+    assert [stage.stage for stage in stages] == ["M0", "SFT", "M1", "M2", "M3", "M4", "M5"]
+    assert {stage.rollout_tokens for stage in stages[3:]} == {5000 * 7 * 1024}
+    assert {stage.judge_tokens for stage in stages[3:]} == {5000 * 7 * 11 * 512}
+    assert stages[2].judge_tokens == 1630 * 3 * recipe.eft.judgments * 512
+    assert stages[3].trained == KNOWN["llama-3-8b"].adapter_parameters(64)
+    base, baseline, *_ = stages
+    answers = recipe.evaluation.prompts * (recipe.evaluation.samples + 1) * 1024
+    assert (base.evaluation_tokens, base.judge_tokens, base.trained, base.memory.total) == (answers, 0, 0, 0)
+    assert baseline.evaluation_tokens > answers
+    assert 0 < base.generating < baseline.generating
 
 
 def test_what_another_run_has_trained_is_not_trained_again() -> None:

@@ -1,8 +1,8 @@
 """Every shipped recipe plans, costs, trains and pairs what it did before methods became classes, byte for byte.
 
-`golden/` was captured from that code: stages, phases, tokens, the figures of `selfreward plan`, training jobs, keys of
-tasks, and the pairs that stored rollouts give. A change to one of these is a change for running runs: capture anew only
-with a reason.
+`golden/` was captured from that code, and M0's evaluation was added when runs got it: stages, phases, tokens, the
+figures of `selfreward plan`, training jobs, keys of tasks, and the pairs that stored rollouts give. A change to one of
+these is a change for running runs: capture anew only with a reason.
 """
 
 import json

@@ -5,10 +5,12 @@ import pytest
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import Response
 from selfreward.loop import stages
-from selfreward.loop.methods import method_of
+from selfreward.loop.load import load_recipe
+from selfreward.loop.methods import METHODS, method_of
 from selfreward.loop.tasks import PromptItem, evaluation_tasks
 from tests.support.factories import recipe
 from tests.support.methods import rollout_tasks, train_job
+from tests.support.places import RECIPES
 
 CANARY = [Message(role="user", content="hello")]
 
@@ -21,12 +23,12 @@ def test_stages_with_and_without_eft() -> None:
 
 def test_phases_of_each_kind_of_stage() -> None:
     plain = recipe()
-    assert method_of(plain).phases(plain, "M0") == ("train", "publish")
+    assert method_of(plain).phases(plain, "M0") == ("train", "publish", "reload", "evaluate")
     assert method_of(plain).phases(plain, "SFT") == ("train", "publish", "reload", "evaluate")
     served = ("train", "publish", "reload", "evaluate", "watch_model")
     assert method_of(plain).phases(plain, "M1") == ("rollouts", "pairs", *served)
     assert method_of(plain).phases(plain, "M2") == ("prompts", "rollouts", "pairs", "watch_pairs", *served)
-    assert "prompts" in method_of(recipe()).phases(recipe(prompts={"source": "self_instruct"}), "M0")
+    assert method_of(recipe()).phases(recipe(prompts={"source": "self_instruct"}), "M0")[-2:] == ("evaluate", "prompts")
     assert method_of(recipe()).phases(recipe(loop={"use_eft": False}), "M1") == served
 
 
@@ -107,6 +109,19 @@ def test_tasks_are_the_same_when_made_again_and_differ_between_stages_versions_a
     assert [task.seed for task in rollout_tasks("x", recipe(seed=1), "M2", items, "policy@2")] != [
         task.seed for task in first
     ]
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_the_base_model_answers_what_the_others_answer_and_judges_nothing(method: str) -> None:
+    run_recipe = load_recipe(RECIPES / f"{method.replace('self_rewarding', 'countdown')}.toml", environment={})
+    items = [PromptItem(prompt_id=f"h{n}", prompt=CANARY) for n in range(5)]
+    ranked = [PromptItem(prompt_id="e0", prompt=CANARY, responses=[Response(text="a"), Response(text="b")])]
+    of = method_of(run_recipe)
+    assert "evaluate" in of.phases(run_recipe, "M0")
+    base, first = (of.evaluation_tasks("x", run_recipe, stage, items, ranked, "policy@1") for stage in ("M0", "M1"))
+    assert {task.judge for task in base} == {None}
+    asked = [(task.part, task.prompt_id, task.generate) for task in first if task.part != "eft_eval"]
+    assert [(task.part, task.prompt_id, task.generate) for task in base] == asked
 
 
 def test_evaluation_samples_all_prompts_and_judges_the_first_ones() -> None:

@@ -13,6 +13,7 @@ from selfreward.evaluation.bootstrap import Bootstrap
 from selfreward.evaluation.models.compare import compared, find_run, held_out
 from selfreward.evaluation.models.compare_report import table
 from selfreward.evaluation.report.inputs import ReportError, load_run
+from selfreward.evaluation.report.report import build_report
 from selfreward.store.artifacts import ArtifactStore
 from tests.support.synthetic_run import RUN, write_run
 
@@ -50,6 +51,11 @@ def test_the_last_model_is_set_against_m1_by_the_checkers_scores(store: Artifact
     assert entry["pair_yield"]["value"] == pytest.approx(0.7)
     assert entry["pair_yield"]["n"] == 200
     assert entry["minutes"] == pytest.approx(2.0)
+    rates = {model["name"]: model["checker"] for model in build_report(data, 100)["models"]}
+    for name in ("solve_rate", "solve_rate_greedy"):
+        gained = rates["M3"][name]["value"] - rates["M0"][name]["value"]
+        assert entry["over_m0"][name]["value"] == pytest.approx(gained)
+        assert entry["over_m0"][name]["low"] > 0.1
     assert [found["stage"] for found in entry["rounds"]] == ["M2", "M3"]
     assert entry["models"]["M3"]["judge_accuracy"]["value"] > entry["models"]["SFT"]["judge_accuracy"]["value"]
 
@@ -60,7 +66,11 @@ def test_without_labels_nobody_decides_and_the_table_has_dashes(store: ArtifactS
     assert entry["against_m1"] is None
     assert entry["minutes"] is None
     (row,) = table([entry]).rows
-    assert [cell == "–" for cell in row] == [False, True, False, True, False, True, True, False, False, True]
+    assert [cell == "–" for cell in row] == [
+        *(False, True, False),
+        *[True] * 4,
+        *(False, True, True, False, False, True),
+    ]
 
 
 def test_a_run_without_an_evaluated_m1_cannot_be_compared(store: ArtifactStore) -> None:
@@ -68,6 +78,15 @@ def test_a_run_without_an_evaluated_m1_cannot_be_compared(store: ArtifactStore) 
     store.fs.rm(store.path(f"runs/{RUN}/evaluation/M1/samples.jsonl"))
     with pytest.raises(ReportError, match="no evaluated M1"):
         compared(load_run(store, RUN), Bootstrap(100))
+
+
+def test_a_run_of_an_older_version_that_did_not_evaluate_m0_has_dashes(store: ArtifactStore) -> None:
+    write_run(store)
+    store.fs.rm(store.path(f"runs/{RUN}/evaluation/M0"), recursive=True)
+    entry = compared(load_run(store, RUN), Bootstrap(100))
+    assert entry["over_m0"] is None
+    shown = table([entry])
+    assert [shown.rows[0][place] for place, name in enumerate(shown.columns) if "M0" in name] == ["–", "–"]
 
 
 def test_a_run_that_ended_at_m1_has_no_contest(store: ArtifactStore) -> None:
@@ -98,6 +117,7 @@ def test_the_command_prints_a_column_for_each_run_and_writes_three_files(
     assert [entry["models"]["M1"]["solve_rate"]["n"] for entry in written["runs"]] == [120, 30]
     text = (out / "compare.md").read_text()
     assert re.search(r"\| synthetic \| – \| M3 \| \d+\.\d \[\d+\.\d, \d+\.\d\] \|", text)
+    assert re.search(r"\| synthetic \| M0 \| \d+\.\d \[", text)
     assert "(compare.svg)" in text
     drawn = (out / "compare.svg").read_text()
     assert drawn.startswith("<svg ")

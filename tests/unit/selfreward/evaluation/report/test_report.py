@@ -58,12 +58,15 @@ def test_report_has_the_fixed_names_and_every_figure_an_interval(written: Artifa
     for model in report["models"]:
         assert model["policy_version"].startswith("policy@")
         assert {"solve_rate", "mean_score", "solve_rate_greedy"} <= set(model["checker"])
-        assert set(model["judge"]) == set(model["judge_fixed"]) == judge
-        sections = [model["checker"], model["judge"], model["judge_fixed"]]
-        for figure in [*(f for section in sections for f in section.values()), model["mean_length"]]:
+        for figure in [*model["checker"].values(), model["mean_length"]]:
             _assert_figure(figure)
-        _assert_figure(model["parse_failure_rate"])
         assert model["checker"]["solve_rate"]["n"] == 120
+    base, *taught = report["models"]
+    assert (base["judge"], base["judge_fixed"], base["parse_failure_rate"]["value"]) == (None, None, None)
+    for model in taught:
+        assert set(model["judge"]) == set(model["judge_fixed"]) == judge
+        for figure in [*model["judge"].values(), *model["judge_fixed"].values(), model["parse_failure_rate"]]:
+            _assert_figure(figure)
     for comparison in report["comparisons"]:
         shares = [comparison[outcome]["value"] for outcome in ("win", "tie", "lose")]
         assert sum(shares) == pytest.approx(1)
@@ -108,7 +111,8 @@ def test_without_labels_the_judge_is_measured_on_human_ranks(store: ArtifactStor
     write_report(store, RUN)
     report = store.read_json(f"runs/{RUN}/report.json")
     assert report["comparisons"] == []
-    for model in report["models"]:
+    assert report["models"][0]["judge_on"] is None
+    for model in report["models"][1:]:
         assert model["checker"] is None
         assert model["judge_on"] == "eft_eval"
         assert model["judge"] == model["judge_fixed"]
@@ -120,8 +124,8 @@ def test_without_labels_the_judge_is_measured_on_human_ranks(store: ArtifactStor
 def test_without_labels_and_ranks_there_is_still_a_report(store: ArtifactStore) -> None:
     write_run(store, labelled=False)
     for name in MODELS:
-        store.fs.rm(store.path(f"runs/{RUN}/evaluation/{name}/eft_eval.jsonl"))
-        store.fs.rm(store.path(f"runs/{RUN}/evaluation/{name}/greedy.jsonl"))
+        store.delete(f"runs/{RUN}/evaluation/{name}/eft_eval.jsonl")
+        store.delete(f"runs/{RUN}/evaluation/{name}/greedy.jsonl")
     report = _report(store)
     assert all(model["judge"] is None and model["judge_on"] is None for model in report["models"])
 
@@ -130,7 +134,7 @@ def test_a_run_in_which_nobody_judges_has_rounds_without_a_gap_and_yields_of_pro
     write_run(store, labelled=False)
     for name in MODELS:
         folder = f"runs/{RUN}/evaluation/{name}"
-        store.fs.rm(store.path(f"{folder}/eft_eval.jsonl"))
+        store.delete(f"{folder}/eft_eval.jsonl")
         rows = [{**row, "judgments": []} for row in store.read_jsonl(f"{folder}/samples.jsonl")]
         store.write_jsonl(f"{folder}/samples.jsonl", rows)
     pairs = [row for row in store.read_jsonl(f"runs/{RUN}/pairs/M3.jsonl") if row["kind"] == "actor"]
@@ -149,10 +153,19 @@ def test_a_model_that_never_judged_has_no_judge_figures(store: ArtifactStore) ->
     folder = f"runs/{RUN}/evaluation/SFT"
     rows = [{**row, "judgments": []} for row in store.read_jsonl(f"{folder}/samples.jsonl")]
     store.write_jsonl(f"{folder}/samples.jsonl", rows)
-    first = _report(store)["models"][0]
-    assert first["judge"] is None
-    assert first["judge_fixed"] is not None
-    assert first["own_score"]["value"] is None
+    baseline = _report(store)["models"][1]
+    assert baseline["judge"] is None
+    assert baseline["judge_fixed"] is not None
+    assert baseline["own_score"]["value"] is None
+
+
+def test_a_run_of_an_older_version_that_did_not_evaluate_its_base_model_has_a_report(store: ArtifactStore) -> None:
+    write_run(store)
+    store.fs.rm(store.path(f"runs/{RUN}/evaluation/M0"), recursive=True)
+    write_report(store, RUN)
+    report = store.read_json(f"runs/{RUN}/report.json")
+    assert [model["name"] for model in report["models"]] == ["SFT", "M1", "M2", "M3"]
+    assert not [entry for entry in report["differences"] if "M0" in (entry["a"], entry["b"])]
 
 
 def test_html_is_one_page_that_escapes_what_models_wrote(written: ArtifactStore) -> None:

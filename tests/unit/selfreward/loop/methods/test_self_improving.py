@@ -85,7 +85,7 @@ def test_written_questions_have_ids_of_their_stage() -> None:
 
 def test_the_policy_writes_its_questions_in_every_round_and_not_the_base_model() -> None:
     writing = self_improving(prompts={"source": "self_instruct"})
-    assert method_of(writing).phases(writing, "M0") == ("train", "publish")
+    assert "prompts" not in method_of(writing).phases(writing, "M0")
     for stage in ("M2", "M3"):
         assert method_of(writing).phases(writing, stage)[:5] == ("prompts", "rollouts", "pairs", "watch_pairs", "train")
 

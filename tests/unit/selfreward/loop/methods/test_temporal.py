@@ -95,10 +95,9 @@ def test_a_run_answers_three_times_and_judges_all_of_it() -> None:
     small = {"sampling": {"n": 2, "max_tokens": 10}, "judging": {"votes": 1, "max_tokens": 1}}
     run_recipe = recipe(**small, prompts={"per_iteration": 5}, loop={"iterations": 2, "use_eft": False})
     none = recipe(**small, prompts={"per_iteration": 5}, loop={"iterations": 0, "use_eft": False})
-    evaluated = (method_of(run_recipe).tokens(run_recipe, 0, 0) - 2 * 5 * 3 * 2 * 11) / method_of(none).tokens(
-        none, 0, 0
-    )
-    assert evaluated == 3
+    base = run_recipe.evaluation.prompts * (run_recipe.evaluation.samples + 1) * 10
+    answered = method_of(run_recipe).tokens(run_recipe, 0, 0) - base - 2 * 5 * 3 * 2 * 11
+    assert answered == 3 * (method_of(none).tokens(none, 0, 0) - base)
 
 
 @pytest.mark.parametrize(
