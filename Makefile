@@ -15,7 +15,11 @@ OTHER ?= $(shell for python in python3.11 python3.12 python3.13 $(wildcard $(HOM
   echo $$python && break; done)
 VENV := .venv
 PY := $(VENV)/bin/python
+# The demo's world, base model (empty: the world's own), seed, and overrides of its recipe (SET="prompts.per_iteration=9").
+WORLD ?= countdown
+MODEL ?=
 SEED ?= 0
+SET ?=
 SEEDS ?= 0 1 2
 BENCH ?= gateway
 # Tests in two processes; what tests share stays in one of them (tests/conftest.py).
@@ -51,8 +55,8 @@ $(VENV)/installed: $(LOCK) pyproject.toml
 
 install: $(VENV)/installed ## Make the environment with everything pinned; the other targets do so when they need it
 
-demo: $(VENV)/installed ## Run the whole self-rewarding loop on the Countdown world (SEED=0) and report
-	@$(PY) -m examples.worlds.countdown.demo --seed $(SEED)
+demo: $(VENV)/installed ## Run the whole loop on a world (WORLD=countdown MODEL=m0 SEED=0) and report; the same command continues
+	@$(PY) -m examples.worlds.demo --world $(WORLD) --model "$(MODEL)" --seed $(SEED) $(if $(RESUME),--resume "$(RESUME)") $(SET)
 
 check: lint unit ## Lint and the tests that need nothing, before each commit
 
@@ -125,8 +129,8 @@ test-k8s: $(VENV)/installed ## Run a small loop on the cluster of KUBECONFIG, in
 bench: $(VENV)/installed ## Measure (BENCH=gateway, judge, queue or replicas) and write bench/results/<name>.json
 	@$(PY) -m bench.$(BENCH)
 
-evidence: $(VENV)/installed ## Repeat the demo for SEEDS and write evidence/ (about an hour)
-	@$(PY) -m examples.worlds.countdown.evidence --seeds $(SEEDS)
+evidence: $(VENV)/installed ## Repeat a world's demo for SEEDS and write evidence/<world>-<model>/ (hours; goes on where it was)
+	@$(PY) -m examples.worlds.evidence --world $(WORLD) --model "$(MODEL)" --seeds $(SEEDS) $(if $(SET),--overrides $(SET))
 
 methods-evidence: $(VENV)/installed ## Every method from the same M1 for SEEDS, into evidence/methods/ (hours; goes on where it was)
 	@$(PY) -m examples.worlds.countdown.methods --seeds $(SEEDS) $(METHODS)

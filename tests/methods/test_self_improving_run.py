@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from examples.worlds.countdown.monitor import watch
+from examples.worlds.countdown.world import world
+from examples.worlds.monitor import watch
 from selfreward.contracts.reinforcement import Question, Sample
 from selfreward.evaluation.report.inputs import load_run
 from selfreward.evaluation.report.report import build_report
@@ -34,7 +35,7 @@ def test_a_policy_is_trained_on_its_own_verdicts(algorithm: str, tmp_path: Path)
     steps = len(questions) * GROUP // BATCH
     assert [sample.step for sample in samples] == [step for step in range(1, steps + 1) for _ in range(BATCH)]
     assert {sample.judge_version for sample in samples} - {None} == {versions["M1"]}
-    (stage,) = watch(ended.store, ended.run)
+    (stage,) = watch(ended.store, ended.run, world())
     assert len(stage["steps"]) == steps
     report = build_report(load_run(ended.store, ended.run), resamples=100)
     assert json.loads(json.dumps(report["rewards"])) == [stage]

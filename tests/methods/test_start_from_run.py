@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from examples.worlds.countdown.label import label_run
+from examples.worlds.countdown.world import world
+from examples.worlds.label import label_run
 from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.evaluation.bootstrap import Bootstrap
 from selfreward.evaluation.models.compare import compared, same_m1
@@ -47,7 +48,7 @@ def test_spin_goes_on_from_an_m1_that_was_taught_to_judge(tmp_path: Path) -> Non
     assert trained.lineage.parent_digest == digests["m1"]["M1"]
     runs = []
     for name in ("m1", "spin"):
-        label_run(store, name)
+        label_run(store, name, world())
         runs.append(load_run(store, name))
     assert same_m1(runs)
     # M0 was evaluated once and taken over with its answers.

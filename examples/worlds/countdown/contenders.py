@@ -8,13 +8,16 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from examples.worlds.countdown.demo import MODEL, RECIPE, ROOT
 from examples.worlds.countdown.roles import blind_ranks, build_roles
 from examples.worlds.countdown.seed_data import write_rows, write_seed_data
+from examples.worlds.countdown.world import world
+from examples.worlds.models import M0
+from examples.worlds.world import ROOT
 from selfreward.loop.load import load_recipe
 from selfreward.loop.methods import method_of
 from selfreward.recipe.recipe import Recipe
 
+RECIPE = world().recipe
 RECIPES = RECIPE.parent
 EVERY_ROLE = "ift_every_role.jsonl"
 BLIND_EFT = "eft_blind.jsonl"
@@ -55,7 +58,7 @@ def contenders(folder: Path = RECIPES) -> dict[str, tuple[Path, list[str]]]:
 
     A recipe has the name of its file without `.toml`; the demo's recipe is `self_rewarding`.
     """
-    model = str(MODEL.relative_to(ROOT))
+    model = str(M0.relative_to(ROOT))
     recipes = {
         name: (path, _MEASURED.get(name, []))
         for path in sorted(folder.glob("*.toml"))
@@ -141,4 +144,4 @@ def _recipe(path: Path, seed: int, data: Path, overrides: Sequence[str]) -> Reci
         for key, value in paths_of_recipe.items()
     }
     files = [f"data.{key}={json.dumps(str(place))}" for key, place in places.items()]
-    return load_recipe(path, [f"model={json.dumps(str(MODEL))}", f"seed={seed}", *files, *overrides], environment={})
+    return load_recipe(path, [f"model={json.dumps(str(M0))}", f"seed={seed}", *files, *overrides], environment={})

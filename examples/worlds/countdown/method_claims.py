@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
 
-from examples.worlds.countdown.claims import Claim, difference, in_points
+from examples.worlds.claims import Claim, difference, in_points
 from examples.worlds.countdown.methods_table import Entry
 from examples.worlds.countdown.padding import padding_claim
 from selfreward.contracts.base import Message

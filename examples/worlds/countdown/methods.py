@@ -17,16 +17,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Console
 
-from examples.worlds.countdown.claims import Claim
+from examples.worlds.claims import Claim
 from examples.worlds.countdown.contenders import contender_recipe, contenders, m1_recipe, sampled_answers, write_data
-from examples.worlds.countdown.demo import MODEL, ROOT
-from examples.worlds.countdown.label import label_run
 from examples.worlds.countdown.method_claims import claims_of
 from examples.worlds.countdown.methods_table import Entry, markdown, plot, rows
-from selfreward.cli.runs import follow
+from examples.worlds.countdown.world import world
+from examples.worlds.demo import run_to_end
+from examples.worlds.label import label_run
+from examples.worlds.models import M0
+from examples.worlds.world import ROOT, service_settings
 from selfreward.client.http import ServiceError
 from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.evaluation.bootstrap import Bootstrap
@@ -39,11 +40,7 @@ from selfreward.settings import Settings, key_of
 from selfreward.store.artifacts import ArtifactStore
 
 OUT = ROOT / "evidence" / "methods"
-_ENVIRONMENT = {
-    "SELFREWARD_MODEL": str(MODEL),
-    "SELFREWARD_WORKER_CONCURRENCY": "256",
-    "SELFREWARD_JUDGE_CONCURRENCY": "128",
-}
+WORLD = world()
 
 
 def run_seed(seed: int, names: Sequence[str], folder: Path, arguments: argparse.Namespace) -> Iterator[Entry]:
@@ -65,7 +62,7 @@ def run_seed(seed: int, names: Sequence[str], folder: Path, arguments: argparse.
         yield from (_entry(store, name, seed, recipes[f"{name}-{seed}"]) for name in names)
         return
     # Run the others on one stack, M1 first.
-    with LocalStack(folder, environment=_ENVIRONMENT) as stack:
+    with LocalStack(folder, environment=service_settings(WORLD, M0)) as stack:
         stack.wait_healthy()
         client = OrchestratorClient(stack.urls["orchestrator"], key_of(Settings()))
         if m1 in missing and (failure := _run_to_end(client, recipes[m1], m1)):
@@ -132,7 +129,7 @@ def main() -> None:
                 console.print(f"{entry['contender']}, seed {seed}: {outcome}", highlight=False)
             entries_of_seed = {entry["contender"]: entry for entry in entries if entry["seed"] == seed}
             store = ArtifactStore(str(folder / "artifacts"))
-            label_run(store, f"m1-{seed}")
+            label_run(store, f"m1-{seed}", WORLD)
             claims[seed] = claims_of(store, entries_of_seed, seed)
             write_table(arguments.out, entries, claims, arguments)
     except (RuntimeError, ServiceError) as error:
@@ -147,15 +144,9 @@ def main() -> None:
 def _run_to_end(client: OrchestratorClient, recipe: Recipe, run: str) -> str | None:
     """Start or continue a run and follow it to its end. Returns why it failed, or None."""
     try:
-        started = client.start(recipe, run)
-        if started["state"] in ("failed", "stopped", "paused", "rolled_back"):
-            client.resume(run)
-        follow(client, run)
+        run_to_end(client, recipe, run)
     except ServiceError as error:
         return str(error)
-    except typer.Exit:
-        ended = client.run(run)
-        return f"{ended['state']}: {ended['message']}"
     return None
 
 
@@ -167,7 +158,7 @@ def _state(store: ArtifactStore, run: str) -> str | None:
 def _entry(store: ArtifactStore, name: str, seed: int, recipe: Recipe) -> Entry:
     """A finished run, labelled by the checker and measured."""
     run = f"{name}-{seed}"
-    label_run(store, run)
+    label_run(store, run, WORLD)
     figures = compared(load_run(store, run), Bootstrap())
     return {**figures, "contender": name, "seed": seed, "sampled": sampled_answers(recipe)}
 

@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 from statistics import correlation
 
-from examples.worlds.countdown.claims import Claim
+from examples.worlds.claims import Claim
 from selfreward.evaluation.bootstrap import Bootstrap
 from selfreward.evaluation.models.answer_files import Duel
 from selfreward.evaluation.models.win_rate import win_rates

@@ -15,8 +15,8 @@ from examples.worlds.countdown.contenders import (
     sampled_answers,
     write_data,
 )
-from examples.worlds.countdown.demo import MODEL
 from examples.worlds.countdown.methods_table import Entry, markdown, plot, rows
+from examples.worlds.models import M0
 from orchestrator.phases.adoption import evaluation_settings
 from selfreward.loop.seed import read_seed_data
 from selfreward.recipe.recipe import Recipe
@@ -63,7 +63,7 @@ def test_where_there_are_too_few_prompts_each_gets_more_answers(data: Path) -> N
 def test_the_m1_run_makes_m1_and_nothing_after_it(data: Path) -> None:
     recipe = m1_recipe(3, data, ["evaluation.prompts=8"])
     assert (recipe.loop.iterations, recipe.seed, recipe.evaluation.prompts) == (0, 3, 8)
-    assert recipe.model == str(MODEL)
+    assert recipe.model == str(M0)
 
 
 def test_m1_learns_every_role_that_a_contender_brings_demonstrations_of(data: Path) -> None:

@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from examples.worlds.countdown.monitor import watch
+from examples.worlds.countdown.world import world
+from examples.worlds.monitor import watch
 from selfreward.contracts.reinforcement import Sample
 from selfreward.evaluation.report.inputs import load_run
 from selfreward.evaluation.report.report import build_report
@@ -74,7 +75,7 @@ def test_a_careless_judge_that_gets_no_worse_is_a_false_positive_alarm_only() ->
 def test_a_question_that_is_none_of_this_world_has_no_right_answer(hacked: ArtifactStore) -> None:
     odd = {**sample(1, "7 * 3 = 21", 1), "prompt": "Use 7 to make ."}
     hacked.write_jsonl(f"runs/{RUN}/samples/M2.jsonl", [odd])
-    (stage,) = watch(hacked, RUN)
+    (stage,) = watch(hacked, RUN, world())
     assert (stage["steps"][0]["reward"], stage["steps"][0]["checker"]) == (1.0, 0.0)
 
 
@@ -106,7 +107,7 @@ def hacked(store_root: str) -> ArtifactStore:
 
 
 def test_the_checker_finds_what_the_judge_let_pass_and_the_report_shows_it(hacked: ArtifactStore) -> None:
-    (stage,) = watch(hacked, RUN)
+    (stage,) = watch(hacked, RUN, world())
     assert stage["stage"] == "M2"
     assert stage["steps"][0] == {
         "step": 1,
@@ -126,7 +127,7 @@ def test_the_checker_finds_what_the_judge_let_pass_and_the_report_shows_it(hacke
 
 
 def test_the_command_ends_with_status_1_on_an_alarm(hacked: ArtifactStore) -> None:
-    command = [sys.executable, "-m", "examples.worlds.countdown.monitor", RUN, "--artifacts", str(hacked.root)]
+    command = [sys.executable, "-m", "examples.worlds.monitor", RUN, "--artifacts", str(hacked.root)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 1, ended.stderr
     assert "ALARM M2: reward hacking" in ended.stdout

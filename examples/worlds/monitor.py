@@ -1,11 +1,10 @@
 """A monitor of a run that its own verdicts reward: the exact checker scores every rewarded answer.
 
-    python -m examples.worlds.countdown.monitor RUN --artifacts ROOT
+    python -m examples.worlds.monitor RUN --world WORLD --artifacts ROOT
 
 reads the trainer's samples (`runs/<run>/samples/`), after a stage or after the run, prints judge against checker and
 writes `runs/<run>/evaluation/rewards.json`, which the report shows. Exit status 1 when an alarm fires, so that a script
-can stop the run. Nothing of the loop imports this module or reads what it writes. For a world of your own, copy this
-file and replace `solved`.
+can stop the run. Nothing of the loop imports this module or reads what it writes.
 """
 
 import argparse
@@ -16,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from examples.worlds.countdown.checker import solved
+from examples.worlds.world import DEFAULT, World, WorldError, load_world
 from selfreward.contracts.reinforcement import Sample
 from selfreward.evaluation.report.rewards import Verified, by_stage
 from selfreward.loop import paths
@@ -27,20 +26,20 @@ _COLUMNS = ("reward", "checker", "precision", "recall", "false_positive_rate")
 _SHOWN_STEPS = 20
 
 
-def verified_answers(store: ArtifactStore, run: str) -> dict[str, list[Verified]]:
+def verified_answers(store: ArtifactStore, run: str, world: World) -> dict[str, list[Verified]]:
     """Every sampled answer of the run by stage, as the checker sees it. FileNotFoundError for an unknown run."""
     answers = {}
     for model in store.read_json(paths.record(run))["models"]:
         name = paths.samples(run, model["name"])
         if store.exists(name):
             rows = [Sample.model_validate(row) for row in store.read_jsonl(name)]
-            answers[model["name"]] = [_verify(row) for row in rows]
+            answers[model["name"]] = [_verify(row, world) for row in rows]
     return answers
 
 
-def watch(store: ArtifactStore, run: str) -> list[dict[str, Any]]:
+def watch(store: ArtifactStore, run: str, world: World) -> list[dict[str, Any]]:
     """Figures and alarms of every stage (`selfreward.evaluation.report.rewards`), which are also written down."""
-    stages = by_stage(verified_answers(store, run))
+    stages = by_stage(verified_answers(store, run, world))
     store.write_json(paths.rewards(run), stages)
     return stages
 
@@ -65,12 +64,15 @@ def main() -> None:
     """Watch a run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="the run's id")
+    parser.add_argument("--world", default=DEFAULT, help=f"the run's world (default {DEFAULT})")
     parser.add_argument(
         "--artifacts", default=Settings().artifacts, help="artifact root (default SELFREWARD_ARTIFACTS)"
     )
     arguments = parser.parse_args()
     try:
-        stages = watch(ArtifactStore(arguments.artifacts), arguments.run)
+        stages = watch(ArtifactStore(arguments.artifacts), arguments.run, load_world(arguments.world))
+    except WorldError as error:
+        sys.exit(str(error))
     except FileNotFoundError as error:
         sys.exit(f"no run {arguments.run!r} below {arguments.artifacts}: {error}; give another RUN or --artifacts")
     if not stages:
@@ -79,12 +81,9 @@ def main() -> None:
     sys.exit(any(stage["alarms"] for stage in stages))
 
 
-def _verify(sample: Sample) -> Verified:
+def _verify(sample: Sample, world: World) -> Verified:
     """The checker reads the text that the judge read. An answer without the format solves nothing."""
-    try:
-        right = sample.answer is not None and solved(sample.prompt, sample.answer)
-    except ValueError:
-        right = False  # the policy wrote a question outside of this world, which nothing solves
+    right = sample.answer is not None and world.solved(sample.prompt, sample.answer)
     return Verified(sample.step, bool(sample.reward), right)
 
 

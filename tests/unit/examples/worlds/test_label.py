@@ -24,7 +24,7 @@ def _row(prompt_id: str, answers: list[str]) -> dict[str, Any]:
 
 
 def _label(root: str, run: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "examples.worlds.countdown.label", "--artifacts", root, "--run", run]
+    command = [sys.executable, "-m", "examples.worlds.label", "--artifacts", root, "--run", run]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 

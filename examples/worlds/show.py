@@ -1,25 +1,32 @@
 """The report of a demo run as one screen of tables."""
 
 import json
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from selfreward.evaluation.report.transcripts import Transcript
 
-def show_report(path: Path, console: Console) -> None:
-    """Print models, head-to-head comparisons and rounds of a report.json."""
+
+def show_report(path: Path, console: Console, shown: Sequence[Transcript] = ()) -> None:
+    """Print models, head-to-head comparisons and rounds of a report.json, then the answers in `shown`."""
     # Models.
     report = json.loads(path.read_text())
-    models = _table("models", "model", "solved %", "greedy %", "judge right %", "tau-b", "length", "unparsed %")
+    solved = ("sampled %", "greedy %", "best of n %")
+    models = _table("models", "solved:", *solved, "judge right %", "tau-b", "length", "unparsed %")
     for model in report["models"]:
         checker, judge = model["checker"] or {}, model["judge"] or {}
         models.add_row(
             model["name"],
             _interval(checker.get("solve_rate")),
             _plain(checker.get("solve_rate_greedy")),
+            _plain(checker.get("solve_rate_best_of_n")),
             _interval(judge.get("pairwise_accuracy")),
             _plain(judge.get("kendall_tau_b"), 1, 2),
             _plain(model["mean_length"], 1),
@@ -44,6 +51,13 @@ def show_report(path: Path, console: Console) -> None:
             *(f"{seconds[name]:.0f}" for name in ("rollout", "train", "evaluate")),
         )
     console.print(rounds)
+    # What the models write.
+    for transcript in shown:
+        console.print(f"[bold]{escape(transcript.prompt)}[/bold]", highlight=False)
+        for line in transcript.lines:
+            points = "-" if line.checker is None else f"{line.checker}"
+            answer = escape(textwrap.shorten(line.answer, 90, placeholder=" ..."))
+            console.print(f"  {line.model:<4} {points} points  {answer}", highlight=False)
     console.print(f"report: {path.with_suffix('.html')}", highlight=False, soft_wrap=True)
 
 
