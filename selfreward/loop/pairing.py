@@ -13,8 +13,9 @@ from selfreward.contracts.rollouts import Match, PreferencePair, Response, Rollo
 from selfreward.loop.stages import round_index
 from selfreward.recipe.rounds import Pairs
 
-OUTCOMES = ("kept", "tie", "unscored", "below_margin", "filtered")
-"""The outcomes of a rollout, for every method: it gave pairs (`kept`), or the reason why not."""
+OUTCOMES = ("kept", "tie", "unscored", "below_margin", "filtered", "truncated")
+"""The outcomes of a rollout, for every method: it gave pairs (`kept`), or the reason why not. `truncated`: only answers
+that ended at the token limit could have been chosen."""
 
 
 _WON = {1: 1.0, 0: 0.5, -1: 0.0}
@@ -33,11 +34,15 @@ class JudgePreference:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One distinct scored answer and all its votes. `score` is the mean of the valid votes."""
+    """One distinct scored answer and all its votes. `score` is the mean of the valid votes.
+
+    `truncated`: the answer ended at the token limit each time that it was sampled.
+    """
 
     text: str
     score: float
     votes: tuple[float | None, ...]
+    truncated: bool = False
 
 
 def distinct_places(responses: Sequence[Response]) -> list[int]:
@@ -47,6 +52,12 @@ def distinct_places(responses: Sequence[Response]) -> list[int]:
         if response.text.strip():
             places.setdefault(response.text, place)
     return list(places.values())
+
+
+def truncated_texts(responses: Iterable[Response]) -> set[str]:
+    """The texts that ended at the token limit each time that they were sampled."""
+    ends = [(response.text, response.finish_reason == "length") for response in responses]
+    return {text for text, cut in ends if cut} - {text for text, cut in ends if not cut}
 
 
 def candidates(rollout: Rollout) -> list[Candidate]:
@@ -59,10 +70,16 @@ def candidates(rollout: Rollout) -> list[Candidate]:
     for response, judgment in zip(rollout.responses, rollout.judgments, strict=False):
         if judgment.score is not None and response.text.strip():
             votes.setdefault(response.text, []).extend(vote.score for vote in judgment.votes)
+    truncated = truncated_texts(rollout.responses)
     return [
-        Candidate(text, fmean(score for score in scores if score is not None), tuple(scores))
+        Candidate(text, fmean(score for score in scores if score is not None), tuple(scores), text in truncated)
         for text, scores in votes.items()
     ]
+
+
+def choosable(scored: Iterable[Candidate], rules: Pairs) -> list[Candidate]:
+    """The answers that may be chosen: those that ended at the token limit only if the recipe says so."""
+    return [candidate for candidate in scored if rules.chosen_truncated or not candidate.truncated]
 
 
 def apply_rules(chosen: Candidate, rejected: Candidate, rules: Pairs) -> tuple[Candidate, Candidate] | str:
@@ -110,7 +127,8 @@ def choose(
     """(chosen, rejected), or the outcome that explains why there is no pair.
 
     One of several maxima (or minima) is drawn at random; the paper does not say how it breaks such ties. With `rho`
-    above 0 the shortest nearly best answer is chosen over the longest nearly worst one.
+    above 0 the shortest nearly best answer is chosen over the longest nearly worst one. The best is that of the answers
+    that the rules allow to be chosen.
     """
     if not scored:
         return "unscored"
@@ -118,8 +136,12 @@ def choose(
     lowest = min(candidate.score for candidate in scored)
     if highest == lowest:
         return "tie"
+    allowed = choosable(scored, rules)
+    highest = max((candidate.score for candidate in allowed), default=lowest)
+    if highest == lowest:
+        return "truncated"
     slack = rho * (highest - lowest)
-    best = [candidate for candidate in scored if candidate.score >= highest - slack]
+    best = [candidate for candidate in allowed if candidate.score >= highest - slack]
     worst = [candidate for candidate in scored if candidate.score <= lowest + slack]
     if rho:
         best, worst = _of_length(min, best), _of_length(max, worst)

@@ -19,11 +19,13 @@ def summarise(
     """Counts of prompts by outcome, score gap (rubric points), vote histogram and lengths (characters).
 
     `prompts` counts all prompts of the round, with those that `failed` for good. `kept` prompts gave the `pairs`;
-    `ties`, `unscored`, `below_margin` and `filtered` prompts gave none. The gap is None where no judge was asked.
-    `mean_score` is of the valid votes, in rubric points; near the top of the scale the scores saturate. `mean_length`
-    is of the first `sampled` answers of each rollout.
+    `ties`, `unscored`, `below_margin`, `filtered` and `truncated` prompts gave none. The gap is None where no judge was
+    asked. `mean_score` is of the valid votes, in rubric points; near the top of the scale the scores saturate.
+    `mean_length` is of the first `sampled` answers of each rollout, and `truncated_rate` is the share of these answers
+    (0 to 1) that ended at the token limit.
     """
     actor = [pair for pair in pairs if pair.kind == "actor"]
+    answers = [response for rollout in rollouts for response in rollout.responses[:sampled]]
     return {
         "stage": stage,
         "prompts": len(rollouts) + failed,
@@ -34,11 +36,13 @@ def summarise(
         "unscored": counts["unscored"],
         "below_margin": counts["below_margin"],
         "filtered": counts["filtered"],
+        "truncated": counts["truncated"],
         "judge_pairs": len(pairs) - len(actor),
         "chosen_rejected_gap": _mean(pair.margin for pair in actor if pair.rubric),
         "score_histogram": score_histogram(rollouts),
         "mean_score": _mean(score for score in _scores(rollouts) if score is not None),
-        "mean_length": _mean(len(response.text) for rollout in rollouts for response in rollout.responses[:sampled]),
+        "mean_length": _mean(len(response.text) for response in answers),
+        "truncated_rate": _mean(float(response.finish_reason == "length") for response in answers),
         "mean_length_chosen": _mean(len(pair.chosen[-1].content) for pair in actor),
         "mean_length_rejected": _mean(len(pair.rejected[-1].content) for pair in actor),
         "invalid_vote_rate": _mean(float(score is None) for score in _scores(rollouts)),

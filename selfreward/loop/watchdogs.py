@@ -71,10 +71,11 @@ def match_figures(rollouts: Sequence[Rollout]) -> Figures:
 def tie_rate(counts: Mapping[str, int]) -> float | None:
     """Share of the prompts with at least two scored answers whose answers all have one score.
 
-    `counts` are the round's prompts by outcome (`kept`, `ties`, `below_margin`, `filtered`). Unscored prompts count in
-    `parse_failures`.
+    `counts` are the round's prompts by outcome (`kept`, `ties`, `below_margin`, `filtered`, and `truncated`, which old
+    records lack). Unscored prompts count in `parse_failures`.
     """
     decided = sum(counts[outcome] for outcome in ("kept", "ties", "below_margin", "filtered"))
+    decided += counts.get("truncated", 0)
     return counts["ties"] / decided if decided else None
 
 

@@ -39,6 +39,8 @@ class Pairs(Contract):
     share of the prompt's score range. The paper tunes rho from 0, which takes the best and the worst, to 0.4; from 0.5
     the two groups overlap. A list has a value for each round.
 
+    `chosen_truncated`: whether an answer that ended at the token limit may be chosen. It may always be rejected.
+
     `judge_pairs`: pairs of judgments in each DPO round, as a share of the actor pairs. They come from EFT building: a
     baseline judgment that agrees with the human ranking over one that does not. They maintain the judge role while the
     actor role is trained, as Meta-Rewarding's judge pairs do (2407.19594, section 2.1).
@@ -49,6 +51,7 @@ class Pairs(Contract):
     max_rejected_score: float | None = None
     own_margin: float | None = Field(default=None, ge=0)
     length_control: float | list[float] = 0.0
+    chosen_truncated: bool = False
     judge_pairs: float = Field(default=0.0, ge=0, le=4)
 
     @field_validator("length_control")

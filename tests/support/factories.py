@@ -62,6 +62,15 @@ def rollout(
     return Rollout.model_validate(values | fields)
 
 
+def cut_off(answered: Rollout, *texts: str) -> Rollout:
+    """The rollout, with these answers ended by the token limit and the others by themselves."""
+    ended = [
+        response.model_copy(update={"finish_reason": "length" if response.text in texts else "stop"})
+        for response in answered.responses
+    ]
+    return answered.model_copy(update={"responses": ended})
+
+
 def voted(name: str, *votes: Scores, texts: Sequence[str] = ()) -> Rollout:
     """Answers to the prompt `name`, each with the given votes."""
     asked = [Message(role="user", content=name)]

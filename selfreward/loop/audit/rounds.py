@@ -15,7 +15,7 @@ from selfreward.loop.train_jobs import replay
 from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
 
-_OUTCOMES = ("kept", "ties", "unscored", "below_margin", "filtered", "failed")
+_OUTCOMES = ("kept", "ties", "unscored", "below_margin", "filtered", "truncated", "failed")
 
 
 def check_stage(store: ArtifactStore, run: str, recipe: Recipe, stage: str, version: str | None) -> Iterator[Violation]:

@@ -21,7 +21,7 @@ from selfreward.loop.cost import Cost
 from selfreward.loop.methods.base import Inputs, Method, TrainingRows
 from selfreward.loop.methods.checks import Violation, check_judge
 from selfreward.loop.methods.plan import RubricUse, check_no_pair_rules, table
-from selfreward.loop.pairing import OUTCOMES, judged_pair, pairs_to_compare, preference
+from selfreward.loop.pairing import OUTCOMES, judged_pair, pairs_to_compare, preference, truncated_texts
 from selfreward.loop.rows import sft_row
 from selfreward.loop.stages import Kind, is_adopted, stage_number
 from selfreward.loop.tasks import Compare, PromptItem, Revision, Task, generation, items_of, make_task
@@ -78,7 +78,8 @@ class Constitutional(Method):
 
     def check_pairs(self, recipe: Recipe) -> None:
         """Answers have no scores in points."""
-        check_no_pair_rules(recipe, "method='constitutional' has no scores in points: leave out the section `pairs`")
+        message = "method='constitutional' has no scores in points: of `pairs` give chosen_truncated alone"
+        check_no_pair_rules(recipe, message, "chosen_truncated")
 
     def rubrics(self, recipe: Recipe) -> list[RubricUse]:
         """One of kind `constitution` for the comparisons."""
@@ -148,7 +149,7 @@ class Constitutional(Method):
         self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs
     ) -> tuple[list[PreferencePair], dict[str, int]]:
         """A pair of every two answers of which one is preferred."""
-        return build_pairs(rollouts, table(recipe, ConstitutionRules))
+        return build_pairs(rollouts, table(recipe, ConstitutionRules), recipe.pairs.chosen_truncated)
 
     def training_rows(
         self, run: str, recipe: Recipe, stage: str, rollouts: Sequence[Rollout], inputs: Inputs
@@ -228,11 +229,13 @@ def choices(principles: Sequence[Principle], count: int, seed: int, prompt_id: s
     return [principle.choice for principle in rng.sample(principles, min(count, len(principles)))]
 
 
-def build_pairs(rollouts: Iterable[Rollout], rules: ConstitutionRules) -> tuple[list[PreferencePair], dict[str, int]]:
+def build_pairs(
+    rollouts: Iterable[Rollout], rules: ConstitutionRules, chosen_truncated: bool = False
+) -> tuple[list[PreferencePair], dict[str, int]]:
     """A pair of every two compared answers of which one is preferred, and how many rollouts ended in which way.
 
     Scores are probabilities. So is `weight`, within `rules.clamp` and only with soft labels. `tie`: all answers are the
-    same or equally good.
+    same or equally good. `truncated`: every preferred answer ended at the token limit.
     """
     pairs: list[PreferencePair] = []
     counts = dict.fromkeys(OUTCOMES, 0)
@@ -240,9 +243,12 @@ def build_pairs(rollouts: Iterable[Rollout], rules: ConstitutionRules) -> tuple[
         preferences = {(a, b): preference(rollout.matches, a, b) for a, b in pairs_to_compare(rollout.responses)}
         decided = {places: p for places, p in preferences.items() if p is not None}
         preferred = [_pair(rollout, a, b, p, rules) for (a, b), p in decided.items() if p != 0.5]
+        cut = set[str]() if chosen_truncated else truncated_texts(rollout.responses)
+        kept = [pair for pair in preferred if pair.chosen[0].content not in cut]
         alike = not preferences and any(response.text.strip() for response in rollout.responses)
-        counts["kept" if preferred else "tie" if decided or alike else "unscored"] += 1
-        pairs += preferred
+        without = "tie" if decided or alike else "unscored"
+        counts["kept" if kept else "truncated" if preferred else without] += 1
+        pairs += kept
     return pairs, counts
 
 

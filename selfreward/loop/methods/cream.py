@@ -35,8 +35,9 @@ class Cream(Method):
 
     def check_pairs(self, recipe: Recipe) -> None:
         """The method has its own rule for pairs."""
-        message = f"method={self.name!r} chooses pairs by its own rule: of `pairs` give judge_pairs alone"
-        check_no_pair_rules(recipe, message, judge_pairs=True)
+        message = f"method={self.name!r} chooses pairs by its own rule: of `pairs` give judge_pairs and "
+        message += "chosen_truncated alone"
+        check_no_pair_rules(recipe, message, "judge_pairs", "chosen_truncated")
 
     def check_training(self, recipe: Recipe) -> None:
         """Soft labels need the sigmoid loss."""
@@ -58,16 +59,23 @@ class Cream(Method):
         if not rollouts:
             return [], {}
         by = scorers(rollouts[0].run, rollouts[0].stage)
-        return build_pairs(rollouts, rows_by_place(logprobs_of(inputs)), by, table(recipe, CreamRules))
+        return build_pairs(
+            rollouts, rows_by_place(logprobs_of(inputs)), by, table(recipe, CreamRules), recipe.pairs.chosen_truncated
+        )
 
 
 def build_pairs(
-    rollouts: Sequence[Rollout], rows: Mapping[Place, ResponseLogprobs], scorers: Scorers, rules: CreamRules
+    rollouts: Sequence[Rollout],
+    rows: Mapping[Place, ResponseLogprobs],
+    scorers: Scorers,
+    rules: CreamRules,
+    chosen_truncated: bool = False,
 ) -> tuple[list[PreferencePair], dict[str, int]]:
     """At most one pair for each rollout, and how many rollouts ended in which way.
 
-    `unscored`: fewer than two answers have a reward. `tie`: all answers have the same text or the same reward. The
-    `weight` of a pair is C: the mean over all prompts with two answers or more, or that of the pair's prompt.
+    `unscored`: fewer than two answers have a reward. `tie`: all answers have the same text or the same reward.
+    `truncated`: only answers that ended at the token limit have a reward above the lowest. The `weight` of a pair is C:
+    the mean over all prompts with two answers or more, or that of the pair's prompt.
     """
     consistent = consistencies(rollouts, rows, scorers)
     average = fmean(consistent.values()) if consistent else 0.5
@@ -75,23 +83,33 @@ def build_pairs(
     counts = dict.fromkeys(OUTCOMES, 0)
     for rollout in rollouts:
         scored = scored_answers(rollout, rows, scorers)
-        outcome = _outcome(rollout, rows, scored)
+        allowed = [answer for answer in scored if chosen_truncated or not answer.truncated]
+        outcome = _outcome(rollout, rows, scored, allowed)
         counts[outcome] += 1
         if outcome == "kept":
             per_prompt = rules.soft_labels == "dynamic"
-            pairs.append(_pair(rollout, scored, consistent[rollout.prompt_id] if per_prompt else average))
+            pairs.append(_pair(rollout, scored, allowed, consistent[rollout.prompt_id] if per_prompt else average))
     return pairs, counts
 
 
-def _outcome(rollout: Rollout, rows: Mapping[Place, ResponseLogprobs], scored: Iterable[ScoredAnswer]) -> str:
+def _outcome(
+    rollout: Rollout,
+    rows: Mapping[Place, ResponseLogprobs],
+    scored: Iterable[ScoredAnswer],
+    allowed: Iterable[ScoredAnswer],
+) -> str:
     with_reward = sum(
         (rollout.prompt_id, index) in rows for index, answer in enumerate(rollout.responses) if answer.text.strip()
     )
     rewards = {answer.now for answer in scored}
-    return "unscored" if with_reward < 2 else "tie" if len(rewards) < 2 else "kept"
+    if with_reward < 2 or len(rewards) < 2:
+        return "unscored" if with_reward < 2 else "tie"
+    return "kept" if any(answer.now > min(rewards) for answer in allowed) else "truncated"
 
 
-def _pair(rollout: Rollout, scored: Sequence[ScoredAnswer], weight: float) -> PreferencePair:
-    best = max(scored, key=lambda answer: answer.now)
+def _pair(
+    rollout: Rollout, scored: Sequence[ScoredAnswer], allowed: Sequence[ScoredAnswer], weight: float
+) -> PreferencePair:
+    best = max(allowed, key=lambda answer: answer.now)
     worst = min(scored, key=lambda answer: answer.now)
     return unjudged_pair(rollout, (best.text, worst.text), (best.now, worst.now), weight=weight)

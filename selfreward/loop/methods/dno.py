@@ -11,7 +11,7 @@ from typing import Any
 
 from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.loop.methods.base import Inputs, Method
-from selfreward.loop.pairing import OUTCOMES, Candidate, candidates, make_pair
+from selfreward.loop.pairing import OUTCOMES, Candidate, candidates, choosable, make_pair
 from selfreward.loop.rows import IftRow
 from selfreward.recipe.recipe import Recipe
 from selfreward.recipe.rounds import Pairs
@@ -60,11 +60,11 @@ def prompts_with_teacher(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]
 def wide_margin_pairs(scored: Sequence[Candidate], teacher: str, rules: Pairs) -> list[tuple[Candidate, Candidate]]:
     """All (chosen, rejected) of a prompt's scored answers; `teacher` is the teacher's text.
 
-    The chosen answer scores at least `min_chosen_score`. The rejected one is lower by at least `margin`, or by at least
-    `own_margin` where the chosen answer is the model's own.
+    The chosen answer is one that may be chosen (`choosable`), and scores at least `min_chosen_score`. The
+    rejected one is lower by at least `margin`, or by at least `own_margin` where the chosen answer is the model's own.
     """
     pairs = []
-    for chosen in scored:
+    for chosen in choosable(scored, rules):
         margin = rules.margin if chosen.text == teacher or rules.own_margin is None else rules.own_margin
         pairs += [
             (chosen, rejected)
@@ -81,23 +81,26 @@ def build_pairs(rollouts: Iterable[Rollout], rules: Pairs) -> tuple[list[Prefere
     """The pairs of all rollouts, and how many rollouts ended in which way.
 
     `filtered`: no answer is good enough to be chosen. `below_margin`: one is, but no other is low enough beside it.
+    `truncated`: only answers that ended at the token limit could be chosen.
     """
     pairs: list[PreferencePair] = []
     counts = dict.fromkeys(OUTCOMES, 0)
     for rollout in rollouts:
         scored = candidates(rollout)
         chosen_and_rejected = wide_margin_pairs(scored, rollout.responses[-1].text, rules)
-        counts["kept" if chosen_and_rejected else _outcome(scored, rules)] += 1
+        counts["kept" if chosen_and_rejected else _outcome(scored, rollout.responses[-1].text, rules)] += 1
         pairs += [make_pair(rollout, chosen, rejected) for chosen, rejected in chosen_and_rejected]
     return pairs, counts
 
 
-def _outcome(scored: Sequence[Candidate], rules: Pairs) -> str:
+def _outcome(scored: Sequence[Candidate], teacher: str, rules: Pairs) -> str:
     """Why no pair came of the answers."""
     scores = [candidate.score for candidate in scored]
     if len(scores) < 2:
         return "unscored"
     if len(set(scores)) == 1:
         return "tie"
+    if wide_margin_pairs(scored, teacher, rules.model_copy(update={"chosen_truncated": True})):
+        return "truncated"
     good = rules.min_chosen_score is None or max(scores) >= rules.min_chosen_score
     return "below_margin" if good else "filtered"

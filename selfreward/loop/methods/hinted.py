@@ -28,7 +28,7 @@ from selfreward.loop.methods.base import Inputs, Method, logprobs_of
 from selfreward.loop.methods.checks import Violation, check_accounting, check_answers, check_logprobs
 from selfreward.loop.methods.implicit import Place, rows_by_place
 from selfreward.loop.methods.plan import check_no_pair_rules, table
-from selfreward.loop.pairing import OUTCOMES, unjudged_pair
+from selfreward.loop.pairing import OUTCOMES, truncated_texts, unjudged_pair
 from selfreward.loop.tasks import Generate, PromptItem, Task, generation, items_of, make_task
 from selfreward.loop.train_jobs import logprobs_job
 from selfreward.recipe.recipe import Recipe
@@ -73,8 +73,8 @@ class Hinted(Method):
 
     def check_pairs(self, recipe: Recipe) -> None:
         """Answers have no scores."""
-        message = "method='hinted' has no scores: of `pairs` give judge_pairs alone"
-        check_no_pair_rules(recipe, message, judge_pairs=True)
+        message = "method='hinted' has no scores: of `pairs` give judge_pairs and chosen_truncated alone"
+        check_no_pair_rules(recipe, message, "judge_pairs", "chosen_truncated")
         if recipe.loop.measure_consistency:
             raise ValueError("loop.measure_consistency is not for method='hinted', which scores by hints: leave it out")
 
@@ -134,7 +134,8 @@ class Hinted(Method):
     ) -> tuple[list[PreferencePair], dict[str, int]]:
         """Hinted answers over unhinted ones."""
         hinted = {rollout.prompt_id.removesuffix(_HINTED): rollout for rollout in _rollouts(inputs["hinted"])}
-        return build_pairs(rollouts, hinted, self._deltas(recipe, rollouts, inputs), table(recipe, HintedRules))
+        deltas, rules = self._deltas(recipe, rollouts, inputs), table(recipe, HintedRules)
+        return build_pairs(rollouts, hinted, deltas, rules, recipe.pairs.chosen_truncated)
 
     def monitors(self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs) -> dict[str, float | None]:
         """`delta`: the mean over the round's unhinted answers, in nats per token; None without any."""
@@ -209,12 +210,13 @@ def build_pairs(
     hinted: Mapping[str, Rollout],
     deltas: Mapping[Place, float],
     rules: HintedRules,
+    chosen_truncated: bool = False,
 ) -> tuple[list[PreferencePair], dict[str, int]]:
     """The i-th hinted answer over the i-th unhinted one, and how many rollouts ended in which way.
 
     `hinted` has the hinted rollouts by prompt id. `unscored`: the prompt has no hint, or no i at which neither answer
-    is blank. `tie`: hinted and unhinted answers are the same. `filtered`: no delta reaches `min_delta`. Pairs have the
-    scores 1 and 0.
+    is blank. `tie`: hinted and unhinted answers are the same. `truncated`: so is every hinted answer. `filtered`: no
+    delta reaches `min_delta`. Pairs have the scores 1 and 0.
     """
     pairs: list[PreferencePair] = []
     counts = dict.fromkeys(OUTCOMES, 0)
@@ -224,9 +226,13 @@ def build_pairs(
         places = enumerate(zip(_texts(with_hint.responses) if with_hint else [], unhinted_texts, strict=False))
         both = [(number, texts) for number, texts in places if texts[0].strip() and texts[1].strip()]
         different = [(number, texts) for number, texts in both if texts[0] != texts[1]]
+        # A hinted answer that ended at the token limit is not chosen.
+        cut = truncated_texts(with_hint.responses[: len(unhinted_texts)]) if with_hint else set[str]()
+        complete = [(number, texts) for number, texts in different if chosen_truncated or texts[0] not in cut]
         least = -inf if rules.min_delta is None else rules.min_delta
-        kept = [texts for number, texts in different if deltas.get((rollout.prompt_id, number), -inf) >= least]
-        counts["kept" if kept else "filtered" if different else "tie" if both else "unscored"] += 1
+        kept = [texts for number, texts in complete if deltas.get((rollout.prompt_id, number), -inf) >= least]
+        decided = "filtered" if complete else "truncated" if different else "tie" if both else "unscored"
+        counts["kept" if kept else decided] += 1
         pairs += [unjudged_pair(rollout, texts) for texts in kept]
     return pairs, counts
 

@@ -10,6 +10,7 @@ from itertools import combinations
 from statistics import fmean
 
 from selfreward.contracts.rollouts import ResponseLogprobs, Rollout
+from selfreward.loop.pairing import truncated_texts
 from selfreward.loop.stages import Scorers
 
 Place = tuple[str, int]
@@ -18,12 +19,16 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True)
 class ScoredAnswer:
-    """One distinct answer: its place in the rollout, and its rewards under M_t (`now`) and M_{t-1} (`before`)."""
+    """One distinct answer: its place in the rollout, and its rewards under M_t (`now`) and M_{t-1} (`before`).
+
+    `truncated`: it ended at the token limit each time that it was sampled.
+    """
 
     index: int
     text: str
     now: float
     before: float
+    truncated: bool = False
 
 
 def rows_by_place(rows: Iterable[ResponseLogprobs]) -> dict[Place, ResponseLogprobs]:
@@ -54,13 +59,14 @@ def scored_answers(rollout: Rollout, rows: Mapping[Place, ResponseLogprobs], sco
     Without blank answers, and without answers that have no log-probabilities because they exceed the models' context.
     """
     by_text: dict[str, ScoredAnswer] = {}
+    truncated = truncated_texts(rollout.responses)
     for index, response in enumerate(rollout.responses):
         row = rows.get((rollout.prompt_id, index))
         if row is None or not response.text.strip() or response.text in by_text:
             continue
         now = reward(row, scorers.policy, scorers.reference)
         before = reward(row, scorers.previous, scorers.reference)
-        by_text[response.text] = ScoredAnswer(index, response.text, now, before)
+        by_text[response.text] = ScoredAnswer(index, response.text, now, before, response.text in truncated)
     return list(by_text.values())
 
 

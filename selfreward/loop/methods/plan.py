@@ -241,8 +241,8 @@ def check_sigmoid(recipe: Recipe) -> None:
         )
 
 
-def check_no_pair_rules(recipe: Recipe, message: str, *, judge_pairs: bool = False) -> None:
-    """Refuse keys of `[pairs]`, except `judge_pairs` if the flag is set. ValueError with the message."""
-    pairs = recipe.pairs.model_copy(update={"judge_pairs": 0.0}) if judge_pairs else recipe.pairs
-    if pairs != Pairs():
+def check_no_pair_rules(recipe: Recipe, message: str, *allowed: str) -> None:
+    """Refuse keys of `[pairs]`, except those `allowed`. ValueError with the message."""
+    defaults = Pairs()
+    if recipe.pairs.model_copy(update={key: getattr(defaults, key) for key in allowed}) != defaults:
         raise ValueError(message)

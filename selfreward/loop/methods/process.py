@@ -97,7 +97,7 @@ class Process(Method):
                 f"request; give at most {MOST_CANDIDATES}"
             )
         message = "method='process' has no scores in points: of `pairs` give judge_pairs alone"
-        check_no_pair_rules(recipe, message, judge_pairs=True)
+        check_no_pair_rules(recipe, message, "judge_pairs")
         if recipe.loop.measure_consistency:
             raise ValueError(
                 "loop.measure_consistency ranks several answers, and method='process' gives one: leave it out"

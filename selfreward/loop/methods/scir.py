@@ -62,6 +62,16 @@ class Opinion:
     implicit: bool
 
     @property
+    def better(self) -> ScoredAnswer:
+        """The answer that the judge prefers."""
+        return self.a if self.judged > 0.5 else self.b
+
+    @property
+    def worse(self) -> ScoredAnswer:
+        """The other answer."""
+        return self.b if self.judged > 0.5 else self.a
+
+    @property
     def agreed(self) -> bool:
         """Whether both prefer the same answer."""
         return (self.judged > 0.5) == self.implicit
@@ -75,8 +85,9 @@ class Scir(Method):
 
     def check_pairs(self, recipe: Recipe) -> None:
         """The method has its own rule for pairs."""
-        message = f"method={self.name!r} chooses pairs by its own rule: of `pairs` give judge_pairs alone"
-        check_no_pair_rules(recipe, message, judge_pairs=True)
+        message = f"method={self.name!r} chooses pairs by its own rule: of `pairs` give judge_pairs and "
+        message += "chosen_truncated alone"
+        check_no_pair_rules(recipe, message, "judge_pairs", "chosen_truncated")
 
     def check_training(self, recipe: Recipe) -> None:
         """The judge is the policy. Soft labels need the sigmoid loss and the judge's probability of every pair."""
@@ -128,7 +139,9 @@ class Scir(Method):
         if not rollouts:
             return [], {}
         by = scorers(rollouts[0].run, rollouts[0].stage)
-        return build_pairs(rollouts, rows_by_place(logprobs_of(inputs)), by, table(recipe, ScirRules))
+        return build_pairs(
+            rollouts, rows_by_place(logprobs_of(inputs)), by, table(recipe, ScirRules), recipe.pairs.chosen_truncated
+        )
 
     def monitors(self, recipe: Recipe, rollouts: Sequence[Rollout], inputs: Inputs) -> dict[str, float | None]:
         """How far two models agree, and how far the two judges agree."""
@@ -224,19 +237,26 @@ def opinions(
 
 
 def build_pairs(
-    rollouts: Iterable[Rollout], rows: Mapping[Place, ResponseLogprobs], scorers: Scorers, rules: ScirRules
+    rollouts: Iterable[Rollout],
+    rows: Mapping[Place, ResponseLogprobs],
+    scorers: Scorers,
+    rules: ScirRules,
+    chosen_truncated: bool = False,
 ) -> tuple[list[PreferencePair], dict[str, int]]:
     """The pairs of all rollouts, and how many rollouts ended in which way.
 
     `filter` keeps the pairs on which both agree, `consistency` all pairs, with the judge's probability as `weight`.
     `unscored`: no pair has a verdict and rewards. `tie`: one judge scores each pair equally. `filtered`: they disagree.
+    `truncated`: every answer that they prefer ended at the token limit.
     """
     pairs: list[PreferencePair] = []
     counts = dict.fromkeys(OUTCOMES, 0)
     for rollout in rollouts:
         decided, judged_pairs = opinions(rollout, rows, scorers, rules)
-        kept = [opinion for opinion in decided if opinion.agreed or rules.mode == "consistency"]
-        counts["kept" if kept else "filtered" if decided else "tie" if judged_pairs else "unscored"] += 1
+        trusted = [opinion for opinion in decided if opinion.agreed or rules.mode == "consistency"]
+        kept = [opinion for opinion in trusted if chosen_truncated or not opinion.better.truncated]
+        without = "filtered" if decided else "tie" if judged_pairs else "unscored"
+        counts["kept" if kept else "truncated" if trusted else without] += 1
         pairs += [_pair(rollout, opinion, rules) for opinion in kept]
     return pairs, counts
 
@@ -257,7 +277,6 @@ def monitors(
 
 
 def _pair(rollout: Rollout, opinion: Opinion, rules: ScirRules) -> PreferencePair:
-    better, worse = (opinion.a, opinion.b) if opinion.judged > 0.5 else (opinion.b, opinion.a)
     sure = max(opinion.judged, 1 - opinion.judged)
     weight = sure if rules.mode == "consistency" else None
-    return judged_pair(rollout, (better.text, worse.text), (sure, 1 - sure), weight=weight)
+    return judged_pair(rollout, (opinion.better.text, opinion.worse.text), (sure, 1 - sure), weight=weight)

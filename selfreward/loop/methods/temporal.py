@@ -18,7 +18,7 @@ from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.loop import paths
 from selfreward.loop.cost import Cost
 from selfreward.loop.methods.base import Inputs, Method
-from selfreward.loop.pairing import OUTCOMES, Candidate, apply_rules, candidates, make_pair
+from selfreward.loop.pairing import OUTCOMES, Candidate, apply_rules, candidates, choosable, make_pair
 from selfreward.loop.stages import Kind, stage_number
 from selfreward.loop.tasks import Task, generation, items_of, make_task
 from selfreward.recipe.recipe import Recipe
@@ -164,18 +164,22 @@ def choose(
     """(chosen, rejected), or the outcome that explains why there is no pair.
 
     The chosen answer is the best `present` one, or the best `future` one if that scores higher. The rejected answer is
-    the worst `present` one, or the worst `past` one if that scores lower. Equal scores are drawn from at random.
+    the worst `present` one, or the worst `past` one if that scores lower. Equal scores are drawn from at random. The
+    best is that of the answers that the rules allow to be chosen.
     """
     if not present or len(present) + len(past) + len(future) < 2:
         return "unscored"
-    chosen, rejected = rng.choice(_best(present)), rng.choice(_worst(present))
+    allowed, allowed_future = choosable(present, rules), choosable(future, rules)
+    chosen = rng.choice(_best(allowed)) if allowed else None
+    rejected = rng.choice(_worst(present))
     if past and _worst(past)[0].score < rejected.score:
         rejected = rng.choice(_worst(past))
     # Last, so that the rejected answer is the one that the future model was trained with.
-    if future and _best(future)[0].score > chosen.score:
-        chosen = rng.choice(_best(future))
-    if chosen.score == rejected.score:
-        return "tie"
+    if allowed_future and (chosen is None or _best(allowed_future)[0].score > chosen.score):
+        chosen = rng.choice(_best(allowed_future))
+    if chosen is None or chosen.score <= rejected.score:
+        better = any(candidate.score > rejected.score for candidate in (*present, *future))
+        return "truncated" if better else "tie"
     return apply_rules(chosen, rejected, rules)
 
 

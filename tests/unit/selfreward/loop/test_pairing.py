@@ -4,9 +4,9 @@ import pytest
 
 from selfreward.loop.load import RunRecipe
 from selfreward.loop.methods.self_rewarding import SelfRewarding
-from selfreward.loop.pairing import best_over_worst, candidates
+from selfreward.loop.pairing import best_over_worst, candidates, truncated_texts
 from selfreward.recipe.rounds import Pairs
-from tests.support.factories import rollout
+from tests.support.factories import cut_off, rollout
 
 RECIPE = {"name": "r", "model": "m", "data": {"ift": "i", "eft": "e", "prompts": "p", "heldout": "h"}}
 
@@ -20,7 +20,7 @@ def test_golden_vector_of_the_paper() -> None:
     assert pair.score_chosen == pytest.approx(14 / 3)
     assert pair.score_rejected == pytest.approx(7 / 3)
     assert pair.votes_chosen == [5, 4, 5]
-    assert counts == {"kept": 1, "tie": 0, "unscored": 0, "below_margin": 0, "filtered": 0}
+    assert counts == {"kept": 1, "tie": 0, "unscored": 0, "below_margin": 0, "filtered": 0, "truncated": 0}
 
 
 def test_equal_scores_give_no_pair() -> None:
@@ -39,7 +39,7 @@ def test_unscored_answers_are_dropped_and_never_a_zero() -> None:
 def test_fewer_than_two_scored_answers_count_as_unscored() -> None:
     rows = [rollout({"A": [5, 5, 5], "B": [None] * 3}), rollout({"A": [None] * 3, "B": [None] * 3})]
     _, counts = best_over_worst(rows, Pairs(), 0)
-    assert counts == {"kept": 0, "tie": 0, "unscored": 2, "below_margin": 0, "filtered": 0}
+    assert counts == {"kept": 0, "tie": 0, "unscored": 2, "below_margin": 0, "filtered": 0, "truncated": 0}
 
 
 def test_margin_is_the_smallest_gap_kept() -> None:
@@ -82,7 +82,7 @@ def test_scores_that_a_pair_needs_filter_prompts_and_count_them() -> None:
     ]
     pairs, counts = best_over_worst(rows, Pairs(min_chosen_score=5, max_rejected_score=3), 0)
     assert [pair.prompt_id for pair in pairs] == ["kept"]
-    assert counts == {"kept": 1, "tie": 1, "unscored": 0, "below_margin": 0, "filtered": 2}
+    assert counts == {"kept": 1, "tie": 1, "unscored": 0, "below_margin": 0, "filtered": 2, "truncated": 0}
 
 
 def test_positives_are_the_chosen_answers_in_the_trainers_shape() -> None:
@@ -118,3 +118,35 @@ def test_margin_and_filters_are_of_the_answers_that_length_control_takes() -> No
     assert best_over_worst([row], Pairs(length_control=0.3, margin=3), 0)[1]["kept"] == 1
     assert best_over_worst([row], Pairs(length_control=0.3, margin=3.5), 0)[1]["below_margin"] == 1
     assert best_over_worst([row], Pairs(length_control=0.3, min_chosen_score=5), 0)[1]["filtered"] == 1
+
+
+def test_an_answer_that_ended_at_the_token_limit_is_not_chosen_and_may_be_rejected() -> None:
+    row = cut_off(rollout({"long": [5], "good": [4], "bad": [2], "long and bad": [1]}), "long", "long and bad")
+    ((pair,), counts) = best_over_worst([row], Pairs(), 0)
+    assert (pair.chosen[0].content, pair.rejected[0].content) == ("good", "long and bad")
+    assert counts["kept"] == 1
+    ((allowed,), _) = best_over_worst([row], Pairs(chosen_truncated=True), 0)
+    assert (allowed.chosen[0].content, allowed.rejected[0].content) == ("long", "long and bad")
+
+
+def test_a_prompt_where_only_such_answers_are_better_counts_as_truncated() -> None:
+    rows = [
+        cut_off(rollout({"long": [5], "bad": [2], "bad too": [2]}), "long"),
+        cut_off(rollout({"long": [5], "long too": [2]}), "long", "long too"),
+        cut_off(rollout({"long": [5], "long too": [5]}), "long", "long too"),
+    ]
+    pairs, counts = best_over_worst(rows, Pairs(), 0)
+    assert pairs == []
+    assert counts == {"kept": 0, "tie": 1, "unscored": 0, "below_margin": 0, "filtered": 0, "truncated": 2}
+
+
+def test_length_control_takes_the_shortest_of_the_answers_that_may_be_chosen() -> None:
+    row = cut_off(rollout({"best": [5], "almost as good": [4.8], "cut": [4.9], "worst": [1]}), "cut")
+    ((pair,), _) = best_over_worst([row], Pairs(length_control=0.1), 0)
+    assert pair.chosen[0].content == "best"
+
+
+def test_a_text_that_once_ended_by_itself_is_whole() -> None:
+    row, ends = rollout(["a", "a", "b", "b"]), ["length", "stop", "length", "length"]
+    ended = [one.model_copy(update={"finish_reason": end}) for one, end in zip(row.responses, ends, strict=True)]
+    assert truncated_texts(ended) == {"b"}

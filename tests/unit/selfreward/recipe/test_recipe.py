@@ -147,7 +147,7 @@ def test_what_a_meta_judge_needs_is_asked_for(recipe: Path, overrides: list[str]
     [
         (["loop.use_eft=true"], "set loop.use_eft=false"),
         (["data.constitution=''"], r"data\.constitution is missing: give a file"),
-        (["pairs.margin=1"], "leave out the section `pairs`"),
+        (["pairs.margin=1"], "of `pairs` give chosen_truncated alone"),
         (["constitution.clamp=[0.6, 0.7]"], r"clamp=\[0\.6, 0\.7\] is not around 0\.5"),
         (["constitution.clamp=[0.4, 0.6]", "constitution.soft_labels=false"], "clamp=.* is for soft labels"),
         (["method=self_rewarding"], "is for method='constitutional', not 'self_rewarding'"),

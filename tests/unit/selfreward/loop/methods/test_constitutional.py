@@ -17,7 +17,7 @@ from selfreward.loop.methods.constitutional import (
     revisions,
 )
 from selfreward.loop.pairing import pairs_to_compare, preference
-from tests.support.factories import DATA, recipe, rollout
+from tests.support.factories import DATA, cut_off, recipe, rollout
 from tests.support.places import RECIPES
 
 GENERAL = RECIPES / "constitutions" / "general.toml"
@@ -165,3 +165,11 @@ def test_the_plan_has_a_baseline_that_revises_and_a_slice_of_prompts_for_it() ->
     assert [method_of(run_recipe).slice_index(run_recipe, stage) for stage in ("M1", "M2", "M3")] == [0, 1, 2]
     assert method_of(run_recipe).slices(run_recipe) == 3
     assert method_of(run_recipe).parent(run_recipe, "M1") == "M0"
+
+
+def test_a_preferred_answer_that_ended_at_the_token_limit_gives_no_pair() -> None:
+    row = rollout(["a", "b"], matches=[match(0, 1, 1), match(1, 0, -1)])
+    pairs, counts = build_pairs([cut_off(row, "a")], ConstitutionRules())
+    assert (pairs, counts["truncated"]) == ([], 1)
+    assert build_pairs([cut_off(row, "b")], ConstitutionRules())[1]["kept"] == 1
+    assert build_pairs([cut_off(row, "a")], ConstitutionRules(), chosen_truncated=True)[1]["kept"] == 1

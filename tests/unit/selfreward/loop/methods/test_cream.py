@@ -17,7 +17,7 @@ from selfreward.loop.methods.implicit import (
     scored_answers,
 )
 from selfreward.loop.stages import Scorers
-from tests.support.factories import judgment, rollout
+from tests.support.factories import cut_off, judgment, rollout
 from tests.support.implicit_rounds import BY, TOKENS, rows
 
 NOW, BEFORE = [3.0, 1.0, 2.0, 5.0, 4.0], [3.0, 2.0, 1.0, 4.0, 5.0]
@@ -149,3 +149,13 @@ def test_two_rows_for_one_answer_are_refused() -> None:
     (row,) = rows([1.0], [1.0]).values()
     with pytest.raises(ValueError, match="answer 0 of prompt 'p0' has two rows"):
         rows_by_place([row, row])
+
+
+def test_an_answer_that_ended_at_the_token_limit_is_rejected_and_not_chosen() -> None:
+    first, *between, last = sorted(TEXTS, key=lambda text: NOW[TEXTS.index(text)])
+    ((pair,), _) = build_pairs([cut_off(rollout(TEXTS), first, last)], rows(NOW, BEFORE), BY, CreamRules())
+    assert (pair.chosen[0].content, pair.rejected[0].content) == (between[-1], first)
+    every = cut_off(rollout(TEXTS), *TEXTS)
+    pairs, counts = build_pairs([every], rows(NOW, BEFORE), BY, CreamRules())
+    assert (pairs, counts["truncated"]) == ([], 1)
+    assert build_pairs([every], rows(NOW, BEFORE), BY, CreamRules(), chosen_truncated=True)[1]["kept"] == 1

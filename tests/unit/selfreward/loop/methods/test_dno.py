@@ -6,7 +6,7 @@ import pytest
 
 from selfreward.loop.methods.dno import build_pairs, prompts_with_teacher
 from selfreward.recipe.rounds import Pairs
-from tests.support.factories import rollout
+from tests.support.factories import cut_off, rollout
 
 RULES = Pairs(min_chosen_score=5, margin=2, own_margin=1)
 """The paper's: a winner of 5 or 6, a gap of 2, or of 1 where the winner is the model's own."""
@@ -19,7 +19,7 @@ def test_golden_vector_of_the_paper() -> None:
     assert "student 5" not in {pair.rejected[0].content for pair in pairs if pair.chosen[0].content == "teacher"}
     assert ("student 6", "student 5") in {(pair.chosen[0].content, pair.rejected[0].content) for pair in pairs}
     assert all(pair.votes_chosen and pair.rubric for pair in pairs)
-    assert counts == {"kept": 1, "tie": 0, "unscored": 0, "below_margin": 0, "filtered": 0}
+    assert counts == {"kept": 1, "tie": 0, "unscored": 0, "below_margin": 0, "filtered": 0, "truncated": 0}
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,13 @@ def test_prompts_come_with_the_teachers_answer() -> None:
     assert prompts_with_teacher([row]) == [
         {"prompt_id": "prompts-00000", "prompt": row["prompt"], "responses": [{"text": "gold"}]}
     ]
+
+
+def test_an_answer_that_ended_at_the_token_limit_is_not_chosen() -> None:
+    rules = Pairs(margin=1)
+    row = cut_off(rollout({"a": [6], "b": [2], "teacher": [4]}), "a")
+    (pair,) = build_pairs([row], rules)[0]
+    assert (pair.chosen[0].content, pair.rejected[0].content) == ("teacher", "b")
+    pairs, counts = build_pairs([cut_off(row, "a", "teacher")], rules)
+    assert (pairs, counts["truncated"]) == ([], 1)
+    assert len(build_pairs([row], rules.model_copy(update={"chosen_truncated": True}))[0]) == 3

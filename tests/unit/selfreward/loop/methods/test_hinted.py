@@ -10,6 +10,7 @@ from selfreward.loop.load import load_recipe
 from selfreward.loop.methods.hinted import Hinted, HintedRules, build_pairs, delta, fill_template
 from selfreward.loop.methods.plan import table
 from selfreward.recipe.recipe import Recipe, RecipeError
+from tests.support.factories import cut_off
 from tests.support.places import RECIPES
 
 POLICY = "runs/r/weights/M1"
@@ -75,7 +76,7 @@ def test_the_hinted_answer_is_chosen_as_an_answer_to_the_prompt_alone() -> None:
     assert (pair.chosen[0].content, pair.rejected[0].content) == ("A", "a")
     assert (pair.prompt[0].content, pair.prompt_id) == ("question", "p0")
     assert (pair.score_chosen, pair.score_rejected, pair.judge_version, pair.weight) == (1, 0, "", None)
-    assert counts == {"kept": 1, "tie": 0, "unscored": 1, "below_margin": 0, "filtered": 0}
+    assert counts == {"kept": 1, "tie": 0, "unscored": 1, "below_margin": 0, "filtered": 0, "truncated": 0}
     assert METHOD.monitors(recipe(), ROLLOUTS, inputs()) == {"delta": pytest.approx(0.75)}
     assert METHOD.monitors(recipe(), ROLLOUTS, inputs(logprobs=[])) == {"delta": None}
 
@@ -150,7 +151,7 @@ def test_the_auditor_finds_hinted_answers_that_are_not_the_rounds(harm: dict[str
     [
         ("hinted.shown='{prompt}'", r"shown='{prompt}' has not exactly the places {hint} and {prompt}"),
         ("hinted.request='help'", r"request='help' has not exactly the places {prompt}"),
-        ("pairs.margin=1.0", "of `pairs` give judge_pairs alone"),
+        ("pairs.margin=1.0", "of `pairs` give judge_pairs and chosen_truncated alone"),
         ("loop.measure_consistency=true", r"loop\.measure_consistency is not for method='hinted'"),
         ("method=cream", "the section `hinted` is for method='hinted', not 'cream'"),
     ],
@@ -163,3 +164,13 @@ def test_what_the_method_would_not_read_is_refused(override: str, message: str) 
 def test_its_table_counts_in_the_hash_of_its_own_recipes_alone() -> None:
     assert recipe().hash != recipe("hinted.min_delta=0.5").hash
     assert table(recipe(), HintedRules).min_delta is None
+
+
+def test_a_hinted_answer_that_ended_at_the_token_limit_is_not_chosen() -> None:
+    unhinted, hinted = rollout("p0", "a", "b"), rollout("p0", "A", "B")
+    kept, counts = build_pairs([cut_off(unhinted, "b")], {"p0": cut_off(hinted, "A")}, {}, HintedRules())
+    assert ([pair.chosen[0].content for pair in kept], counts["kept"]) == (["B"], 1)
+    every = {"p0": cut_off(hinted, "A", "B")}
+    pairs, counts = build_pairs([unhinted], every, {}, HintedRules())
+    assert (pairs, counts["truncated"]) == ([], 1)
+    assert len(build_pairs([unhinted], every, {}, HintedRules(), chosen_truncated=True)[0]) == 2

@@ -43,7 +43,11 @@ def test_the_shipped_recipe_is_of_its_method(name: str) -> None:
 @pytest.mark.parametrize(
     ("method", "override", "message"),
     [
-        ("cream", "pairs.margin=1", r"method='cream' chooses pairs by its own rule: of `pairs` give judge_pairs alone"),
+        (
+            "cream",
+            "pairs.margin=1",
+            r"method='cream' chooses pairs by its own rule: of `pairs` give judge_pairs and chosen_truncated alone",
+        ),
         ("cream", "dpo.loss=ipo", r"dpo\.loss='ipo' .* method='cream' are for the sigmoid loss"),
         ("scir", "pairs.length_control=0.1", r"method='scir' chooses pairs by its own rule"),
         ("scir", "scir.votes=0", r"scir\.votes = 0: .*greater than or equal to 1"),

@@ -1,11 +1,13 @@
 """Two judges in one model: which pairs they are shown, and which are kept."""
 
+from typing import Literal
+
 import pytest
 
 from selfreward.contracts.rollouts import Match, Response
 from selfreward.loop.methods.scir import ScirRules, build_pairs, monitors, pairwise_probability, pointwise_probability
 from selfreward.loop.pairing import neighbours
-from tests.support.factories import judgment, rollout
+from tests.support.factories import cut_off, judgment, rollout
 from tests.support.implicit_rounds import BY, rows
 
 
@@ -77,7 +79,7 @@ def test_what_becomes_of_rollouts_without_a_pair() -> None:
     known = {place: row for name in ("p0", "p1", "p2") for place, row in rows([2.0, 1.0], [2.0, 1.0], name).items()}
     pairs, counts = build_pairs(rollouts, known, BY, ScirRules())
     assert pairs == []
-    assert counts == {"kept": 0, "tie": 1, "unscored": 2, "below_margin": 0, "filtered": 1}
+    assert counts == {"kept": 0, "tie": 1, "unscored": 2, "below_margin": 0, "filtered": 1, "truncated": 0}
 
 
 def test_the_judge_that_gives_points_agrees_or_not_in_the_same_way() -> None:
@@ -86,3 +88,13 @@ def test_the_judge_that_gives_points_agrees_or_not_in_the_same_way() -> None:
     assert (pair.chosen[0].content, pair.score_chosen) == ("a", 1.0)
     pairs, counts = build_pairs([shown], rows([1.0, 2.0], [0.0, 0.0]), BY, ScirRules(judge="pointwise"))
     assert (pairs, counts["filtered"]) == ([], 1)
+
+
+@pytest.mark.parametrize("mode", ["filter", "consistency"])
+def test_a_preferred_answer_that_ended_at_the_token_limit_gives_no_pair(mode: Literal["filter", "consistency"]) -> None:
+    shown, known = rollout(["a", "b"], matches=both_orders(0, 1, 0.9)), rows([2.0, 1.0], [2.0, 1.0])
+    rules = ScirRules(mode=mode)
+    pairs, counts = build_pairs([cut_off(shown, "a")], known, BY, rules)
+    assert (pairs, counts["truncated"]) == ([], 1)
+    assert build_pairs([cut_off(shown, "b")], known, BY, rules)[1]["kept"] == 1
+    assert build_pairs([cut_off(shown, "a")], known, BY, rules, chosen_truncated=True)[1]["kept"] == 1

@@ -49,7 +49,7 @@ def test_only_questions_that_are_sometimes_right_train() -> None:
     ]
     kept, counts = select_questions(rollouts, RULES, [])
     assert [(question.prompt_id, question.pass_rate) for question in kept] == [("good", 0.5), ("also", 0.5)]
-    assert counts == {"kept": 2, "tie": 2, "unscored": 0, "below_margin": 0, "filtered": 0}
+    assert counts == {"kept": 2, "tie": 2, "unscored": 0, "below_margin": 0, "filtered": 0, "truncated": 0}
 
 
 def test_the_bounds_of_the_recipe_are_exclusive() -> None:

@@ -10,7 +10,7 @@ from selfreward.loop.methods import method_of
 from selfreward.loop.methods.temporal import build_pairs, prompts_with_past_answers
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.recipe.rounds import Pairs
-from tests.support.factories import rollout
+from tests.support.factories import cut_off, rollout
 
 
 def recipe(**sections: Any) -> Recipe:
@@ -111,3 +111,12 @@ def test_a_run_answers_three_times_and_judges_all_of_it() -> None:
 def test_what_the_method_does_not_read_is_refused(section: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         recipe(**section)
+
+
+def test_an_answer_that_ended_at_the_token_limit_is_not_chosen() -> None:
+    present, future = rollout(PRESENT), rollout({"future": [5], "next": [4.5]})
+    assert one(cut_off(present, "own good"), []) == ("own bad", "past bad")
+    assert one(present, [cut_off(future, "future")]) == ("next", "past bad")
+    assert one(cut_off(present, "own good", "own bad"), [future]) == ("future", "past bad")
+    assert one(cut_off(present, "own good", "own bad"), []) == "truncated"
+    assert one(cut_off(present, "own good"), [], chosen_truncated=True) == ("own good", "past bad")
