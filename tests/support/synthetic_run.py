@@ -119,7 +119,7 @@ def _write_round(store: ArtifactStore, stage: str, gap: float, rng: np.random.Ge
         "ties": 25,
         "unscored": 12,
         "chosen_rejected_gap": gap,
-        "score_histogram": [3, 10, 20, 40, 80, 120],
+        "score_histogram": {"0": 3, "1": 10, "2": 20, "3": 40, "4": 80, "5": 120},
         "seconds": {"rollout": 90.0, "train": 60.0, "reload": 2.0, "evaluate": 45.0},
     }
     store.write_json(f"runs/{RUN}/iterations/{stage}.json", entry)

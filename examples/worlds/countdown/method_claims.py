@@ -111,7 +111,10 @@ def wider(gaps_of_method: Mapping[str, float], plain: Mapping[str, float]) -> Cl
 
 
 def hacked(entry: Entry) -> Claim:
-    """Whether the report's alarm about reward hacking (`selfreward.evaluation.report.goodhart`) is among the alarms."""
+    """Whether the report's alarm about reward hacking is among the alarms.
+
+    It is made by `selfreward.evaluation.report.findings.goodhart`.
+    """
     alarms = [alarm for alarm in entry["alarms"] if "the independent one not" in alarm]
     models = [model for name, model in entry["models"].items() if name in ("M1", entry["model"])]
     rates = " to ".join(f"{model['solve_rate']['value']:.1%}" for model in models)

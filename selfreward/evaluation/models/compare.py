@@ -13,6 +13,7 @@ from selfreward.evaluation.bootstrap import Bootstrap, Ratio, mean
 from selfreward.evaluation.models.answer_files import Duel
 from selfreward.evaluation.models.preferences import decide
 from selfreward.evaluation.models.win_rate import win_rates
+from selfreward.evaluation.report.findings.sentences import worse_than_base
 from selfreward.evaluation.report.inputs import ModelData, ReportError, RunData, load_run
 from selfreward.evaluation.report.report import build_report
 from selfreward.store.artifacts import ArtifactStore
@@ -86,7 +87,9 @@ def compared(data: RunData, bootstrap: Bootstrap, judge: Judge | None = None) ->
         "pair_yield": bootstrap.interval(pair_yield(data))._asdict(),
         "rounds": report["iterations"],
         "minutes": _minutes(data),
-        "alarms": [f"{alarm['stage']} {alarm['watchdog']}" for alarm in report.get("alarms", [])] + _hacking(report),
+        "alarms": [f"{alarm['stage']} {alarm['watchdog']}" for alarm in report.get("alarms", [])]
+        + worse_than_base(report)
+        + _hacking(report),
     }
 
 

@@ -103,10 +103,15 @@ def markdown(entries: Sequence[dict[str, Any]], notes: Sequence[str]) -> str:
 
 
 def notes(runs: Sequence[RunData], entries: Sequence[dict[str, Any]]) -> list[str]:
-    """What has to be said beside the table: different M1s, and win rates that are not to be trusted."""
+    """What has to be said beside the table: different M1s, alarms, and win rates that are not to be trusted."""
     different = [] if same_m1(runs) else [f"The runs have different {BASELINE}s: a win rate is against the run's own."]
-    return different + [
-        f"{entry['run']}: {warning}."
-        for entry in entries
-        for warning in (entry["against_m1"] or {}).get("warnings", [])
-    ]
+    alarms = [f"{entry['run']}: ALARM {alarm}." for entry in entries for alarm in entry["alarms"]]
+    return (
+        different
+        + alarms
+        + [
+            f"{entry['run']}: {warning}."
+            for entry in entries
+            for warning in (entry["against_m1"] or {}).get("warnings", [])
+        ]
+    )

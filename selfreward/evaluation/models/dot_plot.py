@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import matplotlib
 from matplotlib.figure import Figure
 
-from selfreward.evaluation.report.plots import BLUE, GREY, ORANGE, STYLE, svg_text
+from selfreward.evaluation.report.plots import BLUE, GREEN, GREY, ORANGE, STYLE, svg_text
 
-COLOURS = (BLUE, ORANGE, "#3f8f5f", "#8657a5", "#b0413e")
+COLOURS = (BLUE, ORANGE, GREEN, "#8657a5", "#b0413e")
 
 
 class Panel(NamedTuple):

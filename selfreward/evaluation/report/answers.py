@@ -31,6 +31,12 @@ def tokens(rollouts: Sequence[Rollout]) -> Ratio:
     return pooled([[response.tokens for response in rollout.responses] for rollout in rollouts])
 
 
+def truncated(rollouts: Sequence[Rollout]) -> Ratio:
+    """The share of answers that ended at the token limit, of those whose end the engine told."""
+    ends = [[response.finish_reason for response in rollout.responses] for rollout in rollouts]
+    return pooled([[float(end == "length") for end in row if end is not None] for row in ends])
+
+
 def votes_of(rollout: Rollout) -> list[Vote]:
     """All votes of a rollout, in the order of its answers."""
     return [vote for judgment in rollout.judgments for vote in judgment.votes]

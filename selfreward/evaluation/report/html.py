@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from selfreward.evaluation.report.cells import DASH, Table
+from selfreward.evaluation.report.findings.sentences import in_short
 from selfreward.evaluation.report.markdown import facts, legend
 from selfreward.evaluation.report.plots import plots
 from selfreward.evaluation.report.tables import tables
@@ -32,6 +33,13 @@ svg { width: 100%; height: auto; }
 code, .example td { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; font-size: .85rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; font-size: .9rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+ul { padding-left: 1.2rem; } .alarm { color: #b0413e; font-weight: 600; }
+@media (max-width: 40rem) {
+  table { min-width: 0; width: 100%; font-size: .8rem; } th, td { padding: .35rem .3rem; }
+  th { white-space: normal; } td small { display: block; margin: 0; font-size: .9em; }
+  .example table, .example tr, .example td { display: block; } .example tr:first-child { display: none; }
+  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
+}
 """
 
 
@@ -40,6 +48,7 @@ def render_html(report: dict[str, Any], examples: Sequence[Transcript]) -> str:
     body = [
         f"<h1>Self-rewarding run <code>{escape(report['run'])}</code></h1>",
         f'<p class="soft">{escape(_models(report))} {escape(legend(report))}</p>',
+        f"<ul>{''.join(_line(line) for line in in_short(report))}</ul>",
         f'<div class="plots">{"".join(_plot(title, svg) for title, svg in plots(report).items())}</div>',
         *(_table(table) for table in tables(report)),
         *_examples(examples),
@@ -58,6 +67,11 @@ def render_html(report: dict[str, Any], examples: Sequence[Transcript]) -> str:
 def _models(report: dict[str, Any]) -> str:
     names = ", ".join(f"{model['name']} ({model['policy_version']})" for model in report["models"])
     return f"Models: {names}."
+
+
+def _line(text: str) -> str:
+    alarm = ' class="alarm"' if text.startswith("ALARM") else ""
+    return f"<li{alarm}>{escape(text)}</li>"
 
 
 def _plot(title: str, svg: str) -> str:

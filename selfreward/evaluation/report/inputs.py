@@ -14,6 +14,7 @@ from selfreward.contracts.rollouts import PreferencePair, Rollout
 from selfreward.loop import paths
 from selfreward.loop.tasks import EVALUATION_SETS
 from selfreward.store.artifacts import ArtifactStore
+from selfreward.store.manifest import MANIFEST_NAME
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -87,7 +88,11 @@ class RankedPrompt(BaseModel):
 
 @dataclass(frozen=True)
 class ModelData:
-    """One model's evaluation: rollouts by set, ordered by prompt id, and the checker's labels where there are any."""
+    """One model's evaluation: rollouts by set, ordered by prompt id, and the checker's labels where there are any.
+
+    `update_kept` is the share (0 to 1) of its training's update that its published weights kept, by its manifest; None
+    where the manifest does not say.
+    """
 
     name: str
     policy_version: str
@@ -95,6 +100,7 @@ class ModelData:
     greedy: list[Rollout] = field(default_factory=list)
     eft_eval: list[Rollout] = field(default_factory=list)
     labels: Labels | None = None
+    update_kept: float | None = None
 
     @property
     def judged(self) -> list[Rollout]:
@@ -172,7 +178,10 @@ def _load_model(store: ArtifactStore, run: str, entry: ModelRecord) -> ModelData
             raise ReportError(f"{artifact}:\n{explain(error)}") from error
         for name, scores in (("samples", labels.samples), ("greedy", labels.greedy)):
             _check_labels(artifact, name, rollouts[name], scores, labels.solved.get(name, {}))
-    return ModelData(entry.name, entry.policy_version, labels=labels, **rollouts)
+    manifest = f"{paths.weights(run, entry.name)}/{MANIFEST_NAME}"
+    # The manifest stays when retention removes the weights.
+    kept = store.read_json(manifest).get("update_kept") if store.exists(manifest) else None
+    return ModelData(entry.name, entry.policy_version, labels=labels, update_kept=kept, **rollouts)
 
 
 def _check_labels(

@@ -3,12 +3,14 @@
 from typing import Any
 
 from selfreward.evaluation.report.cells import Table
+from selfreward.evaluation.report.findings.sentences import in_short
 from selfreward.evaluation.report.tables import tables
 
 
 def render_markdown(report: dict[str, Any]) -> str:
-    """Tables and provenance; every figure as `value [low, high]`."""
+    """What it comes to in sentences, tables and provenance; every figure as `value [low, high]`."""
     parts = [f"# Self-rewarding run `{report['run']}`", legend(report)]
+    parts += ["\n".join(f"- {line}" for line in in_short(report))]
     parts += [table_markdown(table) for table in tables(report)]
     parts += ["## Provenance", "\n".join(f"- {name}: `{value}`" for name, value in facts(report))]
     return "\n\n".join(parts) + "\n"

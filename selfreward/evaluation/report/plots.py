@@ -27,20 +27,24 @@ STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 9,
 }
-BLUE, ORANGE, GREY = "#2f6db3", "#d9822b", "#b9bfc7"
+BLUE, ORANGE, GREY, GREEN = "#2f6db3", "#d9822b", "#b9bfc7", "#3f8f5f"
 
 
 def plots(report: dict[str, Any]) -> dict[str, str]:
     """SVG of each plot that has something to show, by title."""
-    models = report["models"]
-    solved = [("sampled", "checker", "solve_rate"), ("greedy", "checker", "solve_rate_greedy")]
+    models, judges = report["models"], [model for model in report["models"] if model["judge_fixed"] or model["judge"]]
+    solved = [
+        ("sampled", "checker", "solve_rate"),
+        ("greedy", "checker", "solve_rate_greedy"),
+        ("best of n", "checker", "solve_rate_best_of_n"),
+    ]
     accuracy = [("fixed answers", "judge_fixed", "pairwise_accuracy")]
     if any(model["judge_on"] == "samples" for model in models):
         accuracy.insert(0, ("own answers", "judge", "pairwise_accuracy"))
     with matplotlib.rc_context(STYLE):
         figures = {
             "Solved by the independent checker": _by_model(models, solved, "%", 100),
-            "Judge: pairwise accuracy": _by_model(models, accuracy, "%", 100),
+            "Judge: pairwise accuracy": _by_model(judges, accuracy, "%", 100),
             "Head to head": _head_to_head(report["comparisons"]),
             "Loop score against independent score": _goodhart(report.get("goodhart")),
             "Mean answer length": _by_model(models, [("characters", None, "mean_length")], "characters", 1, True),
@@ -92,7 +96,7 @@ def _by_model(
         drawn = True
         values, errors = _values_and_errors([point for _, point in points], scale)
         places = [place - shift + 2 * shift * index / max(1, len(series) - 1) for place, _ in points]
-        colour = (BLUE, ORANGE)[index]
+        colour = (BLUE, ORANGE, GREEN)[index]
         axes.errorbar(places, values, yerr=errors, fmt="o-", color=colour, capsize=3, lw=1.4, ms=5, label=label)
     axes.set_xticks(range(len(models)), [model["name"] for model in models])
     axes.set_xlim(-0.5, len(models) - 0.5)

@@ -1,8 +1,9 @@
 """Assemble a run's report: every figure with its interval, as one JSON document.
 
 With an independent checker's labels, `judge` measures the judge on the model's own samples and `comparisons` holds
-head-to-head results; without them `checker` is null, `judge` is measured on the human-ranked `eft_eval` answers and
-there are no comparisons. `judge_fixed` is always on `eft_eval`: the same answers for every model.
+head-to-head results; without them `checker` is null, `judge` is measured on the human-ranked `eft_eval` answers, there
+are no comparisons and no `gains`, and `below_base` is null. `judge_fixed` is always on `eft_eval`: the same answers for
+every model. M0 judges nothing.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from selfreward.evaluation.bootstrap import Bootstrap, Ratio
 from selfreward.evaluation.judge_metrics import TOP_SCORE, grades, judge_figures
 from selfreward.evaluation.report import answers
 from selfreward.evaluation.report.answers import Answer, by_score, contest
-from selfreward.evaluation.report.goodhart import goodhart
+from selfreward.evaluation.report.findings.changes import below_base, gains
+from selfreward.evaluation.report.findings.goodhart import goodhart
+from selfreward.evaluation.report.findings.nothing_left import nothing_left
 from selfreward.evaluation.report.inputs import Labels, ModelData, ReportError, RunData
 from selfreward.evaluation.report.provenance import provenance
 from selfreward.evaluation.report.rounds import round_report
@@ -29,6 +32,14 @@ def build_report(data: RunData, resamples: int = 1000, seed: int = 0) -> dict[st
     models = _on_common_prompts(data.models)
     figures = {model.name: _model_figures(model, data) for model in models}
     later_first = [(later, earlier) for earlier, later in combinations(models, 2)]
+    names = [model.name for model in models]
+    differences = [
+        {"a": a.name, "b": b.name} | _differences(figures[a.name], figures[b.name], bootstrap) for a, b in later_first
+    ]
+    rounds = [
+        round_report(entry, data.pairs[entry["stage"]], data.pair_labels.get(entry["stage"], []), bootstrap)
+        for entry in data.iterations
+    ]
     return {
         "run": data.run,
         "sampling": data.record.recipe.get("sampling", {}),
@@ -36,14 +47,11 @@ def build_report(data: RunData, resamples: int = 1000, seed: int = 0) -> dict[st
         "comparisons": [
             _comparison(a, a.labels, b, b.labels, bootstrap) for a, b in later_first if a.labels and b.labels
         ],
-        "differences": [
-            {"a": a.name, "b": b.name} | _differences(figures[a.name], figures[b.name], bootstrap)
-            for a, b in later_first
-        ],
-        "iterations": [
-            round_report(entry, data.pairs[entry["stage"]], data.pair_labels.get(entry["stage"], []), bootstrap)
-            for entry in data.iterations
-        ],
+        "differences": differences,
+        "gains": gains(differences, names),
+        "below_base": below_base(differences),
+        "iterations": rounds,
+        "nothing_left": nothing_left(rounds, names, differences),
         "goodhart": goodhart(
             models,
             {name: sections["judge_fixed"].get("pairwise_accuracy") for name, sections in figures.items()},
@@ -107,6 +115,7 @@ def _model_figures(model: ModelData, data: RunData) -> dict[str, Figures]:
         "answers": {
             "mean_length": answers.characters(model.samples),
             "mean_tokens": answers.tokens(model.samples),
+            "truncated_rate": answers.truncated(model.samples),
             "parse_failure_rate": answers.parse_failures(votes),
             "unscored_rate": answers.unscored(votes),
             "own_score": answers.own_scores(model.judged),
@@ -162,6 +171,7 @@ def _model_report(model: ModelData, figures: dict[str, Figures], bootstrap: Boot
         "judge": intervals["judge"] or None,
         "judge_on": "samples" if model.judged and model.labels else "eft_eval" if intervals["judge"] else None,
         "judge_fixed": intervals["judge_fixed"] or None,
+        "update_kept": model.update_kept,
         **intervals["answers"],
         "histograms": {"own_votes": own, "checker": answers.histogram(labels) if labels else None},
         "own_votes_entropy_bits": answers.entropy(own) if votes else None,
@@ -192,10 +202,12 @@ def _scored_answers(model: ModelData, labels: Labels) -> list[list[Answer]]:
 _COMPARED = (
     ("checker", "solve_rate"),
     ("checker", "solve_rate_greedy"),
+    ("checker", "solve_rate_best_of_n"),
     ("checker", "mean_score"),
     ("judge", "pairwise_accuracy"),
     ("judge_fixed", "pairwise_accuracy"),
     ("answers", "mean_length"),
+    ("answers", "own_score"),
 )
 
 

@@ -10,6 +10,7 @@ def round_tables(report: dict[str, Any]) -> list[Table]:
     rounds = report["iterations"]
     candidates = [
         _rounds(rounds),
+        _pairs(rounds),
         _implicit(rounds),
         _meta(rounds),
         _rewards(report.get("rewards", [])),
@@ -19,25 +20,37 @@ def round_tables(report: dict[str, Any]) -> list[Table]:
 
 
 def _rounds(iterations: list[dict[str, Any]]) -> Table | None:
-    columns = ["trains", "prompts", "pairs", "ties", "unscored", "yield %", "score gap", "length ratio"]
-    checked = any(entry["pairs_right"]["n"] for entry in iterations)
-    columns += ["right %", "wrong %", "minutes"] if checked else ["minutes"]
+    columns = ("trains", "prompts", "pairs", "ties", "unscored", "yield %", "minutes")
     rows = [
         (
             entry["stage"],
             *(DASH if entry[name] is None else f"{entry[name]:,}" for name in ("prompts", "pairs", "ties", "unscored")),
             percent(entry["pair_yield"]),
-            number(entry["chosen_rejected_gap"]),
-            number(entry["length_ratio"]),
-            *([percent(entry["pairs_right"]), percent(entry["pairs_wrong"])] if checked else []),
             f"{sum((entry['seconds'] or {}).values()) / 60:.1f}",
         )
         for entry in iterations
     ]
+    note = "Prompts of each round by outcome. Yield: prompts that gave a preference pair."
+    return Table("Rounds", note, columns, rows) if rows else None
+
+
+def _pairs(iterations: list[dict[str, Any]]) -> Table | None:
+    checked = any(entry["pairs_right"]["n"] for entry in iterations)
+    columns = ("trains", "score gap", "length ratio", *(["right %", "wrong %"] if checked else []))
+    rows = [
+        (
+            entry["stage"],
+            number(entry["chosen_rejected_gap"]),
+            number(entry["length_ratio"]),
+            *([percent(entry["pairs_right"]), percent(entry["pairs_wrong"])] if checked else []),
+        )
+        for entry in iterations
+        if entry["pairs"]
+    ]
     note = "Preference pairs by the recipe's method. Gap and length ratio: chosen against rejected answers."
     if checked:
         note += " Right and wrong: the checker's view of the pairs afterwards; the rest are equal to it."
-    return Table("Rounds", note, columns, rows) if rows else None
+    return Table("Pairs", note, columns, rows) if rows else None
 
 
 def _implicit(iterations: list[dict[str, Any]]) -> Table | None:

@@ -6,18 +6,23 @@ Markdown and HTML render the same tables.
 from typing import Any
 
 from selfreward.evaluation.report.cells import DASH, Table, number, percent
+from selfreward.evaluation.report.findings.changes import steps
 from selfreward.evaluation.report.round_tables import round_tables
 
 
 def tables(report: dict[str, Any]) -> list[Table]:
-    """All tables of a report that have something in them."""
-    models = report["models"]
+    """All tables of a report that have something in them. A row fits into 80 columns where its cells allow it."""
+    models, judges = report["models"], [model for model in report["models"] if model["judge_fixed"] or model["judge"]]
+    names = [model["name"] for model in models]
     candidates = [
         _answers(models),
+        _texts(models),
+        _gains(report["differences"], report["gains"]),
         _head_to_head(report["comparisons"]),
-        _changes(report["differences"]),
+        _judges(judges),
+        _changes(report["differences"], names),
         _judge(
-            models,
+            judges,
             "judge",
             "Judge on each model's own answers",
             "Gold order: the independent checker's scores of sampled answers. Harder as the answers grow alike.",
@@ -25,69 +30,118 @@ def tables(report: dict[str, Any]) -> list[Table]:
         if any(model["judge_on"] == "samples" for model in models)
         else None,
         _judge(
-            models,
+            judges,
             "judge_fixed",
             "Judge on the fixed ranked answers",
             "Gold order: the human ranks of the held-out EFT answers, the same for every model.",
         ),
         _goodhart(report.get("goodhart")),
-        _votes(models),
+        _votes([model for model in models if model["parse_failure_rate"]["value"] is not None]),
     ]
     return [table for table in candidates if table is not None] + round_tables(report)
 
 
-def _answers(models: list[dict[str, Any]]) -> Table:
-    if not any(model["checker"] for model in models):
-        rows = [
-            (model["name"], number(model["mean_length"], digits=1), number(model["mean_tokens"], digits=1))
-            for model in models
-        ]
-        note = "No independent labels were given: quality is known only through the judge."
-        return Table("Held-out answers", note, ("model", "characters", "tokens"), rows)
-    columns = ("model", "solved %", "solved, greedy %", "best of n %", "mean score", "characters")
-    rows_labelled = [
+def _answers(models: list[dict[str, Any]]) -> Table | None:
+    rows = [
         (
             model["name"],
             percent(checker.get("solve_rate")),
             percent(checker.get("solve_rate_greedy")),
             percent(checker.get("solve_rate_best_of_n")),
-            number(checker.get("mean_score")),
-            number(model["mean_length"], digits=1),
         )
         for model in models
         for checker in [model["checker"] or {}]
     ]
+    if not any(model["checker"] for model in models):
+        return None
     first = next(model for model in models if model["checker"])["checker"]["solve_rate"]
     note = (
-        f"Scored by the independent checker on {first['n']:,} held-out prompts, sampled as the recipe samples. "
-        "Best of n: an oracle picks among the samples."
+        f"By the independent checker, of {first['n']:,} held-out prompts, sampled as the recipe samples. "
+        "Best of n (pass@n): an oracle picks among the samples. M0 is the untouched base model."
     )
-    return Table("Held-out answers", note, columns, rows_labelled)
+    return Table("Held-out answers", note, ("model", "solved %", "solved, greedy %", "best of n %"), rows)
+
+
+def _texts(models: list[dict[str, Any]]) -> Table:
+    checked, kept = (any(model[name] is not None for model in models) for name in ("checker", "update_kept"))
+    rows = [
+        (
+            model["name"],
+            *([number((model["checker"] or {}).get("mean_score"))] if checked else []),
+            number(model["mean_length"], digits=1),
+            percent(model["truncated_rate"]),
+            *([DASH if model["update_kept"] is None else f"{100 * model['update_kept']:.1f}"] if kept else []),
+        )
+        for model in models
+    ]
+    columns = ("model", *(["mean score"] if checked else []), "characters", "truncated %")
+    note = "Truncated: answers that ended at the token limit."
+    if kept:
+        note += " Update kept: the share of the training's update that the published weights have."
+    if not checked:
+        note = f"No independent labels were given: quality is known only through the judge. {note}"
+    return Table("Length of the answers", note, (*columns, *(["update kept %"] if kept else [])), rows)
+
+
+def _gains(differences: list[dict[str, Any]], gains: list[dict[str, str]]) -> Table | None:
+    by_models = {(entry["a"], entry["b"]): entry for entry in differences}
+    figures = ("solve_rate", "solve_rate_greedy", "solve_rate_best_of_n")
+    rows = [
+        (
+            f"{gain['a']} − {gain['b']}",
+            *(percent(by_models[gain["a"], gain["b"]][name]) for name in figures),
+            gain["kind"],
+        )
+        for gain in gains
+    ]
+    note = (
+        "Points; prompts resampled together: an interval that excludes 0 is a change that the data show. "
+        "Better: greedy and best of n are up. Sharper: only sampled is up."
+    )
+    return Table("Gains", note, ("", "solved", "greedy", "best of n", "gain"), rows) if rows else None
 
 
 def _head_to_head(comparisons: list[dict[str, Any]]) -> Table | None:
     rows = [
-        (f"{c['a']} vs {c['b']}", *(percent(c[name]) for name in ("win", "tie", "lose", "win_minus_lose")))
+        (f"{c['a']} vs {c['b']}", *(percent(c[name]) for name in ("win", "lose", "win_minus_lose")))
         for c in comparisons
     ]
-    note = "The k-th answers of both models to each prompt, compared in both orders; a disagreement is a tie."
-    return Table("Head to head", note, ("", "win %", "tie %", "lose %", "win − lose"), rows) if rows else None
+    note = (
+        "The k-th answers of both models to each prompt, compared in both orders; a disagreement is a tie, which "
+        "is what is left."
+    )
+    return Table("Head to head", note, ("", "win %", "lose %", "win − lose"), rows) if rows else None
+
+
+def _judges(judges: list[dict[str, Any]]) -> Table | None:
+    own = any(model["judge_on"] == "samples" for model in judges)
+    rows = [
+        (
+            model["name"],
+            *([percent((model["judge"] or {}).get("pairwise_accuracy"))] if own else []),
+            percent((model["judge_fixed"] or {}).get("pairwise_accuracy")),
+        )
+        for model in judges
+    ]
+    columns = ("judge", *(["own answers %"] if own else []), "fixed answers %")
+    note = "Pairwise accuracy, a judge's tie being wrong. Fixed: human-ranked answers, the same for every model."
+    return Table("Judge: pairwise accuracy", note, columns, rows) if rows else None
 
 
 _CHANGES = (
-    ("solve_rate", "solved, points", percent),
-    ("solve_rate_greedy", "greedy, points", percent),
     ("judge_pairwise_accuracy", "judge, own answers", percent),
     ("judge_fixed_pairwise_accuracy", "judge, fixed answers", percent),
     ("mean_length", "characters", number),
 )
 
 
-def _changes(differences: list[dict[str, Any]]) -> Table | None:
-    shown = [column for column in _CHANGES if any(entry[column[0]] for entry in differences)]
-    rows = [(f"{entry['a']} − {entry['b']}", *(show(entry[name]) for name, _, show in shown)) for entry in differences]
-    note = "Prompts resampled together for both models: an interval that excludes 0 is a change that the data show."
-    return Table("Changes", note, ("", *(label for _, label, _ in shown)), rows) if rows else None
+def _changes(differences: list[dict[str, Any]], names: list[str]) -> Table | None:
+    by_models = {(entry["a"], entry["b"]): entry for entry in differences}
+    asked = [by_models[step] for step in steps(names)]
+    shown = [column for column in _CHANGES if any(entry[column[0]] for entry in asked)]
+    rows = [(f"{entry['a']} − {entry['b']}", *(show(entry[name]) for name, _, show in shown)) for entry in asked]
+    note = "Judges in points of pairwise accuracy; prompts resampled together."
+    return Table("Changes of judge and length", note, ("", *(label for _, label, _ in shown)), rows) if rows else None
 
 
 _JUDGE_ROWS = (
@@ -107,7 +161,7 @@ def _judge(models: list[dict[str, Any]], section: str, title: str, note: str) ->
     return Table(title, note, ("", *(model["name"] for model in models)), rows)
 
 
-def _votes(models: list[dict[str, Any]]) -> Table:
+def _votes(models: list[dict[str, Any]]) -> Table | None:
     rows = [
         (
             model["name"],
@@ -121,7 +175,7 @@ def _votes(models: list[dict[str, Any]]) -> Table:
     ]
     columns = ("model", "votes not parsed %", "answers unscored %", "own mean score", "votes at 5 %", "entropy, bits")
     note = "How each model judges. Its own score is no measure of quality; a drift towards 5 is a warning."
-    return Table("Votes", note, columns, rows)
+    return Table("Votes", note, columns, rows) if rows else None
 
 
 def _goodhart(panel: dict[str, Any] | None) -> Table | None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from selfreward.evaluation.bootstrap import EMPTY, Interval
-from selfreward.evaluation.report.goodhart import hacked
+from selfreward.evaluation.report.findings.goodhart import hacked
 from selfreward.evaluation.report.inputs import load_run
 from selfreward.evaluation.report.report import build_report
 from selfreward.evaluation.report.write import write_report
