@@ -52,7 +52,8 @@ def claims_of(report: Report) -> dict[str, Claim]:
     claims[f"the judge loses at most {100 * MOST_JUDGE_LOSS:.0f} points from M1 to M3, on its own answers"] = _claim(
         judge["value"] >= -MOST_JUDGE_LOSS, in_points(judge)
     )
-    kept = {entry["stage"]: entry.get("update_kept") for entry in report["iterations"]}
+    rounds = {entry["stage"] for entry in report["iterations"]}
+    kept = {model["name"]: model.get("update_kept") for model in report["models"] if model["name"] in rounds}
     claims[f"more than {100 * LEAST_KEPT:.0f} % of each round's update is published"] = _claim(
         bool(kept) and all(share is not None and share > LEAST_KEPT for share in kept.values()),
         ", ".join(f"{stage} {'-' if share is None else f'{share:.1%}'}" for stage, share in kept.items()),

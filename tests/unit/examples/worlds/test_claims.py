@@ -31,6 +31,7 @@ def report(
         "models": [
             {
                 "name": name,
+                "update_kept": (KEPT | (kept or {})).get(name),
                 "checker": {
                     "solve_rate": figure(solves[name]),
                     "solve_rate_greedy": figure(greedily[name]),
@@ -53,7 +54,7 @@ def report(
             for index, later in enumerate(names)
             for earlier in names[:index]
         ],
-        "iterations": [{"stage": stage, "update_kept": share} for stage, share in (KEPT | (kept or {})).items()],
+        "iterations": [{"stage": stage} for stage in KEPT],
     }
 
 
