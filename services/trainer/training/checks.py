@@ -67,7 +67,9 @@ def load_tokenizer(folder: Path, canary: list[Message]) -> Any:
     """The tokenizer of a folder, with a pad token.
 
     Raises JobRefused when its chat template does not end an assistant turn with a token that stops generation: a model
-    trained with such a template never learns to stop, since TRL adds no EOS to conversational data.
+    trained with such a template never learns to stop, since TRL adds no EOS to conversational data. Also when a
+    conversation with its answer does not begin with the tokens of the prompt that the engine is sent: the model would
+    learn to answer another prompt.
     """
     stops = check_generation_config(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -80,7 +82,14 @@ def load_tokenizer(folder: Path, canary: list[Message]) -> Any:
     stop_ids = {tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])}
     # The tokens of an assistant's turn, its end included, are what the template adds to the prompt.
     ids = render(tokenizer, [*canary, Message(role="assistant", content="1")])
-    answer = ids[common_prefix(render(tokenizer, canary, answer_next=True), ids) :]
+    prompt = render(tokenizer, canary, answer_next=True)
+    answer = ids[common_prefix(prompt, ids) :]
+    if len(ids) - len(answer) < len(prompt):
+        raise JobRefused(
+            f"{folder}: the chat template writes a prompt in another way once its answer follows: "
+            f"{tokenizer.decode(prompt)!r} alone and {tokenizer.decode(ids)!r} with the answer 1; make the latter "
+            "begin with the former"
+        )
     if not stop_ids & set(answer):
         raise JobRefused(
             f"{folder}: the chat template emits no stop token ({tokenizer.eos_token!r}) after the assistant's turn, so "
