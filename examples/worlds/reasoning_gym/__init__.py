@@ -1,0 +1,1 @@
+"""Each generator of the library reasoning-gym as a world."""
