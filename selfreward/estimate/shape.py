@@ -105,6 +105,7 @@ def _known(hidden: int, inner: int, layers: int, heads: int, kv_heads: int, voca
 
 
 KNOWN = {
+    "smollm2": _known(576, 1536, 30, 9, 3, 49152, tie_word_embeddings=True),
     "qwen2.5-0.5b": _known(896, 4864, 24, 14, 2, 151936, model_type="qwen2", tie_word_embeddings=True),
     "llama-3-8b": _known(4096, 14336, 32, 32, 8, 128256),
     "llama-3-70b": _known(8192, 28672, 80, 64, 8, 128256),

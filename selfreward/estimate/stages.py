@@ -102,8 +102,15 @@ def _before_rounds(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumption
 def _base(recipe: Recipe, shape: Shape, by: Assumptions) -> StagePlan:
     """M0, which only answers the held-out prompts."""
     length, answered = by.prompt_tokens + recipe.sampling.max_tokens, _evaluation_answers(recipe)
-    generating = generating_hours(shape, 2 * recipe.evaluation.prompts * by.prompt_tokens, answered, length, by)
+    read, share = 2 * recipe.evaluation.prompts * by.prompt_tokens, _sorted_share(recipe, answered, answered)
+    generating = generating_hours(shape, read, answered, length, by, share)
     return StagePlan("M0", 0, Memory(0.0, 0.0, 0.0, 0.0, 0.0), 0, 0, answered, generating, 0.0)
+
+
+def _sorted_share(recipe: Recipe, answered: float, written: float) -> float:
+    """The share of the written tokens that are sampled with `top_p` below 1; the rest of them are judgments."""
+    sorted_ = answered * (recipe.sampling.top_p < 1) + (written - answered) * (recipe.judging.top_p < 1)
+    return sorted_ / written if written else 0.0
 
 
 def _evaluation_answers(recipe: Recipe) -> int:
@@ -129,6 +136,7 @@ def _stage(
     prompts, texts = cost.prompts + 2 * plan.prompts, cost.texts + judgments
     read = prompts * by.prompt_tokens + texts * (RUBRIC_TOKENS + length)
     written = cost.answered + cost.judged + evaluated
+    judged = cost.judged + evaluated - _evaluation_answers(recipe)
     world = recipe.trainer.world_size
     by_trainer, training, own_length = 0, 0.0, length
     if isinstance(hyper, RlHyper):
@@ -143,6 +151,6 @@ def _stage(
         rollout_tokens=cost.answered + by_trainer,
         judge_tokens=cost.judged,
         evaluation_tokens=evaluated,
-        generating=generating_hours(shape, read, written, length, by),
+        generating=generating_hours(shape, read, written, length, by, _sorted_share(recipe, written - judged, written)),
         training=training + training_hours(shape, hyper, rows, row, world, by),
     )

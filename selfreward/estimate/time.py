@@ -1,10 +1,10 @@
-"""Time that GPUs take to train, to read and to write, for `selfreward plan`. The formulas are docs/planning.md."""
+"""Time that GPUs or a CPU take to train, to read and to write, for `selfreward plan` (docs/planning.md)."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from selfreward.contracts.optimisation import Optimisation
 from selfreward.contracts.reinforcement import RlHyper
+from selfreward.estimate.devices import Cpu, Gpu
 from selfreward.estimate.memory import cached_bytes, has_reference
 from selfreward.estimate.shape import Shape
 
@@ -12,32 +12,21 @@ CONCURRENT = 256
 """Sequences that the engine works on at once: vLLM's default."""
 
 
-class Gpu(NamedTuple):
-    """A GPU by its maker's data sheet: dense bf16 FLOP/s, memory bandwidth (bytes/s) and memory (GB)."""
-
-    flops: float
-    bandwidth: float
-    memory: float
-
-
-GPUS = {
-    "rtx4090": Gpu(165e12, 1.008e12, 24),
-    "l40s": Gpu(362e12, 0.864e12, 48),
-    "a100": Gpu(312e12, 2.039e12, 80),
-    "h100": Gpu(989e12, 3.35e12, 80),
-    "h200": Gpu(989e12, 4.8e12, 141),
-    "b200": Gpu(2250e12, 8.0e12, 180),
-}
-
-
 @dataclass(frozen=True)
 class Assumptions:
-    """What a recipe does not say. `mfu`: the share of a GPU's FLOP/s that is used, in training and in prefill."""
+    """What a recipe does not say. `mfu`: the share of a GPU's FLOP/s that is used, in training and in prefill.
 
-    gpu: Gpu
+    `gpus`: how many answer and judge. All processes share a CPU.
+    """
+
+    device: Gpu | Cpu
     gpus: int
     prompt_tokens: int = 256
     mfu: float = 0.4
+
+    def at_once(self, devices: int) -> int:
+        """How many devices work at once, of the so many that a stage takes: a CPU is one, whatever it runs."""
+        return 1 if isinstance(self.device, Cpu) else devices
 
 
 def training_hours(
@@ -54,19 +43,24 @@ def training_hours(
     if isinstance(hyper, RlHyper):
         each = each * hyper.updates + 2 * (hyper.algorithm != "grpo" or hyper.updates > 1)
     flops = (each + 2 * has_reference(hyper)) * shape.parameters * rows * row_tokens * hyper.epochs
-    return flops / (world * by.gpu.flops * by.mfu) / 3600
+    return flops / (by.at_once(world) * by.device.used(by.mfu, hyper.bf16)) / 3600
 
 
-def generating_hours(shape: Shape, read: float, written: float, length: int, by: Assumptions) -> float:
+def generating_hours(
+    shape: Shape, read: float, written: float, length: int, by: Assumptions, sorted_share: float = 0.0
+) -> float:
     """Hours to read (prefill) and write (decode) that many tokens in sequences of `length` tokens, on all GPUs.
+
+    `sorted_share` (0 to 1) of the written tokens are sampled with `top_p` below 1, which a CPU sorts all logits for.
 
     Reading is bound by compute. Writing a token of each of `CONCURRENT` sequences reads all weights and their caches
     once, and takes whichever is longer, that or its compute (Pope et al. 2022, 2211.05102, section 2).
     """
-    compute = 2 * shape.parameters / (by.gpu.flops * by.mfu)
+    compute = 2 * shape.parameters / by.device.used(by.mfu)
     cached = CONCURRENT * length * shape.cached_values * 2
-    moved = (shape.parameters * shape.stored_bytes + cached) / by.gpu.bandwidth / CONCURRENT
-    return (read * compute + written * max(compute, moved)) / by.gpus / 3600
+    moved = (shape.parameters * shape.stored_bytes + cached) / CONCURRENT
+    each = by.device.writing(shape, moved, by.mfu, sorted_share)
+    return (read * compute + written * each) / by.at_once(by.gpus) / 3600
 
 
 def sampling_hours(shape: Shape, hyper: RlHyper, answers: float, world: int, by: Assumptions) -> float:
@@ -75,10 +69,11 @@ def sampling_hours(shape: Shape, hyper: RlHyper, answers: float, world: int, by:
     A process samples its share of a batch at once, reads each prompt for every answer, and keeps weights and caches as
     in training. With bf16 it makes the copies of full weights anew for each token: writes them and reads them again.
     """
-    compute = 2 * shape.parameters / (by.gpu.flops * by.mfu)
+    compute = 2 * shape.parameters / by.device.used(by.mfu)
     at_once = max(1, hyper.batch_size // world)
     width = cached_bytes(shape, hyper)
     copied = 4 if hyper.bf16 and hyper.lora is None else 0
     cached = at_once * (by.prompt_tokens + hyper.max_tokens) * shape.cached_values * width
-    moved = (shape.parameters * (width + copied) + cached) / by.gpu.bandwidth / at_once
-    return answers * (by.prompt_tokens * compute + hyper.max_tokens * max(compute, moved)) / world / 3600
+    moved = (shape.parameters * (width + copied) + cached) / at_once
+    each = by.device.writing(shape, moved, by.mfu, 0.0)
+    return answers * (by.prompt_tokens * compute + hyper.max_tokens * each) / by.at_once(world) / 3600

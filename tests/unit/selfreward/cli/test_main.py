@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from selfreward.cli import main as cli
 from selfreward.client.http import ServiceError
 from selfreward.client.orchestrator import OrchestratorClient
-from selfreward.estimate.time import GPUS
+from selfreward.estimate.devices import GPUS
 from selfreward.loop.load import load_recipe
 from selfreward.progress import RunProgress
 from selfreward.server.keys import SCOPES
@@ -194,7 +194,7 @@ def test_the_old_line_answers_with_the_new_one(old: str, new: str) -> None:
     assert f"python -m selfreward {new}" in done.stderr
 
 
-def test_help_names_all_scopes_and_gpus() -> None:
+def test_help_names_all_scopes_and_devices() -> None:
     wide = {"COLUMNS": "200"}
     keys = CliRunner().invoke(cli.app, ["keys", "new", "--help"], env=wide).output
     plan = CliRunner().invoke(cli.app, ["plan", "--help"], env=wide).output

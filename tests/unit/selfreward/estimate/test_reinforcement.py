@@ -6,10 +6,11 @@ from typer.testing import CliRunner
 from selfreward.cli.main import app
 from selfreward.contracts.optimisation import Lora
 from selfreward.contracts.reinforcement import RlHyper
+from selfreward.estimate.devices import GPUS
 from selfreward.estimate.memory import memory
 from selfreward.estimate.shape import KNOWN
 from selfreward.estimate.stages import SeedSizes, StagePlan, plan_run
-from selfreward.estimate.time import GPUS, Assumptions, sampling_hours, training_hours
+from selfreward.estimate.time import Assumptions, sampling_hours, training_hours
 from selfreward.loop.load import load_recipe
 from selfreward.recipe.recipe import Recipe
 from tests.support.places import RECIPES, ROOT

@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 from selfreward.cli.main import app
 from selfreward.contracts.optimisation import Lora
 from selfreward.contracts.training import DpoHyper, SftHyper
+from selfreward.estimate.devices import GPUS
 from selfreward.estimate.memory import memory
 from selfreward.estimate.shape import KNOWN, shape_of
 from selfreward.estimate.stages import SeedSizes, plan_run
-from selfreward.estimate.time import GPUS, Assumptions, generating_hours, training_hours
+from selfreward.estimate.time import Assumptions, generating_hours, training_hours
 from selfreward.loop.load import load_recipe
 from selfreward.loop.methods import method_of
 from selfreward.recipe.recipe import RecipeError

@@ -14,9 +14,10 @@ import pytest
 
 from selfreward.contracts.base import Message, content_key
 from selfreward.contracts.rollouts import Response, Rollout
+from selfreward.estimate.devices import GPUS
 from selfreward.estimate.shape import Shape
 from selfreward.estimate.stages import SeedSizes, plan_run
-from selfreward.estimate.time import GPUS, Assumptions
+from selfreward.estimate.time import Assumptions
 from selfreward.loop import paths
 from selfreward.loop.load import load_recipe
 from selfreward.loop.methods import method_of
