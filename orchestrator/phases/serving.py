@@ -88,7 +88,8 @@ async def publish(context: RunContext) -> None:
     """Announce the stage's checkpoint."""
     model = context.state.models[-1]
     announced = await announce_model(context, model.name, model.artifact, model.digest)
-    await context.update(models=[*context.other_models, announced])
+    published = model.model_copy(update={"policy_version": announced.policy_version})
+    await context.update(models=[*context.other_models, published])
     metrics.ITERATION.set(len(context.state.models))
     await context.progress(1, 1, announced.policy_version)
 

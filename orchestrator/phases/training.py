@@ -27,7 +27,13 @@ async def train(context: RunContext) -> None:
     status = await follow(context, method.train_job(run, recipe, stage, await _canary(context), version))
     if status.digest is None:
         raise RunFailed(f"training {status.id} is done but reports no digest: look at the trainer's log")
-    trained = ModelRecord(name=stage, policy_version="", artifact=paths.weights(run, stage), digest=status.digest)
+    trained = ModelRecord(
+        name=stage,
+        policy_version="",
+        artifact=paths.weights(run, stage),
+        digest=status.digest,
+        update_kept=status.metrics.get("update_kept"),
+    )
     await context.update(models=[*context.other_models, trained])
 
 

@@ -43,8 +43,9 @@ async def watch_pairs(context: RunContext) -> None:
 
 
 async def watch_model(context: RunContext) -> None:
-    """Watch a model's votes, the length of its answers, and its judgments of the human-ranked answers."""
+    """Watch a model's update, its votes, the length of its answers, and its judgments of the human-ranked answers."""
     run, stage = context.run, context.state.stage
+    model = context.state.model(stage)
     samples = await _rollouts(context, paths.evaluation(run, stage, "samples"))
     voted = [rollout for rollout in samples if rollout.judgments]
     voted = voted or await _rollouts(context, paths.evaluation(run, stage, "eft_eval"))
@@ -55,6 +56,7 @@ async def watch_model(context: RunContext) -> None:
         **watchdogs.vote_figures(voted),
         "length_growth": watchdogs.length_growth(first, samples),
         "judge_drift": before - now if before is not None and now is not None else None,
+        "update_kept": model.update_kept if model else None,
     }
     await _watch(context, figures)
 

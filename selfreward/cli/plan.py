@@ -38,7 +38,7 @@ def plan(
 ) -> None:
     """Estimate memory, tokens and time of each stage (docs/planning.md has the formulas)."""
     from selfreward.estimate.devices import GPUS, Cpu, has_gpu, this_cpu
-    from selfreward.estimate.memory import GB
+    from selfreward.estimate.memory import GB, MASTER_BYTES
     from selfreward.estimate.shape import shape_of
     from selfreward.estimate.stages import plan_run, seed_sizes
     from selfreward.estimate.time import Assumptions
@@ -68,6 +68,10 @@ def plan(
         _say(f"{whole}: training on {world} x {name}, answers and judgments on {by.gpus} x {name}")
     if assumed:
         _say(f"not here, so the paper's number of rows is assumed: {', '.join(assumed)}")
+    models = sum(stage.trained > 0 for stage in stages)
+    kept = "" if resolved.retention.keep_checkpoints is None else ", fewer by [retention]"
+    disk = models * MASTER_BYTES * shape.parameters / GB
+    _say(f"Checkpoints take {disk:.1f} GB on the disk: float32 weights of {models} models{kept}.")
     engine = shape.parameters * shape.stored_bytes / GB
     _say(_verdict(stages, name, chosen, world, engine))
     if not isinstance(chosen, Cpu):

@@ -8,6 +8,8 @@ from selfreward.contracts.training import DpoHyper
 from selfreward.estimate.shape import Shape
 
 GB = 1e9
+MASTER_BYTES = 4
+"""Bytes of one published weight of a trained model, whatever dtype it is served in."""
 
 
 class Memory(NamedTuple):

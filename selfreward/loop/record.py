@@ -17,7 +17,8 @@ ENDED = ("done", "failed", "stopped", "paused", "rolled_back")
 class ModelRecord(Contract):
     """A model that the run has published: its stage name, public version, artifact and manifest digest.
 
-    `removed`: the recipe's `[retention]` has removed its weights; its manifest is kept.
+    `removed`: the recipe's `[retention]` has removed its weights; its manifest is kept. `update_kept`: the share of its
+    training's update that the served weights keep, as the manifest has it; None where nothing was trained.
     """
 
     name: str
@@ -25,6 +26,7 @@ class ModelRecord(Contract):
     artifact: str
     digest: str
     removed: bool = False
+    update_kept: float | None = None
 
 
 class Transition(Contract):

@@ -17,7 +17,7 @@ from selfreward.recipe.watchdogs import Watchdogs
 Figures = dict[str, float | None]
 """Figures by watchdog. None, where there is nothing to measure, never raises an alarm."""
 
-FALLING = {"score_spread"}
+FALLING = {"score_spread", "update_kept"}
 """Watchdogs that raise an alarm below their threshold; the others raise it above."""
 
 _MESSAGES = {
@@ -35,6 +35,8 @@ _MESSAGES = {
     "raise pairs.judge_pairs or lower dpo.learning_rate",
     "position_bias": "the share of comparisons that the text shown first wins is {value:.2f} from one half "
     "(threshold {threshold:g}): the judge goes by position, and only what it says in both orders can be trusted",
+    "update_kept": "the served weights keep {value:.1%} of the training's update (threshold {threshold:.0%}): rounding "
+    "swallows it, so the generator serves hardly more than the model before",
 }
 
 

@@ -40,6 +40,8 @@ class Watchdogs(Contract):
     """Above this loss of pairwise accuracy on `data.eft_eval` since M1."""
     position_bias: Watchdog = Watchdog(threshold=0.25)
     """Above this distance from one half of the share of comparisons that the text shown first wins."""
+    update_kept: Watchdog = Watchdog(threshold=0.9, action="stop")
+    """Below this share of the training's update that the served weights keep."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -48,7 +50,7 @@ class Watchdogs(Contract):
             return entry
         return {**cls.model_fields[str(info.field_name)].default.model_dump(), **entry}
 
-    @field_validator("one_score", "parse_failures", "ties", "judge_drift")
+    @field_validator("one_score", "parse_failures", "ties", "judge_drift", "update_kept")
     @classmethod
     def _a_share(cls, entry: Watchdog) -> Watchdog:
         if entry.threshold > 1:

@@ -35,23 +35,34 @@ class Lineage(Contract):
 
 
 class Canary(Contract):
-    """A prompt and the first token ids of the greedy answer by these weights.
+    """A prompt, the beginning of an answer to it, and what these weights say at each place of that answer.
 
-    The serving engine must reproduce `token_ids` before it takes traffic. Only this check catches weights that load
-    without an error and are still wrong.
+    `token_ids` are the first tokens of the greedy answer in float32. `candidates` has for each of them the likeliest
+    token ids at its place, given the prompt and the tokens before it, with their log-probabilities in nats. The serving
+    engine must give these, but for a root mean square difference of `tolerance` nats, before it takes traffic. Only
+    this check catches weights that load without an error and are still wrong.
+
+    Manifests of version 0.2.0 and before have no `candidates`: their weights are served unproven.
     """
 
     messages: list[Message]
     token_ids: list[int] = Field(min_length=1)
+    candidates: list[dict[int, float]] = []
+    tolerance: float = Field(default=0.0, ge=0)
 
 
 class WeightsManifest(Contract):
-    """The manifest, which is written last into a checkpoint folder: a folder without it counts as absent."""
+    """The manifest, which is written last into a checkpoint folder: a folder without it counts as absent.
+
+    `update_kept` is the share of the training's update that weights keep which are served in the dtype of config.json,
+    by the projection of one update on the other; None where nothing was trained.
+    """
 
     format: int = 1
     files: dict[str, FileEntry]
     lineage: Lineage
     canary: Canary | None = None
+    update_kept: float | None = None
 
 
 class InvalidArtifact(ValueError):

@@ -53,8 +53,10 @@ class GeneratorSettings(Settings):
     """How long aborted requests may take to end."""
     reload_seconds: float = Field(default=300, gt=0)
     """Deadline of the engine's reading of new weights."""
-    canary_tokens: int | None = Field(default=None, ge=1)
-    """How many of the first canary tokens must agree; unset: all. Use 1 if the engine's dtype is not the trainer's."""
+    canary_tolerance: float | None = Field(default=None, gt=0)
+    """How far the engine's log-probabilities along the canary's answer may be from those published (root mean square,
+    nats); unset: what the checkpoint says, which covers float32 and half precision. Raise it for an engine that
+    quantises weights."""
 
     max_inflight: int = Field(default=2048, ge=1)
     """Requests that may be with the engine at once; more are answered 429."""

@@ -23,13 +23,13 @@ from selfreward.processes.child import die_with_parent
 from selfreward.server.disk import is_full
 from selfreward.server.logging import configure_logging
 from selfreward.store.artifacts import ArtifactStore
-from selfreward.store.manifest import InvalidArtifact, Lineage, verify_folder
+from selfreward.store.manifest import InvalidArtifact, Lineage, read_manifest, verify_folder
 from services.trainer.algorithms.dpo import dpo_trainer
 from services.trainer.algorithms.logprobs import write_logprobs
 from services.trainer.algorithms.rl import finish, rl_trainer
 from services.trainer.algorithms.sft import sft_trainer
 from services.trainer.settings import TrainerSettings
-from services.trainer.training.arguments import batch_shape, weights_dtype
+from services.trainer.training.arguments import batch_shape, load_start
 from services.trainer.training.checkpoints import Reporter, drop_incomplete, last_checkpoint
 from services.trainer.training.checks import (
     JobRefused,
@@ -39,7 +39,8 @@ from services.trainer.training.checks import (
     load_tokenizer,
 )
 from services.trainer.training.data import dpo_rows, sft_rows
-from services.trainer.training.models import context_length, load_model, stored_dtype, whole_model
+from services.trainer.training.masters import merged_master
+from services.trainer.training.models import context_length, whole_model
 from services.trainer.training.publish import publish_folder, publish_model
 from services.trainer.worker.progress import PROGRESS_NAME, Progress
 
@@ -94,7 +95,9 @@ def run(job: TrainJob, store: ArtifactStore, folder: Path, progress: Progress) -
     # An earlier attempt may have published already.
     if store.exists(job.output):
         shutil.rmtree(checkpoints, ignore_errors=True)
-        return verify_folder(store.fetch(job.output))[1]
+        manifest, digest = verify_folder(store.fetch(job.output))
+        progress.measured({"update_kept": manifest.update_kept})
+        return digest
     parent, lineage = starting_point(job, store)
     check_weights_present(parent)
     tokenizer = load_tokenizer(parent, job.canary)
@@ -117,18 +120,19 @@ def run(job: TrainJob, store: ArtifactStore, folder: Path, progress: Progress) -
         torch.distributed.destroy_process_group()
     if not first:
         return ""
-    # Make an ordinary model of it, in the parent's dtype, and publish.
+    # Make an ordinary model of it, in float32, and publish.
     del trainer
     if gathered is not None:
         model = whole_model(parent, gathered, torch.float32)
         del gathered
     gc.collect()
     if isinstance(model, PeftModel):
-        model = model.merge_and_unload()
+        model = merged_master(model, parent)
+        gc.collect()
     if job.method == "rl":
         finish(job, store, folder, model)
-    model = model.to("cpu", stored_dtype(parent))
     digest = publish_model(store, job.output, model, parent, tokenizer, job.canary, lineage)
+    progress.measured({"update_kept": read_manifest(store.fetch(job.output))[0].update_kept})
     shutil.rmtree(checkpoints, ignore_errors=True)
     return digest
 
@@ -174,14 +178,13 @@ def build_trainer(
     progress.measured(counts)
     # Models. DPO with adapters on `init_from` has its reference in the model itself.
     set_seed(job.seed)
-    dtype = weights_dtype(hyper, stored_dtype(parent))
-    model = load_model(parent, dtype)
+    model = load_start(hyper, parent)
     if isinstance(hyper, SftHyper):
         trainer = sft_trainer(job, hyper, model, tokenizer, prepared, checkpoints)
     else:
         reference = None
         if job.reference not in (None, job.init_from) or hyper.lora is None:
-            reference = load_model(store.fetch(job.reference or job.init_from), dtype)
+            reference = load_start(hyper, store.fetch(job.reference or job.init_from))
         trainer = dpo_trainer(job, hyper, model, reference, tokenizer, prepared, checkpoints)
     trainer.add_callback(Reporter(progress))
     return trainer

@@ -14,6 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from selfreward.contracts.base import Message
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import Canary, Lineage, WeightsManifest
+from services.trainer.training.canary import make_canary
+from services.trainer.training.checks import load_tokenizer
+from services.trainer.training.models import load_model
 
 CANARY = [Message(role="user", content="Use 7 3 12 to make 33 .")]
 CANARY_TOKENS = 6
@@ -80,15 +83,22 @@ def perturbed(seed: int, scale: float = 0.3) -> Callable[[dict[str, np.ndarray]]
 
 
 def publish(
-    store: ArtifactStore, name: str, fill: Callable[[Path], None], canary: list[int] | None = None, proven: bool = True
+    store: ArtifactStore,
+    name: str,
+    fill: Callable[[Path], None],
+    canary: Canary | None = None,
+    proven: bool = True,
+    dtype: torch.dtype = torch.float32,
 ) -> str:
-    """Publish a checkpoint and return its digest. The canary is computed unless given or `proven` is false."""
+    """Publish a checkpoint, to be served in `dtype`, and return its digest.
+
+    The canary is computed unless given or `proven` is false.
+    """
 
     def describe(folder: Path) -> WeightsManifest:
-        token_ids = canary
-        if token_ids is None and proven:
-            token_ids = greedy(folder, [CANARY[0].content], CANARY_TOKENS)[0].token_ids
-        stated = Canary(messages=CANARY, token_ids=token_ids) if token_ids else None
+        stated = canary
+        if stated is None and proven:
+            stated = make_canary(load_model(folder, torch.float32), load_tokenizer(folder, CANARY), CANARY, dtype)
         return WeightsManifest(files={}, lineage=Lineage(stage="test"), canary=stated)
 
     return store.publish(name, fill, describe)[1]

@@ -81,18 +81,26 @@ class EngineAdmin:
         if version not in answer.values():
             raise EngineFailed(f"engine says {answer} after it was told that its weights are {version!r}")
 
-    async def greedy(self, messages: list[Message], tokens: int) -> list[int]:
-        """The first `tokens` token ids of the greedy answer, beyond its end of text if need be."""
+    async def likeliest(self, messages: list[Message], answer: list[int], listed: int) -> list[dict[int, float]]:
+        """The `listed` likeliest tokens at each place of `answer`, token ids of the assistant's turn after `messages`.
+
+        Log-probabilities in nats, by token id. Each place is asked for as the next token after those before it: the
+        engine would compute log-probabilities of a whole prompt in memory that it may not have.
+        """
+        chat = {"model": SERVED_NAME, "messages": [message.model_dump() for message in messages]}
+        prompt = (await self._call("POST", "/tokenize", body=chat))["tokens"]
         body = {
             "model": SERVED_NAME,
-            "messages": [message.model_dump() for message in messages],
+            "prompt": [prompt + answer[:place] for place in range(len(answer))],
             "temperature": 0,
-            "max_tokens": tokens,
-            "ignore_eos": True,
-            "return_token_ids": True,
+            "max_tokens": 1,
+            "logprobs": listed,
+            "return_tokens_as_token_ids": True,
         }
-        answer = await self._call("POST", "/v1/chat/completions", body=body)
-        return [int(token) for token in answer["choices"][0]["token_ids"]]
+        choices = (await self._call("POST", "/v1/completions", body=body))["choices"]
+        choices.sort(key=lambda choice: choice["index"])
+        tops = [choice["logprobs"]["top_logprobs"][0] for choice in choices]
+        return [{int(token.removeprefix("token_id:")): value for token, value in top.items()} for top in tops]
 
     async def max_model_len(self) -> int:
         """Longest sequence, prompt and answer together, in tokens."""

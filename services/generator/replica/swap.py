@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from services.generator.checkpoints.canary import LISTED, difference
 from services.generator.checkpoints.checkpoint import Checkpoint
 from services.generator.engine.control import EngineAdmin
 from services.generator.engine.process import EngineFailed
@@ -24,7 +25,7 @@ class SwapRefused(RuntimeError):
 
 
 class CanaryFailed(EngineFailed):
-    """The engine answers the canary prompt differently from what the trainer published."""
+    """The engine's log-probabilities along the canary's answer are not those that the trainer published."""
 
 
 class WeightsRefused(RuntimeError):
@@ -72,7 +73,7 @@ async def begin(admin: EngineAdmin, started_on: Path, checkpoint: Checkpoint, se
         await load(admin, checkpoint, settings)
         return
     await admin.label(checkpoint.label)
-    await check_canary(admin, checkpoint, settings.canary_tokens)
+    await check_canary(admin, checkpoint, settings.canary_tolerance)
 
 
 async def quiesce(admin: EngineAdmin, gate: Gate, settings: GeneratorSettings) -> None:
@@ -101,22 +102,26 @@ async def load(admin: EngineAdmin, checkpoint: Checkpoint, settings: GeneratorSe
     await admin.reset_prefix_cache()
     await admin.label(checkpoint.label)
     await admin.resume()
-    await check_canary(admin, checkpoint, settings.canary_tokens)
+    await check_canary(admin, checkpoint, settings.canary_tolerance)
 
 
-async def check_canary(admin: EngineAdmin, checkpoint: Checkpoint, tokens: int | None) -> None:
-    """Raise CanaryFailed unless the engine's greedy answer begins with the published token ids, at most `tokens`.
+async def check_canary(admin: EngineAdmin, checkpoint: Checkpoint, tolerance: float | None) -> None:
+    """Raise CanaryFailed unless the engine's log-probabilities along the canary's answer are the published ones.
 
-    A checkpoint without a canary is not checked.
+    They may differ by `tolerance` nats, by default by what the checkpoint says. A checkpoint without a canary is not
+    checked.
     """
     canary = checkpoint.canary
-    if canary is None:
+    if canary is None or not canary.candidates:
         _log.warning("checkpoint has no canary: its weights are served unproven", extra={"policy": checkpoint.label})
         return
-    expected = canary.token_ids[:tokens]
-    answer = await admin.greedy(canary.messages, len(expected))
-    if answer != expected:
+    found = await admin.likeliest(canary.messages, canary.token_ids, LISTED)
+    allowed = canary.tolerance if tolerance is None else tolerance
+    apart = difference(canary.candidates, found)
+    _log.info("canary", extra={"policy": checkpoint.label, "difference": apart, "tolerance": allowed})
+    if not apart <= allowed:
         raise CanaryFailed(
-            f"canary answer begins {answer}, published is {expected}: the weights in the engine are not the trainer's; "
-            "check dtype and canary_tokens, or publish again"
+            f"canary log-probabilities are {apart:.3g} nats from those published, allowed are {allowed:.3g}: the "
+            "weights in the engine are not the trainer's; publish again, or raise canary_tolerance "
+            "(SELFREWARD_CANARY_TOLERANCE) if the engine quantises them"
         )

@@ -34,8 +34,7 @@ def grpo_trainer(
 ) -> GRPOTrainer | RLOOTrainer:
     """A trainer of `model` on the questions `rows`, rewarded by `verdicts`.
 
-    With `beta` above 0 TRL loads the reference model from the folder that `model` was loaded from, so it is the model
-    that training starts from.
+    With `beta` above 0 the reference is the model that training starts from.
     """
 
     def own_verdict(
@@ -61,6 +60,12 @@ def grpo_trainer(
     dataset = Dataset.from_list(list(rows))
     common = {"reward_funcs": own_verdict, "train_dataset": dataset, "processing_class": tokenizer}
     common["peft_config"] = lora_config(hyper.lora)
+    trainer: GRPOTrainer | RLOOTrainer
     if hyper.algorithm == "rloo":
-        return RLOOTrainer(model=model, args=RLOOConfig(**arguments), **common)
-    return GRPOTrainer(model=model, args=GRPOConfig(**arguments), **common)
+        trainer = RLOOTrainer(model=model, args=RLOOConfig(**arguments), **common)
+    else:
+        trainer = GRPOTrainer(model=model, args=GRPOConfig(**arguments), **common)
+    # TRL reads the reference from the folder of `model`, whose weights may not be those that training starts from.
+    if trainer.ref_model is not None:
+        trainer.accelerator.unwrap_model(trainer.ref_model).load_state_dict(model.state_dict())
+    return trainer

@@ -24,7 +24,7 @@ from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import verify_folder
 from services.trainer.training.checks import JobRefused, common_prefix, load_tokenizer, render
 from services.trainer.training.data import IGNORED, read_rows
-from services.trainer.training.models import context_length, load_model, stored_dtype
+from services.trainer.training.models import context_length, load_model, served_dtype
 from services.trainer.worker.progress import Progress
 
 BATCH_TOKENS = 8192
@@ -149,9 +149,9 @@ def _done(part: Path) -> list[list[float]]:
 
 
 def _load(checkpoint: Path) -> Any:
-    """The model for inference: in its stored dtype on all GPUs, or in float32 on a CPU, where bf16 is slow."""
+    """The model for inference: in its served dtype on all GPUs, or in float32 on a CPU, where bf16 is slow."""
     on_gpu = torch.cuda.is_available()
-    dtype = stored_dtype(checkpoint) if on_gpu else torch.float32
+    dtype = served_dtype(checkpoint) if on_gpu else torch.float32
     model = load_model(checkpoint, dtype, device_map="auto" if on_gpu else None)
     add_fused_lm_head(model, cast_lm_head_to_fp32=True)
     return model.eval()

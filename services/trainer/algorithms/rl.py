@@ -11,11 +11,11 @@ from selfreward.contracts.training import TrainJob
 from selfreward.store.artifacts import ArtifactStore
 from services.trainer.algorithms.ppo import drop_value_head, ppo_trainer
 from services.trainer.algorithms.rewards import SampleLog, Verdicts, all_samples
-from services.trainer.training.arguments import batch_shape, weights_dtype
+from services.trainer.training.arguments import batch_shape, load_start
 from services.trainer.training.checkpoints import last_checkpoint
 from services.trainer.training.checks import JobRefused, render
 from services.trainer.training.data import leave_out, read_rows
-from services.trainer.training.models import context_length, load_model, stored_dtype
+from services.trainer.training.models import context_length
 from services.trainer.worker.progress import Progress
 
 
@@ -40,10 +40,9 @@ def rl_trainer(
     step = int(resumed.name.rpartition("-")[2]) if resumed else 0
     log = SampleLog(checkpoints.parent, int(os.environ.get("RANK", "0")), step)
     verdicts = Verdicts(rules, job.seed, log)
-    dtype = weights_dtype(hyper, stored_dtype(parent))
-    model = load_model(parent, dtype)
+    model = load_start(hyper, parent)
     if hyper.algorithm == "ppo":
-        reference = load_model(parent, dtype).eval() if hyper.beta else None
+        reference = load_start(hyper, parent).eval() if hyper.beta else None
         return ppo_trainer(job, hyper, model, reference, tokenizer, questions.rows, verdicts, checkpoints)
     from services.trainer.algorithms.grpo import grpo_trainer  # here, since it loads vLLM, which no other job needs
 

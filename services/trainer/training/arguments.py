@@ -9,6 +9,8 @@ from peft import LoraConfig
 from selfreward.contracts.optimisation import Lora, Optimisation
 from selfreward.contracts.training import TrainJob
 from services.trainer.training.checks import JobRefused
+from services.trainer.training.masters import load_master
+from services.trainer.training.models import load_model, served_dtype
 
 
 def shared_arguments(job: TrainJob, hyper: Optimisation, checkpoints: Path) -> dict[str, Any]:
@@ -99,6 +101,7 @@ def lora_config(lora: Lora | None) -> LoraConfig | None:
     )
 
 
-def weights_dtype(hyper: Optimisation, stored: torch.dtype) -> torch.dtype:
-    """float32 for full training, since small steps vanish in bf16; the stored dtype for LoRA's frozen base."""
-    return stored if hyper.lora is not None else torch.float32
+def load_start(hyper: Optimisation, folder: Path) -> Any:
+    """The model that training starts from, or its reference: the float32 master, or as it is served for LoRA's frozen
+    base. Raises JobRefused as `load_model` does."""
+    return load_master(folder) if hyper.lora is None else load_model(folder, served_dtype(folder))

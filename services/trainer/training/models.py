@@ -41,8 +41,8 @@ def whole_model(folder: Path, tensors: Mapping[str, torch.Tensor], dtype: torch.
     return model
 
 
-def stored_dtype(folder: Path) -> torch.dtype:
-    """The dtype that a checkpoint was saved in, by its config; float32 when it does not say."""
+def served_dtype(folder: Path) -> torch.dtype:
+    """The dtype to serve a checkpoint in, by its config; float32 when it does not say. Its weights may be float32."""
     dtype = AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype
     return dtype if isinstance(dtype, torch.dtype) else torch.float32
 

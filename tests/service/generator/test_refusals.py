@@ -13,6 +13,7 @@ import pytest
 from selfreward.client.generator import VERSION_HEADER
 from selfreward.redis.announcements import Announced
 from selfreward.store.artifacts import ArtifactStore
+from selfreward.store.manifest import read_manifest
 from tests.service.conftest import Generator, announce_now
 from tests.support.checkpoints import CANARY, CANARY_TOKENS, copy_of, greedy, perturbed, publish
 from tests.support.pickles import PICKLES, Bomb
@@ -187,17 +188,34 @@ def test_pickles_beside_the_weights_are_not_loaded(
     generator.wait_for(good[0])
 
 
-def test_failed_canary_rolls_back(generator: Generator, good: tuple[str, list[int]], tiny_model: Path) -> None:
+def one_layer_wrong(tensors: Tensors) -> None:
+    """A layer whose output is lost, as a reload that skips a tensor leaves it."""
+    tensors["model.layers.1.mlp.down_proj.weight"] = np.zeros_like(tensors["model.layers.1.mlp.down_proj.weight"])
+
+
+def two_layers_swapped(tensors: Tensors) -> None:
+    first, second = (f"model.layers.{layer}.self_attn.o_proj.weight" for layer in (0, 1))
+    tensors[first], tensors[second] = tensors[second], tensors[first]
+
+
+WRONG = {"noise": perturbed(seed=6, scale=2.0), "one-layer": one_layer_wrong, "swapped": two_layers_swapped}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_failed_canary_rolls_back(
+    generator: Generator, good: tuple[str, list[int]], tiny_model: Path, name: str
+) -> None:
     """Weights that load and are not what the trainer had: only the canary shows it, and the old ones come back."""
     store = ArtifactStore(generator.artifacts)
-    digest = publish(store, "refusals/canary", copy_of(tiny_model, perturbed(seed=6, scale=2.0)), canary=good[1])
+    canary = read_manifest(store.fetch("refusals/good"))[0].canary
+    digest = publish(store, f"refusals/canary-{name}", copy_of(tiny_model, WRONG[name]), canary=canary)
     reply = generator.http.post(
-        "/admin/weights", json={"version": 4000, "artifact": "refusals/canary", "digest": digest}
+        "/admin/weights", json={"version": 4000, "artifact": f"refusals/canary-{name}", "digest": digest}
     )
     assert reply.status_code == 422
     error = reply.json()["error"]
     assert (error["param"], error["code"]) == ("artifact", "weights_refused")
-    assert "canary answer begins" in error["message"]
+    assert "nats from those published" in error["message"]
     assert f"{good[0]} serves on" in error["message"]
     assert answer(generator) == good
     assert generator.ready()

@@ -135,3 +135,15 @@ def test_a_person_who_stops_the_run_has_acknowledged_nothing(redis_url: str, sto
         assert (await resumed(context, state)).state == "paused"
 
     on_run(redis_url, store_root, recipe(judge_drift={"action": "pause"}), check)
+
+
+def test_a_run_whose_update_is_lost_in_serving_is_stopped(redis_url: str, store_root: str) -> None:
+    async def check(context: RunContext) -> None:
+        last = context.state.models[-1].model_copy(update={"update_kept": 0.018})
+        await context.update(models=[*context.state.models[:-1], last])
+        state = await ended(context)
+        assert state.state == "stopped"
+        assert "watchdog update_kept in M2: the served weights keep 1.8% of the training's update" in state.message
+        assert context.services.store.read_json("runs/one/run.json")["models"][-1]["update_kept"] == 0.018
+
+    on_run(redis_url, store_root, recipe(), check)

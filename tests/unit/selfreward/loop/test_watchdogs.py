@@ -123,12 +123,14 @@ def test_the_best_is_the_earliest_of_equals_and_none_of_none() -> None:
         ("length_growth", 2.0, 2.01),
         ("judge_drift", 0.05, 0.051),
         ("position_bias", 0.25, 0.26),
+        ("update_kept", 0.9, 0.89),
     ],
 )
 def test_a_watchdog_barks_past_its_threshold_and_not_at_it(name: str, quiet: float, loud: float) -> None:
     assert watchdogs.alarms("M2", "watch_model", {name: quiet}, Watchdogs()) == []
     (alarms,) = watchdogs.alarms("M2", "watch_model", {name: loud}, Watchdogs())
-    assert (alarms.watchdog, alarms.action, alarms.key) == (name, "warn", f"M2/watch_model/{name}")
+    action = "stop" if name == "update_kept" else "warn"
+    assert (alarms.watchdog, alarms.action, alarms.key) == (name, action, f"M2/watch_model/{name}")
     assert alarms.message.startswith(f"watchdog {name} in M2: ")
 
 
@@ -155,8 +157,8 @@ def test_what_the_demo_measured_raises_no_alarm(report: Path) -> None:
         figures.append(
             {**spread_of(counted), "ties": watchdogs.tie_rate({"filtered": 0, "kept": entry["pairs"], **entry})}
         )
-    # The demo's judge looks at one answer at a time.
-    assert {name for row in figures for name in row} == set(Watchdogs.model_fields) - {"position_bias"}
+    # The demo's judge looks at one answer at a time, and its model is float32.
+    assert {name for row in figures for name in row} == set(Watchdogs.model_fields) - {"position_bias", "update_kept"}
     assert [watchdogs.alarms("M", "watch", row, Watchdogs()) for row in figures] == [[]] * 5
 
 
@@ -198,6 +200,7 @@ def test_an_entry_keeps_the_default_of_what_it_leaves_out() -> None:
         ({"ties": {"action": "halt"}}, r"watchdogs\.ties\.action = 'halt'"),
         ({"ties": {"threshold": -1}}, r"watchdogs\.ties\.threshold = -1"),
         ({"ties": {"threshold": 50}}, r"watchdogs\.ties: threshold = 50 is not a share"),
+        ({"update_kept": {"threshold": 90}}, r"watchdogs\.update_kept: threshold = 90 is not a share"),
         ({"length_growth": {"threshold": 0.5}}, r"watchdogs\.length_growth: threshold = 0\.5 would fire"),
         ({"position_bias": {"threshold": 0.5}}, r"watchdogs\.position_bias: threshold = 0\.5 can never be passed"),
         ({"ties": {"action": "rollback"}}, r"watchdogs\.ties\.action='rollback' needs data\.eft_eval"),

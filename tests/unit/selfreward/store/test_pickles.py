@@ -13,7 +13,7 @@ from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import InvalidArtifact, Lineage, verify_folder
 from services.generator.checkpoints.checkpoint import read_facts
 from services.trainer.training.checks import JobRefused, check_weights_present, load_tokenizer
-from services.trainer.training.models import context_length, load_model, stored_dtype
+from services.trainer.training.models import context_length, load_model, served_dtype
 from services.trainer.training.publish import publish_folder
 from tests.support.pickles import PICKLES, Bomb
 from tests.support.places import M0
@@ -47,7 +47,7 @@ def test_pickles_beside_safetensors_are_neither_loaded_nor_published(folder: Pat
     store = ArtifactStore(str(tmp_path / "store"))
     read_facts(folder)
     tokenizer = load_tokenizer(folder, CANARY)
-    load_model(folder, stored_dtype(folder))
+    load_model(folder, served_dtype(folder))
     publish_folder(store, "w", folder, tokenizer, CANARY, Lineage(stage="M0"))
 
     assert not mark.exists()
