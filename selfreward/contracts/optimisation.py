@@ -19,7 +19,11 @@ class Lora(Contract):
 
 class Optimisation(Contract):
     """Settings of every training method. `learning_rate` decays by cosine to the share `min_lr_ratio` of itself (Yuan
-    et al. 2024, 2.4)."""
+    et al. 2024, 2.4).
+
+    `bf16`: compute in bf16 copies of the float32 weights (autocast). None: on a CPU with AMX or avx512_bf16 where the
+    base model is in half precision, and nowhere else.
+    """
 
     epochs: float = Field(default=1.0, gt=0, le=100)
     learning_rate: float = Field(gt=0, le=1)
@@ -31,7 +35,7 @@ class Optimisation(Contract):
     max_grad_norm: float = Field(default=1.0, gt=0)
     max_length: int = Field(default=1024, ge=8)
     save_every: int = Field(default=50, ge=1)
-    bf16: bool = False
+    bf16: bool | None = None
     gradient_checkpointing: bool = False
     lora: Lora | None = None
 

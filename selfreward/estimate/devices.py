@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from selfreward.estimate.shape import Shape
+from selfreward.server.cpu import computes_bf16
 
 _TRAINED = {True: 141e9, False: 89e9}
 """FLOP/s of a core in training, with bf16 or without: 350 and 220 tokens/s of SmolLM2-135M on two cores with AMX."""
@@ -63,10 +64,8 @@ GPUS = {
 
 def this_cpu(cores: int | None = None) -> Cpu:
     """The CPU of this machine, with `cores` cores instead of those that this process may use."""
-    flags = Path("/proc/cpuinfo")
-    known = flags.read_text() if flags.is_file() else ""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return Cpu(cores or len(os.sched_getaffinity(0)), memory, "amx_bf16" in known or "avx512_bf16" in known)
+    return Cpu(cores or len(os.sched_getaffinity(0)), memory, computes_bf16())
 
 
 def has_gpu() -> bool:

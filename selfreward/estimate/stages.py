@@ -10,6 +10,7 @@ from typing import NamedTuple
 from selfreward.contracts.optimisation import Optimisation
 from selfreward.contracts.reinforcement import RlHyper
 from selfreward.contracts.training import DpoHyper, SftHyper
+from selfreward.estimate.devices import Cpu
 from selfreward.estimate.memory import Memory, memory, trainable
 from selfreward.estimate.shape import Shape
 from selfreward.estimate.time import Assumptions, generating_hours, sampling_hours, training_hours
@@ -137,6 +138,9 @@ def _stage(
     read = prompts * by.prompt_tokens + texts * (RUBRIC_TOKENS + length)
     written = cost.answered + cost.judged + evaluated
     judged = cost.judged + evaluated - _evaluation_answers(recipe)
+    if hyper.bf16 is None:
+        by_machine = isinstance(by.device, Cpu) and by.device.bf16 and shape.stored_bytes == 2
+        hyper = hyper.model_copy(update={"bf16": by_machine})
     world = recipe.trainer.world_size
     by_trainer, training, own_length = 0, 0.0, length
     if isinstance(hyper, RlHyper):

@@ -43,7 +43,7 @@ def training_hours(
     if isinstance(hyper, RlHyper):
         each = each * hyper.updates + 2 * (hyper.algorithm != "grpo" or hyper.updates > 1)
     flops = (each + 2 * has_reference(hyper)) * shape.parameters * rows * row_tokens * hyper.epochs
-    return flops / (by.at_once(world) * by.device.used(by.mfu, hyper.bf16)) / 3600
+    return flops / (by.at_once(world) * by.device.used(by.mfu, bool(hyper.bf16))) / 3600
 
 
 def generating_hours(

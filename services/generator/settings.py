@@ -23,7 +23,8 @@ class GeneratorSettings(Settings):
     engine: Literal["cpu", "gpu"] = "cpu"
     """Chooses the defaults of dtype, flags and environment in `engine_command`."""
     engine_dtype: str | None = None
-    """vLLM `--dtype`; by default float32 on the CPU (bf16 is slow on AVX2) and the checkpoint's own on a GPU."""
+    """vLLM `--dtype`; by default that of the checkpoint's config.json on a GPU. On a CPU bfloat16 where that is half
+    precision and the CPU has AMX or avx512_bf16, else float32, since bf16 is slow without them."""
     engine_args: list[str] = []
     """Further vLLM arguments (a JSON list); they win, except for host and port."""
     engine_env: dict[str, str] = {}

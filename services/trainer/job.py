@@ -24,12 +24,9 @@ from selfreward.server.disk import is_full
 from selfreward.server.logging import configure_logging
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import InvalidArtifact, Lineage, read_manifest, verify_folder
-from services.trainer.algorithms.dpo import dpo_trainer
 from services.trainer.algorithms.logprobs import write_logprobs
-from services.trainer.algorithms.rl import finish, rl_trainer
-from services.trainer.algorithms.sft import sft_trainer
 from services.trainer.settings import TrainerSettings
-from services.trainer.training.arguments import batch_shape, load_start
+from services.trainer.training.arguments import batch_shape, load_start, with_precision
 from services.trainer.training.checkpoints import Reporter, drop_incomplete, last_checkpoint
 from services.trainer.training.checks import (
     JobRefused,
@@ -130,6 +127,8 @@ def run(job: TrainJob, store: ArtifactStore, folder: Path, progress: Progress) -
         model = merged_master(model, parent)
         gc.collect()
     if job.method == "rl":
+        from services.trainer.algorithms.rl import finish
+
         finish(job, store, folder, model)
     digest = publish_model(store, job.output, model, parent, tokenizer, job.canary, lineage)
     progress.measured({"update_kept": read_manifest(store.fetch(job.output))[0].update_kept})
@@ -158,10 +157,15 @@ def starting_point(job: TrainJob, store: ArtifactStore) -> tuple[Path, Lineage]:
 def build_trainer(
     job: TrainJob, store: ArtifactStore, parent: Path, tokenizer: Any, checkpoints: Path, progress: Progress
 ) -> Any:
-    """The TRL trainer of the job, with its rows checked and its models loaded. Raises JobRefused or InvalidArtifact."""
+    """The TRL trainer of the job, with its rows checked and its models loaded. Raises JobRefused or InvalidArtifact.
+
+    Each method's module is imported where it is needed: TRL takes seconds, and a job that publishes needs none of it.
+    """
     # Reinforcement learning has questions where the others have rows.
     trainer: Any
     if job.method == "rl":
+        from services.trainer.algorithms.rl import rl_trainer
+
         set_seed(job.seed)
         trainer = rl_trainer(job, store, parent, tokenizer, checkpoints, progress)
         trainer.add_callback(Reporter(progress))
@@ -169,6 +173,7 @@ def build_trainer(
     hyper: SftHyper | DpoHyper | None = job.sft or job.dpo
     if hyper is None:
         raise ValueError(f"method={job.method!r} has no training to build")
+    hyper = with_precision(hyper, parent)
     # Rows are read first: what is wrong with them is found before a model is loaded.
     batch_shape(hyper, job.world_size)
     max_length = min(hyper.max_length, context_length(parent))
@@ -180,8 +185,12 @@ def build_trainer(
     set_seed(job.seed)
     model = load_start(hyper, parent)
     if isinstance(hyper, SftHyper):
+        from services.trainer.algorithms.sft import sft_trainer
+
         trainer = sft_trainer(job, hyper, model, tokenizer, prepared, checkpoints)
     else:
+        from services.trainer.algorithms.dpo import dpo_trainer
+
         reference = None
         if job.reference not in (None, job.init_from) or hyper.lora is None:
             reference = load_start(hyper, store.fetch(job.reference or job.init_from))

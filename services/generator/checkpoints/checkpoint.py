@@ -134,6 +134,14 @@ def read_json(file: Path) -> dict[str, Any]:
     return data
 
 
+def served_dtype(folder: Path) -> str:
+    """The dtype to serve a folder in, by its config.json; `float32` where it does not say or there is none."""
+    if not (folder / "config.json").exists():
+        return "float32"
+    config = read_json(folder / "config.json")
+    return str(config.get("dtype") or config.get("torch_dtype") or "float32")
+
+
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """Tensors of all shards, by name. Raises InvalidArtifact for a shard that is missing, broken or not as indexed."""
     if not (folder / _INDEX).exists():

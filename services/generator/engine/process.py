@@ -12,6 +12,8 @@ import httpx
 
 from selfreward.processes.child import kill_group, log_tail, reserve_port
 from selfreward.server.background import cancel_and_wait
+from selfreward.server.cpu import computes_bf16
+from services.generator.checkpoints.checkpoint import served_dtype
 from services.generator.engine import keeper
 from services.generator.engine.sockets import SocketFolder
 from services.generator.settings import GeneratorSettings
@@ -37,16 +39,16 @@ def engine_command(settings: GeneratorSettings, folder: Path, port: int) -> list
     """The vLLM command line, which reads no pickles and listens on loopback: development routes run any worker call."""
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
     # Last, so that no other argument opens the engine to the network.
-    return [*command, *_arguments(settings), "--host", "127.0.0.1", "--port", str(port)]
+    return [*command, *_arguments(settings, folder), "--host", "127.0.0.1", "--port", str(port)]
 
 
 def node_command(settings: GeneratorSettings) -> list[str]:
     """The vLLM command line of the later nodes: workers of the first node's engine, without a server."""
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(settings.model), "--headless"]
-    return [*command, *_arguments(settings)]
+    return [*command, *_arguments(settings, settings.model)]
 
 
-def _arguments(settings: GeneratorSettings) -> list[str]:
+def _arguments(settings: GeneratorSettings, folder: Path | None) -> list[str]:
     """The arguments of all nodes of an engine; only their rank differs."""
     command = ["--served-model-name", SERVED_NAME, "--load-format", "safetensors"]
     # Sampling defaults of the checkpoint would make an unset temperature depend on the version served.
@@ -59,11 +61,19 @@ def _arguments(settings: GeneratorSettings) -> list[str]:
         # With chunked prefill one seeded request in a burst ends the CPU engine ("CPU Generator does not use offset").
         command += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", "16384", "--enforce-eager"]
         command += ["--distributed-executor-backend", "uni"]
-    command += ["--dtype", settings.engine_dtype or ("float32" if settings.engine == "cpu" else "auto")]
+    command += ["--dtype", settings.engine_dtype or _dtype(settings, folder)]
     if settings.engine_nodes > 1:
         command += ["--nnodes", str(settings.engine_nodes), "--node-rank", str(settings.engine_node_rank)]
         command += ["--master-addr", settings.engine_leader]
     return [*command, *settings.engine_args]
+
+
+def _dtype(settings: GeneratorSettings, folder: Path | None) -> str:
+    """vLLM's `--dtype` where the settings leave it open."""
+    if settings.engine == "gpu":
+        return "auto"
+    half = folder is not None and served_dtype(folder) in ("bfloat16", "float16")
+    return "bfloat16" if half and computes_bf16() else "float32"
 
 
 def engine_environment(settings: GeneratorSettings, inherited: Mapping[str, str], sockets: str) -> dict[str, str]:
@@ -84,6 +94,8 @@ def engine_environment(settings: GeneratorSettings, inherited: Mapping[str, str]
         # other services need. Only so does vLLM take the `uni` executor on a CPU and leave its OpenMP threads to us.
         environment |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
         environment.setdefault("OMP_NUM_THREADS", str(model_threads(len(os.sched_getaffinity(0)))))
+        # Idle threads sleep: spinning ones take the core from whatever else the machine runs, the services included.
+        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return environment | settings.engine_env
 
 
@@ -118,10 +130,11 @@ class EngineProcess:
         settings.work_dir.mkdir(parents=True, exist_ok=True)
         self._sockets = SocketFolder(settings.work_dir)
         command = [sys.executable, str(_KEEPER), str(settings.engine_stop_seconds)]
+        arguments = engine_command(settings, self.folder, self.port)
         with self.log.open("ab") as stream:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
-                *engine_command(settings, self.folder, self.port),
+                *arguments,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=stream,
                 stderr=stream,
@@ -129,7 +142,9 @@ class EngineProcess:
                 env=engine_environment(settings, os.environ, self._sockets.name),
                 start_new_session=True,
             )
-        _log.info("engine starting", extra={"pid": self._process.pid, "port": self.port, "folder": str(self.folder)})
+        dtype = arguments[len(arguments) - arguments[::-1].index("--dtype")]  # the last one wins
+        started = {"pid": self._process.pid, "port": self.port, "folder": str(self.folder), "dtype": dtype}
+        _log.info("engine starting", extra=started)
         try:
             async with asyncio.timeout(settings.engine_start_seconds):
                 await self._until_healthy()

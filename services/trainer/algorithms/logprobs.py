@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from trl.trainer.utils import add_fused_lm_head
 
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import ResponseLogprobs, Rollout
@@ -149,7 +148,9 @@ def _done(part: Path) -> list[list[float]]:
 
 
 def _load(checkpoint: Path) -> Any:
-    """The model for inference: in its served dtype on all GPUs, or in float32 on a CPU, where bf16 is slow."""
+    """The model for inference: in its served dtype on all GPUs, or in float32 on a CPU."""
+    from trl.trainer.utils import add_fused_lm_head  # here: it takes seconds, and every job imports this module
+
     on_gpu = torch.cuda.is_available()
     dtype = served_dtype(checkpoint) if on_gpu else torch.float32
     model = load_model(checkpoint, dtype, device_map="auto" if on_gpu else None)

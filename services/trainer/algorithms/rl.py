@@ -11,7 +11,7 @@ from selfreward.contracts.training import TrainJob
 from selfreward.store.artifacts import ArtifactStore
 from services.trainer.algorithms.ppo import drop_value_head, ppo_trainer
 from services.trainer.algorithms.rewards import SampleLog, Verdicts, all_samples
-from services.trainer.training.arguments import batch_shape, load_start
+from services.trainer.training.arguments import batch_shape, load_start, with_precision
 from services.trainer.training.checkpoints import last_checkpoint
 from services.trainer.training.checks import JobRefused, render
 from services.trainer.training.data import leave_out, read_rows
@@ -32,6 +32,7 @@ def rl_trainer(
 ) -> Any:
     """The trainer of the job, with its questions checked and its models loaded. Raises JobRefused."""
     hyper, rules = _sections(job)
+    hyper = with_precision(hyper, parent)
     batch_shape(hyper, job.world_size)
     questions = read_questions(store, job.datasets, tokenizer, hyper, min(hyper.max_length, context_length(parent)))
     progress.measured({"rows": len(questions.rows), "rows_overlong": questions.overlong})

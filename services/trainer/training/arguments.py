@@ -1,23 +1,27 @@
 """The arguments that all of TRL's trainers share, from a job's hyper-parameters."""
 
+import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from peft import LoraConfig
 
 from selfreward.contracts.optimisation import Lora, Optimisation
 from selfreward.contracts.training import TrainJob
+from selfreward.server.cpu import computes_bf16
 from services.trainer.training.checks import JobRefused
 from services.trainer.training.masters import load_master
 from services.trainer.training.models import load_model, served_dtype
+
+_log = logging.getLogger(__name__)
 
 
 def shared_arguments(job: TrainJob, hyper: Optimisation, checkpoints: Path) -> dict[str, Any]:
     """Arguments of TRL's configuration classes. Raises JobRefused as `batch_shape` does.
 
-    The job decides on bf16 and gradient checkpointing: TRL turns both on by default, and on a CPU they take 17 and 2
-    times as long.
+    `with_precision` decides on bf16 where the job leaves it open, and the job on gradient checkpointing: TRL turns both
+    on by default, and on a CPU they may take 17 and 2 times as long.
     """
     micro, accumulation = batch_shape(hyper, job.world_size)
     return {
@@ -36,7 +40,7 @@ def shared_arguments(job: TrainJob, hyper: Optimisation, checkpoints: Path) -> d
         "save_strategy": "steps",
         "save_steps": hyper.save_every,
         "save_total_limit": 2,
-        "bf16": hyper.bf16,
+        "bf16": bool(hyper.bf16),
         "gradient_checkpointing": hyper.gradient_checkpointing,
         "use_cpu": not torch.cuda.is_available(),
         "dataloader_pin_memory": torch.cuda.is_available(),
@@ -101,7 +105,24 @@ def lora_config(lora: Lora | None) -> LoraConfig | None:
     )
 
 
+Hyper = TypeVar("Hyper", bound=Optimisation)
+
+
+def with_precision(hyper: Hyper, parent: Path) -> Hyper:
+    """`hyper` with `bf16` decided by the machine and the base model where the job leaves it open."""
+    if hyper.bf16 is None:
+        half = served_dtype(parent) in (torch.bfloat16, torch.float16)
+        hyper = hyper.model_copy(update={"bf16": half and not torch.cuda.is_available() and computes_bf16()})
+    _log.info("precision", extra={"weights": "float32", "computes_in": "bfloat16" if hyper.bf16 else "float32"})
+    return hyper
+
+
 def load_start(hyper: Optimisation, folder: Path) -> Any:
-    """The model that training starts from, or its reference: the float32 master, or as it is served for LoRA's frozen
-    base. Raises JobRefused as `load_model` does."""
-    return load_master(folder) if hyper.lora is None else load_model(folder, served_dtype(folder))
+    """The model that training starts from, or its reference: the float32 master, or LoRA's frozen base.
+
+    That is as it is served, to save memory, but on a CPU that does not compute in it: there the master is faster.
+    Raises JobRefused as `load_model` does.
+    """
+    if hyper.lora is None or not (hyper.bf16 or torch.cuda.is_available()):
+        return load_master(folder)
+    return load_model(folder, served_dtype(folder))

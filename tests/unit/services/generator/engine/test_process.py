@@ -1,5 +1,6 @@
 """How the engine is started, and that nothing of it outlives the gateway."""
 
+import json
 import os
 import signal
 import subprocess
@@ -145,3 +146,25 @@ def test_a_command_that_ends_takes_what_it_started_along() -> None:
     while alive(marker) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert alive(marker) == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "served", "fast", "expected"),
+    [
+        ("cpu", "bfloat16", True, "bfloat16"),
+        ("cpu", "float16", True, "bfloat16"),
+        ("cpu", "bfloat16", False, "float32"),
+        ("cpu", "float32", True, "float32"),
+        ("gpu", "bfloat16", False, "auto"),
+    ],
+)
+def test_the_dtype_follows_from_model_and_machine(
+    engine: str, served: str, fast: bool, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.generator.engine.process.computes_bf16", lambda: fast)
+    (tmp_path / "config.json").write_text(json.dumps({"dtype": served}))
+    settings = GeneratorSettings.model_validate({"engine": engine})
+    command = engine_command(settings, tmp_path, 5)
+    assert command[command.index("--dtype") + 1] == expected
+    chosen = engine_command(settings.model_copy(update={"engine_dtype": "half"}), tmp_path, 5)
+    assert chosen[chosen.index("--dtype") + 1] == "half"
