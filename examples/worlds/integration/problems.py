@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final, Literal
 
-MOST_COEFFICIENT: Final = 12
+MOST_COEFFICIENT: Final = 9
 MOST_EXPONENT: Final = 6
 MOST_SCALE: Final = 5
-LEVELS: Final = {1: 0.4, 2: 0.4, 3: 0.2}
-TERMS: Final = {2: 0.3, 3: 0.4, 4: 0.3}
+LEVELS: Final = {1: 0.5, 2: 0.35, 3: 0.15}
+TERMS: Final = {2: 0.3, 3: 0.45, 4: 0.25}
 """Shares of the problems by level and by number of terms."""
 PROMPT: Final = "Find the antiderivative of {}."
 
