@@ -20,7 +20,7 @@ from examples.worlds.integration.reviews import review, review_prompt
 
 ANSWERS: Final = 300
 REVIEWS: Final = 600
-SIZES: Final[dict[Split, int]] = {"eft": 120, "eft_eval": 120, "prompts": 4000, "heldout": 1000}
+SIZES: Final[dict[Split, int]] = {"eft": 60, "eft_eval": 60, "prompts": 4000, "heldout": 1000}
 RESPONSES: Final = 4
 
 
