@@ -161,6 +161,9 @@ def build_trainer(
 
     Each method's module is imported where it is needed: TRL takes seconds, and a job that publishes needs none of it.
     """
+    from services.trainer.algorithms.tiles import fit_to_cpu
+
+    fit_to_cpu()
     # Reinforcement learning has questions where the others have rows.
     trainer: Any
     if job.method == "rl":

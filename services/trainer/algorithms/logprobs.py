@@ -149,8 +149,12 @@ def _done(part: Path) -> list[list[float]]:
 
 def _load(checkpoint: Path) -> Any:
     """The model for inference: in its served dtype on all GPUs, or in float32 on a CPU."""
-    from trl.trainer.utils import add_fused_lm_head  # here: it takes seconds, and every job imports this module
+    # Here, since TRL takes seconds and every job imports this module.
+    from trl.trainer.utils import add_fused_lm_head
 
+    from services.trainer.algorithms.tiles import fit_to_cpu
+
+    fit_to_cpu()
     on_gpu = torch.cuda.is_available()
     dtype = served_dtype(checkpoint) if on_gpu else torch.float32
     model = load_model(checkpoint, dtype, device_map="auto" if on_gpu else None)
