@@ -62,8 +62,6 @@ def plan(
     whole = _duration(sum(stage.generating + stage.training for stage in stages))
     if isinstance(chosen, Cpu):
         _say(f"{whole} on {chosen.cores} cores {'with' if chosen.bf16 else 'without'} bf16, which all parts share")
-        if resolved.sampling.top_p < 1 or resolved.judging.top_p < 1:
-            _say("top_p below 1 sorts all logits of each token: sampling.top_p=1 judging.top_p=1 takes less time")
     else:
         _say(f"{whole}: training on {world} x {name}, answers and judgments on {by.gpus} x {name}")
     if assumed:

@@ -11,8 +11,6 @@ _TRAINED = {True: 141e9, False: 89e9}
 """FLOP/s of a core in training, with bf16 or without: 350 and 220 tokens/s of SmolLM2-135M on two cores with AMX."""
 _WRITTEN = 93e9
 """FLOP/s of a core where the engine writes in bf16: 690 tokens/s there."""
-_SORTED = 14.6e6
-"""Logits that a core sorts in a second for `top_p` below 1: 320 tokens/s there, of 49,152 logits each."""
 
 
 class Gpu(NamedTuple):
@@ -26,8 +24,8 @@ class Gpu(NamedTuple):
         """FLOP/s in training and in reading prompts."""
         return self.flops * mfu
 
-    def writing(self, shape: Shape, moved: float, mfu: float, sorted_share: float) -> float:  # noqa: ARG002
-        """Seconds to write one token, for which `moved` bytes are read. Sorting logits costs next to nothing."""
+    def writing(self, shape: Shape, moved: float, mfu: float) -> float:
+        """Seconds to write one token, for which `moved` bytes are read."""
         return max(2 * shape.parameters / self.used(mfu), moved / self.bandwidth)
 
 
@@ -45,11 +43,10 @@ class Cpu(NamedTuple):
         """FLOP/s in training and in reading prompts, of all cores together."""
         return self.cores * _TRAINED[bf16 and self.bf16]
 
-    def writing(self, shape: Shape, moved: float, mfu: float, sorted_share: float) -> float:  # noqa: ARG002
-        """Seconds to write one token; `sorted_share` (0 to 1) of the tokens are sampled with `top_p` below 1."""
+    def writing(self, shape: Shape, moved: float, mfu: float) -> float:  # noqa: ARG002 - as above
+        """Seconds to write one token."""
         slower = 1 if self.bf16 else _TRAINED[False] / _TRAINED[True]
-        seconds = 2 * shape.parameters / (_WRITTEN * slower) + sorted_share * shape.vocab_size / _SORTED
-        return seconds / self.cores
+        return 2 * shape.parameters / (_WRITTEN * slower) / self.cores
 
 
 GPUS = {

@@ -103,15 +103,8 @@ def _before_rounds(recipe: Recipe, shape: Shape, seed: SeedSizes, by: Assumption
 def _base(recipe: Recipe, shape: Shape, by: Assumptions) -> StagePlan:
     """M0, which only answers the held-out prompts."""
     length, answered = by.prompt_tokens + recipe.sampling.max_tokens, _evaluation_answers(recipe)
-    read, share = 2 * recipe.evaluation.prompts * by.prompt_tokens, _sorted_share(recipe, answered, answered)
-    generating = generating_hours(shape, read, answered, length, by, share)
+    generating = generating_hours(shape, 2 * recipe.evaluation.prompts * by.prompt_tokens, answered, length, by)
     return StagePlan("M0", 0, Memory(0.0, 0.0, 0.0, 0.0, 0.0), 0, 0, answered, generating, 0.0)
-
-
-def _sorted_share(recipe: Recipe, answered: float, written: float) -> float:
-    """The share of the written tokens that are sampled with `top_p` below 1; the rest of them are judgments."""
-    sorted_ = answered * (recipe.sampling.top_p < 1) + (written - answered) * (recipe.judging.top_p < 1)
-    return sorted_ / written if written else 0.0
 
 
 def _evaluation_answers(recipe: Recipe) -> int:
@@ -137,7 +130,6 @@ def _stage(
     prompts, texts = cost.prompts + 2 * plan.prompts, cost.texts + judgments
     read = prompts * by.prompt_tokens + texts * (RUBRIC_TOKENS + length)
     written = cost.answered + cost.judged + evaluated
-    judged = cost.judged + evaluated - _evaluation_answers(recipe)
     if hyper.bf16 is None:
         by_machine = isinstance(by.device, Cpu) and by.device.bf16 and shape.stored_bytes == 2
         hyper = hyper.model_copy(update={"bf16": by_machine})
@@ -155,6 +147,6 @@ def _stage(
         rollout_tokens=cost.answered + by_trainer,
         judge_tokens=cost.judged,
         evaluation_tokens=evaluated,
-        generating=generating_hours(shape, read, written, length, by, _sorted_share(recipe, written - judged, written)),
+        generating=generating_hours(shape, read, written, length, by),
         training=training + training_hours(shape, hyper, rows, row, world, by),
     )

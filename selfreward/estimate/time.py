@@ -46,12 +46,8 @@ def training_hours(
     return flops / (by.at_once(world) * by.device.used(by.mfu, bool(hyper.bf16))) / 3600
 
 
-def generating_hours(
-    shape: Shape, read: float, written: float, length: int, by: Assumptions, sorted_share: float = 0.0
-) -> float:
+def generating_hours(shape: Shape, read: float, written: float, length: int, by: Assumptions) -> float:
     """Hours to read (prefill) and write (decode) that many tokens in sequences of `length` tokens, on all GPUs.
-
-    `sorted_share` (0 to 1) of the written tokens are sampled with `top_p` below 1, which a CPU sorts all logits for.
 
     Reading is bound by compute. Writing a token of each of `CONCURRENT` sequences reads all weights and their caches
     once, and takes whichever is longer, that or its compute (Pope et al. 2022, 2211.05102, section 2).
@@ -59,7 +55,7 @@ def generating_hours(
     compute = 2 * shape.parameters / by.device.used(by.mfu)
     cached = CONCURRENT * length * shape.cached_values * 2
     moved = (shape.parameters * shape.stored_bytes + cached) / CONCURRENT
-    each = by.device.writing(shape, moved, by.mfu, sorted_share)
+    each = by.device.writing(shape, moved, by.mfu)
     return (read * compute + written * each) / by.at_once(by.gpus) / 3600
 
 
@@ -75,5 +71,5 @@ def sampling_hours(shape: Shape, hyper: RlHyper, answers: float, world: int, by:
     copied = 4 if hyper.bf16 and hyper.lora is None else 0
     cached = at_once * (by.prompt_tokens + hyper.max_tokens) * shape.cached_values * width
     moved = (shape.parameters * (width + copied) + cached) / at_once
-    each = by.device.writing(shape, moved, by.mfu, 0.0)
+    each = by.device.writing(shape, moved, by.mfu)
     return answers * (by.prompt_tokens * compute + hyper.max_tokens * each) / by.at_once(world) / 3600

@@ -20,7 +20,8 @@ from services.generator.settings import GeneratorSettings
 
 SERVED_NAME = "policy"
 _KEEPER = Path(keeper.__file__).resolve()
-_IMPORT_ROOT = _KEEPER.parents[2]
+_IMPORT_ROOT = _KEEPER.parents[3]
+_NUCLEUS = "services.generator.engine.nucleus:Nucleus"
 _WORKER_EXTENSION = "services.generator.engine.reload_extension.WeightReload"
 _LOOK_SECONDS = 1.0
 Reply = TypeVar("Reply")
@@ -61,6 +62,8 @@ def _arguments(settings: GeneratorSettings, folder: Path | None) -> list[str]:
         # With chunked prefill one seeded request in a burst ends the CPU engine ("CPU Generator does not use offset").
         command += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", "16384", "--enforce-eager"]
         command += ["--distributed-executor-backend", "uni"]
+    if has_own_nucleus(settings):
+        command += ["--logits-processors", _NUCLEUS]
     command += ["--dtype", settings.engine_dtype or _dtype(settings, folder)]
     if settings.engine_nodes > 1:
         command += ["--nnodes", str(settings.engine_nodes), "--node-rank", str(settings.engine_node_rank)]
@@ -74,6 +77,12 @@ def _dtype(settings: GeneratorSettings, folder: Path | None) -> str:
         return "auto"
     half = folder is not None and served_dtype(folder) in ("bfloat16", "float16")
     return "bfloat16" if half and computes_bf16() else "float32"
+
+
+def has_own_nucleus(settings: GeneratorSettings) -> bool:
+    """Whether the engine samples `top_p` by our processor: on a CPU, unless `engine_args` name other processors."""
+    others = any(argument.startswith("--logits-processors") for argument in settings.engine_args)
+    return settings.engine == "cpu" and not others
 
 
 def engine_environment(settings: GeneratorSettings, inherited: Mapping[str, str], sockets: str) -> dict[str, str]:

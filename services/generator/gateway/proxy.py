@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from selfreward.client.generator import VERSION_HEADER
 from selfreward.server.errors import ApiError, error_body
 from services.generator import metrics
+from services.generator.engine.process import has_own_nucleus
 from services.generator.gateway.requests import Prepared, prepare
 from services.generator.replica.gate import Gate, GateFull, GateTimeout, Ticket
 from services.generator.replica.replica import Replica
@@ -43,7 +44,7 @@ class Proxy:
 
     async def answer(self, request: Request, route: str) -> Response:
         """The engine's answer to a request; 499, which nobody sees, when the client has gone. Raises ApiError."""
-        prepared = prepare(route, await request.body(), self._settings.max_sequences)
+        prepared = prepare(route, await request.body(), self._settings.max_sequences, has_own_nucleus(self._settings))
         trace = {name: value for name in _TRACE_HEADERS if (value := request.headers.get(name)) is not None}
         work = asyncio.create_task(self._answer(route, prepared, trace))
         gone = asyncio.create_task(_disconnected(request))

@@ -57,8 +57,11 @@ class Prepared:
         return json.dumps({**self.body, "model": SERVED_NAME, **extra}).encode()
 
 
-def prepare(route: str, raw: bytes, max_sequences: int) -> Prepared:
-    """Parse and check the body of a request to `route`. Raises ApiError, which names field, value and remedy."""
+def prepare(route: str, raw: bytes, max_sequences: int, own_nucleus: bool = False) -> Prepared:
+    """Parse and check the body of a request to `route`. Raises ApiError, which names field, value and remedy.
+
+    With `own_nucleus` the engine gets `top_p` as an argument of our processor (`services/generator/engine/nucleus.py`).
+    """
     # Parse.
     try:
         body = json.loads(raw)
@@ -75,8 +78,14 @@ def prepare(route: str, raw: bytes, max_sequences: int) -> Prepared:
     if generates:
         _check_sequences(body, max_sequences)
         check_grammar(body)
+    sent = {name: value for name, value in body.items() if name not in _FORBIDDEN}
+    # The engine itself refuses any other value.
+    top_p = sent.get("top_p")
+    if own_nucleus and generates and isinstance(top_p, float) and 0 < top_p < 1:
+        del sent["top_p"]
+        sent["vllm_xargs"] = {"top_p": top_p}
     return Prepared(
-        body={name: value for name, value in body.items() if name not in _FORBIDDEN},
+        body=sent,
         pin=pin,
         stream=generates and bool(body.get("stream")),
         salted=body.get("cache_salt") is not None,

@@ -53,6 +53,15 @@ def test_chat_with_choices_seed_and_logprobs(generator: Generator, client: opena
     assert raw.headers[VERSION_HEADER] == generator.weights()["label"]
 
 
+def test_a_narrow_nucleus_leaves_the_likeliest_token(client: openai.OpenAI) -> None:
+    def texts(**sampling: float) -> set[str | None]:
+        asked: Any = {"model": "policy", "messages": CHAT, "seed": 5, "max_tokens": 10, **sampling}
+        return {choice.message.content for choice in client.chat.completions.create(**asked).choices}
+
+    assert texts(temperature=2, n=8, top_p=0.001) == texts(temperature=0)
+    assert len(texts(temperature=2, n=8, top_p=0.99)) > 4
+
+
 @pytest.mark.parametrize("begun", ["", " 7 * 3 = 21 ;"])
 def test_a_step_is_read_and_written_in_the_tokens_that_train(generator: Generator, begun: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(generator.model)

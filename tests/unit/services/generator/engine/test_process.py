@@ -23,9 +23,13 @@ def test_cpu_engine_never_splits_a_prefill_and_listens_on_loopback() -> None:
     mine = ["--dtype", "bfloat16", "--host", "0.0.0.0", "--port=8000"]  # noqa: S104 - must not be obeyed
     command = engine_command(GeneratorSettings(engine_args=mine), Path("/m"), 5)
     assert "--no-enable-chunked-prefill" in command
+    assert command[command.index("--logits-processors") + 1].endswith("engine.nucleus:Nucleus")
     assert command[-9:] == [*mine, "--host", "127.0.0.1", "--port", "5"], "the last of each wins"
     assert "--trust-remote-code" not in command
     assert "--no-enable-chunked-prefill" not in engine_command(GeneratorSettings(engine="gpu"), Path("/m"), 5)
+    assert "--logits-processors" not in engine_command(GeneratorSettings(engine="gpu"), Path("/m"), 5)
+    others = GeneratorSettings(engine_args=["--logits-processors", "mine:Mine"])
+    assert engine_command(others, Path("/m"), 5).count("--logits-processors") == 1
 
 
 def test_nodes_of_an_engine_are_told_the_same_but_for_which_they_are() -> None:

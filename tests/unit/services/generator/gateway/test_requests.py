@@ -97,3 +97,11 @@ def test_ordinary_grammars_pass() -> None:
     schema = {"type": "object", "properties": {"minItems": {"type": "string", "maxLength": 200, "pattern": "a{1,80}"}}}
     prepared(structured_outputs={"json": schema})
     prepared(structured_outputs={"regex": r"Score: [0-5]\{\}{3}"})
+
+
+@pytest.mark.parametrize(("top_p", "argument"), [(0.9, 0.9), (1.0, None), (0, None), (1.5, None), ("0.9", None)])
+def test_a_cpu_engine_gets_top_p_as_the_argument_of_our_processor(top_p: object, argument: float | None) -> None:
+    body = json.dumps({"model": "policy", "top_p": top_p}).encode()
+    sent = prepare(CHAT, body, 8, own_nucleus=True).body
+    assert (sent.get("vllm_xargs"), sent.get("top_p")) == (({"top_p": argument}, None) if argument else (None, top_p))
+    assert prepare(CHAT, body, 8).body["top_p"] == top_p
