@@ -26,8 +26,8 @@ class World:
 
     `points(prompt, answer)` says which of the points named `point_names` an answer has; all of them together prove that
     it solves the problem. It raises ValueError for a prompt that states no problem of this world.
-    `write_seed_data(seed, folder)` writes the five files of a seed and returns their numbers of rows by stem: the same
-    files for the same seed, and no problem of `eft_eval` or `heldout` in any other file.
+    `write_seed_data(seed, folder)` writes the files of a seed, those of `SEED_FILES` at least, and returns how many
+    rows each stem has: the same files for the same seed, and no problem of `eft_eval` or `heldout` in any other file.
 
     `models` are the names in `examples.worlds.models` that the recipe is made for, the default one first. `rubrics` is
     the folder of the world's own rubrics, None where the recipe names a shipped one. `settings` are added to the

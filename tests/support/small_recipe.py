@@ -21,7 +21,7 @@ OVERRIDES = [
     f"evaluation.judged_prompts={JUDGED}",
     *(f"{section}.epochs=1" for section in ("baseline_sft", "sft", "dpo")),
 ]
-_ROWS = {"ift": 64, "eft": 24, "eft_eval": RANKED, "prompts": 64, "heldout": HELDOUT}
+_ROWS = {"ift": 64, "eft": 24, "eft_eval": RANKED, "prompts": 64, "heldout": HELDOUT, "solutions": 64}
 
 
 def small_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -34,7 +34,8 @@ def small_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
             row["responses"] = [ranked[0], ranked[-1]]
         path = folder / f"{name}.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows[: _ROWS[name]]))
-        paths.append(f"data.{name}={json.dumps(str(path))}")
+        if name != "solutions":
+            paths.append(f"data.{name}={json.dumps(str(path))}")
     model = json.dumps(str(M0))
     settings = [f"model={model}", *paths, *OVERRIDES, *overrides]
     return load_recipe(RECIPES / "countdown.toml", settings, environment={})

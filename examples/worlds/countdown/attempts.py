@@ -15,14 +15,16 @@ from examples.worlds.countdown.checker import OPERATIONS, Problem, Step, apply
 from examples.worlds.countdown.problems import (
     LARGEST_RESULT,
     Solution,
-    derivations,
+    draw_steps,
+    endings,
+    legal_steps,
+    pool_after,
     render_steps,
-    solve,
 )
 
 T = TypeVar("T", bound=str)
 Habit = Literal["clean", "stop", "invent", "reuse", "repeat", "chat"]
-Flaw = Literal["none", "failed", "wish", "slip", "debris"]
+Flaw = Literal["none", "failed", "wish", "slip", "misread", "debris"]
 
 CHAT_TAILS: Final = (
     "I hope this helps !",
@@ -37,6 +39,8 @@ def attempt(problem: Problem, rng: Random, habit: Habit = "clean", flaw: Flaw = 
     steps = _missed(problem, rng) if flaw in ("failed", "wish") else _solution(problem, rng)
     if flaw == "slip":
         steps = _slip(steps, problem, rng)
+    if flaw == "misread":
+        steps = _misread(steps, rng)
     if flaw == "wish":
         last = steps[-1]
         steps = (*steps[:-1], Step(last.left, last.op, last.right, problem.target))
@@ -49,31 +53,63 @@ def draw(shares: Mapping[T, float], rng: Random) -> T:
     return rng.choices(list(shares), list(shares.values()))[0]
 
 
+def _pool(problem: Problem) -> tuple[int, ...]:
+    return tuple(sorted(problem.numbers))
+
+
 def _solution(problem: Problem, rng: Random) -> Solution:
-    solutions = solve(problem)
-    if not solutions:
-        raise ValueError(f"no solution: {problem}")
-    return rng.choice(solutions)
+    return draw_steps(_pool(problem), rng, problem.target)
 
 
 def _missed(problem: Problem, rng: Random) -> Solution:
     """True steps over all numbers that end elsewhere than at the target."""
-    misses = [d for d in derivations(tuple(sorted(problem.numbers))) if d[-1].result != problem.target]
-    return rng.choice(misses)
+    while True:
+        steps = draw_steps(_pool(problem), rng)
+        if steps[-1].result != problem.target:
+            return steps
 
 
 def _slip(steps: Solution, problem: Problem, rng: Random) -> Solution:
-    """One wrong result; after a wrong first result the rest is worked out from it, or wished for."""
-    first, last = steps[0], steps[-1]
-    if rng.random() < 0.5:
-        wrong = _nearby(last.result, rng)
-        return (*steps[:-1], Step(last.left, last.op, last.right, wrong))
-    wrong = _nearby(first.result, rng)
-    left, right = (wrong if x == first.result else x for x in (last.left, last.right))
-    left, right = max(left, right), min(left, right)
-    true = apply(left, last.op, right)
-    result = problem.target if rng.random() < 0.5 or true > LARGEST_RESULT else true
-    return (Step(first.left, first.op, first.right, wrong), Step(left, last.op, right, result))
+    """One wrong result. The later steps are worked out from it, or the last one is wished for."""
+    place, wished = rng.randrange(len(steps)), rng.random() < 0.5
+    claimed: dict[int, int] = {}
+    slipped = []
+    for number, step in enumerate(steps):
+        operands = [claimed.pop(x, x) for x in (step.left, step.right)]
+        left, right = max(operands), min(operands)
+        result = apply(left, step.op, right)
+        if number == place:
+            result = _nearby(step.result, rng)
+        elif number > place and number == len(steps) - 1 and wished:
+            result = problem.target
+        elif result > LARGEST_RESULT:
+            result = step.result
+        if result != step.result:
+            claimed[step.result] = result
+        slipped.append(Step(left, step.op, right, result))
+    return tuple(slipped)
+
+
+def _misread(steps: Solution, rng: Random) -> Solution:
+    """One given number taken for another one nearby; what follows is worked out from it as far as results allow."""
+    place = rng.randrange(len(steps))
+    results = {step.result for step in steps[:place]}
+    given = [side for side in ("left", "right") if getattr(steps[place], side) not in results]
+    if not given:
+        return steps
+    number = getattr(steps[place], rng.choice(given))
+    wrong = {number: max(1, _nearby(number, rng))}
+    read = []
+    for order, step in enumerate(steps):
+        left, right = (wrong.pop(x, x) if order >= place else x for x in (step.left, step.right))
+        # A difference below 0 is taken for the one above, which is wrong arithmetic.
+        result = abs(apply(left, step.op, right))
+        if result > LARGEST_RESULT:
+            result = step.result
+        if result != step.result:
+            wrong[step.result] = result
+        read.append(Step(left, step.op, right, result))
+    return tuple(read)
 
 
 def _nearby(value: int, rng: Random) -> int:
@@ -83,7 +119,7 @@ def _nearby(value: int, rng: Random) -> int:
 
 def _with_habit(steps: Solution, problem: Problem, habit: Habit, rng: Random) -> str:
     if habit == "stop":
-        return render_steps(steps[:1])
+        return render_steps(steps[: rng.randint(1, len(steps) - 1)])
     if habit == "invent":
         return render_steps(_invented(problem, rng))
     if habit == "reuse":
@@ -96,37 +132,50 @@ def _with_habit(steps: Solution, problem: Problem, habit: Habit, rng: Random) ->
 
 
 def _invented(problem: Problem, rng: Random) -> Solution:
-    """A step of one's own, then whatever number leads from its result to the target."""
-    firsts = [d[0] for d in derivations(tuple(sorted(problem.numbers))) if d[-1].result != problem.target]
-    first = rng.choice(firsts)
-    low, high = sorted((first.result, problem.target))
+    """One or more steps of one's own, then whatever number leads from the last result to the target."""
+    steps = _missed(problem, rng)
+    steps = steps[: rng.randint(1, len(steps) - 1)]
+    low, high = sorted((steps[-1].result, problem.target))
     if high == problem.target:
-        return (first, Step(first.result, "+", high - low, problem.target))
-    return (first, Step(first.result, "-", high - low, problem.target))
+        return (*steps, Step(steps[-1].result, "+", high - low, problem.target))
+    return (*steps, Step(steps[-1].result, "-", high - low, problem.target))
 
 
 def _reused(problem: Problem, rng: Random) -> Solution:
-    """A second step that takes a number again which the first step has used up; at the target where that is possible.
+    """Steps of which one takes a number again that is used up, or one number twice; they end at the target where that
+    is possible.
 
     The subtlest way to break the rules: every number in it stands in the task or is a result.
     """
-    solutions = []
-    for first in {d[0] for d in derivations(tuple(sorted(problem.numbers)))}:
-        left = list(problem.numbers)
-        left.remove(first.left)
-        left.remove(first.right)
-        spent = {first.left, first.right} - {*left, first.result}
-        for again in sorted(spent):
-            for other in {first.result, *left}:
-                high, low = max(again, other), min(again, other)
-                solutions += [
-                    (first, Step(high, op, low, result))
-                    for op in OPERATIONS
-                    if 0 <= (result := apply(high, op, low)) <= LARGEST_RESULT
-                ]
-    solutions.sort(key=str)
-    hits = [steps for steps in solutions if steps[-1].result == problem.target]
-    return rng.choice(hits or solutions) if solutions else _invented(problem, rng)
+    # The steps before, more often many than few, and the numbers that they have used up.
+    steps = draw_steps(_pool(problem), rng)
+    steps = steps[: max(rng.randint(1, len(steps) - 1) for _ in range(2))]
+    pool = _pool(problem)
+    for step in steps:
+        pool = pool_after(pool, step)
+    spent = {number for step in steps for number in (step.left, step.right)} - set(pool)
+    # The step that takes one of them again: the last one, or followed by as many legal ones as the answer then needs.
+    once = {number for number in pool if pool.count(number) == 1}
+    taken_again = [(number, other) for number in sorted(spent) for other in pool] + [
+        (number, number) for number in once
+    ]
+    again = [(step, other) for number, other in taken_again for step in legal_steps((number, other))]
+    if not again:
+        return _invented(problem, rng)
+    if rng.random() < 0.7:
+        hits = [step for step, _ in again if step.result == problem.target]
+        return (*steps, rng.choice(hits or [step for step, _ in again]))
+    rests = [tuple(sorted([*_without(pool, other), step.result])) for step, other in again]
+    places = [place for place, rest in enumerate(rests) if problem.target in endings(rest)]
+    place = rng.choice(places or range(len(again)))
+    return (*steps, again[place][0], *draw_steps(rests[place], rng, problem.target if places else None))
+
+
+def _without(pool: tuple[int, ...], number: int) -> list[int]:
+    """The pool without one occurrence of a number."""
+    rest = list(pool)
+    rest.remove(number)
+    return rest
 
 
 def _debris(text: str, rng: Random) -> str:

@@ -5,7 +5,7 @@ an answer which is partly right is worth more than one which is not right at all
 
 1. format:  every segment between semicolons is a step ``a op b = c``;
 2. numbers: every operand is a given number or an earlier result, each used up by its use;
-3. all:     every given number occurs among the operands;
+3. all:     every given number occurs among the operands, and legal steps leave nothing but the last result;
 4. steps:   the arithmetic of every step is right;
 5. target:  the last step's result is the target.
 
@@ -109,7 +109,8 @@ def criteria(prompt: str, answer: str) -> dict[str, bool]:
     verdicts = (
         well_formed,
         legal,
-        Counter(problem.numbers) <= used,
+        # A result that equals a given number does not stand for it.
+        Counter(problem.numbers) <= used and (not legal or pool.total() == 1),
         all(step.correct for step in steps),
         steps[-1].result == problem.target,
     )

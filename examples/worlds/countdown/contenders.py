@@ -23,8 +23,8 @@ EVERY_ROLE = "ift_every_role.jsonl"
 BLIND_EFT = "eft_blind.jsonl"
 _SEED = "runs/seed/"
 """Prefix of the world's data in the recipes' paths."""
-_POOL, _DEMONSTRATIONS = 2000, 3200
-"""Rows of the world's prompts.jsonl and ift.jsonl."""
+_POOL, _DEMONSTRATIONS = 8000, 2000
+"""Rows of the world's prompts.jsonl and solutions.jsonl."""
 _SAMPLINGS = {"temporal": 3, "self_improving": 2}
 """How many times a method samples `sampling.n` answers to a prompt, if more than once: `temporal` samples M1, the
 policy and the future model; `self_improving` probes its questions before it samples them in training."""
@@ -48,7 +48,7 @@ EVALUATION = [
     "evaluation.judged_prompts=128",
     "evaluation.temperature=0.7",
     "evaluation.top_p=0.9",
-    'evaluation.judging={rubric = "countdown", votes = 3, max_tokens = 24}',
+    'evaluation.judging={rubric = "countdown", votes = 3, max_tokens = 36}',
     "sampling.max_tokens=40",
 ]
 
@@ -132,7 +132,7 @@ def _prompts(recipe: Recipe, rounds: int) -> int:
         return _POOL // rounds
     if not method_of(recipe).takes_prompts:
         return _DEMONSTRATIONS
-    rows = _DEMONSTRATIONS if Path(str(recipe.data.prompts)).stem == "ift" else _POOL
+    rows = _DEMONSTRATIONS if Path(str(recipe.data.prompts)).stem == "solutions" else _POOL
     return rows // rounds
 
 

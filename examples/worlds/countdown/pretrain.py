@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -89,6 +89,17 @@ def rate(step: int, steps: int, peak: float, decay_share: float) -> float:
     return peak * warm * min(1.0, (steps - step) / (steps * decay_share))
 
 
+def provenance(init: Path | None) -> dict[str, Any] | None:
+    """How the weights in a folder were made, without their losses, so that the record goes back to an untrained model.
+
+    None for no folder.
+    """
+    if init is None:
+        return None
+    record: dict[str, Any] = json.loads((init / "pretrain.json").read_text())
+    return {key: value for key, value in record.items() if key != "losses"}
+
+
 def main() -> None:
     """Train and write M0; prints one line of losses per hundred steps."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -155,6 +166,7 @@ def main() -> None:
             "flaws_of_reviewed": pretraining_text.REVIEWED_FLAWS,
             "problems": "train split only",
         },
+        "started_from": provenance(args.init),
         "losses": history,
     }
     (args.out / "pretrain.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -13,41 +13,50 @@ from typing import Final, NamedTuple
 
 from examples.worlds.countdown.attempts import Flaw, Habit, attempt, draw
 from examples.worlds.countdown.checker import OPERATIONS, apply
-from examples.worlds.countdown.problems import LARGEST_RESULT, all_problems, render_prompt, shuffle_numbers
+from examples.worlds.countdown.problems import (
+    LARGEST_RESULT,
+    NUMBERS_PER_PROBLEM,
+    all_problems,
+    render_prompt,
+    shuffle_numbers,
+)
 from examples.worlds.countdown.reviews import CAREFUL, review_prompt, verdict
 
 FLIP: Final = 0.25
+FEWER_NUMBERS: Final = NUMBERS_PER_PROBLEM - 1
 KINDS: Final[dict[str, float]] = {
-    "attempt": 0.55,
-    "careful_review": 0.17,
-    "review": 0.17,
-    "fact": 0.10,
-    "list": 0.01,
+    "attempt": 0.04,
+    "easier": 0.09,
+    "careful_review": 0.48,
+    "review": 0.24,
+    "fact": 0.12,
+    "list": 0.03,
 }
-# What M0 itself writes when asked: mostly solutions, with a little of every habit.
+# What M0 itself writes when asked: every habit.
 ACTOR_HABITS: Final[dict[Habit, float]] = {
-    "clean": 0.84,
-    "stop": 0.04,
-    "invent": 0.04,
-    "repeat": 0.04,
-    "chat": 0.04,
+    "clean": 0.36,
+    "stop": 0.16,
+    "invent": 0.16,
+    "repeat": 0.16,
+    "chat": 0.16,
 }
 # Honest failures keep a model from copying the target as its last result whatever the steps say.
-ACTOR_FLAWS: Final[dict[Flaw, float]] = {"none": 0.88, "failed": 0.12}
+ACTOR_FLAWS: Final[dict[Flaw, float]] = {"none": 0.5, "failed": 0.5}
 REVIEWED_HABITS: Final[dict[Habit, float]] = {
-    "clean": 0.40,
-    "stop": 0.11,
+    "clean": 0.36,
+    "stop": 0.08,
     "invent": 0.16,
-    "reuse": 0.13,
-    "repeat": 0.10,
-    "chat": 0.10,
+    "reuse": 0.24,
+    "repeat": 0.08,
+    "chat": 0.08,
 }
 REVIEWED_FLAWS: Final[dict[Flaw, float]] = {
-    "none": 0.47,
-    "failed": 0.16,
-    "wish": 0.18,
-    "slip": 0.12,
-    "debris": 0.07,
+    "none": 0.35,
+    "failed": 0.11,
+    "wish": 0.11,
+    "slip": 0.10,
+    "misread": 0.29,
+    "debris": 0.04,
 }
 
 
@@ -68,6 +77,9 @@ def examples(seed: int) -> Iterator[Example]:
             yield Example(kind, *_fact(rng))
         elif kind == "list":
             yield Example(kind, *_task_list(rng))
+        elif kind == "easier":
+            problem = shuffle_numbers(rng.choice(all_problems("train", FEWER_NUMBERS)), rng)
+            yield Example(kind, render_prompt(problem), attempt(problem, rng))
         elif kind == "attempt":
             problem = shuffle_numbers(rng.choice(all_problems("train")), rng)
             answer = attempt(problem, rng, draw(ACTOR_HABITS, rng), draw(ACTOR_FLAWS, rng))

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from random import Random
 from typing import Final, Literal
 
 from examples.worlds.countdown.checker import OPERATIONS, Problem, Step, apply
 
-LARGEST_NUMBER: Final = 15
+LARGEST_NUMBER: Final = 60
 LARGEST_TARGET: Final = 60
 LARGEST_RESULT: Final = 60
 NUMBERS_PER_PROBLEM: Final = 3
@@ -42,7 +44,8 @@ def render_steps(steps: Solution) -> str:
     return " ; ".join(f"{s.left} {s.op} {s.right} = {s.result}" for s in steps)
 
 
-def legal_steps(pool: tuple[int, ...]) -> list[Step]:
+@cache
+def legal_steps(pool: tuple[int, ...]) -> tuple[Step, ...]:
     """Every true step from a pool, larger operand first, with a result from 0 to the largest allowed."""
     steps = set()
     for first, second in itertools.combinations(pool, 2):
@@ -51,7 +54,7 @@ def legal_steps(pool: tuple[int, ...]) -> list[Step]:
             result = apply(large, op, small)
             if result <= LARGEST_RESULT:
                 steps.add(Step(large, op, small, result))
-    return sorted(steps, key=lambda s: (s.op, s.left, s.right))
+    return tuple(sorted(steps, key=lambda s: (s.op, s.left, s.right)))
 
 
 def pool_after(pool: tuple[int, ...], step: Step) -> tuple[int, ...]:
@@ -63,25 +66,42 @@ def pool_after(pool: tuple[int, ...], step: Step) -> tuple[int, ...]:
 
 
 @cache
-def derivations(pool: tuple[int, ...]) -> tuple[Solution, ...]:
-    """Every way to reduce a sorted pool to one number."""
+def endings(pool: tuple[int, ...]) -> Mapping[int, int]:
+    """The numbers to which a sorted pool can be reduced, and in how many ways each."""
     if len(pool) == 1:
-        return ((),)
-    return tuple((step, *rest) for step in legal_steps(pool) for rest in derivations(pool_after(pool, step)))
+        return {pool[0]: 1}
+    ways: Counter[int] = Counter()
+    for step in legal_steps(pool):
+        ways.update(endings(pool_after(pool, step)))
+    return dict(ways)
 
 
-def solve(problem: Problem) -> list[Solution]:
-    """All solutions of a problem in a fixed order; empty if it has none."""
-    return list(_solutions_by_target(tuple(sorted(problem.numbers))).get(problem.target, []))
+def draw_steps(pool: tuple[int, ...], rng: Random, target: int | None = None) -> Solution:
+    """One of the ways to reduce a sorted pool to one number, to `target` where it is given; all are equally likely.
+
+    ValueError if there is none.
+    """
+    steps: list[Step] = []
+    while len(pool) > 1:
+        options = legal_steps(pool)
+        after = [endings(pool_after(pool, step)) for step in options]
+        weights = [sum(ways.values()) if target is None else ways.get(target, 0) for ways in after]
+        if not any(weights):
+            raise ValueError(f"no way from {pool} to {target}")
+        steps.append(rng.choices(options, weights)[0])
+        pool = pool_after(pool, steps[-1])
+    return tuple(steps)
 
 
 @cache
-def all_problems(split: Split) -> tuple[Problem, ...]:
-    """Every solvable problem of a split, numbers sorted, in a fixed order."""
+def all_problems(split: Split, count: int = NUMBERS_PER_PROBLEM) -> tuple[Problem, ...]:
+    """Every solvable problem of a split with `count` numbers, the numbers sorted, in a fixed order.
+
+    Numbers that can only be reduced to one result ask nothing, so they make no problem.
+    """
     problems = []
-    pools = itertools.combinations_with_replacement(range(1, LARGEST_NUMBER + 1), NUMBERS_PER_PROBLEM)
-    for numbers in pools:
-        for target in sorted(_solutions_by_target(numbers)):
+    for numbers in itertools.combinations_with_replacement(range(1, LARGEST_NUMBER + 1), count):
+        for target in sorted(endings(numbers)) if len(endings(numbers)) > 1 else ():
             problem = Problem(numbers, target)
             if 1 <= target <= LARGEST_TARGET and split_of(problem) == split:
                 problems.append(problem)
@@ -91,11 +111,3 @@ def all_problems(split: Split) -> tuple[Problem, ...]:
 def shuffle_numbers(problem: Problem, rng: Random) -> Problem:
     """The same problem with its numbers stated in a random order."""
     return Problem(tuple(rng.sample(problem.numbers, len(problem.numbers))), problem.target)
-
-
-@cache
-def _solutions_by_target(numbers: tuple[int, ...]) -> dict[int, list[Solution]]:
-    by_target: dict[int, list[Solution]] = {}
-    for solution in derivations(numbers):
-        by_target.setdefault(solution[-1].result, []).append(solution)
-    return by_target

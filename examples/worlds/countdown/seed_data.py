@@ -1,8 +1,9 @@
 """Seed data of the demo: ``python -m examples.worlds.countdown.seed_data --seed N --out DIR``.
 
-Writes the data that people bring to the loop. ``ift.jsonl`` {"prompt", "response"}: demonstrations of mixed
-quality. ``eft.jsonl`` and ``eft_eval.jsonl`` {"prompt", "responses": [{"text", "rank"}]}: answers ranked by
-annotators, 1 is best, equal ranks allowed. ``prompts.jsonl`` {"prompt"}: the prompts of the rounds.
+Writes the data that people bring to the loop. ``ift.jsonl`` {"prompt", "response"}: a few demonstrations, the answers
+that annotators rank best. ``solutions.jsonl`` {"prompt", "response"}: many more of them, for methods that learn from
+demonstrations in every round. ``eft.jsonl`` and ``eft_eval.jsonl`` {"prompt", "responses": [{"text", "rank"}]}:
+answers ranked by annotators, 1 is best, equal ranks allowed. ``prompts.jsonl`` {"prompt"}: the prompts of the rounds.
 ``heldout.jsonl`` {"prompt"}: evaluation problems that no pretraining, demonstration or round has seen.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -19,31 +21,29 @@ from examples.worlds.countdown.attempts import Flaw, Habit, attempt, draw
 from examples.worlds.countdown.checker import Problem, score
 from examples.worlds.countdown.problems import all_problems, render_prompt, shuffle_numbers
 
-IFT_ROWS: Final = 3200
-EFT_PROMPTS: Final = 1200
-POOL_PROMPTS: Final = 2000
+IFT_ROWS: Final = 300
+SOLUTION_ROWS: Final = 2000
+EFT_PROMPTS: Final = 600
+EFT_EVAL_PROMPTS: Final = 150
+POOL_PROMPTS: Final = 8000
+HELDOUT_PROMPTS: Final = 2000
 RESPONSES: Final = 4
 
-DEMONSTRATION_HABITS: Final[dict[Habit, float]] = {
-    "clean": 0.40,
-    "stop": 0.24,
-    "repeat": 0.18,
-    "chat": 0.18,
-}
 CANDIDATE_HABITS: Final[dict[Habit, float]] = {
     "clean": 0.40,
-    "stop": 0.12,
-    "invent": 0.12,
-    "reuse": 0.14,
-    "repeat": 0.11,
-    "chat": 0.11,
+    "stop": 0.08,
+    "invent": 0.14,
+    "reuse": 0.24,
+    "repeat": 0.07,
+    "chat": 0.07,
 }
 CANDIDATE_FLAWS: Final[dict[Flaw, float]] = {
-    "none": 0.52,
-    "failed": 0.20,
-    "wish": 0.14,
-    "slip": 0.08,
-    "debris": 0.06,
+    "none": 0.45,
+    "failed": 0.17,
+    "wish": 0.11,
+    "slip": 0.07,
+    "misread": 0.16,
+    "debris": 0.04,
 }
 
 
@@ -56,13 +56,9 @@ def rank(prompt: str, answers: list[str], points: Callable[[str, str], int] = sc
 
 
 def demonstrations(problems: Iterable[Problem], rng: Random) -> list[dict[str, Any]]:
-    """One demonstration per problem, flawed by a habit more often than not."""
-    rows = []
-    for problem in problems:
-        stated = shuffle_numbers(problem, rng)
-        answer = attempt(stated, rng, draw(DEMONSTRATION_HABITS, rng))
-        rows.append({"prompt": render_prompt(stated), "response": answer})
-    return rows
+    """A solution of each problem."""
+    stated = [shuffle_numbers(problem, rng) for problem in problems]
+    return [{"prompt": render_prompt(problem), "response": attempt(problem, rng)} for problem in stated]
 
 
 def comparisons(problems: Iterable[Problem], rng: Random) -> list[dict[str, Any]]:
@@ -90,21 +86,16 @@ def prompts(problems: Iterable[Problem], rng: Random) -> list[dict[str, Any]]:
 
 
 def build(seed: int) -> dict[str, list[dict[str, Any]]]:
-    """All files' rows by file stem, the same for the same seed; every problem is used once.
-
-    Demonstrations draw with replacement, because the train split has fewer problems than are asked for.
-    """
+    """All files' rows by file stem, the same for the same seed; every problem is used once."""
     rng = Random(seed)
-    train = list(all_problems("train"))
-    rng.shuffle(train)
-    eft, rest = train[:EFT_PROMPTS], train[EFT_PROMPTS:]
-    pool, rest = rest[:POOL_PROMPTS], rest[POOL_PROMPTS:]
+    train = iter(rng.sample(all_problems("train"), IFT_ROWS + EFT_PROMPTS + POOL_PROMPTS + SOLUTION_ROWS))
     return {
-        "ift": demonstrations(rng.choices(rest, k=IFT_ROWS), rng),
-        "eft": comparisons(eft, rng),
-        "eft_eval": comparisons(all_problems("eft_eval"), rng),
-        "prompts": prompts(pool, rng),
-        "heldout": prompts(all_problems("heldout"), rng),
+        "ift": demonstrations(islice(train, IFT_ROWS), rng),
+        "eft": comparisons(islice(train, EFT_PROMPTS), rng),
+        "eft_eval": comparisons(rng.sample(all_problems("eft_eval"), EFT_EVAL_PROMPTS), rng),
+        "prompts": prompts(islice(train, POOL_PROMPTS), rng),
+        "heldout": prompts(rng.sample(all_problems("heldout"), HELDOUT_PROMPTS), rng),
+        "solutions": demonstrations(train, rng),
     }
 
 
@@ -114,7 +105,7 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def write_seed_data(seed: int, out: Path) -> dict[str, int]:
-    """Write the five files of a seed into a folder; returns their numbers of rows by file stem."""
+    """Write the files of a seed into a folder; returns their numbers of rows by file stem."""
     out.mkdir(parents=True, exist_ok=True)
     built = build(seed)
     for stem, rows in built.items():
@@ -123,7 +114,7 @@ def write_seed_data(seed: int, out: Path) -> dict[str, int]:
 
 
 def main() -> None:
-    """Write the five files."""
+    """Write the files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)

@@ -33,7 +33,7 @@ def test_a_round_of_reinforcement_samples_and_judges_its_probe_and_its_training(
     assert [stage.stage for stage in (m0, sft, m1, m2)] == ["M0", "SFT", "M1", "M2"]
     # 1,000 questions: 8 probed answers of 40 tokens each, then two epochs of 8 answers of 50 tokens.
     assert m2.rollout_tokens == 1000 * 8 * 40 + 2 * 1000 * 8 * 50
-    assert m2.judge_tokens == (1000 * 8 + 2 * 1000 * 8) * 3 * 24
+    assert m2.judge_tokens == (1000 * 8 + 2 * 1000 * 8) * 3 * 36
     sampled = sampling_hours(LLAMA, RlHyper(batch_size=128, max_tokens=50), 16_000, 1, BY)
     # Of prompt and answer 128 tokens remain, the recipe's max_length. GRPO: 6 and the reference's 2.
     assert m2.training == pytest.approx(sampled + 8 * P * 8000 * 128 * 2 / FLOPS / 3600)
@@ -98,7 +98,7 @@ def test_a_constitution_revises_for_m1_and_compares_in_the_rounds() -> None:
     # M1 learns from 1,000 demonstrations and 100 revisions in two epochs.
     assert m1.training == pytest.approx(6 * P * 1100 * 296 * 2 / FLOPS / 3600)
     # Three pairs of three answers, in both orders, by five principles.
-    assert (m2.rollout_tokens, m2.judge_tokens) == (100 * 3 * 40, 100 * 3 * 2 * 5 * 64)
+    assert (m2.rollout_tokens, m2.judge_tokens) == (100 * 3 * 40, 100 * 3 * 2 * 5 * 84)
     assert m3.training == pytest.approx(8 * P * 300 * 2 * 296 / FLOPS / 3600)
 
 

@@ -109,15 +109,15 @@ def test_what_another_run_has_trained_is_not_trained_again() -> None:
 @pytest.mark.parametrize(
     ("name", "pairs", "judged"),
     [
-        ("countdown", 1.5, (4, 4 * 3 * 24)),
+        ("countdown", 1, (4, 4 * 3 * 36)),
         ("spin", 1, (0, 0)),
-        ("dno", 15 * 1.2, (6, 6 * 3 * 24)),
+        ("dno", 15 * 1.2, (6, 6 * 3 * 36)),
         ("cream", 1.5, (0, 0)),
-        ("scir", 2 * 1.5, (4, 4 * 3 * 24)),
-        ("temporal", 2 * 1.5, (12, 12 * 3 * 24)),
-        ("process", 4, (4 * 12, 4 * 12 * 64)),
-        ("constitutional", 1, (2 * 5, 2 * 5 * 64)),
-        ("self_improving", 8, (8, 8 * 3 * 24)),
+        ("scir", 2 * 1.5, (4, 4 * 3 * 36)),
+        ("temporal", 2 * 1.5, (12, 12 * 3 * 36)),
+        ("process", 4, (4 * 12, 4 * 12 * 84)),
+        ("constitutional", 1, (2 * 5, 2 * 5 * 84)),
+        ("self_improving", 8, (8, 8 * 3 * 36)),
     ],
 )
 def test_pairs_and_judgments_of_a_prompt(name: str, pairs: float, judged: tuple[int, int]) -> None:
@@ -130,7 +130,7 @@ def test_pairs_and_judgments_of_a_prompt(name: str, pairs: float, judged: tuple[
 
 def test_a_search_that_goes_back_samples_and_compares_two_steps_more_each_time() -> None:
     recipe = load_recipe(RECIPES / "process.toml", ["process.backtracks=2"], environment={})
-    assert method_of(recipe).judging_per_prompt(recipe, "M2") == (8 * 12, 8 * 12 * 64)
+    assert method_of(recipe).judging_per_prompt(recipe, "M2") == (8 * 12, 8 * 12 * 84)
     assert method_of(recipe).cost(recipe, "M2").answered == 600 * 8 * 4 * 40
     assert method_of(recipe).rows_per_prompt(recipe, "M2") == 4
 

@@ -43,6 +43,7 @@ def test_a_number_given_twice_must_be_used_twice() -> None:
 def test_a_result_equal_to_a_given_number_does_not_stand_for_it() -> None:
     assert solved("Use 3 4 7 to make 49 .", "3 + 4 = 7 ; 7 * 7 = 49")
     assert not solved("Use 3 4 7 to make 7 .", "3 + 4 = 7")
+    assert not criteria("Use 12 7 5 3 to make 15 .", "12 - 7 = 5 ; 5 * 3 = 15")["all"]
 
 
 def test_a_prompt_states_numbers_and_target() -> None:

@@ -56,7 +56,7 @@ def test_every_contender_starts_from_the_same_m1_samples_as_many_answers_and_is_
 def test_where_there_are_too_few_prompts_each_gets_more_answers(data: Path) -> None:
     spin = _recipe("spin", data)
     assert (spin.sampling.n, spin.prompts.per_iteration) == (2, 2000)
-    assert Path(str(_recipe("dno", data).data.prompts)).name == "ift.jsonl"
+    assert Path(str(_recipe("dno", data).data.prompts)).name == "solutions.jsonl"
     assert _recipe("self_rewarding", data, rollouts=40).prompts.per_iteration == 10
 
 
@@ -68,7 +68,7 @@ def test_the_m1_run_makes_m1_and_nothing_after_it(data: Path) -> None:
 
 def test_m1_learns_every_role_that_a_contender_brings_demonstrations_of(data: Path) -> None:
     every = set(Path(m1_recipe(0, data, []).data.ift).read_text().splitlines())
-    for name in NAMES:
+    for name in sorted({*NAMES} - {"spin"}):  # which learns from demonstrations of its own, after M1
         assert set(Path(_recipe(name, data).data.ift).read_text().splitlines()) <= every
 
 

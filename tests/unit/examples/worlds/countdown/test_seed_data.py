@@ -15,7 +15,8 @@ from examples.worlds.countdown.problems import split_of
 from examples.worlds.countdown.reviews import review_prompt, verdict
 from examples.worlds.countdown.seed_data import build, rank
 from examples.worlds.countdown.tokenizer import build_tokenizer
-from services.judge.rubrics.rubric import load_rubric
+from selfreward.loop.load import load_recipe
+from tests.support.places import RECIPES
 
 
 @cache
@@ -34,13 +35,15 @@ def test_ranks_follow_the_score_and_equals_share_a_rank() -> None:
     assert rows == [{"text": a, "rank": r} for a, r in zip(answers, [3, 1, 3, 2], strict=True)]
 
 
-@pytest.mark.parametrize(("first", "second"), [("eft", "prompts"), ("ift", "eft"), ("ift", "prompts")])
+@pytest.mark.parametrize(
+    ("first", "second"), [("eft", "prompts"), ("ift", "eft"), ("ift", "prompts"), ("solutions", "prompts")]
+)
 def test_files_share_no_problem(first: str, second: str) -> None:
     assert not problems_of(first) & problems_of(second)
 
 
 def test_evaluation_problems_come_from_splits_that_training_never_sees() -> None:
-    assert {split_of(p) for stem in ("ift", "eft", "prompts") for p in problems_of(stem)} == {"train"}
+    assert {split_of(p) for stem in ("ift", "eft", "prompts", "solutions") for p in problems_of(stem)} == {"train"}
     assert {split_of(p) for p in problems_of("heldout")} == {"heldout"}
     assert {split_of(p) for p in problems_of("eft_eval")} == {"eft_eval"}
     assert len(problems_of("heldout")) >= 1000
@@ -55,27 +58,43 @@ def test_every_comparison_has_different_answers_of_at_least_two_ranks() -> None:
         assert all((a < b) == (x > y) for a, x in scores for b, y in scores)
 
 
-def test_demonstrations_are_of_mixed_quality() -> None:
+def test_demonstrations_are_few_and_right() -> None:
     rows = seed_rows()["ift"]
-    clean = sum(solved(row["prompt"], row["response"]) for row in rows) / len(rows)
-    assert 0.35 < clean < 0.5
+    assert len(rows) * 10 <= len(seed_rows()["prompts"])
+    assert all(solved(row["prompt"], row["response"]) for row in rows)
 
 
-def test_a_review_carries_prompt_and_response_and_its_verdict_sums_up() -> None:
-    prompt, answer = "Use 7 3 12 to make 33 .", "12 - 7 = 5 ; 5 * 3 = 33"
-    assert prompt in review_prompt(prompt, answer)
-    assert review_prompt(prompt, answer).endswith(answer)
-    assert verdict(prompt, answer) == "format yes numbers 3 yes all yes steps 5 15 no result 33 target 33 yes Score: 4"
-    assert verdict(prompt, "12 - 7 = 5 ; 12 - 5 = 7").startswith("format yes numbers 3 no all no")
-    assert verdict(prompt, "9 + 9 = 18").startswith("format yes numbers 7 3 12 no all no")
-    assert verdict(prompt, "hello").startswith("format no numbers 7 3 12 no all no steps none no result none")
+PROMPT = "Use 7 3 12 5 to make 38 ."
+REVIEWS = [
+    (
+        "7 * 3 = 21 ; 21 + 12 = 33 ; 33 + 5 = 38",
+        "format yes numbers 12 5 21 ; 5 33 ; 38 yes all yes steps 21 33 38 yes result 38 target 38 yes Score: 5",
+    ),
+    (
+        "12 - 7 = 5 ; 5 * 5 = 30 ; 30 + 3 = 38",
+        "format yes numbers 3 5 5 ; 3 30 ; 38 yes all yes steps 5 25 33 no result 38 target 38 yes Score: 4",
+    ),
+    (
+        "12 - 7 = 5 ; 12 + 5 = 17",
+        "format yes numbers 3 5 5 ; no no all no steps 5 17 yes result 17 target 38 no Score: 2",
+    ),
+    ("9 + 29 = 38", "format yes numbers no no all no steps 38 yes result 38 target 38 yes Score: 3"),
+    ("hello", "format no numbers none no all no steps none no result none target 38 no Score: 0"),
+]
+
+
+@pytest.mark.parametrize(("answer", "review"), REVIEWS)
+def test_a_review_shows_what_each_step_leaves_and_its_score_sums_up(answer: str, review: str) -> None:
+    assert verdict(PROMPT, answer) == review
+    assert PROMPT in review_prompt(PROMPT, answer)
+    assert review_prompt(PROMPT, answer).endswith(answer)
 
 
 def test_a_verdict_fits_the_judges_token_budget() -> None:
-    longest = verdict("Use 7 3 12 to make 33 .", "9 + 9 = 18 ; 1 + 1 = 2 ; 3 + 3 = 6 ; 4 + 4 = 8")
+    longest = verdict(PROMPT, "7 + 3 = 10 ; 12 + 10 = 22 ; 22 + 5 = 27 ; 22 + 5 = 27 ; 22 + 5 = 27")
     assert (
         len(build_tokenizer().encode(longest)) + 1
-        <= load_rubric(Path("services/judge/rubrics/shipped/countdown")).spec.sampling.max_tokens
+        <= load_recipe(RECIPES / "countdown.toml", environment={}).judging.max_tokens
     )
 
 
@@ -98,7 +117,7 @@ def test_the_command_writes_in_another_process_what_this_one_builds_of_the_same_
     subprocess.run(command, check=True, capture_output=True)
     files = sorted(tmp_path.iterdir())
     assert [file.name for file in files] == [
-        "eft.jsonl", "eft_eval.jsonl", "heldout.jsonl", "ift.jsonl", "prompts.jsonl",
+        "eft.jsonl", "eft_eval.jsonl", "heldout.jsonl", "ift.jsonl", "prompts.jsonl", "solutions.jsonl",
     ]  # fmt: skip
     for file in files:
         assert file.read_text() == "".join(json.dumps(row) + "\n" for row in seed_rows()[file.stem])
