@@ -13,9 +13,8 @@ PLAN = {
 
 LOOK = """
 import json, sys, time
-from orchestrator import plan
+from selfreward.loop.load import RunRecipe
 from selfreward.loop.methods import method_of
-from selfreward.recipe.recipe import Recipe
 
 told = 0
 while True:
@@ -25,8 +24,9 @@ while True:
         run = None
     if run is not None:
         recipe = RunRecipe.model_validate(run["recipe"])
-        places = [(stage, phase) for stage in method_of(recipe).stages(recipe) for phase in
-        method_of(recipe).phases(recipe, stage)] begun = len(run["journal"]) + 1
+        method = method_of(recipe)
+        places = [(stage, phase) for stage in method.stages(recipe) for phase in method.phases(recipe, stage)]
+        begun = len(run["journal"]) + 1
         for place in places[told:begun]:
             print(*place)
         told = begun

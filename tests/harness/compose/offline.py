@@ -2,15 +2,17 @@
 machine's own folder of wheels.
 """
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_network
 from pathlib import Path
 from threading import Thread
 
@@ -52,11 +54,19 @@ def reachable_wheels() -> Iterator[dict[str, str]]:
     if folder == Path() or not folder.is_dir():
         yield {}
         return
-    host = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
+    host = host_address(json.loads(docker("network", "inspect", "bridge", "--format", "{{json .IPAM.Config}}")))
     with _server(host, partial(_Quiet, directory=str(folder))) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield {"PIP_FIND_LINKS": f"http://{host}:{server.server_port}/", "PIP_TRUSTED_HOST": host}
         server.shutdown()
+
+
+def host_address(networks: Sequence[Mapping[str, str]]) -> str:
+    """The address at which containers of a bridge reach this machine, by what Docker says of the bridge's networks.
+
+    An engine that has just made its bridge names no gateway until it is started again; it is the first address.
+    """
+    return networks[0].get("Gateway") or str(next(ip_network(networks[0]["Subnet"]).hosts()))
 
 
 def _server(host: str, handler: Callable[..., SimpleHTTPRequestHandler]) -> ThreadingHTTPServer:

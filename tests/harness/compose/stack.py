@@ -40,12 +40,11 @@ class ComposeStack:
         env = str(self.folder / "env")
         return ["docker", "compose", "--project-name", PROJECT, "--env-file", env, "--progress", "plain", *arguments]
 
-    def compose(self, *arguments: str, check: bool = True, environment: Mapping[str, str] | None = None) -> str:
+    def compose(self, *arguments: str, check: bool = True) -> str:
         """Run a compose command; returns its standard output. CalledProcessError when it fails."""
         made = subprocess.run(
             self.command(*arguments),
             cwd=ROOT,
-            env={**os.environ, **(environment or {})},
             stdout=subprocess.PIPE,
             text=True,
             timeout=_PATIENCE_S,
@@ -56,7 +55,9 @@ class ComposeStack:
     def build(self, environment: Mapping[str, str]) -> None:
         """Build all images, one after the other: each wants all of this machine. `environment` is the build's own."""
         for service in (name for name, found in self._services().items() if "build" in found):
-            self.compose("build", service, environment=environment)
+            command = self.command("build", service)
+            # Its steps go to standard output, and only they say why it failed.
+            subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, timeout=_PATIENCE_S, check=True)
 
     def up(self, **replicas: int) -> None:
         """Start everything, and return once all of it is healthy."""
