@@ -105,6 +105,8 @@ def engine_environment(settings: GeneratorSettings, inherited: Mapping[str, str]
         environment.setdefault("OMP_NUM_THREADS", str(model_threads(len(os.sched_getaffinity(0)))))
         # Idle threads sleep: spinning ones take the core from whatever else the machine runs, the services included.
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # vLLM ranks log-probabilities by a function that torch compiles even in eager mode, which takes a C++ compiler.
+        environment.setdefault("TORCHDYNAMO_DISABLE", "1")
     return environment | settings.engine_env
 
 

@@ -86,7 +86,7 @@ def test_engine_environment_has_no_secrets_of_ours() -> None:
     assert environment["VLLM_SERVER_DEV_MODE"] == "1"
     assert environment["VLLM_RPC_BASE_PATH"] == "sockets-1"
     on_gpu = engine_environment(GeneratorSettings(engine="gpu"), {}, "sockets-1")
-    assert not {"OMP_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING"} & on_gpu.keys()
+    assert not {"OMP_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING", "TORCHDYNAMO_DISABLE"} & on_gpu.keys()
     own = engine_environment(GeneratorSettings(), {"OMP_NUM_THREADS": "7"}, "sockets-1")
     assert own["OMP_NUM_THREADS"] == "7"
 
