@@ -21,21 +21,22 @@ OVERRIDES = [
     f"evaluation.judged_prompts={JUDGED}",
     *(f"{section}.epochs=1" for section in ("baseline_sft", "sft", "dpo")),
 ]
-_ROWS = {"ift": 64, "eft": 24, "eft_eval": RANKED, "prompts": 64, "heldout": HELDOUT, "solutions": 64}
+_ROWS = {"ift": 64, "eft": 24, "eft_eval": RANKED, "prompts": 64, "heldout": HELDOUT}
 
 
 def small_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """One DPO round on a few rows of the demo's data, which are written to `folder`."""
+    """One DPO round on a few rows of the demo's data: one file in `folder` for each `data.<name>`."""
     paths = []
-    for name, rows in build(0).items():
+    built = build(0)
+    for name, most in _ROWS.items():
+        rows = built[name]
         # Two answers, the best and the worst, so that some judgments of an untrained judge agree with the ranks.
         for row in rows if name.startswith("eft") else []:
             ranked = sorted(row["responses"], key=lambda response: response["rank"])
             row["responses"] = [ranked[0], ranked[-1]]
         path = folder / f"{name}.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows[: _ROWS[name]]))
-        if name != "solutions":
-            paths.append(f"data.{name}={json.dumps(str(path))}")
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows[:most]))
+        paths.append(f"data.{name}={json.dumps(str(path))}")
     model = json.dumps(str(M0))
     settings = [f"model={model}", *paths, *OVERRIDES, *overrides]
     return load_recipe(RECIPES / "countdown.toml", settings, environment={})
