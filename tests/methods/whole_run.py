@@ -45,13 +45,14 @@ def small(
     name: str, folder: Path, overrides: Sequence[str], more: Mapping[str, Sequence[dict[str, Any]]] | None = None
 ) -> Recipe:
     """The recipe `name` on rows that are written to `folder`; `more` has rows to end a file with."""
-    paths = []
-    for file, rows in build(0).items():
+    paths, built = [], build(0)
+    for file, most in _ROWS.items():
+        rows = built[file]
         # Two answers, the best and the worst, so that some judgments of an untrained judge agree with the ranks.
         for row in rows if file.startswith("eft") else []:
             ranked = sorted(row["responses"], key=lambda response: response["rank"])
             row["responses"] = [ranked[0], ranked[-1]]
-        kept = [*rows[: _ROWS[file]], *(more or {}).get(file, [])]
+        kept = [*rows[:most], *(more or {}).get(file, [])]
         (folder / f"{file}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
         paths.append(f"data.{file}={json.dumps(str(folder / f'{file}.jsonl'))}")
     settings = [f"model={json.dumps(str(M0))}", *paths, *_SMALL, *overrides]
