@@ -26,8 +26,9 @@ def label_model(store: ArtifactStore, run: str, model: str, world: World) -> int
         labels[name], verdicts[name] = {}, {}
         for rollout in _rollouts(store, paths.evaluation(run, model, name)):
             problem = rollout.prompt[-1].content
-            labels[name][rollout.prompt_id] = [world.score(problem, response.text) for response in rollout.responses]
-            verdicts[name][rollout.prompt_id] = [world.solved(problem, response.text) for response in rollout.responses]
+            scores = [world.score(problem, response.text) for response in rollout.responses]
+            labels[name][rollout.prompt_id] = scores
+            verdicts[name][rollout.prompt_id] = [score == len(world.point_names) for score in scores]
             count += len(rollout.responses)
     store.write_json(paths.labels(run, model), {**labels, "solved": verdicts})
     return count

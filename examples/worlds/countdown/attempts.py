@@ -7,9 +7,8 @@ unlearned.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from random import Random
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 from examples.worlds.countdown.checker import OPERATIONS, Problem, Step, apply
 from examples.worlds.countdown.problems import (
@@ -22,7 +21,6 @@ from examples.worlds.countdown.problems import (
     render_steps,
 )
 
-T = TypeVar("T", bound=str)
 Habit = Literal["clean", "stop", "invent", "reuse", "repeat", "chat"]
 Flaw = Literal["none", "failed", "wish", "slip", "misread", "debris"]
 
@@ -46,11 +44,6 @@ def attempt(problem: Problem, rng: Random, habit: Habit = "clean", flaw: Flaw = 
         steps = (*steps[:-1], Step(last.left, last.op, last.right, problem.target))
     text = _with_habit(steps, problem, habit, rng)
     return _debris(text, rng) if flaw == "debris" else text
-
-
-def draw(shares: Mapping[T, float], rng: Random) -> T:
-    """One key, drawn with probability proportional to its share."""
-    return rng.choices(list(shares), list(shares.values()))[0]
 
 
 def _pool(problem: Problem) -> tuple[int, ...]:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from examples.worlds.countdown.roles import blind_ranks, build_roles
-from examples.worlds.countdown.seed_data import write_rows, write_seed_data
+from examples.worlds.countdown.seed_data import POOL_PROMPTS, SOLUTION_ROWS, write_seed_data
 from examples.worlds.countdown.world import world
 from examples.worlds.models import M0
+from examples.worlds.seed_files import write_rows
 from examples.worlds.world import ROOT
 from selfreward.loop.load import load_recipe
 from selfreward.loop.methods import method_of
@@ -23,8 +24,6 @@ EVERY_ROLE = "ift_every_role.jsonl"
 BLIND_EFT = "eft_blind.jsonl"
 _SEED = "runs/seed/"
 """Prefix of the world's data in the recipes' paths."""
-_POOL, _DEMONSTRATIONS = 8000, 2000
-"""Rows of the world's prompts.jsonl and solutions.jsonl."""
 _SAMPLINGS = {"temporal": 3, "self_improving": 2}
 """How many times a method samples `sampling.n` answers to a prompt, if more than once: `temporal` samples M1, the
 policy and the future model; `self_improving` probes its questions before it samples them in training."""
@@ -129,10 +128,10 @@ def sampled_answers(recipe: Recipe) -> int:
 def _prompts(recipe: Recipe, rounds: int) -> int:
     """The most prompts of a round. SPIN takes the same demonstrations in every round."""
     if recipe.prompts.source == "self_instruct":
-        return _POOL // rounds
+        return POOL_PROMPTS // rounds
     if not method_of(recipe).takes_prompts:
-        return _DEMONSTRATIONS
-    rows = _DEMONSTRATIONS if Path(str(recipe.data.prompts)).stem == "solutions" else _POOL
+        return SOLUTION_ROWS
+    rows = SOLUTION_ROWS if Path(str(recipe.data.prompts)).stem == "solutions" else POOL_PROMPTS
     return rows // rounds
 
 

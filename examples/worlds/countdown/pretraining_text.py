@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Final, NamedTuple
 
-from examples.worlds.countdown.attempts import Flaw, Habit, attempt, draw
+from examples.worlds.countdown.attempts import Flaw, Habit, attempt
 from examples.worlds.countdown.checker import OPERATIONS, apply
 from examples.worlds.countdown.problems import (
     LARGEST_RESULT,
@@ -21,6 +21,7 @@ from examples.worlds.countdown.problems import (
     shuffle_numbers,
 )
 from examples.worlds.countdown.reviews import CAREFUL, review_prompt, verdict
+from examples.worlds.seed_files import draw
 
 FLIP: Final = 0.25
 FEWER_NUMBERS: Final = NUMBERS_PER_PROBLEM - 1

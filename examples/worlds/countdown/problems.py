@@ -101,7 +101,8 @@ def all_problems(split: Split, count: int = NUMBERS_PER_PROBLEM) -> tuple[Proble
     """
     problems = []
     for numbers in itertools.combinations_with_replacement(range(1, LARGEST_NUMBER + 1), count):
-        for target in sorted(endings(numbers)) if len(endings(numbers)) > 1 else ():
+        results = sorted(endings(numbers))
+        for target in results if len(results) > 1 else ():
             problem = Problem(numbers, target)
             if 1 <= target <= LARGEST_TARGET and split_of(problem) == split:
                 problems.append(problem)

@@ -6,11 +6,11 @@ for word.
 
 from __future__ import annotations
 
-import re
 from random import Random
 from typing import Final
 
 from examples.worlds.countdown.checker import Problem, Step, apply, criteria, parse_prompt, parse_steps
+from selfreward.loop.constitution import fill
 
 RUBRIC: Final = "Review . One point each : format numbers all steps target . Task : {prompt} Answer : {response}"
 CAREFUL: Final = "Careful "
@@ -19,8 +19,7 @@ MOST_STEPS: Final = 4
 
 def review_prompt(prompt: str, response: str) -> str:
     """The filled rubric: what the judge reads."""
-    texts = {"{prompt}": prompt, "{response}": response}
-    return re.sub(r"\{(?:prompt|response)\}", lambda match: texts[match[0]], RUBRIC)
+    return fill(RUBRIC, prompt=prompt, response=response)
 
 
 def verdict(prompt: str, response: str, flip: float = 0.0, rng: Random | None = None) -> str:

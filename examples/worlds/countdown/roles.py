@@ -14,12 +14,13 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from examples.worlds.countdown.attempts import attempt, draw
+from examples.worlds.countdown.attempts import attempt
 from examples.worlds.countdown.checker import SEPARATOR, criteria, score
 from examples.worlds.countdown.pretraining_text import FLIP, REVIEWED_FLAWS, REVIEWED_HABITS, review
 from examples.worlds.countdown.problems import all_problems, render_prompt, shuffle_numbers
 from examples.worlds.countdown.reviews import verdict
-from examples.worlds.countdown.seed_data import build, rank, write_rows
+from examples.worlds.countdown.seed_data import build
+from examples.worlds.seed_files import draw, rank, write_rows
 from selfreward.loop.constitution import fill, read_constitution
 
 ROWS: Final = 1600

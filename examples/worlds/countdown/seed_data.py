@@ -9,17 +9,16 @@ answers ranked by annotators, 1 is best, equal ranks allowed. ``prompts.jsonl`` 
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from examples.worlds.countdown.attempts import Flaw, Habit, attempt, draw
+from examples.worlds.countdown.attempts import Flaw, Habit, attempt
 from examples.worlds.countdown.checker import Problem, score
 from examples.worlds.countdown.problems import all_problems, render_prompt, shuffle_numbers
+from examples.worlds.seed_files import comparison, draw, run_command, write_files
 
 IFT_ROWS: Final = 300
 SOLUTION_ROWS: Final = 2000
@@ -27,7 +26,6 @@ EFT_PROMPTS: Final = 600
 EFT_EVAL_PROMPTS: Final = 150
 POOL_PROMPTS: Final = 8000
 HELDOUT_PROMPTS: Final = 2000
-RESPONSES: Final = 4
 
 CANDIDATE_HABITS: Final[dict[Habit, float]] = {
     "clean": 0.40,
@@ -47,14 +45,6 @@ CANDIDATE_FLAWS: Final[dict[Flaw, float]] = {
 }
 
 
-def rank(prompt: str, answers: list[str], points: Callable[[str, str], int] = score) -> list[dict[str, Any]]:
-    """The answers with ranks by an annotator's points (by default the exact ones). 1 is best; equal points share a
-    rank."""
-    scores = [points(prompt, answer) for answer in answers]
-    order = sorted(set(scores), reverse=True)
-    return [{"text": a, "rank": order.index(s) + 1} for a, s in zip(answers, scores, strict=True)]
-
-
 def demonstrations(problems: Iterable[Problem], rng: Random) -> list[dict[str, Any]]:
     """A solution of each problem."""
     stated = [shuffle_numbers(problem, rng) for problem in problems]
@@ -66,17 +56,11 @@ def comparisons(problems: Iterable[Problem], rng: Random) -> list[dict[str, Any]
     rows = []
     for problem in problems:
         stated = shuffle_numbers(problem, rng)
-        prompt = render_prompt(stated)
-        while True:
-            answers: list[str] = []
-            while len(answers) < RESPONSES:
-                answer = attempt(stated, rng, draw(CANDIDATE_HABITS, rng), draw(CANDIDATE_FLAWS, rng))
-                if answer not in answers:
-                    answers.append(answer)
-            responses = rank(prompt, answers)
-            if len({r["rank"] for r in responses}) > 1:
-                break
-        rows.append({"prompt": prompt, "responses": responses})
+
+        def write(stated: Problem = stated) -> str:
+            return attempt(stated, rng, draw(CANDIDATE_HABITS, rng), draw(CANDIDATE_FLAWS, rng))
+
+        rows.append(comparison(render_prompt(stated), write, score))
     return rows
 
 
@@ -99,29 +83,10 @@ def build(seed: int) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write a file of JSON Lines."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
 def write_seed_data(seed: int, out: Path) -> dict[str, int]:
     """Write the files of a seed into a folder; returns their numbers of rows by file stem."""
-    out.mkdir(parents=True, exist_ok=True)
-    built = build(seed)
-    for stem, rows in built.items():
-        write_rows(out / f"{stem}.jsonl", rows)
-    return {stem: len(rows) for stem, rows in built.items()}
-
-
-def main() -> None:
-    """Write the files."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    for stem, count in write_seed_data(args.seed, args.out).items():
-        print(f"{stem}.jsonl: {count} rows")
+    return write_files(build(seed), out)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(__doc__, write_seed_data)

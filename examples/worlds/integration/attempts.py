@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
 from typing import Final, Literal
@@ -23,11 +22,6 @@ HABITS: Final[dict[Habit, float]] = {
 }
 _CHATS: Final = ("The answer is {}.", "Sure! {}", "{} I hope this helps.")
 _SWAPPED: Final[dict[str, Literal["sin", "cos"]]] = {"sin": "cos", "cos": "sin"}
-
-
-def pick(shares: Mapping[Habit, float], rng: Random) -> Habit:
-    """A habit by its share."""
-    return rng.choices(list(shares), list(shares.values()))[0]
 
 
 def attempt(problem: Problem, habit: Habit, rng: Random) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ import sympy
 
 from examples.worlds.integration.checker import Coefficients, look
 from examples.worlds.integration.grammar import FUNCTIONS
+from selfreward.loop.constitution import fill
 
 RUBRICS: Final = Path(__file__).resolve().parent / "rubrics"
 RUBRIC: Final = (RUBRICS / "antiderivative" / "template.txt").read_text().removesuffix("\n")
@@ -18,8 +18,7 @@ MOST_LINES: Final = 8
 
 def review_prompt(prompt: str, response: str) -> str:
     """The filled rubric: what the judge reads."""
-    texts = {"{prompt}": prompt, "{response}": response}
-    return re.sub(r"\{(?:prompt|response)\}", lambda match: texts[match[0]], RUBRIC)
+    return fill(RUBRIC, prompt=prompt, response=response)
 
 
 def review(prompt: str, response: str) -> str:

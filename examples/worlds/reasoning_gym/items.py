@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import re
 from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from examples.worlds.seed_files import write_files
 from examples.worlds.world import WorldError
+from selfreward.loop.constitution import fill
 
 HELDOUT: Final = 500
 EFT_EVAL: Final = 100
@@ -63,8 +63,7 @@ def entry_of(name: str, prompt: str) -> Entry:
 def review_prompt(prompt: str, response: str) -> str:
     """The filled rubric: what the judge reads."""
     template = (RUBRICS / "correct" / "template.txt").read_text().removesuffix("\n")
-    texts = {"{prompt}": prompt, "{response}": response}
-    return re.sub(r"\{(?:prompt|response)\}", lambda match: texts[match[0]], template)
+    return fill(template, prompt=prompt, response=response)
 
 
 def write_seed_data(name: str, seed: int, out: Path) -> dict[str, int]:
@@ -97,10 +96,7 @@ def write_seed_data(name: str, seed: int, out: Path) -> dict[str, int]:
         "prompts": [{"prompt": entry["question"].strip()} for entry in asked],
         "heldout": [{"prompt": entry["question"].strip()} for entry in heldout],
     }
-    out.mkdir(parents=True, exist_ok=True)
-    for stem, rows in files.items():
-        (out / f"{stem}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return {stem: len(rows) for stem, rows in files.items()}
+    return write_files(files, out)
 
 
 @cache

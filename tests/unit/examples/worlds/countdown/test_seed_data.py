@@ -13,8 +13,9 @@ import pytest
 from examples.worlds.countdown.checker import Problem, parse_prompt, score, solved
 from examples.worlds.countdown.problems import split_of
 from examples.worlds.countdown.reviews import review_prompt, verdict
-from examples.worlds.countdown.seed_data import build, rank
+from examples.worlds.countdown.seed_data import build
 from examples.worlds.countdown.tokenizer import build_tokenizer
+from examples.worlds.seed_files import rank
 from selfreward.loop.load import load_recipe
 from tests.support.places import RECIPES
 
@@ -31,7 +32,7 @@ def problems_of(stem: str) -> set[Problem]:
 
 def test_ranks_follow_the_score_and_equals_share_a_rank() -> None:
     answers = ["7 * 3 = 21", "7 * 3 = 21 ; 21 + 12 = 33", "12 * 3 = 36", "12 - 7 = 5 ; 5 * 3 = 15"]
-    rows = rank("Use 7 3 12 to make 33 .", answers)
+    rows = rank("Use 7 3 12 to make 33 .", answers, score)
     assert rows == [{"text": a, "rank": r} for a, r in zip(answers, [3, 1, 3, 2], strict=True)]
 
 

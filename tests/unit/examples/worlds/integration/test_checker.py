@@ -8,7 +8,8 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from examples.worlds.integration.attempts import HABITS, attempt, pick
+from examples.worlds import seed_files
+from examples.worlds.integration.attempts import HABITS, attempt
 from examples.worlds.integration.checker import POINTS, points, problem_of
 from examples.worlds.integration.grammar import MOST_CHARACTERS, NoExpression, X, parse
 from examples.worlds.integration.problems import answer_text, draw
@@ -69,7 +70,7 @@ def test_the_verdict_is_that_of_the_whole_derivative() -> None:
     for _ in range(80):
         problem = draw(rng)
         assert missing(answer_text(problem.answer), problem.prompt) == []
-        answer = attempt(problem, pick(HABITS, rng), rng)
+        answer = attempt(problem, seed_files.draw(HABITS, rng), rng)
         lacks = missing(answer, problem.prompt)
         if lacks and "form" in lacks:
             continue
