@@ -8,7 +8,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from selfreward.contracts.base import Contract, Message
+from selfreward.contracts.base import Contract
+from selfreward.contracts.conversations import Conversation
 from selfreward.contracts.judging import Judgment, JudgmentStatus, Usage, VoteStatus
 
 Side = Literal["a", "b", "tie"]
@@ -140,9 +141,9 @@ class PairItem(Contract):
     """Two responses to one prompt. Without a `principle`, a rubric of kind `constitution` draws one from its list."""
 
     id: str | None = None
-    prompt: str | list[Message]
-    a: str | list[Message]
-    b: str | list[Message]
+    prompt: Conversation
+    a: Conversation
+    b: Conversation
     reference: str | None = None
     principle: str | None = Field(default=None, min_length=1, max_length=2000)
 
@@ -151,8 +152,8 @@ class MetaItem(Contract):
     """Two judgments of one response (Meta-Rewarding, 2407.19594 section 2.2)."""
 
     id: str | None = None
-    prompt: str | list[Message]
-    response: str | list[Message]
+    prompt: Conversation
+    response: Conversation
     judgment_a: str
     judgment_b: str
 
@@ -161,8 +162,8 @@ class RankItem(Contract):
     """Candidate responses to one prompt."""
 
     id: str | None = None
-    prompt: str | list[Message]
-    candidates: list[str | list[Message]] = Field(min_length=2, max_length=64)
+    prompt: Conversation
+    candidates: list[Conversation] = Field(min_length=2, max_length=64)
     reference: str | None = None
 
 
@@ -196,8 +197,8 @@ class MetaRequest(Comparison):
 
     rubric: str = "meta"
     items: list[MetaItem] = Field(default=[], max_length=1024)
-    prompt: str | list[Message] | None = None
-    response: str | list[Message] | None = None
+    prompt: Conversation | None = None
+    response: Conversation | None = None
     judgment_a: str | None = None
     judgment_b: str | None = None
 
@@ -224,8 +225,8 @@ class RankRequest(Comparison):
     rubric: str = "rank"
     votes: int = Field(default=3, ge=1, le=64, strict=True)
     items: list[RankItem] = Field(default=[], max_length=1024)
-    prompt: str | list[Message] | None = None
-    candidates: list[str | list[Message]] | None = Field(default=None, min_length=2, max_length=64)
+    prompt: Conversation | None = None
+    candidates: list[Conversation] | None = Field(default=None, min_length=2, max_length=64)
     reference: str | None = None
 
     @model_validator(mode="after")

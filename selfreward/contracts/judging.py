@@ -9,8 +9,9 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from selfreward.contracts.base import Contract, Message
+from selfreward.contracts.conversations import Conversation
 
-VoteStatus = Literal["ok", "truncated", "unparsed", "out_of_range", "refused", "error"]
+VoteStatus = Literal["ok", "truncated", "unparsed", "out_of_range", "refused", "nothing_to_judge", "error"]
 JudgmentStatus = Literal["ok", "partial", "unscored"]
 Aggregation = Literal["mean", "median", "majority", "expected"]
 
@@ -18,9 +19,10 @@ Aggregation = Literal["mean", "median", "majority", "expected"]
 class Vote(Contract):
     """One text that the judge sampled about one response. `score` is set exactly when `status` is `ok`.
 
-    `reason` says what is wrong with a vote that is not ok. `expected` is the expected score under the judge's own
-    probabilities of the digits (only with aggregation `expected`). `criteria` (only by rubrics with an explicit sum)
-    says for each criterion whether it earns its weight: it is met, or it is a pitfall that was avoided.
+    With `nothing_to_judge` (prompt or response say nothing) the judge was not asked. `reason` says what is wrong with a
+    vote that is not ok. `expected` is the expected score under the judge's own probabilities of the digits (only with
+    aggregation `expected`). `criteria` (only by rubrics with an explicit sum) says for each criterion whether it earns
+    its weight: it is met, or it is a pitfall that was avoided.
     """
 
     score: float | None = None
@@ -79,8 +81,8 @@ class JudgeItem(Contract):
     """
 
     id: str | None = None
-    prompt: str | list[Message]
-    response: str | list[Message]
+    prompt: Conversation
+    response: Conversation
     reference: str | None = None
     criteria: list[Criterion] | None = Field(default=None, min_length=1, max_length=64)
 

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from selfreward.client.judge_inputs import Conversation, conversation
+from selfreward.contracts.conversations import Conversation, conversation
 from selfreward.files.rows import Row, RowError, read_rows
 
 _SHOWN_PROBLEMS = 10
@@ -62,7 +62,7 @@ def _format(path: Path, first: Row) -> str:
 
 
 def _rewardbench(place: str, row: Mapping[str, Any]) -> Labelled:
-    turns = [conversation(row.get(name), name) for name in ("prompt", "chosen", "rejected")]
+    turns = [_turns(row, name) for name in ("prompt", "chosen", "rejected")]
     return Labelled(place, turns[0], turns[1:], [1.0, 0.0])
 
 
@@ -75,9 +75,16 @@ def _eft(place: str, row: Mapping[str, Any]) -> Labelled:
         rank = answer.get("rank") if isinstance(answer, dict) else None
         if not isinstance(rank, int | float) or isinstance(rank, bool):
             raise ValueError(f"responses[{index}].rank = {rank!r}: give a number, 1 for the best")
-        texts.append(conversation(answer.get("text"), f"responses[{index}].text"))
+        texts.append(_turns(answer, "text", f"responses[{index}].text"))
         ranks.append(-float(rank))
-    return Labelled(place, conversation(row.get("prompt"), "prompt"), texts, ranks)
+    return Labelled(place, _turns(row, "prompt"), texts, ranks)
+
+
+def _turns(row: Mapping[str, Any], name: str, field: str | None = None) -> Conversation:
+    turns = conversation(row.get(name), field or name)
+    if turns == []:
+        raise ValueError(f"{field or name} = {row.get(name)!r:.60}: give a text, or messages with a text")
+    return turns
 
 
 def _mt_bench(_: str, row: Mapping[str, Any]) -> Labelled:

@@ -14,6 +14,7 @@ from selfreward.contracts.comparisons import (
     PairVote,
     Side,
 )
+from selfreward.contracts.conversations import nothing_to_judge
 from services.judge.engine.engine import Completion, Engine
 from services.judge.reading.read import read
 from services.judge.reading.words import FiveWayForm, WordForm, sides
@@ -66,8 +67,8 @@ async def compare(
     guide = form.pattern if rubric.spec.guided else None
     sampling = sampling_of(rubric.spec, request)
     questions = [
-        Question(prompt, _vote_reader(form, order), _error_vote(order), seed, guide)
-        for prompt, (_, order, seed) in zip(prompts, presentations(request, items), strict=True)
+        Question(prompt, _vote_reader(form, order), _error_vote(order), seed, guide, _nothing_in(items[index]))
+        for prompt, (index, order, seed) in zip(prompts, presentations(request, items), strict=True)
     ]
     judged = await judge_questions(engine, questions, sampling)
 
@@ -89,6 +90,12 @@ async def compare(
         flip_rate=flip_rate(verdicts),
         usage=judged.usage,
     )
+
+
+def _nothing_in(item: PairItem | MetaItem) -> str | None:
+    if isinstance(item, PairItem):
+        return nothing_to_judge(prompt=item.prompt, a=item.a, b=item.b)
+    return nothing_to_judge(prompt=item.prompt, response=item.response)
 
 
 def choose_principle(rubric: Rubric, item: PairItem, seed: int | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from selfreward.contracts.conversations import nothing_to_judge
 from selfreward.contracts.judging import (
     Aggregation,
     Criterion,
@@ -57,7 +58,8 @@ async def judge_items(
 def _question(rubric: Rubric, item: JudgeItem, seed: int | None, *, expected: bool) -> Question[Vote]:
     def question(form: VerdictForm[object], read_vote: Callable[[Completion], Vote]) -> Question[Vote]:
         guide = form.pattern if rubric.spec.guided else None
-        return Question(rubric.prompt(item), read_vote, _error_vote, seed, guide)
+        nothing = nothing_to_judge(prompt=item.prompt, response=item.response)
+        return Question(rubric.prompt(item), read_vote, _error_vote, seed, guide, nothing)
 
     if rubric.spec.numbered:
         criteria = item.criteria or rubric.spec.criteria

@@ -5,8 +5,8 @@ A truncated vote is sampled once more with a larger token budget.
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar, cast
 
 from selfreward.client.http import ServiceError
 from selfreward.contracts.base import is_policy_version
@@ -24,7 +24,8 @@ AnyVote = TypeVar("AnyVote", bound=Vote | ComparisonVote | Argument)
 class Question(Generic[AnyVote]):
     """One filled prompt with its seed. `guide` is a pattern that the last line must match.
 
-    `read_vote` makes a vote of a completion, `error_vote` a vote of status `error` of the reason why there is none.
+    `nothing` says in which field there is nothing to judge; such a question is not put to the engine. `read_vote` makes
+    a vote of a completion, `error_vote` a vote of status `error` of the reason why there is none.
     """
 
     prompt: str
@@ -32,6 +33,7 @@ class Question(Generic[AnyVote]):
     error_vote: Callable[[str], AnyVote]
     seed: int | None = None
     guide: str | None = None
+    nothing: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,20 @@ class QuestionVotes(Generic[AnyVote]):
 async def judge_questions(
     engine: Engine, questions: Sequence[Question[AnyVote]], sampling: VoteSampling
 ) -> QuestionVotes[AnyVote]:
-    """Sample `sampling.votes` votes on each question.
+    """Sample `sampling.votes` votes on each question, or give it as many of status `nothing_to_judge`.
 
     A question whose engine request failed gets votes of status `error`. Raises WrongPolicyVersion when the pinned
     version is not served, or versions kept changing; EngineUnavailable when the engine failed for all questions.
     """
+    asked = [question for question in questions if question.nothing is None]
+    if len(asked) < len(questions):
+        judged = await judge_questions(engine, asked, sampling)
+        cast = iter(judged.votes)
+        all_votes = [
+            next(cast) if question.nothing is None else [_unasked(question, question.nothing)] * sampling.votes
+            for question in questions
+        ]
+        return replace(judged, votes=all_votes)
     lane = Lane()
     prompts = [question.prompt for question in questions]
     bodies = [sampling.body(question.seed, question.guide) for question in questions]
@@ -64,6 +75,11 @@ async def judge_questions(
     if sampling.retry_max_tokens is not None and sampling.retry_max_tokens > sampling.max_tokens:
         replies += await _retry_truncated(engine, lane, questions, bodies, votes, version, sampling.retry_max_tokens)
     return QuestionVotes(votes, version, _sum_usage(replies))
+
+
+def _unasked(question: Question[AnyVote], nothing: str) -> AnyVote:
+    vote = question.error_vote(nothing)
+    return cast(AnyVote, vote.model_copy(update={"status": "nothing_to_judge", "text": ""}))
 
 
 def _read_votes(question: Question[AnyVote], outcome: Outcome, count: int) -> list[AnyVote]:

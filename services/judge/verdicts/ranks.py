@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from selfreward.contracts.comparisons import RankRequest, RankResponse, RankVote
+from selfreward.contracts.conversations import nothing_to_judge
 from selfreward.contracts.judging import JudgeItem
 from services.judge.engine.engine import Completion, Engine
 from services.judge.reading.ranking import RankForm
@@ -31,13 +32,15 @@ async def _rank_listwise(engine: Engine, rubric: Rubric, request: RankRequest, a
     for item, seed in zip(items, item_seeds(request.seed, [item.id for item in items]), strict=True):
         form = RankForm(rubric.spec.verdict_label, len(item.candidates))
         guide = form.pattern if rubric.spec.guided else None
+        candidates = {f"candidates.{place}": candidate for place, candidate in enumerate(item.candidates)}
+        nothing = nothing_to_judge(prompt=item.prompt, **candidates)
         texts = [as_text(candidate) for candidate in item.candidates]
         values = {"prompt": as_text(item.prompt), "reference": item.reference or ""}
         for is_reversed in orders:
             prompt = rubric.template.fill(values, texts[::-1] if is_reversed else texts)
             order_seed = derive_seed(seed, "reversed") if seed is not None and is_reversed else seed
             read_vote, error_vote = _vote_reader(form, is_reversed), _error_vote(is_reversed)
-            questions.append(Question(prompt, read_vote, error_vote, order_seed, guide))
+            questions.append(Question(prompt, read_vote, error_vote, order_seed, guide, nothing))
     judged = await judge_questions(engine, questions, sampling)
 
     # Aggregate the votes of each item over its orders.

@@ -69,6 +69,64 @@ def test_vllm_score_has_other_names_for_its_texts() -> None:
         assert answer.json()["data"][0]["score"] == 5.0
 
 
+_WITHOUT_EFFECT = {
+    "user": "me",
+    "request_id": "r",
+    "priority": -1,
+    "cache_salt": "salt",
+    "padding": "do_not_pad",
+    "truncate_prompt_tokens": 512,
+    "truncation_side": "left",
+    "max_tokens_per_query": 0,
+    "max_tokens_per_doc": 8,
+    "mm_processor_kwargs": {},
+    "instruction": None,
+    "chat_template_kwargs": {},
+    "use_activation": True,
+}
+
+
+@pytest.mark.parametrize(("path", "texts"), [("/score", ("text_1", "text_2")), ("/rerank", ("query", "documents"))])
+def test_vllms_fields_have_no_effect_or_are_refused(path: str, texts: tuple[str, str]) -> None:
+    request: dict[str, Any] = {"model": "countdown", texts[0]: PROMPT, texts[1]: [GOOD]}
+    engine = Engine(good_is_better)
+
+    plain, with_fields = post(path, request), post(path, {**request, **_WITHOUT_EFFECT}, engine)
+    refused = {
+        name: post(path, {**request, name: value})
+        for name, value in (
+            ("instruction", "Judge by style."),
+            ("chat_template_kwargs", {"instruction": "Judge by style."}),
+            ("use_activation", False),
+        )
+    }
+
+    assert with_fields.status_code == 200
+    assert with_fields.json().get("data") == plain.json().get("data")
+    assert with_fields.json().get("results") == plain.json().get("results")
+    assert judged_prompts(engine)[0].endswith(f"Answer : {GOOD}")
+    for name, answer in refused.items():
+        assert (answer.status_code, name in message(answer)) == (422, True)
+    assert "put it into a rubric of your own" in message(refused["instruction"])
+
+
+@pytest.mark.parametrize(("path", "texts"), [("/score", ("text_1", "text_2")), ("/rerank", ("query", "documents"))])
+def test_vllms_content_parts_are_read_and_images_refused(path: str, texts: tuple[str, str]) -> None:
+    def parts(*listed: dict[str, Any]) -> dict[str, Any]:
+        return {"content": list(listed)}
+
+    engine = Engine(good_is_better)
+    text = {texts[0]: parts({"type": "text", "text": PROMPT}), texts[1]: [parts({"type": "text", "text": GOOD})]}
+    image = {texts[0]: PROMPT, texts[1]: [GOOD, parts({"type": "image_url", "image_url": {"url": "data:"}})]}
+
+    assert post(f"{path}?rubric=countdown", text, engine).status_code == 200
+    assert judged_prompts(engine)[0].endswith(f"Answer : {GOOD}")
+    refused = post(path, image)
+    assert refused.status_code == 422
+    assert f"{texts[1]}.1.content[0] = " in message(refused)
+    assert "only text can be judged" in message(refused)
+
+
 def test_vllm_score_refuses_texts_that_do_not_pair() -> None:
     answer = post("/score", {"text_1": ["a", "b"], "text_2": ["x", "y", "z"]})
 
@@ -136,6 +194,16 @@ def test_openrlhf_is_judged_without_prompt_and_end_tokens() -> None:
         ("other", "prompt", None),
         ("", "prompt", None),
         ("", "", ""),
+        # Unicode normalisation, tokens and white space that decoding adds or drops.
+        ("Wo ist Zu\u0308rich? Dort.", "Wo ist Z\u00fcrich?", " Dort."),
+        ("Wo ist Z\u00fcrich? Dort.", "Wo ist Zu\u0308rich?", " Dort."),
+        ("\u1112\u1161\u11ab ok", "\ud55c", " ok"),
+        ("full A: x", "\uff46\uff55\uff4c\uff4c \uff21:", " x"),
+        ("<s> Q: 1 A: 2</s>", "Q: 1 A:", " 2"),
+        ("<|begin_of_text|>Hi! Yes<|eot_id|>", "Hi !", " Yes"),
+        ("<bos><start_of_turn>user\nQ<end_of_turn>\nA<end_of_turn>", "<start_of_turn>user\nQ<end_of_turn>\n", "A"),
+        ("<\uff5cbegin\u2581of\u2581sentence\uff5c>Q A<\uff5cend\u2581of\u2581sentence\uff5c>", "Q", " A"),
+        ("\ufffdfu\u0308r die Antwort eines Modells: 2", "Eine Frage f\u00fcr die Antwort eines Modells:", " 2"),
     ],
 )
 def test_the_response_in_an_openrlhf_query(query: str, prompt: str, expected: str | None) -> None:
@@ -171,7 +239,8 @@ def test_nemo_gym_gets_its_body_back_with_the_reward() -> None:
     assert "Answer in one line." in prompt
     assert "Count with care." in prompt
     assert f"User: {PROMPT}" in prompt
-    assert prompt.endswith(f"Answer : {GOOD}")
+    call = 'Tool call: multiply({"a": 7})'
+    assert prompt.endswith(f"Answer : Assistant: {call}\n\nTool: multiply: 21\n\nAssistant: {GOOD}")
 
 
 @pytest.mark.parametrize(("reply", "kind"), [(unreadable, "judge_unparseable"), (None, "judge_failed")])
@@ -182,6 +251,36 @@ def test_nemo_gym_masks_what_has_no_score(reply: Any, kind: str) -> None:
 
     assert (body["mask_sample"], body["failure_kind"]) == (True, kind)
     assert "0 of 3 votes valid" in body["failure_reason"]
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ([], "response: there is no text and no tool call to judge"),
+        ([{"type": "reasoning", "summary": []}], "response: there is no text"),
+        ([{"type": "image_generation_call", "result": "x"}], "response.output[0] = {'type': 'image_generation_call'"),
+    ],
+)
+def test_nemo_gym_masks_what_cannot_be_judged(output: list[Any], reason: str) -> None:
+    engine = Engine(good_is_better)
+    sent = wire("nemo_gym")
+    sent["response"]["output"] = output
+
+    body = post("/verify?rubric=countdown", sent, engine).json()
+
+    assert (body["mask_sample"], body["failure_kind"], engine.bodies) == (True, "judge_failed", [])
+    assert reason in body["failure_reason"]
+
+
+def test_slime_takes_messages_and_says_when_there_is_nothing_to_judge() -> None:
+    turns = [{"role": "developer", "content": "Count.", "name": None}, {"role": "user", "content": PROMPT}]
+
+    judged = post("/compat/slime?rubric=countdown", {"prompt": turns, "response": GOOD, "label": None})
+    nothing = post("/compat/slime?rubric=countdown", {"prompt": turns, "response": None})
+
+    assert judged.json() == 5.0
+    assert nothing.status_code == 422
+    assert "there is no text and no tool call to judge" in message(nothing)
 
 
 def test_nemo_gyms_agents_can_begin_a_session() -> None:
