@@ -12,12 +12,11 @@ from selfreward.contracts.comparisons import (
     PairRequest,
     PairResponse,
     PairVote,
-    Side,
 )
 from selfreward.contracts.conversations import nothing_to_judge
 from services.judge.engine.engine import Completion, Engine
 from services.judge.reading.read import read
-from services.judge.reading.words import FiveWayForm, WordForm, sides
+from services.judge.reading.sides import FiveWayForm, SideForm, sides
 from services.judge.rubrics.neutralise import neutralise
 from services.judge.rubrics.rubric import Rubric
 from services.judge.rubrics.template import as_text
@@ -59,12 +58,12 @@ async def compare(
 ) -> PairResponse:
     """Judge every item by `prompts`, one for each of its `presentations`. Raises as `judge_questions` does."""
     # Ask one question for each item and order.
-    form: WordForm[Side] | FiveWayForm
+    form: SideForm | FiveWayForm
     if rubric.spec.kind == "arena":
         form = FiveWayForm(rubric.spec.verdict_label)
     else:
         form = sides(rubric.spec.verdict_label, tie=rubric.spec.kind != "constitution")
-    guide = form.pattern if rubric.spec.guided else None
+    guide = form if rubric.spec.guided else None
     sampling = sampling_of(rubric.spec, request)
     questions = [
         Question(prompt, _vote_reader(form, order), _error_vote(order), seed, guide, _nothing_in(items[index]))
@@ -113,13 +112,13 @@ def choose_principle(rubric: Rubric, item: PairItem, seed: int | None) -> str | 
     return rubric.spec.principles[draw % len(rubric.spec.principles)]
 
 
-def _vote_reader(form: WordForm[Side] | FiveWayForm, order: Order) -> Callable[[Completion], PairVote]:
+def _vote_reader(form: SideForm | FiveWayForm, order: Order) -> Callable[[Completion], PairVote]:
     if isinstance(form, FiveWayForm):
         return lambda completion: _read_five_way(completion, form, order)
     return lambda completion: _read_side(completion, form, order)
 
 
-def _read_side(completion: Completion, form: WordForm[Side], order: Order) -> PairVote:
+def _read_side(completion: Completion, form: SideForm, order: Order) -> PairVote:
     reading = read(completion.text, completion.finish_reason, form, completion.refusal)
     winner, p_a = reading.value, None
     if winner is not None:

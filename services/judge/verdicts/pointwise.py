@@ -57,7 +57,7 @@ async def judge_items(
 
 def _question(rubric: Rubric, item: JudgeItem, seed: int | None, *, expected: bool) -> Question[Vote]:
     def question(form: VerdictForm[object], read_vote: Callable[[Completion], Vote]) -> Question[Vote]:
-        guide = form.pattern if rubric.spec.guided else None
+        guide = form if rubric.spec.guided else None
         nothing = nothing_to_judge(prompt=item.prompt, response=item.response)
         return Question(rubric.prompt(item), read_vote, _error_vote, seed, guide, nothing)
 

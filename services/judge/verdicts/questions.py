@@ -14,6 +14,7 @@ from selfreward.contracts.comparisons import Argument, ComparisonVote
 from selfreward.contracts.judging import Usage, Vote
 from services.judge.engine.engine import Completion, Engine, EngineReply
 from services.judge.engine.slots import Lane
+from services.judge.reading.read import VerdictForm
 from services.judge.verdicts.one_version import Outcome, ask_one_version
 from services.judge.verdicts.sampling import VoteSampling, derive_seed
 
@@ -22,7 +23,7 @@ AnyVote = TypeVar("AnyVote", bound=Vote | ComparisonVote | Argument)
 
 @dataclass(frozen=True)
 class Question(Generic[AnyVote]):
-    """One filled prompt with its seed. `guide` is a pattern that the last line must match.
+    """One filled prompt with its seed. `guide` is the form that the last line must have.
 
     `nothing` says in which field there is nothing to judge; such a question is not put to the engine. `read_vote` makes
     a vote of a completion, `error_vote` a vote of status `error` of the reason why there is none.
@@ -32,7 +33,7 @@ class Question(Generic[AnyVote]):
     read_vote: Callable[[Completion], AnyVote]
     error_vote: Callable[[str], AnyVote]
     seed: int | None = None
-    guide: str | None = None
+    guide: VerdictForm[object] | None = None
     nothing: str | None = None
 
 

@@ -31,7 +31,7 @@ async def _rank_listwise(engine: Engine, rubric: Rubric, request: RankRequest, a
     questions = []
     for item, seed in zip(items, item_seeds(request.seed, [item.id for item in items]), strict=True):
         form = RankForm(rubric.spec.verdict_label, len(item.candidates))
-        guide = form.pattern if rubric.spec.guided else None
+        guide = form if rubric.spec.guided else None
         candidates = {f"candidates.{place}": candidate for place, candidate in enumerate(item.candidates)}
         nothing = nothing_to_judge(prompt=item.prompt, **candidates)
         texts = [as_text(candidate) for candidate in item.candidates]

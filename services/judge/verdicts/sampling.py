@@ -8,6 +8,7 @@ from typing import Any
 from selfreward.contracts.base import content_key
 from selfreward.contracts.comparisons import Comparison
 from selfreward.contracts.judging import JudgeRequest
+from services.judge.reading.read import VerdictForm, as_grammar
 from services.judge.rubrics.spec import RubricSpec
 from services.judge.verdicts.logprobs import TOP_AT_CHOICE, TOP_AT_SCORE
 
@@ -28,8 +29,8 @@ class VoteSampling:
     logprobs: int
     policy: str | None
 
-    def body(self, seed: int | None, guide: str | None) -> dict[str, Any]:
-        """The sampling fields of one engine request. `guide` is a pattern that the last line must match."""
+    def body(self, seed: int | None, guide: VerdictForm[object] | None) -> dict[str, Any]:
+        """The sampling fields of one engine request. `guide` is the form that the last line must have."""
         body: dict[str, Any] = {
             "n": self.votes,
             "temperature": self.temperature,
@@ -43,7 +44,7 @@ class VoteSampling:
         if guide is not None:
             # A paragraph of free text may come first. A token has at least one character, mostly several.
             free = min(2 * self.max_tokens, _MOST_FREE_TEXT)
-            body["structured_outputs"] = {"regex": f"([^\\n]{{1,{free}}}\\n)?{guide}"}
+            body["structured_outputs"] = {"regex": f"([^\\n]{{1,{free}}}\\n)?{as_grammar(guide.lead)}{guide.rest}"}
         return body
 
 

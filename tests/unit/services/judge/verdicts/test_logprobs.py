@@ -80,7 +80,7 @@ def probable(*tokens: dict[str, Any]) -> JSONResponse:
 
 def test_an_expected_score_weighs_the_digits_by_their_probabilities() -> None:
     digits = {"4": 0.5, " 4": 0.1, "5": 0.2, "9": 0.1, "x": 0.1}
-    engine = Engine(lambda _: probable(token("é Score:"), token(" 4", **digits), token("<eos>")))
+    engine = Engine(lambda _: probable(token("é. Score:"), token(" 4", **digits), token("<eos>")))
 
     result = judged(engine, body("a", votes=1, aggregation="expected")).data[0]
 
