@@ -2,21 +2,25 @@
 
 import torch
 
-CANDIDATES = 1024
+CANDIDATES = 128
 """The best tokens that are looked at first. They nearly always have the mass; otherwise all tokens are sorted."""
 
 
-def keep_nucleus(logits: torch.Tensor, p: float) -> torch.Tensor:
-    """Mask all but the fewest best tokens whose probabilities reach `p` (0 to 1), in place; shape (vocabulary,).
+def keep_nucleus(logits: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+    """Mask in each row all but the fewest best tokens whose probabilities reach `p`, in place.
 
-    Tokens as probable as the last of these stay too.
+    Shapes (rows, vocabulary) and (rows,), `p` from 0 to 1. Tokens as probable as the last of a row's best stay too.
     """
-    whole, count = logits.logsumexp(-1), min(CANDIDATES, len(logits))
-    best = logits.topk(count).values
-    reached = (best - whole).exp().cumsum(-1)
-    if reached[-1] < p and count < len(logits):
-        best = logits.sort(descending=True).values
-        reached = (best - whole).exp().cumsum(-1)
-    # The first token with which the mass is reached is the last one kept.
-    last = min(int((reached < p).sum()), len(best) - 1)
-    return logits.masked_fill_(logits < best[last], -torch.inf)
+    count = min(CANDIDATES, logits.shape[-1])
+    last, reaches = _last_kept(logits, p, logits.topk(count).values)
+    if not reaches.all() and count < logits.shape[-1]:
+        wide = ~reaches
+        last[wide], _ = _last_kept(logits[wide], p[wide], logits[wide].sort(descending=True).values)
+    return logits.masked_fill_(logits < last, -torch.inf)
+
+
+def _last_kept(logits: torch.Tensor, p: torch.Tensor, best: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """By row: the logit of the token that reaches the mass, (rows, 1), and whether `best` has that token, (rows,)."""
+    mass = (best - logits.logsumexp(-1, keepdim=True)).exp_().cumsum(-1)
+    before = (mass < p[:, None]).sum(-1, keepdim=True)
+    return best.gather(-1, before.clamp(max=best.shape[-1] - 1)), before[:, 0] < best.shape[-1]

@@ -8,16 +8,22 @@ import pytest
 pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed: on a second Python")
 
 
-def nucleus(logits: list[float], p: float) -> list[int]:
+def nuclei(logits: list[list[float]], p: list[float]) -> list[list[int]]:
     import torch
 
     from services.generator.engine.top_p import keep_nucleus
 
     given = torch.tensor(logits)
-    masked = keep_nucleus(given.clone(), p)
+    masked = given.clone()
+    assert keep_nucleus(masked, torch.tensor(p)) is masked
     kept = masked > -torch.inf
     assert torch.equal(masked[kept], given[kept])
-    return kept.nonzero().flatten().tolist()
+    return [row.nonzero().flatten().tolist() for row in kept]
+
+
+def nucleus(logits: list[float], p: float) -> list[int]:
+    (kept,) = nuclei([logits], [p])
+    return kept
 
 
 @pytest.mark.parametrize(
@@ -38,3 +44,41 @@ def test_more_tokens_than_are_looked_at_first_may_be_needed() -> None:
 
 def test_tokens_that_are_as_probable_as_the_last_one_stay() -> None:
     assert nucleus([1.0, 2.0, 1.0], 0.6) == [0, 1, 2]
+
+
+def test_each_row_has_its_own_nucleus() -> None:
+    from services.generator.engine.top_p import CANDIDATES
+
+    size = 4 * CANDIDATES
+    sharp = [20.0 if place in (3, size - 1) else 0.0 for place in range(size)]
+    alike = [(-1e-4) * place for place in range(size)]
+    few, half, one = nuclei([sharp, alike, sharp], [0.9, 0.5, 0.1])
+    assert few == one == [3, size - 1]
+    assert half == nucleus(alike, 0.5)
+    assert len(half) > CANDIDATES
+
+
+@pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed: on a second Python (make unit-other)")
+def test_only_requests_with_the_argument_are_masked_wherever_their_row_goes() -> None:
+    import torch
+    from vllm import SamplingParams
+    from vllm.v1.sample.logits_processor import BatchUpdate, MoveDirectionality
+
+    from services.generator.engine.nucleus import ARGUMENT, Nucleus
+
+    def masked(rows: int) -> list[int]:
+        logits = processor.apply(torch.tensor([[2.0, 1.0, 0.0]]).repeat(rows, 1))
+        return [row for row, kept in enumerate((logits > -torch.inf).sum(-1).tolist()) if kept == 1]
+
+    narrow = SamplingParams(extra_args={ARGUMENT: 0.1})
+    processor = Nucleus(None, None, False)
+    assert masked(2) == []
+    added = [(0, narrow, [], []), (1, SamplingParams(), [], []), (2, narrow, [], [])]
+    processor.update_state(BatchUpdate(batch_size=3, removed=[], added=added, moved=[]))
+    assert masked(3) == [0, 2]
+    moved = [(2, 1, MoveDirectionality.SWAP)]
+    processor.update_state(BatchUpdate(batch_size=3, removed=[], added=[], moved=moved))
+    assert masked(3) == [0, 1]
+    assert masked(2) == [0, 1]
+    processor.update_state(BatchUpdate(batch_size=1, removed=[1, 2], added=[], moved=[]))
+    assert masked(1) == [0]
