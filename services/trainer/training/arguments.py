@@ -10,6 +10,7 @@ from peft import LoraConfig
 from selfreward.contracts.optimisation import Lora, Optimisation
 from selfreward.contracts.training import TrainJob
 from selfreward.server.cpu import computes_bf16
+from services.trainer.training.attention import FLOAT32
 from services.trainer.training.checks import JobRefused
 from services.trainer.training.masters import load_master
 from services.trainer.training.models import load_model, served_dtype
@@ -123,6 +124,8 @@ def load_start(hyper: Optimisation, folder: Path) -> Any:
     That is as it is served, to save memory, but on a CPU that does not compute in it: there the master is faster.
     Raises JobRefused as `load_model` does.
     """
-    if hyper.lora is None or not (hyper.bf16 or torch.cuda.is_available()):
-        return load_master(folder)
-    return load_model(folder, served_dtype(folder))
+    rounded = hyper.lora is not None and (hyper.bf16 or torch.cuda.is_available())
+    model = load_model(folder, served_dtype(folder)) if rounded else load_master(folder)
+    if hyper.bf16 and not torch.cuda.is_available():
+        model.set_attn_implementation(FLOAT32)
+    return model
