@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from math import log
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_only_requests_with_the_argument_are_masked_wherever_their_row_goes() ->
     narrow = SamplingParams(extra_args={ARGUMENT: 0.1})
     processor = Nucleus(None, None, False)
     assert masked(2) == []
-    added = [(0, narrow, [], []), (1, SamplingParams(), [], []), (2, narrow, [], [])]
+    added: Any = [(0, narrow, [], []), (1, SamplingParams(), [], []), (2, narrow, [], [])]
     processor.update_state(BatchUpdate(batch_size=3, removed=[], added=added, moved=[]))
     assert masked(3) == [0, 2]
     moved = [(2, 1, MoveDirectionality.SWAP)]
