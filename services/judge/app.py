@@ -30,6 +30,7 @@ from services.judge.api.vllm_score import add_vllm
 from services.judge.engine.cache import ResultCache
 from services.judge.engine.engine import Engine, EngineUnavailable
 from services.judge.engine.slots import FairSlots
+from services.judge.engine.tokenizer import EngineTokens
 from services.judge.jobs.store import JobStore
 from services.judge.jobs.worker import JobWorker
 from services.judge.metrics import REFUSED, REQUESTS, WAITING
@@ -76,7 +77,8 @@ def create_app(
         cache = ResultCache(
             connect_briefly(settings.judge_cache_url or settings.redis_url), settings.judge_cache_seconds
         )
-    engine = Engine(engine_client, probe, settings.judge_engine_model, FairSlots(settings.judge_concurrency), cache)
+    model, slots = settings.judge_engine_model, FairSlots(settings.judge_concurrency)
+    engine = Engine(engine_client, probe, model, slots, EngineTokens(probe, model), cache)
     WAITING.set_function(lambda: engine.slots.waiting)
     # The service, and its jobs in the background.
     service = JudgeService(settings, rubrics, engine)

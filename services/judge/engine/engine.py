@@ -11,6 +11,7 @@ from selfreward.contracts.base import is_policy_version
 from services.judge.engine.cache import ResultCache
 from services.judge.engine.lookup import CacheLookup, CacheMode
 from services.judge.engine.slots import FairSlots, Lane
+from services.judge.engine.tokenizer import EngineTokens
 from services.judge.metrics import ENGINE_DURATION, ENGINE_INFLIGHT
 from services.judge.reading.read import BROKEN_OFF
 
@@ -45,7 +46,8 @@ class EngineReply:
 class Engine:
     """The judging engine with its clients, its slots and its cache.
 
-    `model` is the model name of requests that pin no version. `probe` is a client for small requests. `caller` is whose
+    `model` is the model name of requests that pin no version. `probe` is a client for small requests. `tokens`
+    are the special tokens of its tokenizer. `caller` is whose
     turns a request takes. `lookup` finds cached replies for one request of the judge's API.
     """
 
@@ -53,6 +55,7 @@ class Engine:
     probe: ServiceClient
     model: str
     slots: FairSlots
+    tokens: EngineTokens
     cache: ResultCache | None = None
     caller: str = ""
     lookup: CacheLookup | None = None

@@ -17,10 +17,10 @@ from selfreward.contracts.conversations import nothing_to_judge
 from services.judge.engine.engine import Completion, Engine
 from services.judge.reading.read import read
 from services.judge.reading.sides import FiveWayForm, SideForm, sides
-from services.judge.rubrics.neutralise import neutralise
 from services.judge.rubrics.rubric import Rubric
 from services.judge.rubrics.template import as_text
 from services.judge.verdicts.aggregate import aggregate_pair_votes, flip_rate
+from services.judge.verdicts.filling import fill_prompts
 from services.judge.verdicts.logprobs import probability_of_a, word_probabilities
 from services.judge.verdicts.orders import judgment_texts, orders_of, presentations, response_texts, side_of_item
 from services.judge.verdicts.questions import Question, judge_questions
@@ -31,19 +31,19 @@ async def compare_responses(engine: Engine, rubric: Rubric, request: PairRequest
     """Compare the two responses of every item. Raises as `judge_questions` does."""
     items = request.items
     principles = [choose_principle(rubric, item, request.seed) for item in items]
-    prompts = [
-        rubric.template.fill({**response_texts(items[index], order), "principle": principles[index] or ""})
+    values = [
+        {**response_texts(items[index], order), "principle": principles[index] or ""}
         for index, order, _ in presentations(request, items)
     ]
+    prompts = await fill_prompts(rubric.template, values, engine.tokens)
     return await compare(engine, rubric, request, items, prompts, principles, answer_id)
 
 
 async def compare_judgments(engine: Engine, rubric: Rubric, request: MetaRequest, answer_id: str) -> PairResponse:
     """Compare the two judgments of every item (meta-judging, 2407.19594, 2.2). Raises as `judge_questions` does."""
     items = request.entries
-    prompts = [
-        rubric.template.fill(judgment_texts(items[index], order)) for index, order, _ in presentations(request, items)
-    ]
+    values = [judgment_texts(items[index], order) for index, order, _ in presentations(request, items)]
+    prompts = await fill_prompts(rubric.template, values, engine.tokens)
     return await compare(engine, rubric, request, items, prompts, [None] * len(items), answer_id)
 
 
@@ -106,7 +106,7 @@ def choose_principle(rubric: Rubric, item: PairItem, seed: int | None) -> str | 
     if "principle" not in rubric.template.fields:
         return None
     if item.principle is not None:
-        return neutralise(item.principle, rubric.template.guard)
+        return item.principle
     texts = sorted([as_text(item.a), as_text(item.b)])
     draw = int(content_key(seed, as_text(item.prompt), texts), 16)
     return rubric.spec.principles[draw % len(rubric.spec.principles)]
