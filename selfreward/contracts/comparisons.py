@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from selfreward.contracts.base import Contract
 from selfreward.contracts.conversations import Conversation
-from selfreward.contracts.judging import Judgment, JudgmentStatus, Usage, VoteStatus
+from selfreward.contracts.judging import MOST_VOTE_TOKENS, Judgment, JudgmentStatus, Usage, VoteStatus
 
 Side = Literal["a", "b", "tie"]
 Order = Literal["ab", "ba"]
@@ -18,12 +18,17 @@ ArgumentStatus = Literal["ok", "truncated", "empty", "refused", "error"]
 
 
 class ComparisonVote(Contract):
-    """The fields of every vote of a comparison. `reason` says what is wrong with one that is not `ok`."""
+    """The fields of every vote of a comparison. `reason` says what is wrong with one that is not `ok`.
+
+    `constrained` and `reasoning_content` are as in `Vote`.
+    """
 
     status: VoteStatus
     text: str = ""
     finish_reason: str | None = None
     reason: str | None = None
+    constrained: bool = False
+    reasoning_content: str | None = None
 
 
 class PairVote(ComparisonVote):
@@ -178,8 +183,8 @@ class Comparison(Contract):
     swap: bool = Field(default=True, strict=True)
     temperature: float | None = Field(default=None, ge=0, le=2, strict=True)
     top_p: float | None = Field(default=None, gt=0, le=1, strict=True)
-    max_tokens: int | None = Field(default=None, ge=1, le=8192, strict=True)
-    retry_max_tokens: int | None = Field(default=None, ge=1, le=8192, strict=True)
+    max_tokens: int | None = Field(default=None, ge=1, le=MOST_VOTE_TOKENS, strict=True)
+    retry_max_tokens: int | None = Field(default=None, ge=1, le=MOST_VOTE_TOKENS, strict=True)
     min_valid_votes: int | None = Field(default=None, ge=1, le=64, strict=True)
     policy: str | None = None
     seed: int | None = Field(default=None, strict=True)

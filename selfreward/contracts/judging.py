@@ -14,6 +14,8 @@ from selfreward.contracts.conversations import Conversation
 VoteStatus = Literal["ok", "truncated", "unparsed", "out_of_range", "refused", "nothing_to_judge", "error"]
 JudgmentStatus = Literal["ok", "partial", "unscored"]
 Aggregation = Literal["mean", "median", "majority", "expected"]
+MOST_VOTE_TOKENS = 131_072
+"""The largest token limit of a vote. A reasoning judge's thoughts count, and take tens of thousands of tokens."""
 
 
 class Vote(Contract):
@@ -32,6 +34,8 @@ class Vote(Contract):
     reason: str | None = None
     expected: float | None = None
     criteria: list[bool] | None = None
+    constrained: bool = False
+    reasoning_content: str | None = None
 
     @model_validator(mode="after")
     def _score_only_when_ok(self) -> Self:
@@ -100,8 +104,8 @@ class JudgeRequest(Contract):
     votes: int = Field(default=3, ge=1, le=64, strict=True)
     temperature: float | None = Field(default=None, ge=0, le=2, strict=True)
     top_p: float | None = Field(default=None, gt=0, le=1, strict=True)
-    max_tokens: int | None = Field(default=None, ge=1, le=8192, strict=True)
-    retry_max_tokens: int | None = Field(default=None, ge=1, le=8192, strict=True)
+    max_tokens: int | None = Field(default=None, ge=1, le=MOST_VOTE_TOKENS, strict=True)
+    retry_max_tokens: int | None = Field(default=None, ge=1, le=MOST_VOTE_TOKENS, strict=True)
     aggregation: Aggregation | None = None
     min_valid_votes: int | None = Field(default=None, ge=1, le=64, strict=True)
     policy: str | None = None

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from selfreward.client.generator import VERSION_HEADER
@@ -23,13 +23,15 @@ class EngineUnavailable(ServiceError):
 class Completion(NamedTuple):
     """One sampled text as the engine returned it.
 
-    `logprobs` is `choices[].logprobs.content` of the reply, where log-probabilities were requested.
+    `logprobs` is `choices[].logprobs.content` of the reply, where log-probabilities were requested. `reasoning` is what
+    the engine returned beside the text.
     """
 
     text: str
     finish_reason: str | None
     refusal: str | None
     logprobs: Sequence[Mapping[str, Any]] | None = None
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,13 @@ class EngineReply:
     version: str
     prompt_tokens: int
     completion_tokens: int
+
+
+@dataclass
+class Abilities:
+    """What the engine has shown so far. `constrains`: whether it holds a continued text to a form; None: untried."""
+
+    constrains: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,7 @@ class Engine:
     cache: ResultCache | None = None
     caller: str = ""
     lookup: CacheLookup | None = None
+    abilities: Abilities = field(default_factory=Abilities)
 
     def for_request(self, caller: str, cache: CacheMode | None) -> "Engine":
         """The same engine, for one request of a caller."""
@@ -119,6 +129,7 @@ def _parse_reply(data: dict[str, Any], version: str | None) -> EngineReply:
             choice.get("finish_reason"),
             choice["message"].get("refusal"),
             (choice.get("logprobs") or {}).get("content"),
+            choice["message"].get("reasoning_content") or choice["message"].get("reasoning"),
         )
         for choice in data["choices"]
     ]

@@ -53,6 +53,7 @@ _SCORE = re.compile(
     rf"{OPEN}{_NAMED}(?P<value>[+–-]?{_NUMBER}){_PART}?{_UNIT}?{CLOSE}{_UNIT}?(?:{_SCALE}{_UNIT}?{_MET}?{CLOSE})?",
     re.IGNORECASE,
 )
+_BREAKDOWN = re.compile(rf"[ ]*[(=][ ]*(?P<terms>{_TERM}(?:[ ]*\+[ ]*{_TERM})++)[ ]*\)?", re.IGNORECASE)
 _FRACTION = re.compile(rf"{OPEN}\\[dt]?frac\{{(?P<value>{_NUMBER})\}}\{{(?P<of>{_NUMBER})\}}{CLOSE}", re.IGNORECASE)
 _OTHER_NUMBER = re.compile(rf"[0-9½¼¾]|(?:^|\b(?:or|to|say|even|not|than))\W*{_WORD}", re.IGNORECASE)
 _MOST_SHOWN = 40
@@ -78,13 +79,17 @@ class ScoreForm:
             return self._unparsed(line, "is not one plain number")
         groups = score.groupdict()
         rest = line.text[score.end() :].removeprefix("+")
+        parts = _BREAKDOWN.match(rest)
+        if parts is not None:
+            rest = rest[parts.end() :]
         prose = explanation(rest, line.bare)
         if prose is None or _OTHER_NUMBER.search(prose) or not closes(groups["open"], line.text[score.end("open") :]):
             return self._unparsed(line, "is not one plain number")
         value = _value(groups["value"]) + sum(_value(groups.get(part)) for part in ("part", "fraction", "half"))
 
         # Check it.
-        if groups.get("terms") and not isclose(sum(map(_value, _terms(groups["terms"]))), value, abs_tol=1e-6):
+        terms = [_terms(text) for text in (groups.get("terms"), parts and parts["terms"]) if text]
+        if not all(isclose(sum(map(_value, summands)), value, abs_tol=1e-6) for summands in terms):
             return self._unparsed(line, "is a wrong sum")
         shown, end = score["value"][:_MOST_SHOWN], score.end()
         if not self.minimum <= value <= self.maximum:

@@ -28,7 +28,7 @@ def _side(name: str) -> str:
 _SIDE = re.compile(rf"{OPEN}{_NAMED}{_NOUN}?(?P<inner>[ \"'(\[]*)(?P<side>[abc])(?!['’]?\w){CLOSE}", re.IGNORECASE)
 _TIE = re.compile(
     rf"{OPEN}{_NAMED}(?:(?:it|this|that)(?:'s| is)[ ]+|they are[ ]+)?(?:an?[ ]+)?"
-    rf"(?P<word>tied?|draw|both|neither|equal(?:ly good)?)(?![\w'’])"
+    rf"(?P<word>tied?|draw|both|neither(?:[ ]of[ ]them|[ ]A[ ]nor[ ]B)?|equal(?:ly good)?)(?![\w'’])"
     rf"(?:[ ](?:between|of)[ ]{_side('one')}[ ]*and[ ]{_side('two')})?{CLOSE}",
     re.IGNORECASE,
 )

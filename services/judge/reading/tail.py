@@ -8,7 +8,7 @@ import re
 OPEN = r"(?P<open>[ \"'(\[{]*+)"
 CLOSE = r"(?:[ ]*[\"')\]}])*+"
 """Quotes and brackets before and after a verdict. What is open must be closed; a bracket may begin before the label."""
-_END = re.compile(r"[ ]*[.!?,;:]*[ \"')\]}]*(?:[⭐★☆🌟✨✅][\ufe0f ]*)*[.!]?[ ]*")
+_END = re.compile(r"[ ]*[.!?,;:]*[ \"')\]}]*(?:[⭐★☆🌟✨✅✓✔][\ufe0f ]*)*[.!]?[ ]*")
 _EXPLAINS = re.compile(
     r"(?:[ ]*[.,;:!]+(?![0-9A-Za-z])|[ ]+-+[ ]+|[ ]*[–—]+|[ ]*(?=\()|[ ]+(?=(?:because|since|as|given)\b))"
     r"[ ]*(?P<prose>\S.*)",

@@ -35,11 +35,14 @@ _PLAIN = re.compile(r"[ -~\n]*+")
 
 _THINKING = r"(?:think|thinking|thought|reasoning|reason|seed:think)"
 _BLOCKS = re.compile(
-    rf"(?P<closes><\s*/\s*{_THINKING}\s*>|\[/THINK\]|◁/think▷)|<\s*{_THINKING}\s*>|\[THINK\]|◁think▷", re.IGNORECASE
+    rf"(?P<closes><\s*/\s*{_THINKING}\s*>|\[/THINK\]|◁/think▷|<\|channel\|>\s*final\b|<channel\|>)"
+    rf"|<\s*{_THINKING}\s*>|\[THINK\]|◁think▷|<\|channel\|>\s*(?:analysis|commentary)\b|<\|channel>thought",
+    re.IGNORECASE,
 )
-"""Tags of reasoning blocks: of most models, of Magistral and of Kimi."""
+"""Tags of reasoning blocks: of most models, of Magistral, Kimi and gpt-oss, and of Gemma."""
 
-_HTML = r"</?(?:b|i|u|em|strong|code|mark|span|p|div|br|font|big|small|center|h[1-6])\b[^<>\n]{0,80}>"
+_TAGS = "answer|verdict|output|result|b|i|u|em|strong|code|mark|span|p|div|br|font|big|small|center|h[1-6]"
+_HTML = rf"</?(?:{_TAGS})\b[^<>\n]{{0,80}}>"
 _SPECIAL = r"<\|[^|<>\n]{1,40}\|>|</?(?:s|eos|pad|end_of_turn)>"
 _MARKUP = re.compile(rf"{_HTML}|{_SPECIAL}|\*+|`+|(?<![^\W_])_+|_+(?![^\W_])|\\[()\[\]]|\$", re.IGNORECASE)
 _FENCE = re.compile(r"^[ ]*`{3,}[\w-]*[ ]*$", re.MULTILINE)

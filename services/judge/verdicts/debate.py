@@ -23,7 +23,8 @@ from services.judge.rubrics.template import Part, Value
 from services.judge.verdicts.filling import fill_prompts
 from services.judge.verdicts.orders import Presentation, presentations, response_texts
 from services.judge.verdicts.pairs import compare
-from services.judge.verdicts.questions import Question, judge_questions
+from services.judge.verdicts.question import Question
+from services.judge.verdicts.questions import judge_questions
 from services.judge.verdicts.sampling import VoteSampling, derive_seed, sampling_of
 
 _ATTEMPTS = 4

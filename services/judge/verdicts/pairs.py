@@ -23,7 +23,8 @@ from services.judge.verdicts.aggregate import aggregate_pair_votes, flip_rate
 from services.judge.verdicts.filling import fill_prompts
 from services.judge.verdicts.logprobs import probability_of_a, word_probabilities
 from services.judge.verdicts.orders import judgment_texts, orders_of, presentations, response_texts, side_of_item
-from services.judge.verdicts.questions import Question, judge_questions
+from services.judge.verdicts.question import Question
+from services.judge.verdicts.questions import judge_questions
 from services.judge.verdicts.sampling import sampling_of
 
 
@@ -63,10 +64,10 @@ async def compare(
         form = FiveWayForm(rubric.spec.verdict_label)
     else:
         form = sides(rubric.spec.verdict_label, tie=rubric.spec.kind != "constitution")
-    guide = form if rubric.spec.guided else None
+    held_to = form if rubric.spec.guided else None
     sampling = sampling_of(rubric.spec, request)
     questions = [
-        Question(prompt, _vote_reader(form, order), _error_vote(order), seed, guide, _nothing_in(items[index]))
+        Question(prompt, _vote_reader(form, order), _error_vote(order), seed, held_to, _nothing_in(items[index]))
         for prompt, (index, order, seed) in zip(prompts, presentations(request, items), strict=True)
     ]
     judged = await judge_questions(engine, questions, sampling)

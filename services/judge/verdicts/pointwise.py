@@ -21,7 +21,8 @@ from services.judge.rubrics.rubric import Rubric
 from services.judge.verdicts.aggregate import aggregate_votes
 from services.judge.verdicts.filling import fill_prompts
 from services.judge.verdicts.logprobs import expected_score, word_probabilities
-from services.judge.verdicts.questions import Question, QuestionVotes, judge_questions
+from services.judge.verdicts.question import Question
+from services.judge.verdicts.questions import QuestionVotes, judge_questions
 from services.judge.verdicts.sampling import VoteSampling, item_seeds, sampling_of
 
 
@@ -60,9 +61,9 @@ async def judge_items(
 
 def _question(rubric: Rubric, item: JudgeItem, prompt: str, seed: int | None, *, expected: bool) -> Question[Vote]:
     def question(form: VerdictForm[object], read_vote: Callable[[Completion], Vote]) -> Question[Vote]:
-        guide = form if rubric.spec.guided else None
+        held_to = form if rubric.spec.guided else None
         nothing = nothing_to_judge(prompt=item.prompt, response=item.response)
-        return Question(prompt, read_vote, _error_vote, seed, guide, nothing)
+        return Question(prompt, read_vote, _error_vote, seed, held_to, nothing)
 
     if rubric.spec.numbered:
         criteria = item.criteria or rubric.spec.criteria

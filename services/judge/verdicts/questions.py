@@ -1,40 +1,22 @@
 """Put questions to the engine: one request for each question, and all its votes by one policy version.
 
-A truncated vote is sampled once more with a larger token budget.
+A truncated vote is sampled once more with a larger token budget. Then the engine writes the verdicts that are missing.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, cast
 
 from selfreward.client.http import ServiceError
 from selfreward.contracts.base import is_policy_version
-from selfreward.contracts.comparisons import Argument, ComparisonVote
-from selfreward.contracts.judging import Usage, Vote
-from services.judge.engine.engine import Completion, Engine, EngineReply
+from selfreward.contracts.judging import Usage
+from services.judge.engine.engine import Engine, EngineReply
 from services.judge.engine.slots import Lane
-from services.judge.reading.read import VerdictForm
+from services.judge.verdicts.constrained import constrain_verdicts
 from services.judge.verdicts.one_version import Outcome, ask_one_version
+from services.judge.verdicts.question import AnyVote, Question
 from services.judge.verdicts.sampling import VoteSampling, derive_seed
-
-AnyVote = TypeVar("AnyVote", bound=Vote | ComparisonVote | Argument)
-
-
-@dataclass(frozen=True)
-class Question(Generic[AnyVote]):
-    """One filled prompt with its seed. `guide` is the form that the last line must have.
-
-    `nothing` says in which field there is nothing to judge; such a question is not put to the engine. `read_vote` makes
-    a vote of a completion, `error_vote` a vote of status `error` of the reason why there is none.
-    """
-
-    prompt: str
-    read_vote: Callable[[Completion], AnyVote]
-    error_vote: Callable[[str], AnyVote]
-    seed: int | None = None
-    guide: VerdictForm[object] | None = None
-    nothing: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +47,7 @@ async def judge_questions(
         return replace(judged, votes=all_votes)
     lane = Lane()
     prompts = [question.prompt for question in questions]
-    bodies = [sampling.body(question.seed, question.guide) for question in questions]
+    bodies = [sampling.body(question.seed) for question in questions]
     votes: list[list[AnyVote]] = [[] for _ in questions]
 
     def read_outcome(index: int, outcome: Outcome) -> None:
@@ -75,6 +57,7 @@ async def judge_questions(
     replies = [outcome for outcome in outcomes if isinstance(outcome, EngineReply)]
     if sampling.retry_max_tokens is not None and sampling.retry_max_tokens > sampling.max_tokens:
         replies += await _retry_truncated(engine, lane, questions, bodies, votes, version, sampling.retry_max_tokens)
+    replies += await constrain_verdicts(engine, lane, questions, bodies, votes, version)
     return QuestionVotes(votes, version, _sum_usage(replies))
 
 
@@ -86,7 +69,7 @@ def _unasked(question: Question[AnyVote], nothing: str) -> AnyVote:
 def _read_votes(question: Question[AnyVote], outcome: Outcome, count: int) -> list[AnyVote]:
     if isinstance(outcome, ServiceError):
         return [question.error_vote(str(outcome))] * count
-    votes = [question.read_vote(completion) for completion in outcome.completions[:count]]
+    votes = [question.vote(completion) for completion in outcome.completions[:count]]
     return votes + [question.error_vote("the engine returned too few choices")] * (count - len(votes))
 
 
@@ -119,7 +102,7 @@ async def _retry_truncated(
         if reply.version == version:
             replies.append(reply)
             for position, completion in zip(truncated, reply.completions, strict=False):
-                votes[index][position] = questions[index].read_vote(completion)
+                votes[index][position] = questions[index].vote(completion)
 
     # Retry all questions with truncated votes concurrently.
     async with asyncio.TaskGroup() as group:

@@ -14,7 +14,8 @@ from services.judge.rubrics.template import Part, Value, as_text
 from services.judge.verdicts.aggregate import aggregate_rank_votes, rank_judgments
 from services.judge.verdicts.filling import fill_prompts
 from services.judge.verdicts.pointwise import judge_items
-from services.judge.verdicts.questions import Question, judge_questions
+from services.judge.verdicts.question import Question
+from services.judge.verdicts.questions import judge_questions
 from services.judge.verdicts.sampling import derive_seed, item_seeds, sampling_of
 
 
@@ -34,13 +35,13 @@ async def _rank_listwise(engine: Engine, rubric: Rubric, request: RankRequest, a
     questions = []
     for item, seed in zip(items, item_seeds(request.seed, [item.id for item in items]), strict=True):
         form = RankForm(rubric.spec.verdict_label, len(item.candidates))
-        guide = form if rubric.spec.guided else None
+        held_to = form if rubric.spec.guided else None
         candidates = {f"candidates.{place}": candidate for place, candidate in enumerate(item.candidates)}
         nothing = nothing_to_judge(prompt=item.prompt, **candidates)
         for is_reversed in orders:
             order_seed = derive_seed(seed, "reversed") if seed is not None and is_reversed else seed
             read_vote, error_vote = _vote_reader(form, is_reversed), _error_vote(is_reversed)
-            questions.append(Question(next(prompts), read_vote, error_vote, order_seed, guide, nothing))
+            questions.append(Question(next(prompts), read_vote, error_vote, order_seed, held_to, nothing))
     judged = await judge_questions(engine, questions, sampling)
 
     # Aggregate the votes of each item over its orders.

@@ -46,6 +46,7 @@ BRITISH = "Judge" + "ment"
         ("Winner: B is wrong, so the winner is A.", "a"),
         ("Winner: tie between A and B", "tie"),
         ("Winner: it's a draw", "tie"),
+        ("Winner: Neither A nor B", "tie"),
         ('{"winner": "B", "reason": "Winner: A was my first idea"}', "b"),
         ("Overall winner: B", "b"),
         ("Previous winner: B", None),
