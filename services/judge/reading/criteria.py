@@ -47,8 +47,8 @@ class CriteriaForm:
     @property
     def rest(self) -> str:
         """The verdicts, one line each."""
-        lines = [f"{as_grammar(self._label(number))} (yes|no)" for number in range(2, self.count + 1)]
-        return "\n".join([" (yes|no)", *lines])
+        lines = [f"{as_grammar(self._label(number))} ?(yes|no)" for number in range(2, self.count + 1)]
+        return "\n".join([" ?(yes|no)", *lines])
 
 
 def as_list(criteria: Sequence[Criterion]) -> str:

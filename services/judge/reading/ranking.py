@@ -101,4 +101,4 @@ class RankForm:
     def rest(self) -> str:
         """As many numbers as there are candidates."""
         number = f"({'|'.join(str(place) for place in range(1, self.count + 1))})"
-        return f" {number}( > {number}){{{self.count - 1}}}"
+        return f" ?{number}( ?> ?{number}){{{self.count - 1}}}"

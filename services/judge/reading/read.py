@@ -52,7 +52,10 @@ class VerdictForm(Protocol[Value_co]):
 
     @property
     def rest(self) -> str:
-        """What may follow the `lead`, as a simple regular expression for constrained decoding."""
+        """What may follow the `lead`, as a simple regular expression for constrained decoding.
+
+        A space before a word is optional, because some tokenizers have none.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,9 +116,9 @@ class ScoreForm:
         minimum, maximum = float(self.minimum), float(self.maximum)
         whole = minimum.is_integer() and maximum.is_integer() and maximum - minimum <= 100
         return (
-            f" ({'|'.join(str(n) for n in range(int(minimum), int(maximum) + 1))})"
+            f" ?({'|'.join(str(n) for n in range(int(minimum), int(maximum) + 1))})"
             if whole
-            else " -?[0-9]{1,6}(\\.[0-9]{1,2})?"
+            else " ?-?[0-9]{1,6}(\\.[0-9]{1,2})?"
         )
 
 

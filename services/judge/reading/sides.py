@@ -126,7 +126,7 @@ class SideForm:
     @property
     def rest(self) -> str:
         """One of the sides."""
-        return f" {self._choices}"
+        return f" ?{self._choices}"
 
 
 _SIDES: dict[str, Side] = {"a": "a", "b": "b", "c": "tie"}
@@ -168,7 +168,7 @@ class FiveWayForm:
     @property
     def rest(self) -> str:
         """One of the five verdicts."""
-        return f" ({'|'.join(as_grammar(f'[[{verdict}]]') for verdict in _FIVE_WAY_VERDICTS)})"
+        return f" ?({'|'.join(as_grammar(f'[[{verdict}]]') for verdict in _FIVE_WAY_VERDICTS)})"
 
 
 def sides(label: str, *, tie: bool) -> SideForm:

@@ -57,7 +57,7 @@ class WordForm(Generic[Value]):
     @property
     def rest(self) -> str:
         """One of the words."""
-        return f" {self.choices}"
+        return f" ?{self.choices}"
 
 
 def correctness(label: str) -> WordForm[float]:

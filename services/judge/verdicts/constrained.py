@@ -23,7 +23,7 @@ from services.judge.reading.view import blank_reasoning
 from services.judge.verdicts.question import AnyVote, Question
 from services.judge.verdicts.sampling import derive_seed
 
-_REFUSALS = frozenset({400, 404, 422, 501})
+_REFUSALS = frozenset({400, 404, 422, 500, 501})
 _TOO_LONG = re.compile(r"context|too long|too large|max_model_len", re.IGNORECASE)
 _MOST_SHOWN = 40
 _log = logging.getLogger(__name__)
@@ -69,6 +69,8 @@ async def constrain_verdicts(
         written = reply.completions[0] if reply.completions else None
         if written is None or reply.version != version:
             return
+        if written.text == vote.text:
+            return  # the engine answers anew and does not go on
         if not re.fullmatch(form.rest, written.text):
             give_up(f"it wrote {written.text[:_MOST_SHOWN]!r}")
             return

@@ -47,8 +47,8 @@ def test_the_engine_goes_on_with_the_text_of_each_vote_that_lacks_a_verdict() ->
     assert third["messages"][1]["content"] == "Score: 3 or 4\nScore:"
     assert {name: second[name] for name in ("n", "structured_outputs", "regex", "add_generation_prompt", "model")} == {
         "n": 1,
-        "structured_outputs": {"regex": " (0|1|2|3|4|5)"},
-        "regex": " (0|1|2|3|4|5)",
+        "structured_outputs": {"regex": " ?(0|1|2|3|4|5)"},
+        "regex": " ?(0|1|2|3|4|5)",
         "add_generation_prompt": False,
         "model": "policy@7",
     }
@@ -81,13 +81,19 @@ def test_unfinished_reasoning_and_verdicts_on_another_scale_are_left_alone(text:
     assert (vote.status, vote.text, len(engine.bodies)) == (status, text, 1)
 
 
-@pytest.mark.parametrize("verdict", ["4", " Score: 4", " 4 and more", " 9", "no idea"])
+@pytest.mark.parametrize("verdict", ["4.", " Score: 4", " 4 and more", " 9", "no idea"])
 def test_an_engine_that_does_not_hold_to_the_form_changes_no_vote_and_is_not_asked_again(verdict: str) -> None:
     engine = constraining(FREE, verdict=verdict)
 
     result = judged(engine, body("a", votes=1))
     assert [vote.status for vote in result.data[0].votes] == ["unparsed"]
     assert result.data[0].votes[0].text == FREE
+
+
+def test_an_engine_that_says_the_same_again_changes_no_vote() -> None:
+    vote = judged(Engine(lambda sent: completion(*["4"] * sent["n"])), body("a", votes=1)).data[0].votes[0]
+
+    assert (vote.status, vote.text) == ("unparsed", "4")
 
 
 def judged_in_turn(engine: Engine, *requests: dict[str, Any]) -> list[JudgeResponse]:
@@ -143,7 +149,7 @@ def test_a_comparison_is_held_to_a_side_and_all_criteria_to_yes_or_no() -> None:
     engine = constraining("Both have merits.", verdict=" B")
     verdict = only(compared(engine, pairs(("x", "y")) | {"swap": False}))
     assert (verdict.winner, verdict.votes[0].constrained) == ("b", True)
-    assert engine.bodies[1]["structured_outputs"] == {"regex": " (A|B|tie)"}
+    assert engine.bodies[1]["structured_outputs"] == {"regex": " ?(A|B|tie)"}
 
     criteria = [{"text": "x"}, {"text": "y"}]
     engine = constraining("Fine.", verdict=" yes\nCriterion 2: no")
