@@ -2,10 +2,12 @@
 
 `golden/` was captured from that code, and M0's evaluation was added when runs got it: stages, phases, tokens, the
 figures of `selfreward plan`, training jobs, keys of tasks, and the pairs that stored rollouts give. A change to one of
-these is a change for running runs: capture anew only with a reason.
+these is a change for running runs: capture anew, with CAPTURE_GOLDEN=1 in the environment, only with a reason.
 """
 
 import json
+import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,10 +44,22 @@ CANARY = [Message(role="user", content="canary")]
 FILES = sorted(Path(__file__).with_name("golden").glob("*.json"))
 
 
+CAPTURE = "CAPTURE_GOLDEN" in os.environ
+
+
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)
-def golden(request: pytest.FixtureRequest) -> dict[str, Any]:
+def golden(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
     content: dict[str, Any] = json.loads(request.param.read_text())
-    return content
+    yield content
+    if CAPTURE:
+        request.param.write_text(json.dumps(content, separators=(",", ":")) + "\n")
+
+
+def check(golden: dict[str, Any], name: str, made: Any) -> None:
+    """`made` is what the file has under `name`, or becomes it."""
+    if CAPTURE:
+        golden[name] = made
+    assert text(made) == text(golden[name])
 
 
 @pytest.fixture
@@ -80,9 +94,9 @@ def test_plan(golden: dict[str, Any], recipe: Recipe) -> None:
         }
         for stage in method.stages(recipe)
     }
+    check(golden, "stages", planned)
     assert list(planned) == list(golden["stages"])
-    assert text(planned) == text(golden["stages"])
-    assert recipe.hash == golden["hash"]
+    check(golden, "hash", recipe.hash)
 
 
 def test_costs(golden: dict[str, Any], recipe: Recipe) -> None:
@@ -97,7 +111,7 @@ def test_costs(golden: dict[str, Any], recipe: Recipe) -> None:
         "tokens": method.tokens(recipe, 300, 150),
         "plan": [[plain(value) for value in row] for row in planned],
     }
-    assert text(costs) == text(golden["costs"])
+    check(golden, "costs", costs)
 
 
 def test_training_jobs(golden: dict[str, Any], recipe: Recipe) -> None:
@@ -107,7 +121,7 @@ def test_training_jobs(golden: dict[str, Any], recipe: Recipe) -> None:
         jobs[stage] = method.train_job(RUN, recipe, stage, CANARY, judge).model_dump(mode="json")
         if "score" in method.phases(recipe, stage):
             jobs[f"{stage} score"] = method.score_job(RUN, recipe, stage, CANARY).model_dump(mode="json")
-    assert text(jobs) == text(golden["jobs"])
+    check(golden, "jobs", jobs)
 
 
 def test_prompts_and_tasks(golden: dict[str, Any], recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +141,7 @@ def test_prompts_and_tasks(golden: dict[str, Any], recipe: Recipe, monkeypatch: 
             tasks[f"{stage} meta"] = rows(method.tasks(RUN, recipe, stage, "meta", "policy@2", inputs)[:2])
         if "evaluate" in phases:
             tasks[f"{stage} evaluate"] = rows(method.evaluation_tasks(RUN, recipe, stage, items, ranked, "policy@2"))
-    assert {name: content_key(value) for name, value in tasks.items()} == golden["tasks"]
+    check(golden, "tasks", {name: content_key(value) for name, value in tasks.items()})
     stage = next(s for s in method.stages(recipe) if method.kind(recipe, s) in ("round", "future"))
     ift = [
         {"prompt": rows(item(n).prompt), "completion": [{"role": "assistant", "content": f"answer {n}"}]}
