@@ -156,6 +156,8 @@ def _objects(view: View, label: str) -> Iterator[Place]:
     """Each JSON object that has the label as a key: its own one, or the only one inside of it."""
     label_pattern = compile_label(label).pattern
     key_pattern = re.compile(rf"(?:(?:final|overall|total)[\s_]*+)?{label_pattern}", re.IGNORECASE)
+    if "{" not in view.marked:
+        return
     decoder, place = json.JSONDecoder(strict=False), 0
     text = _COMMA.sub(" ", view.marked)
     for _ in range(_MOST_OBJECTS):

@@ -32,11 +32,12 @@ _SAME = str.maketrans(
     }
 )
 _PLAIN = re.compile(r"[ -~\n]*+")
+_PIECES = re.compile(r"(?P<plain>[ -~\n]++)|.", re.DOTALL)
 
 _THINKING = r"(?:think|thinking|thought|reasoning|reason|seed:think)"
 _BLOCKS = re.compile(
-    rf"(?P<closes><\s*/\s*{_THINKING}\s*>|\[/THINK\]|◁/think▷|<\|channel\|>\s*final\b|<channel\|>)"
-    rf"|<\s*{_THINKING}\s*>|\[THINK\]|◁think▷|<\|channel\|>\s*(?:analysis|commentary)\b|<\|channel>thought",
+    rf"(?=[<\[◁])(?:(?P<closes><\s*/\s*{_THINKING}\s*>|\[/THINK\]|◁/think▷|<\|channel\|>\s*final\b|<channel\|>)"
+    rf"|<\s*{_THINKING}\s*>|\[THINK\]|◁think▷|<\|channel\|>\s*(?:analysis|commentary)\b|<\|channel>thought)",
     re.IGNORECASE,
 )
 """Tags of reasoning blocks: of most models, of Magistral, Kimi and gpt-oss, and of Gemma."""
@@ -44,7 +45,10 @@ _BLOCKS = re.compile(
 _TAGS = "answer|verdict|output|result|b|i|u|em|strong|code|mark|span|p|div|br|font|big|small|center|h[1-6]"
 _HTML = rf"</?(?:{_TAGS})\b[^<>\n]{{0,80}}>"
 _SPECIAL = r"<\|[^|<>\n]{1,40}\|>|</?(?:s|eos|pad|end_of_turn)>"
-_MARKUP = re.compile(rf"{_HTML}|{_SPECIAL}|\*+|`+|(?<![^\W_])_+|_+(?![^\W_])|\\[()\[\]]|\$", re.IGNORECASE)
+_MARKUP = re.compile(
+    rf"(?=[<*`_\\$])(?:{_HTML}|{_SPECIAL}|\*+|`+|(?<![^\W_])_+|_+(?![^\W_])|\\[()\[\]]|\$)", re.IGNORECASE
+)
+_MARKUP_SIGN = re.compile(r"[*`_<\\$]")
 _FENCE = re.compile(r"^[ ]*`{3,}[\w-]*[ ]*$", re.MULTILINE)
 _PLACEHOLDER = re.compile(r"(?<!\w)<([^\s<>][^<>\n]{0,60})>")
 """`<total points>` as a template has it, perhaps filled."""
@@ -69,12 +73,14 @@ def view_of(text: str) -> View:
     """The view of a text, in linear time."""
     if _PLAIN.fullmatch(text):
         return View(_blank_markup(text), text, None)
-    characters, origin = [], []
-    for index, character in enumerate(text):
-        seen = _see(character)
-        characters.append(seen)
-        origin += [index] * len(seen)
-    marked = "".join(characters)
+    pieces, origin = [], []
+    for piece in _PIECES.finditer(text):
+        start, end = piece.span()
+        plain = piece["plain"] is not None
+        seen = piece[0] if plain else _see(piece[0])
+        pieces.append(seen)
+        origin += range(start, end) if plain else [start] * len(seen)
+    marked = "".join(pieces)
     return View(_blank_markup(marked), marked, [*origin, len(text)])
 
 
@@ -114,8 +120,11 @@ def _see(character: str) -> str:
 
 
 def _blank_markup(text: str) -> str:
+    # Most texts have none of these signs, and looking for one is quick.
+    if _MARKUP_SIGN.search(text) is None:
+        return text
     text = _FENCE.sub(lambda fence: " " * len(fence[0]), text)
-    for _ in range(_MOST_NESTED):
+    for _ in range(_MOST_NESTED if "\\" in text else 0):
         text = _LATEX.sub(_inside, text)
     text = _MARKUP.sub(lambda markup: " " * len(markup[0]), text)
     return _PLACEHOLDER.sub(r"[\1]", text)
