@@ -6,6 +6,8 @@ from collections.abc import Set as AbstractSet
 from selfreward.client.http import ServiceClient, ServiceError
 from services.judge.rubrics.special_tokens import UNKNOWN_ENGINE, SpecialTokens
 
+_ROUTE = "/../tokenize"
+"""Beside the version in the path of the engine's address (`/v1`), and at the root of an address without a path."""
 _ASK_AGAIN_SECONDS = 30.0
 _MOST_ASKED = 1000
 _MOST_REMEMBERED = 10_000
@@ -46,5 +48,5 @@ class EngineTokens:
     async def _ask(self, texts: list[str]) -> set[str]:
         """Those that come back as one token. Raises ServiceError, or ValueError and its like for another answer."""
         body = {"prompt": "\n".join(texts), "add_special_tokens": False, "return_token_strs": True}
-        response = await self._probe.request("POST", "/tokenize", json={"model": self._model, **body})
+        response = await self._probe.request("POST", _ROUTE, json={"model": self._model, **body})
         return {token for token in response.json()["token_strs"] if isinstance(token, str)}
