@@ -23,6 +23,7 @@ from services.judge.api.batches import add_batches
 from services.judge.api.files import add_files
 from services.judge.api.jobs import add_jobs
 from services.judge.api.native import add_native
+from services.judge.api.nemo_compare import add_nemo_compare
 from services.judge.api.nemo_gym import add_nemo_gym
 from services.judge.api.openapi import add_openapi, contract_of
 from services.judge.api.openrlhf import add_openrlhf
@@ -110,7 +111,7 @@ def create_app(
     add_jobs(app, service, jobs)
     add_files(app, files, batches)
     add_batches(app, service, files, batches)
-    for add_contract in (add_vllm, add_rerank, add_openrlhf, add_slime, add_nemo_gym):
+    for add_contract in (add_vllm, add_rerank, add_openrlhf, add_slime, add_nemo_gym, add_nemo_compare):
         add_contract(app, service)
     _add_health(app, probe)
     add_openapi(app)

@@ -111,6 +111,10 @@ EXAMPLES: dict[str, Any] = {
     "/get_reward": {"query": [_PROMPT + _GOOD], "prompts": [_PROMPT], "labels": [""]},
     "/compat/slime": {"prompt": _PROMPT, "response": _GOOD, "label": None},
     "/verify": _VERIFY,
+    "/compare": {
+        "conversation_history": [{"role": "user", "content": _PROMPT}],
+        "response_objs": [_VERIFY["response"], {"output": [{"type": "message", "content": _BAD}]}],
+    },
 }
 """An example body for each POST route, by path. Each is answered as it stands."""
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from selfreward.client.generator import VERSION_HEADER
 from selfreward.contracts.base import Contract, as_messages, is_policy_version
+from selfreward.contracts.comparisons import PairResponse, RankResponse
 from selfreward.contracts.conversations import NotText, conversation
 from selfreward.contracts.judging import JudgeItem, JudgeRequest, JudgeResponse, Judgment
 from selfreward.server.errors import ApiError
@@ -140,7 +141,7 @@ def normalise(score: float, rubric: Rubric) -> float:
     return (score - scale.min) / (scale.max - scale.min)
 
 
-def json_answer(body: Any, judged: JudgeResponse) -> Response:
+def json_answer(body: Any, judged: JudgeResponse | PairResponse | RankResponse) -> Response:
     """The answer 200 with a JSON body, and the judging version in a header as the native routes send it."""
     return Response(
         json.dumps(body, allow_nan=False),

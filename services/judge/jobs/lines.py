@@ -30,6 +30,7 @@ ROUTES = (
     "/v1/rerank",
     "/v2/rerank",
     "/verify",
+    "/compare",
 )
 """The routes that the lines of a batch may be for, besides CHAT, which the engine answers."""
 # What a chat request may have: what samples, and nothing that loads code or reaches other hosts.
@@ -44,6 +45,7 @@ _AWAY = ("engine_unavailable", "overloaded", "wrong_policy_version")
 _EXPIRED = ("batch_expired", "the batch expired before there was an answer: send the line again")
 _ATTEMPTS = 3
 _LONGEST_WAIT_SECONDS = 30.0
+_PIN_WAIT_SECONDS = 300.0
 
 
 class Answered(NamedTuple):
@@ -114,12 +116,12 @@ class LineAnswerer:
         if line.problem is not None:
             return _failed(batch_id, position, line.name, *line.problem)
         request_id = f"{batch_id}-{position}"
-        waits = backoff(0.5, _LONGEST_WAIT_SECONDS)
-        attempt = 0
+        waits, started, attempt = backoff(0.5, _LONGEST_WAIT_SECONDS), time.monotonic(), 0
         while True:
             status, body = await (self._chat if line.url == CHAT else self._post)(line, owner, request_id)
             code = (body.get("error") or {}).get("code") if isinstance(body, dict) else None
-            attempt += code not in _AWAY
+            away = code in _AWAY and (code != "wrong_policy_version" or time.monotonic() - started < _PIN_WAIT_SECONDS)
+            attempt += not away
             if status not in RETRIED_STATUSES | {409} or attempt == _ATTEMPTS:
                 break
             if time.time() > expires_at:

@@ -10,7 +10,17 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from services.judge.api.openrlhf import response_in
-from tests.support.judge_engine import GOOD, PROMPT, Engine, good_is_better, message, running, unreadable
+from tests.support.judge_engine import (
+    GOOD,
+    PROMPT,
+    Engine,
+    by_length,
+    completion,
+    good_is_better,
+    message,
+    running,
+    unreadable,
+)
 
 WIRE = Path(__file__).parent / "wire"
 ROUTES = ("/score", "/rerank", "/get_reward", "/compat/slime", "/verify")
@@ -281,6 +291,54 @@ def test_slime_takes_messages_and_says_when_there_is_nothing_to_judge() -> None:
     assert judged.json() == 5.0
     assert nothing.status_code == 422
     assert "there is no text and no tool call to judge" in message(nothing)
+
+
+def _cohort(*texts: Any, **fields: Any) -> dict[str, Any]:
+    responses = [{"output": [{"type": "message", "role": "assistant", "content": text}]} for text in texts]
+    return {"conversation_history": [{"role": "user", "content": PROMPT}], "response_objs": responses, **fields}
+
+
+def test_nemo_gyms_cohort_is_compared_in_both_orders() -> None:
+    engine = Engine(by_length)
+
+    body = post("/compare?strategy=all_pairs", _cohort("xx", "xxx", "x", None), engine).json()
+
+    assert body["rewards"] == [0.5, 1.0, 0.0, None]
+    decided = [(result["response_i"], result["response_j"]) for result in body["comparison_results"]]
+    assert decided == [(0, 1), (0, 2), (1, 2)]
+    first = body["comparison_results"][0]
+    assert (first["score_1"], first["score_2"], first["ranking"], first["winner"]) == (0, 1, 6, "b")
+    assert body["metrics"] == {
+        "unscored": 1,
+        "mean_individual_score": 0.5,
+        "std_individual_score": 0.5,
+        "tiebreak_usage_rate": 0,
+    }
+    assert len(engine.bodies) == 6, "each pair of responses that say something, in both orders"
+
+
+@pytest.mark.parametrize(("count", "asked"), [(2, 2), (4, 8)])
+def test_nemo_gyms_cohort_goes_round_by_default(count: int, asked: int) -> None:
+    engine = Engine(by_length)
+
+    rewards = post("/compare", _cohort(*("x" * (number + 1) for number in range(count))), engine).json()["rewards"]
+
+    assert len(engine.bodies) == asked
+    assert (rewards[0], rewards[-1]) == (0, 1)
+
+
+def test_nemo_gyms_cohort_may_be_scored_or_judged_by_a_principle() -> None:
+    engine = Engine(lambda sent: completion(*["Winner: A"] * sent["n"]))
+
+    scored = post("/compare?rubric=countdown", _cohort(GOOD, "7 + 3", []), Engine(good_is_better)).json()
+    alone = post("/compare", _cohort(GOOD)).json()
+    post("/compare", _cohort("x", "y", principle="Be terse."), engine)
+    refused = post("/compare?rubric=pairwise", _cohort("x", "y", principle="Be terse."))
+
+    assert (scored["rewards"], scored["metrics"]) == ([5.0, 2.0, None], {"unscored": 1})
+    assert (alone["rewards"], alone["comparison_results"]) == ([None], None)
+    assert "Be terse." in judged_prompts(engine)[0]
+    assert (refused.status_code, "principle" in message(refused)) == (422, True)
 
 
 def test_nemo_gyms_agents_can_begin_a_session() -> None:
