@@ -73,7 +73,8 @@ def view_of(text: str) -> View:
     """The view of a text, in linear time."""
     if _PLAIN.fullmatch(text):
         return View(_blank_markup(text), text, None)
-    pieces, origin = [], []
+    pieces: list[str] = []
+    origin: list[int] = []
     for piece in _PIECES.finditer(text):
         start, end = piece.span()
         plain = piece["plain"] is not None
