@@ -41,7 +41,7 @@ _QUALIFIES = re.compile(r"(?:[^\W_]-?|\b(?:max|min)\.)$", re.IGNORECASE)
 _SENTENCE_END, _PHRASE_END = re.compile(r"[.!?]\s"), re.compile(r"[!?;:,]\s|(?<!max)(?<!min)\.\s", re.IGNORECASE)
 _LISTED = re.compile(r"[ ]*(?:[-*+•·]|\(?[0-9]{1,2}[.)]|\(?[a-h][.)])[ ]")
 _HEADING, _WHOLE = (
-    re.compile(r"(?:[^\s.!?,;]+ *){1,5}"),
+    re.compile(r"(?:[^\s.!?,;0-9]++ *+){1,5}"),
     re.compile(r"\b(?:total|overall|final|verdict)\b", re.IGNORECASE),
 )
 _CHOICE = re.compile(r"\](?:[ ]*[/|,]|[ ]+(?:or|and|vs))[ ]*$", re.IGNORECASE)
