@@ -128,7 +128,7 @@ def _message(turn: object, path: Path, names: dict[str, str]) -> Message | None:
     role = turn.get("role", "assistant" if kind == "message" else None)
     if role is None and kind not in (None, "message"):
         raise NotText(path, turn, _ONLY_TEXT)
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         raise NotText((*path, "role"), role, f"use one of {', '.join(_ROLES)}")
     if _ROLES[role] == "tool":
         return _result(turn, path, names)
@@ -146,7 +146,13 @@ def _said_otherwise(turn: Mapping[str, Any], path: Path, names: dict[str, str]) 
         raise NotText((*path, "audio"), audio, _ONLY_TEXT)
     if images:
         raise NotText((*path, "images"), images, _ONLY_TEXT)
-    calls = [((*path, "tool_calls", index), call) for index, call in enumerate(turn.get("tool_calls") or [])]
+    for key, said in (("refusal", turn.get("refusal")), ("audio", transcript)):
+        if said is not None and not isinstance(said, str):
+            raise NotText((*path, key), said, _ONLY_TEXT)
+    listed = _listed(turn.get("tool_calls") or [])
+    if not isinstance(listed, Sequence):
+        raise NotText((*path, "tool_calls"), listed, "give a list of tool calls")
+    calls = [((*path, "tool_calls", index), call) for index, call in enumerate(listed)]
     if turn.get("function_call"):
         calls.append(((*path, "function_call"), turn["function_call"]))
     return [turn.get("refusal"), transcript, *(_call(_listed(call), place, names) for place, call in calls)]

@@ -122,6 +122,10 @@ def test_an_array_as_parquet_gives_it() -> None:
         ([assistant(audio={"id": "x"})], "[0].audio", "only text"),
         ([{"type": "image_generation_call", "result": "aGk="}], "[0]", "only text"),
         ([{"role": "user", "content": 5}], "[0].content", "only text"),
+        ([{"role": {}, "content": None}], "[0].role", "use one of system"),
+        ([assistant(refusal=5)], "[0].refusal", "only text"),
+        ([assistant(audio={"transcript": 5})], "[0].audio", "only text"),
+        ([assistant(tool_calls=5)], "[0].tool_calls", "give a list of tool calls"),
         ([assistant(tool_calls=[{"type": "function"}])], "[0].tool_calls[0]", "with the name of its function"),
     ],
 )
