@@ -46,7 +46,8 @@ def test_a_run_of_a_method_without_a_judge_starts_from_an_m1_that_was_taught_to_
     [
         (["loop.start_from=unknown"], "there is no such run"),
         (["evaluation.samples=3"], "its evaluation.samples is 2, this recipe's 3: make them equal"),
-        (["sampling.temperature=1"], "its evaluation.temperature is 0.7, this recipe's 1.0"),
+        (["evaluation.temperature=1"], "its evaluation.temperature is 0.7, this recipe's 1.0"),
+        (["sampling.top_p=0.5"], "its evaluation.top_p is 0.9, this recipe's 0.5"),
         (["judging.votes=5"], "its evaluation.judging is"),
         (["evaluation.prompts=7"], "its evaluation.prompts is 8"),
     ],
