@@ -15,9 +15,9 @@ class Contract(BaseModel):
 
 
 class Message(Contract):
-    """One chat turn. `tool` is what a tool returned."""
+    """One chat turn."""
 
-    role: Literal["system", "user", "assistant", "tool"]
+    role: Literal["system", "user", "assistant"]
     content: str
 
 

@@ -9,8 +9,7 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import Field, JsonValue, RootModel
 
-from selfreward.contracts.base import Contract
-from selfreward.contracts.conversations import Conversation
+from selfreward.contracts.base import Contract, Message
 from selfreward.contracts.judging import JudgeItem
 from services.judge.api.shared import JudgeQuery, as_reference, json_answer, judge_request, scores
 from services.judge.service import JudgeService
@@ -21,8 +20,8 @@ CONTRACT = "slime"
 class SlimeRequest(Contract):
     """slime's body. A non-empty label is the reference."""
 
-    prompt: Conversation
-    response: Conversation
+    prompt: str | list[Message]
+    response: str
     label: JsonValue = None
 
 
