@@ -122,7 +122,7 @@ def load_start(hyper: Optimisation, folder: Path) -> Any:
     """The model that training starts from, or its reference: the float32 master, or LoRA's frozen base.
 
     That is as it is served, to save memory, but on a CPU that does not compute in it: there the master is faster.
-    Raises JobRefused as `load_model` does.
+    A CPU that computes in bfloat16 attends in float32. Raises JobRefused as `load_model` does.
     """
     rounded = hyper.lora is not None and (hyper.bf16 or torch.cuda.is_available())
     model = load_model(folder, served_dtype(folder)) if rounded else load_master(folder)

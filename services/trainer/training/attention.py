@@ -1,7 +1,7 @@
 """Attention in float32 on a CPU, where all else is computed in bfloat16.
 
-PyTorch 2.13's attention on a CPU, forward and backward, takes two to four times as long in bfloat16 as in float32 for
-sequences of up to 330 tokens, and as long for 660; so it took a third of a training step.
+PyTorch 2.13's attention on a CPU with AMX, forward and backward, took 4.9, 3.7, 1.5 and 1.1 times as long in bfloat16
+as in float32 for padded sequences of 64, 165, 330 and 660 tokens (heads of 64), and less (0.8) for 1,320.
 """
 
 from typing import Any
