@@ -1,7 +1,7 @@
 # Two commands do everything: `make demo` runs the whole loop here, `make test` proves that it works.
 .DEFAULT_GOAL := help
 .PHONY: help install demo check unit unit-other test test-methods chaos chaos-short lint audit format up env images test-compose
-.PHONY: test-k8s bench evidence methods-evidence schema lock clean
+.PHONY: test-k8s bench evidence methods-evidence schema lock clean judge
 
 # The first Python that starts, is 3.11, 3.12 or 3.13, and can make an environment (Debian's may lack ensurepip).
 SUPPORTED := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -15,6 +15,10 @@ OTHER ?= $(shell for python in python3.11 python3.12 python3.13 $(wildcard $(HOM
   echo $$python && break; done)
 VENV := .venv
 PY := $(VENV)/bin/python
+# The judge alone, and what it is served with: its engine, the engine's model, and a folder of rubrics.
+JUDGE_VENV := .venv-judge
+ENGINE ?=
+RUBRICS ?=
 # The demo's world, base model (empty: the world's own), seed, and overrides of its recipe (SET="prompts.per_iteration=9").
 WORLD ?= countdown
 MODEL ?=
@@ -57,6 +61,20 @@ install: $(VENV)/installed ## Make the environment with everything pinned; the o
 
 demo: $(VENV)/installed ## Run the whole loop on a world (WORLD=countdown MODEL=m0 SEED=0) and report; the same command continues
 	@$(PY) -m examples.worlds.demo --world $(WORLD) --model "$(MODEL)" --seed $(SEED) $(if $(RESUME),--resume "$(RESUME)") $(SET)
+
+$(JUDGE_VENV)/installed: services/judge/requirements.lock
+	@$(PYTHON) -c '$(SUPPORTED)' || { echo "Python 3.11, 3.12 or 3.13 is needed, found $$($(PYTHON) --version)"; exit 1; }
+	@echo "installing the judge alone (about 100 MB, once)"
+	@$(PYTHON) -m venv --clear $(JUDGE_VENV)
+	@$(JUDGE_VENV)/bin/python -m pip install --quiet --no-deps --requirement $<
+	@touch $@
+
+judge: $(JUDGE_VENV)/installed ## Serve a judge on your own engine: make judge ENGINE=https://HOST/v1 MODEL=NAME (docs/judge.md)
+	@[ -n "$(ENGINE)" ] && [ -n "$(MODEL)" ] || { echo "make judge ENGINE=https://HOST/v1 MODEL=NAME [RUBRICS=folder];" \
+	  "the engine's key, if it has one, is in SELFREWARD_JUDGE_ENGINE_KEY"; exit 2; }
+	@SELFREWARD_JUDGE_ENGINE_URL="$(ENGINE)" SELFREWARD_JUDGE_ENGINE_MODEL="$(MODEL)" \
+	  $(if $(RUBRICS),SELFREWARD_JUDGE_RUBRICS="$(RUBRICS)") SELFREWARD_JUDGE_CACHE_SECONDS=$${SELFREWARD_JUDGE_CACHE_SECONDS:-0} \
+	  exec $(JUDGE_VENV)/bin/python -m services.judge
 
 check: lint unit ## Lint and the tests that need nothing, before each commit
 
@@ -135,9 +153,11 @@ evidence: $(VENV)/installed ## Repeat a world's demo for SEEDS and write evidenc
 methods-evidence: $(VENV)/installed ## Every method from the same M1 for SEEDS, into evidence/methods/ (hours; goes on where it was)
 	@$(PY) -m examples.worlds.countdown.methods --seeds $(SEEDS) $(METHODS)
 
-schema: $(VENV)/installed ## Write recipes/recipe.schema.json, with which editors complete and check recipes
+schema: $(VENV)/installed ## Write recipes/recipe.schema.json and rubric.schema.json, with which editors check recipes and rubrics
 	@$(PY) -c 'import json; from selfreward.loop.load import RunRecipe; \
 	  print(json.dumps(RunRecipe.model_json_schema(), indent=1))' > recipes/recipe.schema.json
+	@$(PY) -c 'import json; from services.judge.rubrics.spec import RubricSpec; \
+	  print(json.dumps(RubricSpec.model_json_schema(), indent=1))' > rubric.schema.json
 
 lock: ## Resolve both lock files again (needs uv, and an index or UV_FIND_LINKS with the CPU build of torch)
 	@uv pip compile $(UV_FLAGS) pyproject.toml $(EXTRAS) --extra engine-cpu $(NO_CUDA_EXTRAS) --output-file requirements.lock
@@ -157,4 +177,4 @@ lock: ## Resolve both lock files again (needs uv, and an index or UV_FIND_LINKS 
 	@sed -i 's/+cpu$$//' services/*/requirements.lock
 
 clean: ## Remove the environment and all runs
-	@rm -rf $(VENV) $(VENV)-other runs build .mypy_cache .ruff_cache .import_linter_cache .pytest_cache
+	@rm -rf $(VENV) $(VENV)-other $(JUDGE_VENV) runs build .mypy_cache .ruff_cache .import_linter_cache .pytest_cache

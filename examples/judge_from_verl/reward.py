@@ -1,7 +1,7 @@
 """verl's custom reward: `custom_reward_function.path=examples/judge_from_verl/reward.py` (the name is `compute_score`).
 
-The prompt is read from `extra_info["prompt"]`: put it there when you prepare the data. An answer without a score raises
-`selfreward.integrations.verl.Unscored`, because verl needs a number and a made-up reward would be learned from.
+The prompt is read from `extra_info["prompt"]`: put it there when you prepare the data. An answer without a score gets
+NaN, for which verl skips an update, because a made-up reward would be learned from.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ _score = verl_score(client, prompt_key="prompt", rubric="countdown", votes=5)
 def compute_score(
     data_source: Any, solution_str: str, ground_truth: Any = None, extra_info: Any = None, **more: Any
 ) -> float:
-    """The judge's mean score of an answer. Raises Unscored when there is no score."""
+    """The judge's mean score of an answer; NaN when there is no score."""
     # A named function of a module, because reward managers with several processes pickle it.
     return _score(data_source, solution_str, ground_truth, extra_info, **more)
 

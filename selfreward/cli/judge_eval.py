@@ -23,11 +23,16 @@ def judge_eval(
         "judge-eval"
     ),
     resamples: Resamples = 1000,
+    own: Annotated[
+        str | None,
+        typer.Option(help="The judge's own model, as the file names it: adds how far the judge prefers its answers."),
+    ] = None,
 ) -> None:
-    """Measure a judge on answers that people compared or ranked, with 95 % bootstrap intervals.
+    """Measure a judge on answers that people or a checker compared or ranked, with 95 % bootstrap intervals.
 
-    The format is told by the columns: RewardBench (prompt, chosen, rejected), MT-Bench human judgments (question_id,
-    conversation_a, conversation_b, winner, turn), or ranked answers (prompt, responses of text and rank).
+    The format is told by the columns: RewardBench and RewardBench 2 (prompt, chosen, rejected), JudgeBench (question,
+    response_A, response_B, label), MT-Bench human judgments (question_id, conversation_a, conversation_b, winner,
+    turn), or ranked answers (prompt, responses of text, rank and perhaps model). docs/evaluation.md has the figures.
 
     Written: OUT.json with every figure, and OUT.svg with accuracy, length bias, calibration, and what a score means.
 
@@ -41,7 +46,7 @@ def judge_eval(
 
     options: JudgeOptions = {"rubric": rubric, "votes": votes, "policy": policy, "seed": seed}
     with reachable_judge() as client, RunProgress(stderr) as progress:
-        report = measure_judge(client, file, options, Bootstrap(resamples), progress.show)
+        report = measure_judge(client, file, options, Bootstrap(resamples), progress.show, own)
     files = Path(f"{out}.json"), Path(f"{out}.svg")
     write_json(files[0], report)
     files[1].write_text(plot_svg(report))

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from selfreward.cli import dead, keys, model, runs
+from selfreward.cli import dead, keys, model, rubric, runs
 from selfreward.cli.audit import audit
 from selfreward.cli.capability import capability
 from selfreward.cli.compare import compare
@@ -83,6 +83,7 @@ for panel, commands in {
 }.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
+app.add_typer(rubric.commands, name="rubric", rich_help_panel="Judge")
 app.add_typer(model.commands, name="model", rich_help_panel="Models")
 app.add_typer(dead.commands, name="dead", rich_help_panel="Services")
 app.add_typer(keys.commands, name="keys", rich_help_panel="Services")

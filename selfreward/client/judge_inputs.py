@@ -2,20 +2,19 @@
 
 import itertools
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, TypedDict, TypeVar, get_args
+from typing import Any, TypedDict, TypeVar
 
 from selfreward.contracts.base import Message
 from selfreward.contracts.comparisons import MetaItem, PairItem, RankItem
+from selfreward.contracts.conversations import Conversation, conversation
 from selfreward.contracts.judging import JudgeItem
 
 Item = TypeVar("Item")
 
 MAX_ITEMS = 1024
 """Items in one request."""
-ROLES = get_args(Message.model_fields["role"].annotation)
-Conversation = str | list[Message]
-Turns = str | Sequence[Message] | Sequence[Mapping[str, Any]]
-"""A text, or chat messages."""
+Turns = str | Sequence[Message] | Sequence[Mapping[str, Any]] | Mapping[str, Any] | None
+"""A text, or chat messages of any form that `conversation` takes."""
 Judgeable = JudgeItem | tuple[Turns, Turns]
 """An item, or a tuple (prompt, response)."""
 Comparable = PairItem | tuple[Turns, Turns, Turns]
@@ -131,51 +130,14 @@ async def batches(items: AsyncIterable[Judgeable] | Iterable[Judgeable], size: i
         yield batch
 
 
-def conversation(value: Any, field: str) -> Conversation:
-    """Convert a string, our messages, or mappings with `role` and `content` to a text or a list of messages.
-
-    Drops other keys of a message. Content may be a list of text parts (`{"type": "text", "text": ...}`).
-    Raises ValueError naming `field`, its value and the remedy.
-    """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Sequence) and value and not isinstance(value, bytes):
-        return [_message(turn, f"{field}[{index}]") for index, turn in enumerate(value)]
-    raise ValueError(f"{field} = {_abbreviate(value)}: give a text, or a list of messages with role and content")
-
-
-def split_last(messages: Conversation, field: str) -> tuple[Conversation, Conversation]:
+def split_last(messages: object, field: str) -> tuple[Conversation, Conversation]:
     """Split a conversation into the turns before the last one, and that one, which is judged.
 
-    Raises ValueError unless the last of at least two messages is the assistant's.
+    Raises ValueError unless the last of at least two messages is the assistant's, and as `conversation` does.
     """
-    if isinstance(messages, str) or len(messages) < 2 or messages[-1].role != "assistant":
+    turns = messages if isinstance(messages, Sequence) and not isinstance(messages, str) else []
+    last = turns[-1] if len(turns) > 1 else None
+    role = last.get("role") if isinstance(last, Mapping) else getattr(last, "role", None)
+    if role != "assistant":
         raise ValueError(f"{field}: the last of at least two messages must be the assistant's: it is what is judged")
-    return messages[:-1], [messages[-1]]
-
-
-def _message(turn: Any, field: str) -> Message:
-    if isinstance(turn, Message):
-        return turn
-    if not isinstance(turn, Mapping):
-        raise ValueError(f"{field} = {_abbreviate(turn)}: give a message with role and content")
-    role = turn.get("role")
-    if role not in ROLES:
-        raise ValueError(f"{field}.role = {_abbreviate(role)}: use one of {', '.join(ROLES)}")
-    return Message.model_validate({"role": role, "content": _text(turn.get("content"), f"{field}.content")})
-
-
-def _text(content: Any, field: str) -> str:
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, Sequence) and not isinstance(content, bytes) else [content]
-    texts = [part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None for part in parts]
-    strings = [text for text in texts if isinstance(text, str)]
-    if not texts or len(strings) < len(texts):
-        raise ValueError(f"{field} = {_abbreviate(content)}: give a text; only text can be judged")
-    return "\n".join(strings)
-
-
-def _abbreviate(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return conversation(turns[:-1], field), conversation(turns[-1:], f"{field}[{len(turns) - 1}:]")

@@ -15,9 +15,9 @@ class Contract(BaseModel):
 
 
 class Message(Contract):
-    """One chat turn."""
+    """One chat turn. `tool` is what a tool returned."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
 
 

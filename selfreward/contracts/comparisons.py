@@ -8,8 +8,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from selfreward.contracts.base import Contract, Message
-from selfreward.contracts.judging import Judgment, JudgmentStatus, Usage, VoteStatus
+from selfreward.contracts.base import Contract
+from selfreward.contracts.conversations import Conversation
+from selfreward.contracts.judging import MOST_VOTE_TOKENS, Judgment, JudgmentStatus, Usage, VoteStatus
 
 Side = Literal["a", "b", "tie"]
 Order = Literal["ab", "ba"]
@@ -17,12 +18,17 @@ ArgumentStatus = Literal["ok", "truncated", "empty", "refused", "error"]
 
 
 class ComparisonVote(Contract):
-    """The fields of every vote of a comparison. `reason` says what is wrong with one that is not `ok`."""
+    """The fields of every vote of a comparison. `reason` says what is wrong with one that is not `ok`.
+
+    `constrained` and `reasoning_content` are as in `Vote`.
+    """
 
     status: VoteStatus
     text: str = ""
     finish_reason: str | None = None
     reason: str | None = None
+    constrained: bool = False
+    reasoning_content: str | None = None
 
 
 class PairVote(ComparisonVote):
@@ -140,9 +146,9 @@ class PairItem(Contract):
     """Two responses to one prompt. Without a `principle`, a rubric of kind `constitution` draws one from its list."""
 
     id: str | None = None
-    prompt: str | list[Message]
-    a: str | list[Message]
-    b: str | list[Message]
+    prompt: Conversation
+    a: Conversation
+    b: Conversation
     reference: str | None = None
     principle: str | None = Field(default=None, min_length=1, max_length=2000)
 
@@ -151,8 +157,8 @@ class MetaItem(Contract):
     """Two judgments of one response (Meta-Rewarding, 2407.19594 section 2.2)."""
 
     id: str | None = None
-    prompt: str | list[Message]
-    response: str | list[Message]
+    prompt: Conversation
+    response: Conversation
     judgment_a: str
     judgment_b: str
 
@@ -161,8 +167,8 @@ class RankItem(Contract):
     """Candidate responses to one prompt."""
 
     id: str | None = None
-    prompt: str | list[Message]
-    candidates: list[str | list[Message]] = Field(min_length=2, max_length=64)
+    prompt: Conversation
+    candidates: list[Conversation] = Field(min_length=2, max_length=64)
     reference: str | None = None
 
 
@@ -177,8 +183,8 @@ class Comparison(Contract):
     swap: bool = Field(default=True, strict=True)
     temperature: float | None = Field(default=None, ge=0, le=2, strict=True)
     top_p: float | None = Field(default=None, gt=0, le=1, strict=True)
-    max_tokens: int | None = Field(default=None, ge=1, le=8192, strict=True)
-    retry_max_tokens: int | None = Field(default=None, ge=1, le=8192, strict=True)
+    max_tokens: int | None = Field(default=None, ge=1, le=MOST_VOTE_TOKENS, strict=True)
+    retry_max_tokens: int | None = Field(default=None, ge=1, le=MOST_VOTE_TOKENS, strict=True)
     min_valid_votes: int | None = Field(default=None, ge=1, le=64, strict=True)
     policy: str | None = None
     seed: int | None = Field(default=None, strict=True)
@@ -196,8 +202,8 @@ class MetaRequest(Comparison):
 
     rubric: str = "meta"
     items: list[MetaItem] = Field(default=[], max_length=1024)
-    prompt: str | list[Message] | None = None
-    response: str | list[Message] | None = None
+    prompt: Conversation | None = None
+    response: Conversation | None = None
     judgment_a: str | None = None
     judgment_b: str | None = None
 
@@ -224,8 +230,8 @@ class RankRequest(Comparison):
     rubric: str = "rank"
     votes: int = Field(default=3, ge=1, le=64, strict=True)
     items: list[RankItem] = Field(default=[], max_length=1024)
-    prompt: str | list[Message] | None = None
-    candidates: list[str | list[Message]] | None = Field(default=None, min_length=2, max_length=64)
+    prompt: Conversation | None = None
+    candidates: list[Conversation] | None = Field(default=None, min_length=2, max_length=64)
     reference: str | None = None
 
     @model_validator(mode="after")

@@ -9,18 +9,22 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from selfreward.contracts.base import Contract, Message
+from selfreward.contracts.conversations import Conversation
 
-VoteStatus = Literal["ok", "truncated", "unparsed", "out_of_range", "refused", "error"]
+VoteStatus = Literal["ok", "truncated", "unparsed", "out_of_range", "refused", "nothing_to_judge", "error"]
 JudgmentStatus = Literal["ok", "partial", "unscored"]
 Aggregation = Literal["mean", "median", "majority", "expected"]
+MOST_VOTE_TOKENS = 131_072
+"""The largest token limit of a vote. A reasoning judge's thoughts count, and take tens of thousands of tokens."""
 
 
 class Vote(Contract):
     """One text that the judge sampled about one response. `score` is set exactly when `status` is `ok`.
 
-    `reason` says what is wrong with a vote that is not ok. `expected` is the expected score under the judge's own
-    probabilities of the digits (only with aggregation `expected`). `criteria` (only by rubrics with an explicit sum)
-    says for each criterion whether it earns its weight: it is met, or it is a pitfall that was avoided.
+    With `nothing_to_judge` (prompt or response say nothing) the judge was not asked. `reason` says what is wrong with a
+    vote that is not ok. `expected` is the expected score under the judge's own probabilities of the digits (only with
+    aggregation `expected`). `criteria` (only by rubrics with an explicit sum) says for each criterion whether it earns
+    its weight: it is met, or it is a pitfall that was avoided.
     """
 
     score: float | None = None
@@ -30,6 +34,8 @@ class Vote(Contract):
     reason: str | None = None
     expected: float | None = None
     criteria: list[bool] | None = None
+    constrained: bool = False
+    reasoning_content: str | None = None
 
     @model_validator(mode="after")
     def _score_only_when_ok(self) -> Self:
@@ -79,8 +85,8 @@ class JudgeItem(Contract):
     """
 
     id: str | None = None
-    prompt: str | list[Message]
-    response: str | list[Message]
+    prompt: Conversation
+    response: Conversation
     reference: str | None = None
     criteria: list[Criterion] | None = Field(default=None, min_length=1, max_length=64)
 
@@ -98,8 +104,8 @@ class JudgeRequest(Contract):
     votes: int = Field(default=3, ge=1, le=64, strict=True)
     temperature: float | None = Field(default=None, ge=0, le=2, strict=True)
     top_p: float | None = Field(default=None, gt=0, le=1, strict=True)
-    max_tokens: int | None = Field(default=None, ge=1, le=8192, strict=True)
-    retry_max_tokens: int | None = Field(default=None, ge=1, le=8192, strict=True)
+    max_tokens: int | None = Field(default=None, ge=1, le=MOST_VOTE_TOKENS, strict=True)
+    retry_max_tokens: int | None = Field(default=None, ge=1, le=MOST_VOTE_TOKENS, strict=True)
     aggregation: Aggregation | None = None
     min_valid_votes: int | None = Field(default=None, ge=1, le=64, strict=True)
     policy: str | None = None

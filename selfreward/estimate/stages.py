@@ -3,7 +3,6 @@
 The estimates are upper bounds: answers are as long as they may be, and every prompt gives as many pairs as it can.
 """
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from selfreward.estimate.devices import Cpu
 from selfreward.estimate.memory import Memory, memory, trainable
 from selfreward.estimate.shape import Shape
 from selfreward.estimate.time import Assumptions, generating_hours, sampling_hours, training_hours
+from selfreward.json_lines import numbered_lines, parse_line
 from selfreward.loop.cost import Cost, total
 from selfreward.loop.methods import method_of
 from selfreward.loop.stages import stage_number
@@ -43,7 +43,7 @@ def seed_sizes(recipe: Recipe) -> tuple[SeedSizes, list[str]]:
         if path is None:
             sizes[key] = 0
         elif Path(path).is_file():
-            rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+            rows = [parse_line(line) for _, line in numbered_lines(Path(path))]
             sizes[key] = sum(len(row.get("responses", [row])) for row in rows)
         else:
             sizes[key] = size

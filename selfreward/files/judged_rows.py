@@ -133,6 +133,8 @@ def _schema(pa: Any, rows: Path) -> Any:
             "reason": pa.string(),
             "expected": pa.float64(),
             "criteria": pa.list_(pa.bool_()),
+            "constrained": pa.bool_(),
+            "reasoning_content": pa.string(),
         }
     )
     # The types of our own columns are fixed, because a column may be null in every row.

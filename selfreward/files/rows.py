@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfreward.client.judge_inputs import Conversation, conversation, split_last
+from selfreward.client.judge_inputs import split_last
+from selfreward.contracts.conversations import Conversation, conversation
 from selfreward.contracts.judging import JudgeItem
 
 WRITTEN = (
@@ -127,7 +128,7 @@ def to_item(values: dict[str, Any], fields: Fields, index: int) -> JudgeItem:
 def _turns(values: dict[str, Any], fields: Fields) -> tuple[Conversation, Conversation]:
     named = fields.prompt is not None or fields.response is not None
     if values.get("messages") is not None and values.get("prompt") is None and not named:
-        return split_last(conversation(values["messages"], "messages"), "messages")
+        return split_last(values["messages"], "messages")
     prompt = fields.prompt or "prompt"
     response = fields.response or ("response" if values.get("response") is not None else "completion")
     for name, label, option in (

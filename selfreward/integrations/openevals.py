@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypedDict, Unpack
 
 from selfreward.client.judge import AsyncJudgeClient
-from selfreward.client.judge_inputs import Conversation, JudgeOptions, conversation
+from selfreward.client.judge_inputs import JudgeOptions
 from selfreward.client.judge_sync import JudgeClient
+from selfreward.contracts.conversations import Conversation, conversation
 from selfreward.contracts.judging import JudgeItem, JudgeResponse
 from selfreward.integrations.explanation import explanation, metadata
 

@@ -1,12 +1,16 @@
-"""TRL: the judge as a reward function. An answer without a score gets None, which TRL leaves out."""
+"""TRL: the judge as a reward function. An answer without a score gets None, which TRL leaves out.
+
+So does an answer in which there is nothing to judge, or which is not text. Tool calls are judged as text.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Unpack
 
 from selfreward.client.judge import AsyncJudgeClient
-from selfreward.client.judge_inputs import JudgeOptions, conversation
+from selfreward.client.judge_inputs import JudgeOptions
 from selfreward.client.judge_sync import JudgeClient
 from selfreward.contracts.judging import JudgeItem
+from selfreward.integrations.items import sample_item
 
 Rewards = list[float | None]
 
@@ -49,10 +53,6 @@ def _items(
         raise ValueError(f"reference={reference!r} is not a column of the dataset: use one of {names}")
     references = columns[reference] if reference else [None] * len(prompts)
     return [
-        JudgeItem(
-            prompt=conversation(prompt, "prompts"),
-            response=conversation(completion, "completions"),
-            reference=None if answer is None else str(answer),
-        )
+        sample_item(prompt, completion, ("prompts", "completions"), None if answer is None else str(answer))
         for prompt, completion, answer in zip(prompts, completions, references, strict=True)
     ]

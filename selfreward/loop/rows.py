@@ -22,6 +22,8 @@ Text = Annotated[str, AfterValidator(_not_blank)]
 
 
 def _ends_with_user(messages: list[Message]) -> list[Message]:
+    if any(message.role == "tool" for message in messages):
+        raise ValueError("has a tool turn, which many chat templates refuse: write what it returned into another turn")
     if messages[-1].role != "user":
         raise ValueError(f"ends with a {messages[-1].role} turn: the last turn must be the user's")
     return messages

@@ -3,7 +3,6 @@
 Every error names the recipe key, the file, the row, the field and the remedy.
 """
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from selfreward.contracts.base import as_messages, explain
+from selfreward.json_lines import numbered_lines, parse_line
 from selfreward.loop.constitution import Constitution, read_constitution
 from selfreward.loop.methods import method_of
 from selfreward.loop.rows import IftRow, PromptRow, RankedRow, SeedError, messages, sft_row
@@ -97,15 +97,13 @@ def _read(key: str, path: str, row_type: type[Row]) -> list[Row]:
     if not file.is_file():
         raise SeedError(f"{key}: file {path} does not exist (working directory {Path.cwd()}); give another path")
     rows, problems = [], []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(file):
         try:
-            rows.append(row_type.model_validate(json.loads(line)))
-        except json.JSONDecodeError as error:
-            problems.append(f"row {number}: not valid JSON: {error}")
+            rows.append(row_type.model_validate(parse_line(line)))
         except ValidationError as error:
             problems.append(f"row {number}:\n{explain(error)}")
+        except ValueError as error:
+            problems.append(f"row {number}: not valid JSON: {error}")
     if problems:
         listed = "\n".join(problems[:_SHOWN])
         more = f"\n... and {len(problems) - _SHOWN} more rows" if len(problems) > _SHOWN else ""

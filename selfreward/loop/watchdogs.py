@@ -43,14 +43,16 @@ _MESSAGES = {
 def vote_figures(rollouts: Sequence[Rollout]) -> Figures:
     """`one_score` and `parse_failures` (shares of the votes) and `score_spread` (rubric points) of judged rollouts.
 
-    `score_spread` is the population standard deviation of the valid votes, and None with fewer than two of them.
+    `score_spread` is the population standard deviation of the valid votes, and None with fewer than two of them. A vote
+    whose verdict the engine had to write in its form is a parse failure too.
     """
     votes = [vote for rollout in rollouts for judgment in rollout.judgments for vote in judgment.votes]
     scores = [vote.score for vote in votes if vote.score is not None]
+    failures = sum(vote.status != "ok" or vote.constrained for vote in votes)
     return {
         "one_score": max(Counter(scores).values()) / len(scores) if len(scores) > 1 else None,
         "score_spread": pstdev(scores) if len(scores) > 1 else None,
-        "parse_failures": sum(vote.status != "ok" for vote in votes) / len(votes) if votes else None,
+        "parse_failures": failures / len(votes) if votes else None,
     }
 
 

@@ -22,9 +22,6 @@ _TYPES = {
     504: "timeout_error",
 }
 _MAX_SHOWN = 80
-# Fields that take a string or a list of messages: pydantic names the branch of that union in its path.
-_TEXT_FIELDS = ("prompt", "response", "a", "b")
-_BRANCHES = (["str"], ["list[Message]"])
 
 
 class ApiError(Exception):
@@ -136,12 +133,8 @@ def _sendable(text: str) -> str:
 
 
 def _path(problem: Mapping[str, Any]) -> str:
-    """Dotted name of the field; the branches of a union (text or messages) are not part of it."""
-    parts = [str(part) for part in problem["loc"]]
-    for index, part in enumerate(parts):
-        if part in _TEXT_FIELDS and parts[index + 1 : index + 2] in _BRANCHES:
-            return ".".join(parts[: index + 1] + parts[index + 2 :])
-    return ".".join(parts) or "(body)"
+    """Dotted name of the field."""
+    return ".".join(str(part) for part in problem["loc"]) or "(body)"
 
 
 def _line(problem: Mapping[str, Any]) -> str:
@@ -154,6 +147,4 @@ def _line(problem: Mapping[str, Any]) -> str:
         return f"{path} is not announced as JSON: send Content-Type: application/json"
     shown = repr(problem.get("input"))
     shown = shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}..."
-    if path.rsplit(".", 1)[-1] in _TEXT_FIELDS and kind in ("string_type", "list_type"):
-        return f"{path} = {shown}: give a string, or a list of messages {{role, content}}"
     return f"{path} = {shown}: {problem['msg'].removeprefix('Value error, ')}"

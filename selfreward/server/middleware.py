@@ -3,7 +3,7 @@
 import math
 import re
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,7 +29,7 @@ class RequestGuard:
     known key will do. A body may have `max_body_bytes`, which the environment variable `limit_setting` raises.
     `on_answer` gets the ASGI scope and the status of every answer as it starts, the guard's own refusals included.
 
-    The application gets a body only when all of it has arrived. Answers and disconnects pass through untouched.
+    The application gets any other body only when all of it has arrived. Answers and disconnects pass through untouched.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class RequestGuard:
         needed_scope: Callable[[Scope], KeyScope | None],
         max_body_bytes: int,
         limit_setting: str,
+        streamed: Mapping[str, tuple[int, str]] | None = None,
         open_paths: Collection[str] = ("/healthz", "/readyz"),
         on_answer: Callable[[Scope, int], None] = ignore_answer,
     ) -> None:
@@ -47,6 +48,7 @@ class RequestGuard:
         self._needed_scope = needed_scope
         self._max_body_bytes = max_body_bytes
         self._limit_setting = limit_setting
+        self._streamed = streamed or {}
         self._open_paths = open_paths
         self._on_answer = on_answer
 
@@ -58,8 +60,10 @@ class RequestGuard:
         headers = Headers(scope=scope)
         given_id = headers.get("x-request-id", "")
         request_id = given_id if _REQUEST_ID.fullmatch(given_id) else uuid.uuid4().hex
-        key = self._keyring.find(headers)
-        scope.setdefault("state", {}).update(request_id=request_id, key=key)
+        # A call from within this process brings its key; what comes over the network has no state.
+        state = scope.setdefault("state", {})
+        key = state.get("key") or self._keyring.find(headers)
+        state.update(request_id=request_id, key=key)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -70,19 +74,19 @@ class RequestGuard:
         try:
             if scope["path"] not in self._open_paths:
                 authorize(key, self._needed_scope(scope))
-            whole = await self._receive_whole(headers, receive)
+            if scope["path"] in self._streamed:
+                passed = _counted(headers, receive, *self._streamed[scope["path"]])
+            else:
+                passed = await self._receive_whole(headers, receive)
         except ApiError as error:
             await error_response(error)(scope, receive, send_with_id)
             return
-        await self._app(scope, whole, send_with_id)
+        await self._app(scope, passed, send_with_id)
 
     async def _receive_whole(self, headers: Headers, receive: Receive) -> Receive:
         """Wait for all of the body; what is returned gives it again. ApiError (413) for one that is too long."""
         # An announced length spares reading; a body that announces none, or too little, is counted as it comes.
-        announced = headers.get("content-length", "")
-        length: float = 0
-        if announced.isdecimal():
-            length = int(announced) if len(announced) <= _MOST_DIGITS else math.inf
+        length = _announced(headers)
         messages: list[Message] = []
         received, more = 0, True
         while more and max(length, received) <= self._max_body_bytes:
@@ -90,17 +94,42 @@ class RequestGuard:
             received += len(messages[-1].get("body", b""))
             more = messages[-1].get("more_body", False)
         if max(length, received) > self._max_body_bytes:
-            message = (
-                f"the body has more than {self._max_body_bytes} bytes: send less in one request, or raise "
-                f"{self._limit_setting}"
-            )
-            # What the client still sends is not read, so no other request can come on this connection.
-            raise ApiError(413, message, code="body_too_long", headers={"Connection": "close"})
+            raise _too_long(self._max_body_bytes, self._limit_setting)
 
         async def replayed() -> Message:
             return messages.pop(0) if messages else await receive()
 
         return replayed
+
+
+def _announced(headers: Headers) -> float:
+    announced = headers.get("content-length", "")
+    if not announced.isdecimal():
+        return 0
+    return int(announced) if len(announced) <= _MOST_DIGITS else math.inf
+
+
+def _counted(headers: Headers, receive: Receive, limit: int, setting: str) -> Receive:
+    """The body as it comes, up to the limit. ApiError (413) for one that is too long, at once if it says so."""
+    if _announced(headers) > limit:
+        raise _too_long(limit, setting)
+    received = 0
+
+    async def counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise _too_long(limit, setting)
+        return message
+
+    return counted
+
+
+def _too_long(limit: int, setting: str) -> ApiError:
+    # What the client still sends is not read, so no other request can come on this connection.
+    message = f"the body has more than {limit} bytes: send less in one request, or raise {setting}"
+    return ApiError(413, message, code="body_too_long", headers={"Connection": "close"})
 
 
 def authorize(key: Key | None, needed: KeyScope | None) -> None:

@@ -19,8 +19,11 @@ from selfreward.server.errors import ApiError, add_error_handlers, error_respons
 from selfreward.server.health import add_health
 from selfreward.server.keys import KeyScope, LiveKeyring
 from selfreward.server.middleware import RequestGuard
+from services.judge.api.batches import add_batches
+from services.judge.api.files import add_files
 from services.judge.api.jobs import add_jobs
 from services.judge.api.native import add_native
+from services.judge.api.nemo_compare import add_nemo_compare
 from services.judge.api.nemo_gym import add_nemo_gym
 from services.judge.api.openapi import add_openapi, contract_of
 from services.judge.api.openrlhf import add_openrlhf
@@ -30,6 +33,10 @@ from services.judge.api.vllm_score import add_vllm
 from services.judge.engine.cache import ResultCache
 from services.judge.engine.engine import Engine, EngineUnavailable
 from services.judge.engine.slots import FairSlots
+from services.judge.engine.tokenizer import EngineTokens
+from services.judge.jobs.batches import BatchStore
+from services.judge.jobs.files import FileStore
+from services.judge.jobs.lines import LineAnswerer
 from services.judge.jobs.store import JobStore
 from services.judge.jobs.worker import JobWorker
 from services.judge.metrics import REFUSED, REQUESTS, WAITING
@@ -76,16 +83,18 @@ def create_app(
         cache = ResultCache(
             connect_briefly(settings.judge_cache_url or settings.redis_url), settings.judge_cache_seconds
         )
-    engine = Engine(engine_client, probe, settings.judge_engine_model, FairSlots(settings.judge_concurrency), cache)
+    model, slots = settings.judge_engine_model, FairSlots(settings.judge_concurrency)
+    engine = Engine(engine_client, probe, model, slots, EngineTokens(probe, model), cache)
     WAITING.set_function(lambda: engine.slots.waiting)
     # The service, and its jobs in the background.
     service = JudgeService(settings, rubrics, engine)
     redis = connect(settings.redis_url)
-    jobs = JobStore(redis, settings.judge_job_keep_seconds)
-    worker = JobWorker(service, jobs, settings.judge_job_claim_seconds)
+    keep = settings.judge_job_keep_seconds
+    jobs, batches, files = JobStore(redis, keep), BatchStore(redis, keep), FileStore(redis, keep)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        worker = JobWorker(service, jobs, batches, LineAnswerer(app, engine), settings.judge_job_claim_seconds)
         async with engine_client, probe, redis, worker.running():
             yield
         if cache:
@@ -100,7 +109,9 @@ def create_app(
     _add_error_handlers(app)
     add_native(app, service)
     add_jobs(app, service, jobs)
-    for add_contract in (add_vllm, add_rerank, add_openrlhf, add_slime, add_nemo_gym):
+    add_files(app, files, batches)
+    add_batches(app, service, files, batches)
+    for add_contract in (add_vllm, add_rerank, add_openrlhf, add_slime, add_nemo_gym, add_nemo_compare):
         add_contract(app, service)
     _add_health(app, probe)
     add_openapi(app)
@@ -110,6 +121,7 @@ def create_app(
         needed_scope=_needed_scope(app),
         max_body_bytes=settings.judge_max_body_bytes,
         limit_setting="SELFREWARD_JUDGE_MAX_BODY_BYTES",
+        streamed={"/v1/files": (settings.judge_max_file_bytes, "SELFREWARD_JUDGE_MAX_FILE_BYTES")},
         on_answer=_count_refusal,
     )
     if provider:

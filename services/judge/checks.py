@@ -40,7 +40,7 @@ def check_kind(rubric: Rubric, allowed: Sequence[Kind]) -> None:
 def check_items(items: Sequence[JudgeItem], rubric: Rubric, max_items: int) -> None:
     """Check items to judge: how many there are, the kind of rubric, and what it needs. Raises ApiError (422)."""
     check_kind(rubric, POINTWISE)
-    problems = _shared_problems(items, rubric, max_items, ("prompt", "response"))
+    problems = _shared_problems(items, rubric, max_items)
     for index, item in enumerate(items):
         path = f"items.{index}.criteria"
         if rubric.spec.kind != "criteria" and item.criteria is not None:
@@ -56,12 +56,8 @@ def check_items(items: Sequence[JudgeItem], rubric: Rubric, max_items: int) -> N
 
 def check_pairs(items: Sequence[PairItem | MetaItem | RankItem], rubric: Rubric, max_items: int) -> None:
     """Check items to compare or rank, by a rubric whose kind is checked already. Raises ApiError (422)."""
-    problems = _shared_problems(items, rubric, max_items, ("prompt", "response", "a", "b"))
+    problems = _shared_problems(items, rubric, max_items)
     for index, item in enumerate(items):
-        if isinstance(item, RankItem):
-            for place, candidate in enumerate(item.candidates):
-                path = f"items.{index}.candidates.{place}"
-                problems += [(path, f"{path} has no message: give at least one")] if candidate == [] else []
         if not isinstance(item, PairItem):
             continue
         path = f"items.{index}.principle"
@@ -101,9 +97,9 @@ def check_policy(policy: str | None) -> None:
 
 
 def _shared_problems(
-    items: Sequence[JudgeItem | PairItem | MetaItem | RankItem], rubric: Rubric, max_items: int, texts: Sequence[str]
+    items: Sequence[JudgeItem | PairItem | MetaItem | RankItem], rubric: Rubric, max_items: int
 ) -> list[tuple[str, str]]:
-    """The problems that all kinds of items may have, as (field, message): number, ids, empty texts, references."""
+    """The problems that all kinds of items may have, as (field, message): number, ids, references."""
     problems = []
     if len(items) > max_items:
         problems.append(("items", f"items has {len(items)} entries, {max_items} are allowed: send several requests"))
@@ -111,9 +107,6 @@ def _shared_problems(
         if item.id is not None and not item.id.isprintable():
             path = f"items.{index}.id"
             problems.append((path, f"{path} = {item.id!r} has unprintable characters: leave them out"))
-        for field in texts:
-            if getattr(item, field, None) == []:
-                problems.append((f"items.{index}.{field}", f"items.{index}.{field} has no message: give at least one"))
         path, reference = f"items.{index}.reference", getattr(item, "reference", None)
         if rubric.uses_reference and reference is None:
             problems.append((path, f"{path} is missing: rubric {rubric.name!r} compares with a reference"))

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -157,12 +157,18 @@ class JudgeService:
         work: Callable[[Engine], Coroutine[Any, Any, Result]],
     ) -> Result:
         """Admit so many engine requests of the caller and do the work, within its limits and its timeout."""
-        seconds, cache = timeout_of(request), cache_mode(request.headers)
-        self._check_backlog(engine_requests)
-        with self.limits.of(request.state.key).admitted(engine_requests):
+        seconds, cache, caller = timeout_of(request), cache_mode(request.headers), request.state.key.name
+        if getattr(request.state, "background", False):
+            # A line of a batch was admitted with the batch, and takes turns beside its key's other requests.
+            admitted: AbstractContextManager[None] = nullcontext()
+            caller = f"{caller} (batches)"
+        else:
+            self._check_backlog(engine_requests)
+            admitted = self.limits.of(request.state.key).admitted(engine_requests)
+        with admitted:
             BATCH_SIZE.observe(engine_requests)
             describe(rubric=rubric.id, items=engine_requests, votes=votes, request_id=request.state.request_id)
-            engine = self.engine.for_request(request.state.key.name, cache)
+            engine = self.engine.for_request(caller, cache)
             result = await while_wanted(request, work(engine), seconds)
         describe(policy_version=result.judge_version)
         return result

@@ -28,6 +28,8 @@ class JudgeSettings(Settings):
     judge_max_items: int = Field(default=1024, ge=1, le=1024)
     """Items that one request may have."""
     judge_max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    judge_max_file_bytes: int = Field(default=100 * 1024 * 1024, ge=1024)
+    """Bytes of a file for a batch, which Redis keeps in memory, once more while the batch runs."""
     judge_cache_seconds: int = Field(default=86_400, ge=0)
     """How long an engine reply is kept for the same request; 0 turns the result cache off."""
     judge_cache_url: str | None = None
@@ -37,7 +39,7 @@ class JudgeSettings(Settings):
     judge_drain_seconds: int = Field(default=30, ge=0)
     """Seconds that requests in flight may take after that."""
     judge_job_keep_seconds: int = Field(default=86_400, ge=60)
-    """How long Redis keeps a job and its results after its last progress."""
+    """How long Redis keeps a job and its results after its last progress, and files after they were made."""
     judge_job_claim_seconds: float = Field(default=60.0, gt=0)
     """Silence of a replica after which another one takes over its chunks of a job."""
     judge_idempotency_seconds: int = Field(default=3600, ge=1)

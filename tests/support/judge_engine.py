@@ -1,6 +1,7 @@
 """A judge in-process, and an engine that can be told to misbehave in ways a real one cannot on demand."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -36,6 +37,12 @@ def completion(
 
 def content(sent: dict[str, Any]) -> str:
     return str(sent["messages"][0]["content"])
+
+
+def sections(filled: str, tag: str) -> list[str]:
+    """What the sections with a tag hold, whatever its suffix and label."""
+    found = re.finditer(rf"<{tag}((?:-\w{{12}})?)(?: [^>]*)?>\n(.*?)\n</{tag}\1>", filled, re.DOTALL)
+    return [section[2] for section in found]
 
 
 def fours(body: dict[str, Any]) -> Response:

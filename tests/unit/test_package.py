@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy of the source, in which building leaves nothing behind."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("selfreward", "services", "orchestrator", "bench"):
+    for name in ("selfreward", "selfreward_judge", "services", "orchestrator", "bench"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "evaluation.py"):
         shutil.copy(ROOT / name, source / name)
@@ -35,6 +35,7 @@ def test_the_wheel_holds_the_library_alone_with_its_data(wheel: Path) -> None:
     assert wheel.name.startswith(f"selfreward_loop-{PROJECT['version']}-py3-none-any")
     assert {name.partition("/")[0] for name in names} == {
         "selfreward",
+        "selfreward_judge",
         f"selfreward_loop-{PROJECT['version']}.dist-info",
     }
     source = {

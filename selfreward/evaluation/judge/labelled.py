@@ -1,18 +1,22 @@
-"""Labelled answers of any of three formats, as prompts with answers and a gold order.
+"""Labelled answers of any of five formats, as prompts with answers and a gold order.
 
 - RewardBench-style `{"prompt", "chosen", "rejected"}`; each a text or a message list (TRL's preference format too);
+- RewardBench 2 (huggingface.co/datasets/allenai/reward-bench-2): the same with lists of texts, right and wrong answers;
+- JudgeBench `{"pair_id", "question", "response_A", "response_B", "label"}`, label `A>B` or `B>A`
+  (huggingface.co/datasets/ScalerLab/JudgeBench);
 - MT-Bench human judgments `{"question_id", "model_a", "model_b", "winner", "turn", "conversation_a", "conversation_b"}`
   (huggingface.co/datasets/lmsys/mt_bench_human_judgments), ties included;
-- our EFT evaluation format `{"prompt", "responses": [{"text", "rank"}]}`, rank 1 the best, equal ranks are ties.
+- our EFT evaluation format `{"prompt", "responses": [{"text", "rank"}]}`, rank 1 the best, equal ranks are ties. A
+  response may name its `model`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from selfreward.client.judge_inputs import Conversation, conversation
+from selfreward.contracts.conversations import Conversation, conversation
 from selfreward.files.rows import Row, RowError, read_rows
 
 _SHOWN_PROBLEMS = 10
@@ -20,12 +24,18 @@ _SHOWN_PROBLEMS = 10
 
 @dataclass(frozen=True)
 class Labelled:
-    """Answers to one prompt; `gold` is higher for the better. `group` is what the bootstrap resamples as one."""
+    """Answers to one prompt; `gold` is higher for the better. `group` is what the bootstrap resamples as one.
+
+    `ties`: equal gold says that answers are equally good. Without it, gold only says which are right and which wrong.
+    `models`: which model wrote each answer; empty where that is not known.
+    """
 
     group: str
     prompt: Conversation
     responses: list[Conversation]
     gold: list[float]
+    ties: bool = True
+    models: tuple[str | None, ...] = ()
 
 
 def load_labelled(path: Path) -> tuple[str, list[Labelled]]:
@@ -62,8 +72,29 @@ def _format(path: Path, first: Row) -> str:
 
 
 def _rewardbench(place: str, row: Mapping[str, Any]) -> Labelled:
-    turns = [conversation(row.get(name), name) for name in ("prompt", "chosen", "rejected")]
+    turns = [_turns(row, name) for name in ("prompt", "chosen", "rejected")]
     return Labelled(place, turns[0], turns[1:], [1.0, 0.0])
+
+
+def _rewardbench_2(place: str, row: Mapping[str, Any]) -> Labelled:
+    right, wrong = (_texts(row.get(name), name) for name in ("chosen", "rejected"))
+    gold = [1.0] * len(right) + [0.0] * len(wrong)
+    return Labelled(place, _turns(row, "prompt"), [*right, *wrong], gold, ties=False)
+
+
+def _texts(value: Any, name: str) -> Sequence[str]:
+    if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
+        raise ValueError(f"{name} = {value!r:.60}: give a list of texts")
+    return value
+
+
+def _judgebench(_: str, row: Mapping[str, Any]) -> Labelled:
+    gold = {"A>B": [1.0, 0.0], "B>A": [0.0, 1.0]}.get(str(row.get("label")))
+    if gold is None:
+        raise ValueError(f"label = {row.get('label')!r}: use A>B or B>A")
+    turns = [_turns(row, name) for name in ("question", "response_A", "response_B")]
+    # Several pairs of answers may be to one question.
+    return Labelled(str(row.get("original_id", row["pair_id"])), turns[0], turns[1:], gold)
 
 
 def _eft(place: str, row: Mapping[str, Any]) -> Labelled:
@@ -75,9 +106,17 @@ def _eft(place: str, row: Mapping[str, Any]) -> Labelled:
         rank = answer.get("rank") if isinstance(answer, dict) else None
         if not isinstance(rank, int | float) or isinstance(rank, bool):
             raise ValueError(f"responses[{index}].rank = {rank!r}: give a number, 1 for the best")
-        texts.append(conversation(answer.get("text"), f"responses[{index}].text"))
+        texts.append(_turns(answer, "text", f"responses[{index}].text"))
         ranks.append(-float(rank))
-    return Labelled(place, conversation(row.get("prompt"), "prompt"), texts, ranks)
+    models = tuple(answer.get("model") for answer in answers)
+    return Labelled(place, _turns(row, "prompt"), texts, ranks, models=models)
+
+
+def _turns(row: Mapping[str, Any], name: str, field: str | None = None) -> Conversation:
+    turns = conversation(row.get(name), field or name)
+    if turns == []:
+        raise ValueError(f"{field or name} = {row.get(name)!r:.60}: give a text, or messages with a text")
+    return turns
 
 
 def _mt_bench(_: str, row: Mapping[str, Any]) -> Labelled:
@@ -99,11 +138,15 @@ def _mt_bench(_: str, row: Mapping[str, Any]) -> Labelled:
 
 
 _COLUMNS = {
+    "rewardbench_2": {"prompt", "chosen", "rejected", "num_correct"},
+    "judgebench": {"pair_id", "question", "response_A", "response_B", "label"},
     "rewardbench": {"prompt", "chosen", "rejected"},
     "mt_bench": {"question_id", "winner", "turn", "conversation_a", "conversation_b"},
     "eft": {"prompt", "responses"},
 }
 _READERS: dict[str, Callable[[str, Mapping[str, Any]], Labelled]] = {
+    "rewardbench_2": _rewardbench_2,
+    "judgebench": _judgebench,
     "rewardbench": _rewardbench,
     "mt_bench": _mt_bench,
     "eft": _eft,
@@ -111,8 +154,12 @@ _READERS: dict[str, Callable[[str, Mapping[str, Any]], Labelled]] = {
 
 
 def pairs_of(rows: list[Labelled]) -> Iterator[tuple[int, int, int]]:
-    """Row, first and second answer of every pair of answers to the same prompt."""
+    """Row, first and second answer of every pair of answers to the same prompt.
+
+    Without pairs that nothing is known about: those of equal gold where that does not say that they are equally good.
+    """
     for index, row in enumerate(rows):
         for a in range(len(row.responses)):
             for b in range(a + 1, len(row.responses)):
-                yield index, a, b
+                if row.ties or row.gold[a] != row.gold[b]:
+                    yield index, a, b

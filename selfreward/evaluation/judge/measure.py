@@ -13,6 +13,7 @@ from selfreward.contracts.base import content_key
 from selfreward.contracts.comparisons import PairVerdict
 from selfreward.contracts.judging import JudgeItem, Judgment
 from selfreward.evaluation.bootstrap import Bootstrap, Interval, Ratio
+from selfreward.evaluation.judge.agreement import Acceptance, best_is_right, pair_kappa, self_preference
 from selfreward.evaluation.judge.figures import (
     Pairs,
     accuracy_by_gap,
@@ -34,9 +35,17 @@ _LIST_FIGURES = ("exact_match", "spearman", "kendall_tau_b", "five_best")
 
 
 def measure_judge(
-    client: JudgeClient, file: Path, options: JudgeOptions, bootstrap: Bootstrap, progress: ShowProgress
+    client: JudgeClient,
+    file: Path,
+    options: JudgeOptions,
+    bootstrap: Bootstrap,
+    progress: ShowProgress,
+    own: str | None = None,
 ) -> dict[str, Any]:
-    """The report of a judge on a labelled file. Raises RowError for the file, ServiceError for the judge."""
+    """The report of a judge on a labelled file. Raises RowError for the file, ServiceError for the judge.
+
+    `own` is the model, as the file names it, whose answers are the judge's own.
+    """
     name, rows = load_labelled(file)
     rubric = client.rubric(options.get("rubric", "additive5"))
     places = {group: index for index, group in enumerate(dict.fromkeys(row.group for row in rows))}
@@ -65,14 +74,26 @@ def measure_judge(
         report["judge_versions"] = versions
         report["notes"].append("position_consistency is left out: a rubric that scores sees one answer at a time")
         figures = score_figures(rows, judged, groups, bootstrap)
-        scores = [[judgment.score for judgment in row] for row in judged]
-        ranked = judge_figures(grades([row.gold for row in rows], scores), float(rubric["scale"]["max"]))
-        figures |= {key: bootstrap.interval(by_group(ranked[key], groups)) for key in _LIST_FIGURES}
+        if all(row.ties for row in rows):
+            scores = [[judgment.score for judgment in row] for row in judged]
+            ranked = judge_figures(grades([row.gold for row in rows], scores), float(rubric["scale"]["max"]))
+            figures |= {key: bootstrap.interval(by_group(ranked[key], groups)) for key in _LIST_FIGURES}
+        else:
+            report["notes"].append("right and wrong answers have no order among themselves: no figures of whole lists")
+        accepted = Acceptance(rows, judged, groups, (rubric["scale"]["min"] + rubric["scale"]["max"]) / 2)
+        figures |= {key: bootstrap.interval(figure) for key, figure in accepted.rates().items()}
+        figures["kappa_accepted"] = accepted.kappa(bootstrap)
+        figures["best_is_right"] = bootstrap.interval(best_is_right(rows, judged, groups))
         report["best_by_score"] = _intervals(best_by_score(rows, judged, groups), bootstrap)
         report["accuracy_by_gap"] = _intervals(accuracy_by_gap(pairs, len(places)), bootstrap)
     shares = pair_figures(pairs, len(places))
     figures = {key: bootstrap.interval(figure) for key, figure in shares.items()} | figures
     figures["length_bias"] = bootstrap.difference(shares["accuracy_longer_better"], shares["accuracy_longer_worse"])
+    figures["kappa"] = pair_kappa(pairs, len(places), bootstrap)
+    if own is not None:
+        preference = self_preference(rows, pairs, len(places), own)
+        figures["self_preference"] = bootstrap.interval(preference["figure"])
+        report["self_preference"] = {"own": own, "pairs": preference["pairs"]}
     calibrated = calibration(pairs, len(places), bootstrap)
     figures["calibration_error"] = calibrated.error
     report["pairs"] = len(pairs.gold)

@@ -51,7 +51,7 @@ def add_jobs(app: FastAPI, service: JudgeService, store: JobStore) -> None:
     async def list_jobs(request: Request, limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 20) -> Response:
         """The newest jobs of the requesting key, the newest first."""
         async with redis_needed("jobs"):
-            jobs = JobList(data=await store.newest(request.state.key.name, limit))
+            jobs = JobList(data=await store.listed(request.state.key.name, limit))
         return Response(jobs.model_dump_json(), media_type="application/json")
 
     @app.get("/v1/jobs/{job_id}", response_model=Job, tags=[CONTRACT])

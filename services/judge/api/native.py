@@ -6,12 +6,13 @@ from fastapi import FastAPI, Request, Response
 from pydantic import Field
 
 from selfreward.client.generator import VERSION_HEADER
-from selfreward.contracts.base import Contract
+from selfreward.contracts.base import Contract, Message
 from selfreward.contracts.comparisons import MetaRequest, PairRequest, PairResponse, RankRequest, RankResponse
 from selfreward.contracts.judging import JudgeItem, JudgePrompts, JudgeRequest, JudgeResponse
 from services.judge.checks import check_items
 from services.judge.rubrics.store import RubricBody
 from services.judge.service import JudgeService
+from services.judge.verdicts.filling import fill_prompts
 
 
 class PromptRequest(Contract):
@@ -70,7 +71,10 @@ def add_native(app: FastAPI, service: JudgeService) -> None:
         """The conversations that `POST /v1/judge` would send to the engine for these items, letter for letter."""
         rubric = service.rubric(rubric_id)
         check_items(body.items, rubric, service.settings.judge_max_items)
-        filled = JudgePrompts(rubric=rubric.id, messages=[rubric.messages(item) for item in body.items])
+        values = [rubric.values(item) for item in body.items]
+        prompts = await fill_prompts(rubric.template, values, service.engine.tokens)
+        messages = [[Message(role="user", content=prompt)] for prompt in prompts]
+        filled = JudgePrompts(rubric=rubric.id, messages=messages)
         return Response(filled.model_dump_json(), media_type="application/json")
 
 

@@ -1,17 +1,17 @@
 """NeMo Gym's contract of a resources server: `POST /verify`, as in `nemo_gym/base_resources_server.py`.
 
-The prompt is the conversation of `responses_create_params`, and the response is what the assistant says in `response`.
-Reasoning and tool calls are not judged. The answer is the request with its reward. For an unscored sample `mask_sample`
+The prompt is the conversation of `responses_create_params`, and the response is what the assistant says and calls in
+`response`. Reasoning is not judged. The answer is the request with its reward. For an unscored sample `mask_sample`
 is true, so that NeMo Gym leaves it out; its reward, which the contract requires, is 0 and must not be used.
 """
 
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from selfreward.contracts.base import Message
+from selfreward.contracts.base import Message, as_messages
+from selfreward.contracts.conversations import NotText, conversation
 from selfreward.contracts.judging import JudgeItem, VoteStatus
 from services.judge.api.shared import JudgeQuery, as_reference, check_json, json_answer, judge_request
 from services.judge.service import JudgeService
@@ -23,13 +23,8 @@ _FAILURE_KINDS: dict[VoteStatus, str] = {
     "unparsed": "judge_unparseable",
     "out_of_range": "judge_unparseable",
     "refused": "judge_failed",
+    "nothing_to_judge": "judge_failed",
     "error": "judge_failed",
-}
-_ROLES: dict[str, Literal["system", "user", "assistant"]] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
 }
 
 
@@ -39,31 +34,17 @@ class _Echoed(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-class ContentPart(_Echoed):
-    """A part of a message. Only parts with text are judged."""
-
-    text: str | None = None
-
-
-class Item(_Echoed):
-    """An input or output item of OpenAI's Responses API. Only messages are judged."""
-
-    type: str = "message"
-    role: str | None = None
-    content: str | list[ContentPart] | None = None
-
-
 class CreateParams(_Echoed):
-    """The request to the policy."""
+    """The request to the policy. `input` is a text, or items of OpenAI's Responses API."""
 
-    input: str | list[Item]
+    input: str | list[dict[str, Any]]
     instructions: str | None = None
 
 
 class ModelResponse(_Echoed):
-    """The answer of the policy."""
+    """The answer of the policy, as items of the Responses API."""
 
-    output: list[Item]
+    output: list[dict[str, Any]]
 
 
 class VerifyRequest(_Echoed):
@@ -85,21 +66,12 @@ class VerifyResponse(_Echoed):
     failure_reason: str | None
 
 
-def conversation(params: CreateParams) -> list[Message]:
-    """The messages that the policy received."""
-    messages = [Message(role="system", content=params.instructions)] if params.instructions else []
-    if isinstance(params.input, str):
-        return [*messages, Message(role="user", content=params.input)]
-    return messages + [
-        Message(role=_ROLES[item.role], content=_text(item))
-        for item in params.input
-        if item.type == "message" and item.role in _ROLES
-    ]
-
-
-def assistant_text(output: Iterable[Item]) -> str:
-    """The assistant's messages, separated by blank lines; empty when it only reasoned or called tools."""
-    return "\n\n".join(_text(item) for item in output if item.type == "message" and item.role in (None, "assistant"))
+def rollout_item(params: CreateParams, response: ModelResponse, reference: str | None = None) -> JudgeItem:
+    """What the policy received and said. Raises NotText."""
+    asked = conversation(params.input, "responses_create_params.input")
+    prompt = [Message(role="system", content=params.instructions)] if params.instructions else []
+    answer = conversation(response.output, "response.output")
+    return JudgeItem(prompt=prompt + as_messages(asked) if prompt else asked, response=answer, reference=reference)
 
 
 def add_nemo_gym(app: FastAPI, service: JudgeService) -> None:
@@ -113,14 +85,14 @@ def add_nemo_gym(app: FastAPI, service: JudgeService) -> None:
     @app.post("/verify", response_model=VerifyResponse, tags=[CONTRACT])
     async def verify(request: Request, body: VerifyRequest, query: Annotated[JudgeQuery, Query()]) -> Response:
         """Judge one rollout. This is the contract of NeMo Gym's resources servers."""
-        # Judge the rollout.
+        # Judge the rollout. What is no text has no score, with the reason, as what the judge cannot score.
         row = body.model_dump(exclude_unset=True)
         check_json(row, "(body)")
-        item = JudgeItem(
-            prompt=conversation(body.responses_create_params),
-            response=assistant_text(body.response.output),
-            reference=as_reference(body.expected_answer),
-        )
+        reason, reference = None, as_reference(body.expected_answer)
+        try:
+            item = rollout_item(body.responses_create_params, body.response, reference)
+        except NotText as error:
+            item, reason = JudgeItem(prompt=[], response=[], reference=reference), str(error)
         judged = await service.judge(request, judge_request(service, query, [item]), contract=CONTRACT)
 
         # Answer with the request and its reward.
@@ -130,12 +102,6 @@ def add_nemo_gym(app: FastAPI, service: JudgeService) -> None:
             "reward": 0.0 if judgment.score is None else judgment.score,
             "mask_sample": judgment.score is None,
             "failure_kind": None if kind is None else _FAILURE_KINDS[kind],
-            "failure_reason": judgment.failure_reason,
+            "failure_reason": reason or judgment.failure_reason,
         }
         return json_answer({**row, **verdict}, judged)
-
-
-def _text(item: Item) -> str:
-    if isinstance(item.content, list):
-        return "".join(part.text or "" for part in item.content)
-    return item.content or ""

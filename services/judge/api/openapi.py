@@ -10,7 +10,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 _OPEN = ("/healthz", "/readyz")
-_KEYED = ("/v1/judge", "/v1/jobs")
+_KEYED = ("/v1/judge", "/v1/jobs", "/v1/batches")
+_IN_REDIS = ("/v1/jobs", "/v1/batches", "/v1/files")
 _RETRY = {"Retry-After": {"description": "Seconds to wait before another try.", "schema": {"type": "string"}}}
 _ERRORS: dict[int, tuple[str, str, str]] = {
     400: (
@@ -110,6 +111,10 @@ EXAMPLES: dict[str, Any] = {
     "/get_reward": {"query": [_PROMPT + _GOOD], "prompts": [_PROMPT], "labels": [""]},
     "/compat/slime": {"prompt": _PROMPT, "response": _GOOD, "label": None},
     "/verify": _VERIFY,
+    "/compare": {
+        "conversation_history": [{"role": "user", "content": _PROMPT}],
+        "response_objs": [_VERIFY["response"], {"output": [{"type": "message", "content": _BAD}]}],
+    },
 }
 """An example body for each POST route, by path. Each is answered as it stands."""
 
@@ -159,7 +164,7 @@ def _statuses(path: str, method: str, parameters: bool) -> list[int]:
     if method in ("post", "put", "patch"):
         return sorted(_ERRORS)
     not_found = [404] if "{" in path else []
-    return [401, *not_found, *([422] if parameters else []), *([503] if path.startswith("/v1/jobs") else [])]
+    return [401, *not_found, *([422] if parameters else []), *([503] if path.startswith(_IN_REDIS) else [])]
 
 
 def _error(status: int) -> dict[str, Any]:

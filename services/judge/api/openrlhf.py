@@ -5,7 +5,8 @@ its end-of-turn tokens. `rewards` are on the rubric's scale; `scores`, by which 
 """
 
 import re
-from typing import Annotated
+import unicodedata
+from typing import Annotated, NamedTuple
 
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import Field, JsonValue
@@ -25,8 +26,15 @@ from services.judge.service import JudgeService
 from services.judge.serving.errors import invalid_fields
 
 CONTRACT = "openrlhf"
-_ANCHOR_LENGTH = 32
-_END_TOKENS = re.compile(r"(?:\s*(?:<\|[^|<>\s]{1,64}\|>|</s>|<(?:eos|pad|end_of_turn)>))+\s*\Z")
+_ANCHOR_LENGTH = 24
+# Tokens that mark beginnings, ends and turns: `<|im_end|>`, DeepSeek's `<｜end▁of▁sentence｜>`, `</s>`, `<bos>`.
+_SPECIAL = r"(?:<[|｜][^|｜<>\s]{1,64}[|｜]>|</?s>|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn)>)"
+_END_TOKENS = re.compile(rf"(?:\s*{_SPECIAL})+\s*\Z")
+_MARKS = "".join(filter(unicodedata.combining, map(chr, range(0x300, 0x1F000))))
+# Between tokens and white space: ASCII characters, and any other character with its combining marks.
+_COMPARED = re.compile(
+    rf"{_SPECIAL}|\ufffd|\s+|(?P<plain>[!-;=-~]+(?![{_MARKS}]))|(?P<cluster>.[{_MARKS}]*)", re.DOTALL
+)
 
 
 class RewardRequest(Contract):
@@ -45,19 +53,51 @@ class RewardResponse(Contract):
     extra_logs: dict[str, float] = {}
 
 
+class _Compared(NamedTuple):
+    """What counts of a text, and for each of its characters the position after it in the text itself."""
+
+    text: str
+    ends: list[int]
+
+
 def response_in(query: str, prompt: str) -> str | None:
     """The text after the prompt in a query; None when the query does not begin with the prompt.
 
-    OpenRLHF cuts the start of a prompt that is too long, but only in the query: then the query begins with the end of
-    `prompt`. A common part of fewer than `_ANCHOR_LENGTH` characters does not count, because it could be chance.
+    OpenRLHF decodes a query from tokens, so it may differ from the prompt in special tokens (a BOS), in white space and
+    in Unicode normalisation. It cuts the start of a prompt that is too long, but only in the query: then the query
+    begins with the end of `prompt`. A common part of fewer than `_ANCHOR_LENGTH` characters does not count, because it
+    could be chance.
     """
     if query.startswith(prompt):
         return _END_TOKENS.sub("", query[len(prompt) :])
+    asked, seen = _compared(prompt), _compared(query)
+    length = len(asked.text) if seen.text.startswith(asked.text) else _common_length(asked.text, seen.text)
+    if length is None:
+        return None
+    response = query[seen.ends[length - 1] if length else 0 :]
+    # Tokens and white space are not compared, so those which end the prompt are left before the response.
+    return _END_TOKENS.sub("", response.removeprefix(prompt[asked.ends[-1] if asked.ends else 0 :]))
+
+
+def _compared(text: str) -> _Compared:
+    pieces, ends = [], list[int]()
+    for match in _COMPARED.finditer(text):
+        if match["plain"]:
+            pieces.append(match["plain"])
+            ends += range(match.start() + 1, match.end() + 1)
+        elif match["cluster"]:
+            pieces.append("".join(unicodedata.normalize("NFKD", match["cluster"]).split()))
+            ends += [match.end()] * len(pieces[-1])
+    return _Compared("".join(pieces), ends)
+
+
+def _common_length(prompt: str, query: str) -> int | None:
+    """How many characters of the prompt's end the query begins with; None where it is no such query."""
     anchor = query[:_ANCHOR_LENGTH]
     start = prompt.find(anchor, 1) if len(anchor) == _ANCHOR_LENGTH else -1
     while start >= 0:
         if query.startswith(prompt[start:]):
-            return _END_TOKENS.sub("", query[len(prompt) - start :])
+            return len(prompt) - start
         start = prompt.find(anchor, start + 1)
     return None
 

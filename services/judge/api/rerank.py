@@ -12,31 +12,38 @@ from pydantic import Field, JsonValue
 
 from selfreward.contracts.base import Contract
 from selfreward.contracts.judging import JudgeItem, Usage
-from services.judge.api.shared import MOST_ITEMS, JudgeQuery, check_json, json_answer, judge_request, normalise, scores
+from services.judge.api.shared import (
+    MOST_ITEMS,
+    JudgeQuery,
+    Text,
+    VllmFields,
+    check_json,
+    json_answer,
+    judge_request,
+    normalise,
+    scores,
+    text_of,
+)
 from services.judge.service import JudgeService
 from services.judge.serving.errors import invalid_fields
 
 CONTRACT = "rerank"
-Document = str | dict[str, JsonValue]
 
 
-class RerankRequest(Contract):
+class RerankRequest(VllmFields):
     """Body of all three routes. `top_n` is by default (and with 0) the number of documents.
 
-    A document is a string or an object; of an object its `text` is judged, or its `rank_fields` as `name: value` lines.
-    The default of `return_documents` is that of the route's own tool: true, except on `/v2/rerank`. Documents are never
-    cut, so `max_chunks_per_doc`, `max_tokens_per_doc` and `priority` have no effect.
+    A document is a string or an object; of an object its `text` is judged, or its `rank_fields` as `name: value` lines,
+    or its content parts as vLLM sends them. The default of `return_documents` is that of the route's own tool: true,
+    except on `/v2/rerank`. Documents are never cut, so `max_chunks_per_doc` has no effect.
     """
 
-    model: str | None = None
-    query: str
-    documents: list[Document] = Field(min_length=1, max_length=MOST_ITEMS)
+    query: Text
+    documents: list[Text] = Field(min_length=1, max_length=MOST_ITEMS)
     top_n: int | None = Field(default=None, ge=0)
     return_documents: bool | None = None
     rank_fields: list[str] | None = None
     max_chunks_per_doc: int | None = None
-    max_tokens_per_doc: int | None = None
-    priority: int | None = None
 
 
 class RerankResult(Contract):
@@ -56,10 +63,12 @@ class RerankResponse(Contract):
     usage: Usage
 
 
-def document_text(document: Document, rank_fields: list[str] | None, path: str) -> str:
+def document_text(document: Text, rank_fields: list[str] | None, path: str) -> str:
     """The text of a document to judge. Raises ApiError (422) when the document lacks a field to read."""
     if isinstance(document, str):
         return document
+    if rank_fields is None and set(document) == {"content"}:
+        return text_of(document, path)
     fields = rank_fields or ["text"]
     for field in fields:
         if field not in document:
@@ -79,11 +88,11 @@ def add_rerank(app: FastAPI, service: JudgeService) -> None:
         """Judge each document as a response to the query, and sort. This is the contract of Cohere, Jina and vLLM."""
         # Judge the documents.
         with_documents = request.url.path != "/v2/rerank" if body.return_documents is None else body.return_documents
-        items = []
+        question, items = text_of(body.query, "query"), []
         for index, document in enumerate(body.documents):
             path = f"documents.{index}"
             check_json(document, path)
-            items.append(JudgeItem(prompt=body.query, response=document_text(document, body.rank_fields, path)))
+            items.append(JudgeItem(prompt=question, response=document_text(document, body.rank_fields, path)))
         judged = await service.judge(request, judge_request(service, query, items, body.model), contract=CONTRACT)
 
         # Sort them by relevance.
@@ -101,7 +110,7 @@ def add_rerank(app: FastAPI, service: JudgeService) -> None:
         return json_answer(ranked.model_dump(exclude_unset=True), judged)
 
 
-def _result(index: int, score: float, document: Document | None) -> RerankResult:
+def _result(index: int, score: float, document: Text | None) -> RerankResult:
     if document is None:
         return RerankResult(index=index, relevance_score=score)
     fields: dict[str, JsonValue] = {"text": document} if isinstance(document, str) else document

@@ -6,13 +6,15 @@ the items, because a made-up number would be trained on.
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 from starlette.responses import Response
 
 from selfreward.client.generator import VERSION_HEADER
-from selfreward.contracts.base import Contract, is_policy_version
+from selfreward.contracts.base import Contract, as_messages, is_policy_version
+from selfreward.contracts.comparisons import PairResponse, RankResponse
+from selfreward.contracts.conversations import NotText, conversation
 from selfreward.contracts.judging import JudgeItem, JudgeRequest, JudgeResponse, Judgment
 from selfreward.server.errors import ApiError
 from services.judge.rubrics.rubric import Rubric
@@ -29,6 +31,59 @@ class JudgeQuery(Contract):
 
     rubric: str | None = None
     votes: int = Field(default=3, ge=1, le=64)
+
+
+class VllmFields(Contract):
+    """Fields that vLLM's score and rerank requests share (`PoolingBasicRequestMixin`, `ScoringRequestMixin`).
+
+    What schedules a request or fits it into a model's window has no effect, because texts are judged whole. What would
+    make another score of it is refused: `instruction` and `chat_template_kwargs`, because the rubric says how to judge,
+    and `use_activation=false`, because there are no logits.
+    """
+
+    model: str | None = None
+    user: str | None = None
+    request_id: str | None = None
+    priority: int | None = None
+    cache_salt: str | None = None
+    padding: str | None = None
+    truncate_prompt_tokens: int | None = None
+    truncation_side: str | None = None
+    max_tokens_per_query: int | None = None
+    max_tokens_per_doc: int | None = None
+    mm_processor_kwargs: dict[str, JsonValue] | None = None
+    instruction: str | None = None
+    chat_template_kwargs: dict[str, JsonValue] | None = None
+    use_activation: bool | None = None
+
+    @model_validator(mode="after")
+    def _same_meaning(self) -> Self:
+        if self.instruction or self.chat_template_kwargs:
+            name = "instruction" if self.instruction else "chat_template_kwargs"
+            raise ValueError(
+                f"{name} = {getattr(self, name)!r:.60} would not be read: the rubric says how to judge, so put it into "
+                "a rubric of your own (PUT /v1/rubrics/NAME)"
+            )
+        if self.use_activation is False:
+            raise ValueError("use_activation = False asks for logits, which a judge has not: leave it out")
+        return self
+
+
+Text = str | dict[str, JsonValue]
+"""A text, or vLLM's form of it in parts: `{"content": [{"type": "text", "text": "..."}]}`."""
+
+
+def text_of(value: Text, path: str) -> str:
+    """The text of a string or of content parts. Raises ApiError (422) for other parts than texts."""
+    if isinstance(value, str):
+        return value
+    if set(value) != {"content"}:
+        raise invalid_fields([(path, f"{path} = {value!r:.60}: give a string, or an object with content parts")])
+    try:
+        messages = as_messages(conversation({"role": "user", **value}, path))
+    except NotText as error:
+        raise invalid_fields([(path, str(error))]) from None
+    return messages[0].content if messages else ""
 
 
 def judge_request(
@@ -86,7 +141,7 @@ def normalise(score: float, rubric: Rubric) -> float:
     return (score - scale.min) / (scale.max - scale.min)
 
 
-def json_answer(body: Any, judged: JudgeResponse) -> Response:
+def json_answer(body: Any, judged: JudgeResponse | PairResponse | RankResponse) -> Response:
     """The answer 200 with a JSON body, and the judging version in a header as the native routes send it."""
     return Response(
         json.dumps(body, allow_nan=False),

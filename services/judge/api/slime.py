@@ -9,7 +9,8 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import Field, JsonValue, RootModel
 
-from selfreward.contracts.base import Contract, Message
+from selfreward.contracts.base import Contract
+from selfreward.contracts.conversations import Conversation
 from selfreward.contracts.judging import JudgeItem
 from services.judge.api.shared import JudgeQuery, as_reference, json_answer, judge_request, scores
 from services.judge.service import JudgeService
@@ -20,8 +21,8 @@ CONTRACT = "slime"
 class SlimeRequest(Contract):
     """slime's body. A non-empty label is the reference."""
 
-    prompt: str | list[Message]
-    response: str
+    prompt: Conversation
+    response: Conversation
     label: JsonValue = None
 
 

@@ -11,24 +11,28 @@ from pydantic import AliasChoices, Field
 
 from selfreward.contracts.base import Contract
 from selfreward.contracts.judging import JudgeItem, Usage
-from services.judge.api.shared import MOST_ITEMS, JudgeQuery, json_answer, judge_request, scores
+from services.judge.api.shared import (
+    MOST_ITEMS,
+    JudgeQuery,
+    Text,
+    VllmFields,
+    json_answer,
+    judge_request,
+    scores,
+    text_of,
+)
 from services.judge.service import JudgeService
 from services.judge.serving.errors import invalid_fields
 
 CONTRACT = "vllm_score"
-Texts = str | Annotated[list[str], Field(min_length=1, max_length=MOST_ITEMS)]
+Texts = Text | Annotated[list[Text], Field(min_length=1, max_length=MOST_ITEMS)]
 
 
-class ScoreRequest(Contract):
-    """vLLM's body, also with its other names of the texts: `queries`, `data_1`, and `documents`, `items`, `data_2`.
+class ScoreRequest(VllmFields):
+    """vLLM's body, also with its other names of the texts: `queries`, `data_1`, and `documents`, `items`, `data_2`."""
 
-    `user` has no effect.
-    """
-
-    model: str | None = None
     text_1: Texts = Field(validation_alias=AliasChoices("text_1", "queries", "data_1"))
     text_2: Texts = Field(validation_alias=AliasChoices("text_2", "documents", "items", "data_2"))
-    user: str | None = None
 
 
 class ScoreData(Contract):
@@ -50,13 +54,15 @@ class ScoreResponse(Contract):
     usage: Usage
 
 
-def pairs(text_1: str | list[str], text_2: str | list[str]) -> list[tuple[str, str]]:
+def pairs(text_1: Text | list[Text], text_2: Text | list[Text]) -> list[tuple[str, str]]:
     """Pair prompts and responses as vLLM does: one prompt with all responses, or each prompt with its response.
 
-    Raises ApiError (422) when their numbers do not fit.
+    Raises ApiError (422) when their numbers do not fit, or a part is no text.
     """
-    prompts = [text_1] if isinstance(text_1, str) else text_1
-    responses = [text_2] if isinstance(text_2, str) else text_2
+    prompts, responses = (
+        [text_of(text, f"{name}.{index}") for index, text in enumerate(texts if isinstance(texts, list) else [texts])]
+        for name, texts in (("text_1", text_1), ("text_2", text_2))
+    )
     if len(prompts) == 1:
         prompts = prompts * len(responses)
     if len(prompts) != len(responses):

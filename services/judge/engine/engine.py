@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from selfreward.client.generator import VERSION_HEADER
@@ -11,6 +11,7 @@ from selfreward.contracts.base import is_policy_version
 from services.judge.engine.cache import ResultCache
 from services.judge.engine.lookup import CacheLookup, CacheMode
 from services.judge.engine.slots import FairSlots, Lane
+from services.judge.engine.tokenizer import EngineTokens
 from services.judge.metrics import ENGINE_DURATION, ENGINE_INFLIGHT
 from services.judge.reading.read import BROKEN_OFF
 
@@ -22,13 +23,15 @@ class EngineUnavailable(ServiceError):
 class Completion(NamedTuple):
     """One sampled text as the engine returned it.
 
-    `logprobs` is `choices[].logprobs.content` of the reply, where log-probabilities were requested.
+    `logprobs` is `choices[].logprobs.content` of the reply, where log-probabilities were requested. `reasoning` is what
+    the engine returned beside the text.
     """
 
     text: str
     finish_reason: str | None
     refusal: str | None
     logprobs: Sequence[Mapping[str, Any]] | None = None
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,19 @@ class EngineReply:
     completion_tokens: int
 
 
+@dataclass
+class Abilities:
+    """What the engine has shown so far. `constrains`: whether it holds a continued text to a form; None: untried."""
+
+    constrains: bool | None = None
+
+
 @dataclass(frozen=True)
 class Engine:
     """The judging engine with its clients, its slots and its cache.
 
-    `model` is the model name of requests that pin no version. `probe` is a client for small requests. `caller` is whose
+    `model` is the model name of requests that pin no version. `probe` is a client for small requests. `tokens`
+    are the special tokens of its tokenizer. `caller` is whose
     turns a request takes. `lookup` finds cached replies for one request of the judge's API.
     """
 
@@ -53,9 +64,11 @@ class Engine:
     probe: ServiceClient
     model: str
     slots: FairSlots
+    tokens: EngineTokens
     cache: ResultCache | None = None
     caller: str = ""
     lookup: CacheLookup | None = None
+    abilities: Abilities = field(default_factory=Abilities)
 
     def for_request(self, caller: str, cache: CacheMode | None) -> "Engine":
         """The same engine, for one request of a caller."""
@@ -116,6 +129,7 @@ def _parse_reply(data: dict[str, Any], version: str | None) -> EngineReply:
             choice.get("finish_reason"),
             choice["message"].get("refusal"),
             (choice.get("logprobs") or {}).get("content"),
+            choice["message"].get("reasoning_content") or choice["message"].get("reasoning"),
         )
         for choice in data["choices"]
     ]

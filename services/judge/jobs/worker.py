@@ -1,4 +1,4 @@
-"""The background worker of every judge replica: it takes chunks of jobs from the queue and judges them.
+"""The background worker of every judge replica: it takes chunks of jobs and of batches from the queue and does them.
 
 A chunk is one lane of its owner at the engine, as an interactive request is, and a replica works on just enough chunks
 to keep its slots busy. So an interactive request gets one of the next few free slots, however large the jobs are. The
@@ -16,14 +16,16 @@ from redis.exceptions import RedisError
 
 from selfreward.backoff import backoff, jittered
 from selfreward.client.http import WrongPolicyVersion
-from selfreward.contracts.judge_jobs import ENDED
 from selfreward.contracts.judging import JudgeResponse
 from selfreward.redis.connection import retry_while_redis_is_away
 from selfreward.redis.queue import Work, WorkQueue
 from selfreward.server.background import cancel_and_wait
 from selfreward.server.errors import ApiError
 from services.judge.engine.engine import EngineUnavailable
-from services.judge.jobs.store import QUEUE, Chunk, JobStore
+from services.judge.jobs.batches import PREFIX, BatchChunk, BatchStore
+from services.judge.jobs.chunks import LIVE, QUEUE
+from services.judge.jobs.lines import Answered, BatchLine, LineAnswerer, read_line, repeated_line
+from services.judge.jobs.store import Chunk, JobStore
 from services.judge.metrics import observe_judgments
 from services.judge.service import JudgeService
 from services.judge.verdicts.pointwise import judge_batch
@@ -37,11 +39,23 @@ _PIN_WAIT_SECONDS = 300.0
 
 
 class JobWorker:
-    """Judges chunks of jobs. `claim_seconds` is the silence after which another replica takes over a chunk."""
+    """Judges chunks of jobs, and answers those of batches.
 
-    def __init__(self, service: JudgeService, store: JobStore, claim_seconds: float) -> None:
+    `claim_seconds` is the silence after which another replica takes over a chunk.
+    """
+
+    def __init__(
+        self,
+        service: JudgeService,
+        store: JobStore,
+        batches: BatchStore,
+        answerer: LineAnswerer,
+        claim_seconds: float,
+    ) -> None:
         self.service = service
         self.store = store
+        self.batches = batches
+        self.answerer = answerer
         self.claim_seconds = claim_seconds
         self.queue = WorkQueue(
             store.redis, QUEUE, claim_after_ms=int(claim_seconds * 1000), max_deliveries=_NO_DEAD_LETTERS
@@ -101,10 +115,11 @@ class JobWorker:
                     _log.warning("the heartbeat of a chunk failed", extra={"error": str(error)})
 
     async def _keep_or_stop(self, task: asyncio.Task[None], work: Work) -> None:
-        state = await self.store.state(work.body["job"])
+        name = work.body["job"]
+        state = await (self.batches if name.startswith(PREFIX) else self.store).state(name)
         if task.done():
             return
-        if state is None or state in ENDED:
+        if state not in LIVE:
             task.cancel()
             await self.queue.done(work)
         else:
@@ -118,10 +133,15 @@ class JobWorker:
             _log.exception("a chunk failed", extra={"job": work.body["job"], "chunk": work.body["chunk"]})
 
     async def handle(self, work: Work) -> None:
-        """Judge one chunk and store its result, or fail its job."""
+        """Do one chunk and store its result, or fail its job."""
         job, chunk = str(work.body["job"]), int(work.body["chunk"])
+        handle = self._handle_batch if job.startswith(PREFIX) else self._handle_job
+        await handle(job, chunk, work.deliveries)
+        await retry_while_redis_is_away(lambda: self.queue.done(work), "a finished chunk")
+
+    async def _handle_job(self, job: str, chunk: int, deliveries: int) -> None:
         content = await retry_while_redis_is_away(lambda: self.store.begin(job, chunk), "a chunk")
-        if content is not None and work.deliveries > _DELIVERIES:
+        if content is not None and deliveries > _DELIVERIES:
             items = content.request.items
             tries = f"{_DELIVERIES} judges took items {items[0].id} to {items[-1].id} and none finished"
             await self._fail(job, f"{tries}: see the judges' logs")
@@ -133,7 +153,34 @@ class JobWorker:
             else:
                 # Do not give the chunk back while Redis is full: it would be judged again, and at last fail its job.
                 await retry_while_redis_is_away(lambda: self.store.store_result(job, chunk, judged), "a chunk's result")
-        await retry_while_redis_is_away(lambda: self.queue.done(work), "a finished chunk")
+
+    async def _handle_batch(self, batch: str, chunk: int, deliveries: int) -> None:
+        content = await retry_while_redis_is_away(lambda: self.batches.begin(batch, chunk), "a chunk")
+        if content is None:
+            return
+        if deliveries > _DELIVERIES:
+            error = f"{_DELIVERIES} judges took lines from {content.start + 1} on and none finished: see their logs"
+            await retry_while_redis_is_away(lambda: self.batches.end(batch, "failed", error), "a batch's failure")
+            return
+        lines = [read_line(line, content.endpoint) for line in content.lines]
+        names = {content.start + at: line.name for at, line in enumerate(lines) if line.name is not None}
+        repeated = await retry_while_redis_is_away(
+            lambda: self.batches.repeated(batch, names, content.expires_at), "a chunk's ids"
+        )
+        answers = await asyncio.gather(
+            *(
+                self._answer(batch, content, content.start + at, line, content.start + at in repeated)
+                for at, line in enumerate(lines)
+            )
+        )
+        await retry_while_redis_is_away(
+            lambda: self.batches.answered(batch, chunk, answers, content.expires_at), "a chunk's answers"
+        )
+
+    async def _answer(self, batch: str, chunk: BatchChunk, position: int, line: BatchLine, repeated: bool) -> Answered:
+        if repeated and line.name is not None:
+            return repeated_line(batch, position, line.name)
+        return await self.answerer.answer(batch, position, line, chunk.owner, chunk.expires_at)
 
     async def _fail(self, job: str, error: str) -> None:
         await retry_while_redis_is_away(lambda: self.store.end(job, "failed", error), "a job's failure")

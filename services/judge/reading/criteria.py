@@ -1,17 +1,14 @@
 """Weighted criteria (Rubrics as Rewards, 2507.17746): how a prompt lists them, and how verdicts become a score."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selfreward.contracts.judging import Criterion
-from services.judge.reading.read import CLOSING, Extraction, as_grammar, compile_label
+from services.judge.reading.read import Extraction, as_grammar
+from services.judge.reading.words import yes_or_no
 
 WEIGHTS = {"essential": 1.0, "important": 0.7, "optional": 0.3, "pitfall": 0.9}
 """The weight of a criterion that does not set one, by its label."""
-_YES_NO = re.compile(
-    rf"(?:(?P<yes>yes|met)|(?P<no>no|not met|unmet))(?![\w'’]){CLOSING}(?![ \t]*+(?:/|or\b|and\b))", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -26,22 +23,32 @@ class CriteriaForm:
 
     def extract(self, text: str) -> Extraction[tuple[bool, ...]]:
         """The verdicts on all criteria; none where one criterion has no verdict."""
-        verdicts, ends, labelled = [], [], False
+        verdicts, starts, ends, labelled = [], [], [], False
         for number in range(1, self.count + 1):
-            label = self.label.replace("#", str(number))
-            starts = [match.end() for match in compile_label(label).finditer(text)]
-            labelled = labelled or bool(starts)
-            verdict = _YES_NO.match(text, starts[-1]) if starts else None
-            if verdict is None:
-                return Extraction("unparsed", reason=f"no yes or no after {label!r}", labelled=labelled)
-            verdicts.append(verdict["yes"] is not None)
-            ends.append(verdict.end())
-        return Extraction("ok", tuple(verdicts), labelled=True, end=max(ends))
+            label = self._label(number)
+            verdict = yes_or_no(label).extract(text)
+            labelled = labelled or verdict.labelled
+            if verdict.value is None or verdict.end is None:
+                reason = f"no yes or no after {label!r}"
+                return Extraction("unparsed", reason=reason, labelled=labelled)
+            verdicts.append(verdict.value)
+            starts.append(verdict.start)
+            ends.append(verdict.end)
+        return Extraction("ok", tuple(verdicts), labelled=True, start=min(starts), end=max(ends))
+
+    def _label(self, number: int) -> str:
+        return self.label.replace("#", str(number))
 
     @property
-    def pattern(self) -> str:
+    def lead(self) -> str:
+        """The label of the first criterion."""
+        return self._label(1)
+
+    @property
+    def rest(self) -> str:
         """The verdicts, one line each."""
-        return "\n".join(f"{as_grammar(self.label.replace('#', str(n)))} (yes|no)" for n in range(1, self.count + 1))
+        lines = [f"{as_grammar(self._label(number))} ?(yes|no)" for number in range(2, self.count + 1)]
+        return "\n".join([" ?(yes|no)", *lines])
 
 
 def as_list(criteria: Sequence[Criterion]) -> str:

@@ -1,24 +1,22 @@
 """Read a vote: the text that the judge wrote, and nothing else, gives the verdict or the reason why there is none.
 
-The verdict after the last label counts, so a judge may think aloud first. A judgment that reached its token limit is
-`truncated`, unless a line break ended its verdict before: a number whose end is missing could be another number.
+The verdict after the last label that stands alone counts, so a judge may think aloud first. What stands in a reasoning
+block (`<think>`) is no verdict. A judgment that reached its token limit is `truncated` if it ends in its reasoning or
+in its verdict: a number whose end is missing could be another number, and a verdict before more reasoning may change.
 """
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Generic, Literal, Protocol, TypeVar
 
 from selfreward.contracts.judging import VoteStatus
+from services.judge.reading.view import blank_reasoning
 
 Value = TypeVar("Value")
 Value_co = TypeVar("Value_co", covariant=True)
 
 BROKEN_OFF = ("abort", "error")
 """The engine's finish reasons for a completion that it did not finish."""
-OPENING = r"[\s*_`\"'(\[{<$]*+"
-CLOSING = r"[*_`\"')\]}>$]*+"
-"""Markdown, quotes and brackets before and after a verdict."""
 _REFUSAL = re.compile(
     r"\W*(?:(?:i['’]m|i am) (?:\w+ )?(?:sorry|afraid|unable|not able)|sorry\b|i apologi[sz]e|as an ai\b"
     r"|i (?:cannot|can['’]t|can not|won['’]t|will not|must decline)\b)",
@@ -49,8 +47,15 @@ class VerdictForm(Protocol[Value_co]):
         """The verdict that counts."""
 
     @property
-    def pattern(self) -> str:
-        """The verdict's exact form as a simple regular expression, for guided decoding."""
+    def lead(self) -> str:
+        """How the verdict begins, up to what the judge decides: its label."""
+
+    @property
+    def rest(self) -> str:
+        """What may follow the `lead`, as a simple regular expression for constrained decoding.
+
+        A space before a word is optional, because some tokenizers have none.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +85,29 @@ def read(text: str, finish_reason: str | None, form: VerdictForm[Value], refusal
     if refusal or finish_reason == "content_filter":
         return invalid("refused", "the engine reports a refusal" if refusal else "the engine's content filter cut it")
 
-    # Then the verdict in the text, unless its end is missing.
-    extraction = form.extract(text)
-    if finish_reason == "length" and (extraction.end is None or "\n" not in text[extraction.end :]):
+    # Then the verdict in the answer, without the reasoning before it.
+    answer, unfinished = blank_reasoning(text)
+    if unfinished:
+        return invalid("truncated", "the text ends inside of its reasoning")
+    extraction = form.extract(answer)
+    if finish_reason == "length" and _is_cut(answer, extraction):
         return invalid("truncated", "the token limit was reached before a complete verdict")
-    if extraction.status == "unparsed" and not extraction.labelled and _REFUSAL.match(text):
+    if extraction.status == "unparsed" and not extraction.labelled and _REFUSAL.match(answer):
         return invalid("refused", "the judge declines in its own words")
     if extraction.status != "ok":
         return invalid(extraction.status, extraction.reason)
     return Reading("ok", extraction.value, text, finish_reason, None, extraction.start)
 
 
-@lru_cache(maxsize=1024)
-def compile_label(label: str, ahead: str = "") -> re.Pattern[str]:
-    """A pattern of a label such as `Score:`, in any case and with any markdown, and of what opens its verdict.
+def _is_cut(answer: str, extraction: Extraction[object]) -> bool:
+    """Whether an answer that reached its limit lacks the end of its verdict, or goes on to reason after it.
 
-    `ahead` is a pattern of what must follow.
+    A verdict on the first line came before any reasoning, so what follows only explains it.
     """
-    parts = [re.escape(part) for part in re.findall(r"\w+|[^\w\s]", label)]
-    words = r"[\s*_`\"']*+".join("[:：]" if part == ":" else part for part in parts)
-    return re.compile(rf"(?<![^\W_]){words}{OPENING}{ahead}", re.IGNORECASE)
+    if extraction.end is None or "\n" not in answer[extraction.end :]:
+        return True
+    later = answer[extraction.end :].partition("\n")[2]
+    return bool(later.strip()) and "\n" in answer[: extraction.start].strip()
 
 
 def as_grammar(literal: str) -> str:

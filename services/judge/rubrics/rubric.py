@@ -15,13 +15,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from selfreward.contracts.base import Message, explain
+from selfreward.contracts.base import explain
 from selfreward.contracts.judging import JudgeItem
 from selfreward.server.startup import StartRefused
 from services.judge.reading.criteria import as_list
 from services.judge.reading.score import ScoreForm
 from services.judge.rubrics.spec import ARGUE, KINDS, DebateSpec, RubricSpec
-from services.judge.rubrics.template import Template, as_text, compile_template
+from services.judge.rubrics.special_tokens import UNKNOWN_ENGINE, SpecialTokens
+from services.judge.rubrics.template import Template, Value, as_text, compile_template
 
 SHIPPED = Path(__file__).parent / "shipped"
 """The folder of the rubrics that come with the judge."""
@@ -72,20 +73,21 @@ class Rubric:
         """Whether the rubric compares responses with a reference answer."""
         return "reference" in self.template.fields
 
-    def prompt(self, item: JudgeItem) -> str:
-        """The filled judge prompt, which is one user turn. Only for rubrics of a pointwise kind."""
-        return self.template.fill(
-            {
-                "prompt": as_text(item.prompt),
-                "response": as_text(item.response),
-                "reference": item.reference or "",
-                "criteria": as_list(item.criteria or self.spec.criteria),
-            }
-        )
+    def prompt(self, item: JudgeItem, tokens: SpecialTokens = UNKNOWN_ENGINE) -> str:
+        """The filled judge prompt, which is one user turn. Only for rubrics of a pointwise kind.
 
-    def messages(self, item: JudgeItem) -> list[Message]:
-        """The filled judge prompt as a conversation."""
-        return [Message(role="user", content=self.prompt(item))]
+        `tokens` are the special tokens of the engine that reads it.
+        """
+        return self.template.fill(self.values(item), tokens)
+
+    def values(self, item: JudgeItem) -> dict[str, Value]:
+        """What is filled in for the placeholders of a pointwise kind."""
+        return {
+            "prompt": as_text(item.prompt),
+            "response": as_text(item.response),
+            "reference": item.reference or "",
+            "criteria": as_list(item.criteria or self.spec.criteria),
+        }
 
     def describe(self) -> dict[str, Any]:
         """The answer of `GET /v1/rubrics/{id}`."""

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from selfreward.contracts.base import Contract
-from selfreward.contracts.judging import Aggregation, Criterion
+from selfreward.contracts.judging import MOST_VOTE_TOKENS, Aggregation, Criterion
 from services.judge.rubrics.neutralise import check_delimiter
 
 Kind = Literal["points", "criteria", "binary", "pairwise", "arena", "constitution", "debate", "meta", "rank"]
@@ -67,13 +67,16 @@ class RubricSampling(Contract):
     """Default sampling of votes; a request may set its own (Yuan et al. 2024, 2.2: as the answers, T=0.7, p=0.9).
 
     A truncated vote is sampled once more with twice `max_tokens`, at most `retry_max_tokens`. It is not where
-    `retry_max_tokens` is unset.
+    `retry_max_tokens` is unset. `reasoning_effort` and `chat_template_kwargs` are passed on to the engine as they are,
+    for judges that reason: `chat_template_kwargs = { enable_thinking = true }`.
     """
 
     temperature: float = Field(default=0.7, ge=0, le=2)
     top_p: float = Field(default=0.9, gt=0, le=1)
-    max_tokens: int = Field(default=512, ge=1, le=8192)
-    retry_max_tokens: int | None = Field(default=None, ge=1, le=8192)
+    max_tokens: int = Field(default=512, ge=1, le=MOST_VOTE_TOKENS)
+    retry_max_tokens: int | None = Field(default=None, ge=1, le=MOST_VOTE_TOKENS)
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    chat_template_kwargs: dict[str, JsonValue] = {}
 
     @model_validator(mode="after")
     def _retry_is_larger(self) -> Self:
@@ -98,7 +101,8 @@ class RubricSpec(Contract):
     - `delimiters`: the marks in the template that no candidate text may forge.
     - `verdict_label`, `scale`: by default those of the kind. In the label of explicit criteria, `#` stands for the
       criterion's number.
-    - `guided`: the engine must write the verdict in its exact form (vLLM's structured outputs).
+    - `guided`: where a vote has no readable verdict, the engine writes one in its exact form after the vote's own text,
+      if it can (vLLM, SGLang). Without it such a vote is unparsed or truncated.
     - `logprobs`: ask for the probabilities of the verdict's token in comparisons.
     - `criteria_sum`: `explicit` is a yes or no for each criterion and their weighted share, `implicit` is one score in
       view of all criteria (Rubrics as Rewards, 2507.17746).
@@ -113,7 +117,7 @@ class RubricSpec(Contract):
     delimiters: list[str] = []
     aggregation: Aggregation = "mean"
     min_valid_votes: int = Field(default=2, ge=1, le=64)
-    guided: bool = False
+    guided: bool = True
     logprobs: bool = False
     criteria: list[Criterion] = Field(default=[], max_length=64)
     criteria_sum: Literal["explicit", "implicit"] = "explicit"

@@ -23,10 +23,10 @@ def overloaded(waiting: int) -> ApiError:
 
 
 @asynccontextmanager
-async def redis_needed(what: str) -> AsyncIterator[None]:
-    """Within it, a Redis that fails or takes longer than 5 s is an ApiError (503); `what` is what needs Redis."""
+async def redis_needed(what: str, seconds: float = _REDIS_SECONDS) -> AsyncIterator[None]:
+    """Within it, a Redis that fails or takes longer than `seconds` is an ApiError (503); `what` needs Redis."""
     try:
-        async with asyncio.timeout(_REDIS_SECONDS):
+        async with asyncio.timeout(seconds):
             yield
     except (RedisError, OSError) as error:  # TimeoutError is an OSError
         message = (

@@ -3,7 +3,7 @@
 The first request reserves its key by a lease in Redis, which it renews while it is served; after the death of a judge
 the lease ends within `_LEASE_SECONDS`. A successful answer is stored and replayed. After an error the key is free
 again, so that a retry really tries. Without Redis a request is served as if it had no key: judging twice does no harm,
-and the routes of jobs, where it would, refuse requests by themselves.
+and the routes of jobs and batches, where it would, refuse requests by themselves.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from selfreward.redis.connection import RedisClient
 from selfreward.redis.queue import PREFIX
 from selfreward.server.errors import ApiError, error_response
 
-PATHS = ("/v1/judge", "/v1/jobs")
+PATHS = ("/v1/judge", "/v1/jobs", "/v1/batches")
 _LEASE_SECONDS = 30
 _REDIS_SECONDS = 3.0
 _MOST_CHARACTERS = 255

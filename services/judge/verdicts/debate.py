@@ -2,12 +2,10 @@
 1805.00899).
 
 Each order of a pair has its own debate, which all votes on that order read. Both sides of a round speak at the same
-time, so that neither has the last word. An argument is text of a model, so it is neutralised like the responses before
-anybody reads it.
+time, so that neither has the last word. An argument is text of a model, so it is fenced as the responses are.
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
@@ -20,11 +18,13 @@ from selfreward.contracts.judging import Usage
 from services.judge.engine.engine import Completion, Engine
 from services.judge.metrics import REJUDGED
 from services.judge.reading.read import BROKEN_OFF
-from services.judge.rubrics.neutralise import neutralise
 from services.judge.rubrics.rubric import Debate, Rubric
+from services.judge.rubrics.template import Part, Value
+from services.judge.verdicts.filling import fill_prompts
 from services.judge.verdicts.orders import Presentation, presentations, response_texts
 from services.judge.verdicts.pairs import compare
-from services.judge.verdicts.questions import Question, judge_questions
+from services.judge.verdicts.question import Question
+from services.judge.verdicts.questions import judge_questions
 from services.judge.verdicts.sampling import VoteSampling, derive_seed, sampling_of
 
 _ATTEMPTS = 4
@@ -78,10 +78,10 @@ async def _debate_and_judge(
     debates = await _hold_debates(engine, debate, presented, texts, sampling)
 
     # Judge the pairs by the version that debated.
-    prompts = [
-        rubric.template.fill(values, transcript=transcript(arguments, rubric.template.guard))
-        for values, arguments in zip(texts, debates.arguments, strict=True)
+    values = [
+        {**each, "debate": transcript(arguments)} for each, arguments in zip(texts, debates.arguments, strict=True)
     ]
+    prompts = await fill_prompts(rubric.template, values, engine.tokens)
     pinned = request.model_copy(update={"policy": _pin(sampling, debates.version).policy})
     response = await compare(engine, rubric, pinned, request.items, prompts, [None] * len(request.items), answer_id)
     statuses = (vote.status for verdict in response.data for vote in verdict.votes)
@@ -102,7 +102,7 @@ async def _hold_debates(
     engine: Engine,
     debate: Debate,
     presented: Sequence[Presentation],
-    texts: Sequence[Mapping[str, str]],
+    texts: Sequence[Mapping[str, Value]],
     sampling: VoteSampling,
 ) -> _Debates:
     # An argument is one vote of its own length.
@@ -113,16 +113,22 @@ async def _hold_debates(
     one_argument = replace(sampling, votes=1, max_tokens=spec.argument_tokens, retry_max_tokens=None, logprobs=0)
     for round_number in range(1, spec.rounds + 1):
         # Ask both sides of every presentation, with the arguments of the rounds before.
+        values = [
+            {**each, "side": position, "debate": transcript(before)}
+            for each, before in zip(texts, arguments, strict=True)
+            for position in "AB"
+        ]
+        prompts = iter(await fill_prompts(argue, values, engine.tokens))
         questions = [
             Question(
-                argue.fill({**values, "side": position}, transcript=transcript(before, argue.guard)),
+                next(prompts),
                 _argument_reader(presentation.order, round_number, side),
                 _error_argument(presentation.order, round_number, side),
                 None
                 if presentation.seed is None
                 else derive_seed(presentation.seed, "argument", round_number, position),
             )
-            for presentation, values, before in zip(presented, texts, arguments, strict=True)
+            for presentation in presented
             for position, side in zip("AB", _SIDES[presentation.order], strict=True)
         ]
         judged = await judge_questions(engine, questions, _pin(one_argument, version))
@@ -136,19 +142,16 @@ async def _hold_debates(
     return _Debates(arguments, version, _sum_usage(usages))
 
 
-def transcript(arguments: Sequence[Argument], guard: re.Pattern[str]) -> str:
-    """The arguments in tags that name position and round, which no argument can close or open.
-
-    The tag says where an argument was cut off, and where there is none.
-    """
+def transcript(arguments: Sequence[Argument]) -> Value:
+    """The arguments, labelled with position and round, and with where one was cut off or was not made."""
     parts = []
     for argument in arguments:
         position = "A" if argument.side == argument.order[0] else "B"
         used = argument.status in ("ok", "truncated")
         note = ", cut off at its limit" if argument.status == "truncated" else "" if used else ", not made"
-        text = neutralise(argument.text.strip(), guard) if used else ""
-        parts.append(f"<argument for {position}, round {argument.round}{note}>\n{text}\n</argument>")
-    return "\n\n".join(parts) or _NO_ARGUMENTS
+        text = argument.text.strip() if used else ""
+        parts.append(Part(f"for {position}, round {argument.round}{note}", text))
+    return parts or _NO_ARGUMENTS
 
 
 def _argument_reader(order: Order, round_number: int, side: Literal["a", "b"]) -> Callable[[Completion], Argument]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from selfreward.contracts.comparisons import Comparison, MetaItem, Order, PairItem, Side
-from services.judge.rubrics.template import as_text
+from services.judge.rubrics.template import Value, as_text
 from services.judge.verdicts.sampling import derive_seed, item_seeds
 
 _OTHER: dict[Side, Side] = {"a": "b", "b": "a", "tie": "tie"}
@@ -36,7 +36,7 @@ def presentations(request: Comparison, items: Sequence[PairItem | MetaItem]) -> 
     ]
 
 
-def response_texts(item: PairItem, order: Order) -> dict[str, str]:
+def response_texts(item: PairItem, order: Order) -> dict[str, Value]:
     """The text of each placeholder for two responses in one order."""
     first, second = (item.a, item.b) if order == "ab" else (item.b, item.a)
     return {
@@ -47,7 +47,7 @@ def response_texts(item: PairItem, order: Order) -> dict[str, str]:
     }
 
 
-def judgment_texts(item: MetaItem, order: Order) -> dict[str, str]:
+def judgment_texts(item: MetaItem, order: Order) -> dict[str, Value]:
     """The text of each placeholder for two judgments in one order."""
     first, second = (item.judgment_a, item.judgment_b) if order == "ab" else (item.judgment_b, item.judgment_a)
     return {

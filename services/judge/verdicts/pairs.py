@@ -12,18 +12,19 @@ from selfreward.contracts.comparisons import (
     PairRequest,
     PairResponse,
     PairVote,
-    Side,
 )
+from selfreward.contracts.conversations import nothing_to_judge
 from services.judge.engine.engine import Completion, Engine
 from services.judge.reading.read import read
-from services.judge.reading.words import FiveWayForm, WordForm, sides
-from services.judge.rubrics.neutralise import neutralise
+from services.judge.reading.sides import FiveWayForm, SideForm, sides
 from services.judge.rubrics.rubric import Rubric
 from services.judge.rubrics.template import as_text
 from services.judge.verdicts.aggregate import aggregate_pair_votes, flip_rate
+from services.judge.verdicts.filling import fill_prompts
 from services.judge.verdicts.logprobs import probability_of_a, word_probabilities
 from services.judge.verdicts.orders import judgment_texts, orders_of, presentations, response_texts, side_of_item
-from services.judge.verdicts.questions import Question, judge_questions
+from services.judge.verdicts.question import Question
+from services.judge.verdicts.questions import judge_questions
 from services.judge.verdicts.sampling import sampling_of
 
 
@@ -31,19 +32,19 @@ async def compare_responses(engine: Engine, rubric: Rubric, request: PairRequest
     """Compare the two responses of every item. Raises as `judge_questions` does."""
     items = request.items
     principles = [choose_principle(rubric, item, request.seed) for item in items]
-    prompts = [
-        rubric.template.fill({**response_texts(items[index], order), "principle": principles[index] or ""})
+    values = [
+        {**response_texts(items[index], order), "principle": principles[index] or ""}
         for index, order, _ in presentations(request, items)
     ]
+    prompts = await fill_prompts(rubric.template, values, engine.tokens)
     return await compare(engine, rubric, request, items, prompts, principles, answer_id)
 
 
 async def compare_judgments(engine: Engine, rubric: Rubric, request: MetaRequest, answer_id: str) -> PairResponse:
     """Compare the two judgments of every item (meta-judging, 2407.19594, 2.2). Raises as `judge_questions` does."""
     items = request.entries
-    prompts = [
-        rubric.template.fill(judgment_texts(items[index], order)) for index, order, _ in presentations(request, items)
-    ]
+    values = [judgment_texts(items[index], order) for index, order, _ in presentations(request, items)]
+    prompts = await fill_prompts(rubric.template, values, engine.tokens)
     return await compare(engine, rubric, request, items, prompts, [None] * len(items), answer_id)
 
 
@@ -58,16 +59,16 @@ async def compare(
 ) -> PairResponse:
     """Judge every item by `prompts`, one for each of its `presentations`. Raises as `judge_questions` does."""
     # Ask one question for each item and order.
-    form: WordForm[Side] | FiveWayForm
+    form: SideForm | FiveWayForm
     if rubric.spec.kind == "arena":
         form = FiveWayForm(rubric.spec.verdict_label)
     else:
         form = sides(rubric.spec.verdict_label, tie=rubric.spec.kind != "constitution")
-    guide = form.pattern if rubric.spec.guided else None
+    held_to = form if rubric.spec.guided else None
     sampling = sampling_of(rubric.spec, request)
     questions = [
-        Question(prompt, _vote_reader(form, order), _error_vote(order), seed, guide)
-        for prompt, (_, order, seed) in zip(prompts, presentations(request, items), strict=True)
+        Question(prompt, _vote_reader(form, order), _error_vote(order), seed, held_to, _nothing_in(items[index]))
+        for prompt, (index, order, seed) in zip(prompts, presentations(request, items), strict=True)
     ]
     judged = await judge_questions(engine, questions, sampling)
 
@@ -91,6 +92,12 @@ async def compare(
     )
 
 
+def _nothing_in(item: PairItem | MetaItem) -> str | None:
+    if isinstance(item, PairItem):
+        return nothing_to_judge(prompt=item.prompt, a=item.a, b=item.b)
+    return nothing_to_judge(prompt=item.prompt, response=item.response)
+
+
 def choose_principle(rubric: Rubric, item: PairItem, seed: int | None) -> str | None:
     """The item's own principle, else one drawn from the rubric's list; None where the template has no principle.
 
@@ -100,19 +107,19 @@ def choose_principle(rubric: Rubric, item: PairItem, seed: int | None) -> str | 
     if "principle" not in rubric.template.fields:
         return None
     if item.principle is not None:
-        return neutralise(item.principle, rubric.template.guard)
+        return item.principle
     texts = sorted([as_text(item.a), as_text(item.b)])
     draw = int(content_key(seed, as_text(item.prompt), texts), 16)
     return rubric.spec.principles[draw % len(rubric.spec.principles)]
 
 
-def _vote_reader(form: WordForm[Side] | FiveWayForm, order: Order) -> Callable[[Completion], PairVote]:
+def _vote_reader(form: SideForm | FiveWayForm, order: Order) -> Callable[[Completion], PairVote]:
     if isinstance(form, FiveWayForm):
         return lambda completion: _read_five_way(completion, form, order)
     return lambda completion: _read_side(completion, form, order)
 
 
-def _read_side(completion: Completion, form: WordForm[Side], order: Order) -> PairVote:
+def _read_side(completion: Completion, form: SideForm, order: Order) -> PairVote:
     reading = read(completion.text, completion.finish_reason, form, completion.refusal)
     winner, p_a = reading.value, None
     if winner is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from selfreward.contracts.conversations import nothing_to_judge
 from selfreward.contracts.judging import (
     Aggregation,
     Criterion,
@@ -18,8 +19,10 @@ from services.judge.reading.score import ScoreForm
 from services.judge.reading.words import correctness
 from services.judge.rubrics.rubric import Rubric
 from services.judge.verdicts.aggregate import aggregate_votes
+from services.judge.verdicts.filling import fill_prompts
 from services.judge.verdicts.logprobs import expected_score, word_probabilities
-from services.judge.verdicts.questions import Question, QuestionVotes, judge_questions
+from services.judge.verdicts.question import Question
+from services.judge.verdicts.questions import QuestionVotes, judge_questions
 from services.judge.verdicts.sampling import VoteSampling, item_seeds, sampling_of
 
 
@@ -43,9 +46,11 @@ async def judge_items(
 ) -> tuple[QuestionVotes[Vote], list[Judgment]]:
     """All votes, and the judgment of each item in order. Raises as `judge_questions` does."""
     seeds = item_seeds(seed, [item.id for item in items])
+    values = [rubric.values(item) for item in items]
+    prompts = await fill_prompts(rubric.template, values, engine.tokens)
     questions = [
-        _question(rubric, item, item_seed, expected=aggregation == "expected")
-        for item, item_seed in zip(items, seeds, strict=True)
+        _question(rubric, item, prompt, item_seed, expected=aggregation == "expected")
+        for item, prompt, item_seed in zip(items, prompts, seeds, strict=True)
     ]
     judged = await judge_questions(engine, questions, sampling)
     return judged, [
@@ -54,10 +59,11 @@ async def judge_items(
     ]
 
 
-def _question(rubric: Rubric, item: JudgeItem, seed: int | None, *, expected: bool) -> Question[Vote]:
+def _question(rubric: Rubric, item: JudgeItem, prompt: str, seed: int | None, *, expected: bool) -> Question[Vote]:
     def question(form: VerdictForm[object], read_vote: Callable[[Completion], Vote]) -> Question[Vote]:
-        guide = form.pattern if rubric.spec.guided else None
-        return Question(rubric.prompt(item), read_vote, _error_vote, seed, guide)
+        held_to = form if rubric.spec.guided else None
+        nothing = nothing_to_judge(prompt=item.prompt, response=item.response)
+        return Question(prompt, read_vote, _error_vote, seed, held_to, nothing)
 
     if rubric.spec.numbered:
         criteria = item.criteria or rubric.spec.criteria

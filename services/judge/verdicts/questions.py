@@ -1,37 +1,22 @@
 """Put questions to the engine: one request for each question, and all its votes by one policy version.
 
-A truncated vote is sampled once more with a larger token budget.
+A truncated vote is sampled once more with a larger token budget. Then the engine writes the verdicts that are missing.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, cast
 
 from selfreward.client.http import ServiceError
 from selfreward.contracts.base import is_policy_version
-from selfreward.contracts.comparisons import Argument, ComparisonVote
-from selfreward.contracts.judging import Usage, Vote
-from services.judge.engine.engine import Completion, Engine, EngineReply
+from selfreward.contracts.judging import Usage
+from services.judge.engine.engine import Engine, EngineReply
 from services.judge.engine.slots import Lane
+from services.judge.verdicts.constrained import constrain_verdicts
 from services.judge.verdicts.one_version import Outcome, ask_one_version
+from services.judge.verdicts.question import AnyVote, Question
 from services.judge.verdicts.sampling import VoteSampling, derive_seed
-
-AnyVote = TypeVar("AnyVote", bound=Vote | ComparisonVote | Argument)
-
-
-@dataclass(frozen=True)
-class Question(Generic[AnyVote]):
-    """One filled prompt with its seed. `guide` is a pattern that the last line must match.
-
-    `read_vote` makes a vote of a completion, `error_vote` a vote of status `error` of the reason why there is none.
-    """
-
-    prompt: str
-    read_vote: Callable[[Completion], AnyVote]
-    error_vote: Callable[[str], AnyVote]
-    seed: int | None = None
-    guide: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,14 +31,23 @@ class QuestionVotes(Generic[AnyVote]):
 async def judge_questions(
     engine: Engine, questions: Sequence[Question[AnyVote]], sampling: VoteSampling
 ) -> QuestionVotes[AnyVote]:
-    """Sample `sampling.votes` votes on each question.
+    """Sample `sampling.votes` votes on each question, or give it as many of status `nothing_to_judge`.
 
     A question whose engine request failed gets votes of status `error`. Raises WrongPolicyVersion when the pinned
     version is not served, or versions kept changing; EngineUnavailable when the engine failed for all questions.
     """
+    asked = [question for question in questions if question.nothing is None]
+    if len(asked) < len(questions):
+        judged = await judge_questions(engine, asked, sampling)
+        cast = iter(judged.votes)
+        all_votes = [
+            next(cast) if question.nothing is None else [_unasked(question, question.nothing)] * sampling.votes
+            for question in questions
+        ]
+        return replace(judged, votes=all_votes)
     lane = Lane()
     prompts = [question.prompt for question in questions]
-    bodies = [sampling.body(question.seed, question.guide) for question in questions]
+    bodies = [sampling.body(question.seed) for question in questions]
     votes: list[list[AnyVote]] = [[] for _ in questions]
 
     def read_outcome(index: int, outcome: Outcome) -> None:
@@ -63,13 +57,19 @@ async def judge_questions(
     replies = [outcome for outcome in outcomes if isinstance(outcome, EngineReply)]
     if sampling.retry_max_tokens is not None and sampling.retry_max_tokens > sampling.max_tokens:
         replies += await _retry_truncated(engine, lane, questions, bodies, votes, version, sampling.retry_max_tokens)
+    replies += await constrain_verdicts(engine, lane, questions, bodies, votes, version)
     return QuestionVotes(votes, version, _sum_usage(replies))
+
+
+def _unasked(question: Question[AnyVote], nothing: str) -> AnyVote:
+    vote = question.error_vote(nothing)
+    return cast(AnyVote, vote.model_copy(update={"status": "nothing_to_judge", "text": ""}))
 
 
 def _read_votes(question: Question[AnyVote], outcome: Outcome, count: int) -> list[AnyVote]:
     if isinstance(outcome, ServiceError):
         return [question.error_vote(str(outcome))] * count
-    votes = [question.read_vote(completion) for completion in outcome.completions[:count]]
+    votes = [question.vote(completion) for completion in outcome.completions[:count]]
     return votes + [question.error_vote("the engine returned too few choices")] * (count - len(votes))
 
 
@@ -102,7 +102,7 @@ async def _retry_truncated(
         if reply.version == version:
             replies.append(reply)
             for position, completion in zip(truncated, reply.completions, strict=False):
-                votes[index][position] = questions[index].read_vote(completion)
+                votes[index][position] = questions[index].vote(completion)
 
     # Retry all questions with truncated votes concurrently.
     async with asyncio.TaskGroup() as group:

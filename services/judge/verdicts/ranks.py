@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 
-from selfreward.contracts.comparisons import RankRequest, RankResponse, RankVote
+from selfreward.contracts.comparisons import RankItem, RankRequest, RankResponse, RankVote
+from selfreward.contracts.conversations import nothing_to_judge
 from selfreward.contracts.judging import JudgeItem
 from services.judge.engine.engine import Completion, Engine
 from services.judge.reading.ranking import RankForm
 from services.judge.reading.read import read
 from services.judge.rubrics.rubric import Rubric
 from services.judge.rubrics.spec import POINTWISE
-from services.judge.rubrics.template import as_text
+from services.judge.rubrics.template import Part, Value, as_text
 from services.judge.verdicts.aggregate import aggregate_rank_votes, rank_judgments
+from services.judge.verdicts.filling import fill_prompts
 from services.judge.verdicts.pointwise import judge_items
-from services.judge.verdicts.questions import Question, judge_questions
+from services.judge.verdicts.question import Question
+from services.judge.verdicts.questions import judge_questions
 from services.judge.verdicts.sampling import derive_seed, item_seeds, sampling_of
 
 
@@ -27,17 +30,18 @@ async def _rank_listwise(engine: Engine, rubric: Rubric, request: RankRequest, a
     items = request.entries
     sampling = sampling_of(rubric.spec, request)
     orders = (False, True) if request.swap else (False,)
+    values = [_values(item, is_reversed) for item in items for is_reversed in orders]
+    prompts = iter(await fill_prompts(rubric.template, values, engine.tokens))
     questions = []
     for item, seed in zip(items, item_seeds(request.seed, [item.id for item in items]), strict=True):
         form = RankForm(rubric.spec.verdict_label, len(item.candidates))
-        guide = form.pattern if rubric.spec.guided else None
-        texts = [as_text(candidate) for candidate in item.candidates]
-        values = {"prompt": as_text(item.prompt), "reference": item.reference or ""}
+        held_to = form if rubric.spec.guided else None
+        candidates = {f"candidates.{place}": candidate for place, candidate in enumerate(item.candidates)}
+        nothing = nothing_to_judge(prompt=item.prompt, **candidates)
         for is_reversed in orders:
-            prompt = rubric.template.fill(values, texts[::-1] if is_reversed else texts)
             order_seed = derive_seed(seed, "reversed") if seed is not None and is_reversed else seed
             read_vote, error_vote = _vote_reader(form, is_reversed), _error_vote(is_reversed)
-            questions.append(Question(prompt, read_vote, error_vote, order_seed, guide))
+            questions.append(Question(next(prompts), read_vote, error_vote, order_seed, held_to, nothing))
     judged = await judge_questions(engine, questions, sampling)
 
     # Aggregate the votes of each item over its orders.
@@ -52,6 +56,15 @@ async def _rank_listwise(engine: Engine, rubric: Rubric, request: RankRequest, a
         ],
         usage=judged.usage,
     )
+
+
+def _values(item: RankItem, is_reversed: bool) -> dict[str, Value]:
+    candidates = item.candidates[::-1] if is_reversed else item.candidates
+    return {
+        "prompt": as_text(item.prompt),
+        "reference": item.reference or "",
+        "candidates": [Part(str(place), as_text(candidate)) for place, candidate in enumerate(candidates, 1)],
+    }
 
 
 async def _rank_pointwise(engine: Engine, rubric: Rubric, request: RankRequest, answer_id: str) -> RankResponse:

@@ -1,8 +1,8 @@
 """How votes are sampled: the request's settings, else the rubric's, and a reproducible seed for each item."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from selfreward.contracts.base import content_key
@@ -11,13 +11,13 @@ from selfreward.contracts.judging import JudgeRequest
 from services.judge.rubrics.spec import RubricSpec
 from services.judge.verdicts.logprobs import TOP_AT_CHOICE, TOP_AT_SCORE
 
-_MOST_FREE_TEXT = 2000
-"""Characters that a guided verdict may have before its last line."""
-
 
 @dataclass(frozen=True)
 class VoteSampling:
-    """Sampling of all votes of one request. `logprobs` is the number of alternatives at each token, 0 for none."""
+    """Sampling of all votes of one request. `logprobs` is the number of alternatives at each token, 0 for none.
+
+    `extra` are further fields of the engine request.
+    """
 
     votes: int
     temperature: float
@@ -27,29 +27,28 @@ class VoteSampling:
     min_valid_votes: int
     logprobs: int
     policy: str | None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
-    def body(self, seed: int | None, guide: str | None) -> dict[str, Any]:
-        """The sampling fields of one engine request. `guide` is a pattern that the last line must match."""
+    def body(self, seed: int | None) -> dict[str, Any]:
+        """The sampling fields of one engine request."""
         body: dict[str, Any] = {
             "n": self.votes,
             "temperature": self.temperature,
             "top_p": self.top_p,
             "max_tokens": self.max_tokens,
+            **self.extra,
         }
         if seed is not None:
             body["seed"] = seed
         if self.logprobs:
             body |= {"logprobs": True, "top_logprobs": self.logprobs}
-        if guide is not None:
-            # A paragraph of free text may come first. A token has at least one character, mostly several.
-            free = min(2 * self.max_tokens, _MOST_FREE_TEXT)
-            body["structured_outputs"] = {"regex": f"([^\\n]{{1,{free}}}\\n)?{guide}"}
         return body
 
 
 def sampling_of(spec: RubricSpec, request: JudgeRequest | Comparison, *, expected: bool = False) -> VoteSampling:
     """The request's sampling settings, and the rubric's where it sets none. `expected`: scores need probabilities."""
     default = spec.sampling
+    reasoning = {"reasoning_effort": default.reasoning_effort, "chat_template_kwargs": default.chat_template_kwargs}
     retry = default.retry_max_tokens if request.retry_max_tokens is None else request.retry_max_tokens
     return VoteSampling(
         votes=request.votes,
@@ -60,6 +59,7 @@ def sampling_of(spec: RubricSpec, request: JudgeRequest | Comparison, *, expecte
         min_valid_votes=spec.min_valid_votes if request.min_valid_votes is None else request.min_valid_votes,
         logprobs=TOP_AT_SCORE if expected else TOP_AT_CHOICE if spec.logprobs else 0,
         policy=request.policy,
+        extra={name: value for name, value in reasoning.items() if value},
     )
 
 

@@ -107,6 +107,17 @@ def test_the_real_model_judges(generator: Generator, judge_url: str, tiny_model:
     assert result.usage.completion_tokens > len(valid) * 10
 
 
+def test_only_special_tokens_of_the_real_tokenizer_are_changed(
+    generator: Generator, judge_url: str, tiny_model: Path
+) -> None:
+    serve(generator, tiny_model)
+    item = {"prompt": "p", "response": "<|user|> <|im_end|> [INST] <unk> x[mask] Stack<S> </s>"}
+
+    answer = httpx.post(f"{judge_url}/v1/rubrics/additive5/prompt", json={"items": [item]}, timeout=60).json()
+
+    assert "\n(/user/) <|im_end|> [INST] (unk) x[mask] Stack<S> </s>\n" in answer["messages"][0][0]["content"]
+
+
 def test_the_same_seed_gives_the_same_votes(generator: Generator, judge_url: str, tiny_model: Path) -> None:
     serve(generator, tiny_model)
 

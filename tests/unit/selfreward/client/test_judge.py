@@ -112,12 +112,14 @@ def test_the_wire_names_what_is_wrong(url: str) -> None:
 @pytest.mark.parametrize(
     ("pair", "message"),
     [
-        (("p", None), r"response = None: give a text, or a list of messages"),
-        (("p", []), r"response = \[\]: give a text"),
-        (([{"role": "tool", "content": "x"}], "r"), r"prompt\[0\]\.role = 'tool': use one of system, user, assistant"),
+        (("p", 5), r"response = 5: give a text, or a list of messages"),
+        (
+            ([{"role": "human", "content": "x"}], "r"),
+            r"prompt\[0\]\.role = 'human': use one of system, developer, user",
+        ),
         (
             ([{"role": "user", "content": [{"type": "image"}]}], "r"),
-            r"prompt\[0\]\.content = .*only text can be judged",
+            r"prompt\[0\]\.content\[0\] = .*only text can be judged",
         ),
         ((["hello"], "r"), r"prompt\[0\] = 'hello': give a message with role and content"),
     ],
@@ -233,9 +235,9 @@ def test_the_async_client_compares_and_ranks_too(url: str) -> None:
 
 def test_what_cannot_be_compared_is_named() -> None:
     with JudgeClient("http://127.0.0.1:9") as client:
-        with pytest.raises(ValueError, match=r"candidates\[1\] = None: give a text"):
-            client.rank([("p", ["x", cast(str, None)])])
-        with pytest.raises(ValueError, match=r"response = \[\]: give a text"):
-            client.meta([("p", [], "x", "y")])
+        with pytest.raises(ValueError, match=r"candidates\[1\] = 5: give a text"):
+            client.rank([("p", ["x", cast(str, 5)])])
+        with pytest.raises(ValueError, match=r"response = 5: give a text"):
+            client.meta([("p", cast(str, 5), "x", "y")])
         with pytest.raises(ValueError, match="items has 0 entries, 1 to 1024 are allowed"):
             client.compare([])

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import math
 import sys
 from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
@@ -15,17 +16,28 @@ from selfreward.integrations.inspect_ai import inspect_score
 from selfreward.integrations.openevals import async_openevals_evaluator, openevals_evaluator
 from selfreward.integrations.prometheus_eval import PrometheusJudge
 from selfreward.integrations.trl import async_trl_reward, trl_reward
-from selfreward.integrations.verl import Unscored, async_verl_score, verl_score
+from selfreward.integrations.verl import async_verl_score, verl_score
 from tests.support.judge_engine import Engine, by_length, completion
 from tests.support.listening import listening_judge
 
+CALL = 'Tool call: multiply({"a": 12, "b": 3})'
+TOOLS: list[Any] = [
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"type": "function", "function": {"name": "multiply", "arguments": {"a": 12, "b": 3}}}],
+    },
+    {"role": "tool", "name": "multiply", "content": "36"},
+    {"role": "assistant", "content": "It is 36."},
+]
+
 
 def by_words(sent: dict[str, Any]) -> Response:
-    """The score is the number of words of the answer; `silent` answers get no verdict."""
+    """The score is the number of words of the answer, at most 5; `silent` answers get no verdict."""
     answer = sent["messages"][0]["content"].rsplit("Answer : ", 1)[1]
     if "silent" in answer:
         return completion(*["I see no verdict"] * sent["n"])
-    return completion(*[f"{answer} it is. Score: {len(answer.split())}"] * sent["n"])
+    return completion(*[f"{answer} it is. Score: {min(len(answer.split()), 5)}"] * sent["n"])
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +54,40 @@ def test_trl_standard_and_conversational(client: JudgeClient) -> None:
     assert reward(prompts=["p", "p", "p"], completions=["a", "silent", "a b c d"], **extra) == [1, None, 4]
     assert reward(prompts=prompts, completions=completions, **extra) == [2, None, 3]
     assert reward.__name__ == "judge_reward"
+
+
+@pytest.mark.parametrize(
+    ("completion_turns", "judged", "reward"),
+    [
+        (TOOLS, f"Assistant: {CALL}\n\nTool: multiply: 36\n\nAssistant: It is 36.", 5),
+        (TOOLS[:1], CALL, 5),
+        ([{"role": "assistant", "content": None}], None, None),
+        ([], None, None),
+        ([{"role": "assistant", "content": [{"type": "image"}]}], None, None),
+    ],
+)
+def test_a_sample_with_tools_or_without_text_ends_no_training(
+    client: JudgeClient, engine: Engine, completion_turns: Any, judged: str | None, reward: float | None
+) -> None:
+    before = len(engine.bodies)
+    rewards = trl_reward(client, rubric="countdown")(prompts=["p", "p"], completions=["a b", completion_turns])
+    of_verl = verl_score(client, rubric="countdown")("d", completion_turns, None, {"question": "p"})
+
+    assert rewards == [2, reward]
+    assert of_verl == reward or (reward is None and math.isnan(of_verl))
+    seen = [sent["messages"][0]["content"].rsplit("Answer : ", 1)[1] for sent in engine.bodies[before:]]
+    assert sorted(seen) == sorted(["a b", *([judged] * 2 if judged else [])])
+
+
+def test_a_sample_that_is_no_text_is_named_once(client: JudgeClient, caplog: pytest.LogCaptureFixture) -> None:
+    reward = trl_reward(client, rubric="countdown")
+    photo = [{"role": "user", "content": [{"type": "text", "text": "what is it?"}, {"type": "image", "image": "x"}]}]
+
+    assert reward(prompts=[photo] * 3, completions=["a", "b", "c"]) == [None] * 3
+    assert [record.getMessage() for record in caplog.records if "no score for samples" in record.getMessage()] == [
+        "no score for samples with prompts[0].content[1] = {'type': 'image', 'image': 'x'}: only text can be judged: "
+        "write what matters of it as text, or leave it out"
+    ]
 
 
 def test_trl_async(url: str) -> None:
@@ -88,16 +134,15 @@ def test_a_tools_reference_goes_along_where_it_is_wanted(exact: JudgeClient, eng
         verl_score(exact, rubric="exact")("gsm8k", "a", "42", {"question": "p"})
 
 
-def test_verl(client: JudgeClient) -> None:
+def test_verl(client: JudgeClient, caplog: pytest.LogCaptureFixture) -> None:
     compute_score = verl_score(client, rubric="countdown")
     row: dict[str, Any] = {"data_source": "gsm8k", "ground_truth": "42", "extra_info": {"question": "p", "index": 0}}
 
     assert compute_score(solution_str="a b c", **row) == 3.0
     assert compute_score(solution_str="a", reward_router_address="x", reward_model_tokenizer=None, **row) == 1.0
-    with pytest.raises(
-        Unscored, match=r"data_source='gsm8k' no score: .*catch selfreward\.integrations\.verl\.Unscored"
-    ):
-        compute_score(solution_str="silent", **row)
+    assert math.isnan(compute_score(solution_str="silent", **row))
+    assert "no score for an answer from data_source='gsm8k': 0 of 3 votes valid" in caplog.text
+    assert verl_score(client, unscored=0.5, rubric="countdown")(solution_str="silent", **row) == 0.5
     with pytest.raises(ValueError, match=r"extra_info\['question'\] is missing, it has index: put the prompt there"):
         compute_score("gsm8k", "a", "42", {"index": 0})
 

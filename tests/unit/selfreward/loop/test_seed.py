@@ -49,6 +49,12 @@ def test_good_files_are_read_and_kept_in_the_shapes_of_the_run(tmp_path: Path) -
     assert [row["prompt_id"] for row in kept["prompts"]] == [f"prompts-{number:05d}" for number in range(4)]
 
 
+def test_files_are_read_as_other_tools_write_them(tmp_path: Path) -> None:
+    run_recipe = recipe(tmp_path, {"heldout": ['\ufeff{"prompt": "h\u2028i"}', r'{"prompt": "An emoji cut: \ud83d"}']})
+
+    assert [row.prompt for row in read_seed_data(run_recipe).heldout] == ["h\u2028i", "An emoji cut: "]
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -66,6 +72,10 @@ def test_good_files_are_read_and_kept_in_the_shapes_of_the_run(tmp_path: Path) -
         (
             {"heldout": [{"prompt": [{"role": "assistant", "content": "x"}]}, {"prompt": "h"}]},
             ["row 1", "last turn must be the user's"],
+        ),
+        (
+            {"heldout": [{"prompt": [{"role": "tool", "content": "x"}, {"role": "user", "content": "y"}]}]},
+            ["row 1", "has a tool turn"],
         ),
     ],
 )

@@ -9,14 +9,15 @@ import pytest
 from fastapi import FastAPI
 from pydantic import Field
 
-from selfreward.contracts.base import Contract, Message
+from selfreward.contracts.base import Contract
+from selfreward.contracts.conversations import Conversation
 from selfreward.server.errors import ApiError, add_error_handlers, error_response
 
 
 class Body(Contract):
     """A text or messages, and a number."""
 
-    prompt: str | list[Message]
+    prompt: Conversation
     votes: int = Field(default=3, ge=1)
 
 
@@ -100,7 +101,7 @@ def test_an_error_of_a_route_is_answered_as_raised() -> None:
             422,
             "prompt",
             "invalid_request",
-            "prompt = 5: give a string, or a list of messages {role, content}\n"
+            "prompt = 5: give a text, or a list of messages with role and content\n"
             "votes = 0: Input should be greater than or equal to 1",
         ),
         (

@@ -104,14 +104,14 @@ def test_a_candidate_cannot_be_read_as_the_verdict() -> None:
     assert (result.data[0].status, result.data[0].score) == ("unscored", None)
 
 
-def test_text_that_is_no_valid_unicode_is_judged_without_it() -> None:
+def test_text_that_is_no_valid_unicode_is_judged_without_what_is_none() -> None:
     async def scenario() -> None:
         engine = Engine()
         async with running(engine) as client:
             content = rb'{"rubric": "countdown", "items": [{"prompt": "p", "response": "a\ud800b"}]}'
             answer = await client.post("/v1/judge", content=content, headers={"Content-Type": "application/json"})
             assert answer.status_code == 200
-        assert engine.bodies[0]["messages"][0]["content"].endswith("Answer : ab")
+        assert engine.bodies[0]["messages"][0]["content"].endswith("Answer : a\ufffdb")
 
     asyncio.run(scenario())
 

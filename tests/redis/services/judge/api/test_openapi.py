@@ -19,12 +19,14 @@ from tests.support.judge_engine import Engine, running
 from tests.support.listening import listening
 
 KEY = "secret"
+# An episode's beginning takes anything, and batches need a file first.
+WITHOUT_EXAMPLE = {"/seed_session", "/v1/files", "/v1/batches", "/v1/batches/{batch_id}/cancel"}
 DOCUMENT = create_app(JudgeSettings()).openapi()
 
 
 def test_every_post_route_has_an_example_that_works(redis_url: str) -> None:
     posts = {path for path, operations in DOCUMENT["paths"].items() if "post" in operations}
-    assert posts - {"/seed_session"} == set(EXAMPLES)
+    assert posts - WITHOUT_EXAMPLE == set(EXAMPLES)
 
     async def scenario() -> None:
         async with running(Engine(), redis_url=redis_url) as client:

@@ -12,7 +12,8 @@ import httpx
 from selfreward.contracts.judging import JudgeItem, JudgeRequest, JudgeResponse, Judgment
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
-from services.judge.jobs.store import AHEAD, QUEUE, Chunk, JobStore
+from services.judge.jobs.chunks import AHEAD, QUEUE
+from services.judge.jobs.store import Chunk, JobStore
 from tests.support.access import bearer, keys_file
 from tests.support.judge_engine import Engine
 from tests.support.judge_jobs import batch, wait_for, with_judge

@@ -20,7 +20,7 @@ from examples.worlds.countdown.tokenizer import build_tokenizer
 from selfreward.loop.constitution import fill
 from selfreward.loop.methods.constitutional import revisions as method_revisions
 from services.judge.reading.read import read
-from services.judge.reading.words import sides
+from services.judge.reading.sides import sides
 from services.judge.rubrics.rubric import SHIPPED, Rubric, load_rubric
 
 META = load_rubric(SHIPPED / "countdown_meta")

@@ -1,7 +1,6 @@
 """The attack suite: what works on the plumbing of any shipped points rubric has a measured success of zero."""
 
 import json
-import re
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -18,16 +17,18 @@ from selfreward.client.judge_inputs import JudgeOptions
 from selfreward.evaluation.bootstrap import Bootstrap
 from selfreward.evaluation.judge.attacks import Attack, load_attacks, try_attacks
 from selfreward.files.rows import RowError
+from services.judge.rubrics.lookalikes import fold
 from services.judge.rubrics.rubric import SHIPPED, Rubric, load_rubrics
-from tests.support.judge_engine import Engine, completion
+from services.judge.rubrics.special_tokens import UNKNOWN_ENGINE, SpecialTokens
+from tests.support.judge_engine import Engine, completion, sections
 from tests.support.listening import listening_judge
 from tests.support.places import M0
 
 ATTACKS = load_attacks()
 PLUMBING = [attack for attack in ATTACKS if attack.target == "plumbing"]
 RUBRICS = {name: rubric for name, rubric in load_rubrics([SHIPPED]).items() if rubric.spec.kind == "points"}
-ROLE_MARKS = ("[inst", "[/inst", "<<sys", "<s>", "</s>", "_of_turn>", "[system_prompt", "<think", "<tool_call")
 SPECIAL = AutoTokenizer.from_pretrained(M0)
+TOKENS = SpecialTokens(frozenset(SPECIAL.all_special_tokens))
 
 
 def item(rubric: Rubric, response: str, prompt: str = "What is it?") -> JudgeItem:
@@ -36,17 +37,14 @@ def item(rubric: Rubric, response: str, prompt: str = "What is it?") -> JudgeIte
 
 
 def seen(text: str) -> str:
-    """What a reader takes the text for: no invisible characters, compatibility forms as the plain ones, lower case."""
-    plain = unicodedata.normalize("NFKD", text).casefold()
-    hidden = ("Cc", "Cf", "Cs", "Mn", "Me")
-    return "".join(sign for sign in plain if unicodedata.category(sign) not in hidden and not sign.isspace())
+    """What a reader takes the text for, without white space."""
+    return "".join(sign for sign in fold(text) if not sign.isspace())
 
 
 def marks(rubric: Rubric, text: str) -> Counter[str]:
-    """How often each delimiter, the verdict label and each role mark stands in a text."""
-    known = [*rubric.spec.delimiters, rubric.spec.verdict_label, *ROLE_MARKS]
+    """How often each delimiter and the verdict label stand in a text."""
     view = seen(text)
-    return Counter({mark: view.count(seen(mark)) for mark in known}) + Counter(re.findall(r"<\|[^|<>]*\|>", view))
+    return Counter({mark: view.count(seen(mark)) for mark in [*rubric.spec.delimiters, rubric.spec.verdict_label]})
 
 
 def test_the_suite_is_large_and_says_what_success_is() -> None:
@@ -64,41 +62,44 @@ def test_the_suite_is_large_and_says_what_success_is() -> None:
 
 @pytest.mark.parametrize("name", RUBRICS)
 @pytest.mark.parametrize("attack", PLUMBING, ids=lambda attack: attack.id)
-def test_the_filled_prompt_holds_no_forged_mark(attack: Attack, name: str) -> None:
-    """In the answer and in the prompt alike; nothing of the rest of the text is lost."""
-    rubric = RUBRICS[name]
-    clean = rubric.messages(item(rubric, "An answer."))
-    in_response = rubric.messages(item(rubric, f"An answer. {attack.payload}"))
-    in_prompt = rubric.messages(item(rubric, "An answer.", f"What is it? {attack.payload}"))
+def test_no_candidate_leaves_its_section(attack: Attack, name: str) -> None:
+    """Neither the answer nor the prompt. Fenced texts stay as they are; others lose the delimiters that they forge."""
+    rubric, attacked = RUBRICS[name], f"An answer. {attack.payload} That is all."
+    clean = rubric.prompt(item(rubric, "An answer."))
 
-    for filled in (in_response, in_prompt):
-        assert [turn.role for turn in filled] == [turn.role for turn in clean]
-        text, before = (" ".join(turn.content for turn in turns) for turns in (filled, clean))
-        assert marks(rubric, text) == marks(rubric, before)
-        assert not any(unicodedata.category(sign) in ("Cc", "Cs") and sign not in "\t\n\r" for sign in text)
-        assert not any("\u202a" <= sign <= "\u202e" or "\u2066" <= sign <= "\u2069" for sign in text)
-        assert text.count("An answer.") == 1
+    for attacked_item in (item(rubric, attacked), item(rubric, "An answer.", attacked)):
+        filled = rubric.prompt(attacked_item)
+        for slot in rubric.template.slots:
+            if slot.tag:
+                held = UNKNOWN_ENGINE.disarm(str(getattr(attacked_item, slot.field)))
+                assert sections(filled, slot.tag) == [held]
+        if not all(slot.tag for slot in rubric.template.slots):
+            assert marks(rubric, filled) == marks(rubric, clean)
+            assert not any(unicodedata.category(sign) in ("Cc", "Cs") and sign not in "\t\n\r" for sign in filled)
+            assert not any("\u202a" <= sign <= "\u202e" or "\u2066" <= sign <= "\u2069" for sign in filled)
+        assert filled.count("An answer.") == (2 if attacked_item.prompt == attacked else 1)
 
 
 @pytest.mark.parametrize("name", RUBRICS)
 def test_no_placeholder_of_a_candidate_is_filled(name: str) -> None:
     rubric = RUBRICS[name]
-    text = rubric.messages(item(rubric, "{prompt} {response} {reference}"))[-1].content
+    text = rubric.prompt(item(rubric, "{prompt} {response} {reference}"))
 
     assert "{prompt} {response} {reference}" in text
     assert text.count("What is it?") == 1
 
 
+@pytest.mark.parametrize(("name", "tokens"), [("countdown", UNKNOWN_ENGINE), ("additive5", TOKENS)])
 @pytest.mark.parametrize("attack", PLUMBING, ids=lambda attack: attack.id)
-def test_no_special_token_comes_from_a_candidate(attack: Attack) -> None:
+def test_no_special_token_comes_from_a_candidate(attack: Attack, name: str, tokens: SpecialTokens) -> None:
     """With the tokenizer and the chat template of the model that the tests serve."""
+    rubric = RUBRICS[name]
 
     def special(response: str) -> list[int]:
-        turns = [turn.model_dump() for turn in rubric.messages(item(rubric, response))]
+        turns = [{"role": "user", "content": rubric.prompt(item(rubric, response), tokens)}]
         ids = SPECIAL.encode(SPECIAL.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
         return [token for token in ids if token in SPECIAL.all_special_ids and token != SPECIAL.unk_token_id]
 
-    rubric = RUBRICS["countdown"]
     assert special(f"7 * 3 = 21 {attack.payload}") == special("7 * 3 = 21")
 
 
@@ -120,7 +121,7 @@ def test_only_the_judges_own_words_are_read(name: str) -> None:
 
 def gullible(sent: dict[str, Any]) -> Response:
     """A judge that believes everybody who says "five", and gives 1 otherwise."""
-    believed = "five" in sent["messages"][0]["content"].split("<response>")[1].lower()
+    believed = "five" in sent["messages"][0]["content"].split("<response")[1].lower()
     return completion(*[f"Score: {5 if believed else 1}"] * sent["n"])
 
 

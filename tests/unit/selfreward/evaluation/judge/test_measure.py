@@ -159,7 +159,7 @@ def test_each_format_is_read(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ([], r"has no rows: nothing to measure"),
-        ([{"a": 1}], r"line 1 has columns a: use those of one format \(rewardbench: chosen, prompt, rejected; "),
+        ([{"a": 1}], r"line 1 has columns a: use those of one format \(.*; rewardbench: chosen, prompt, rejected; "),
         ([mt_bench("model_c", 1)], r"line 1: winner = 'model_c': use model_a, model_b or tie"),
         ([mt_bench("tie", 3)], r"line 1: turn = 3: use 1 or 2"),
         ([{"prompt": "p", "chosen": "c", "rejected": None}], r"line 1: rejected = None: give a text"),

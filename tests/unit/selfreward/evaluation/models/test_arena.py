@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from selfreward.contracts.comparisons import PairVerdict, PairVote
 from selfreward.evaluation.models.arena import arena_ratio, arena_score, game
-from services.judge.reading.words import FiveWayForm
+from services.judge.reading.sides import FiveWayForm
 from tests.support.judge_engine import Engine, compared, completion, content, only, pairs
 
 FORM = FiveWayForm("Verdict:")
@@ -26,6 +26,7 @@ FORM = FiveWayForm("Verdict:")
         ("[[A<<B]]", "b", True),
         ("[[B<A]]", "a", False),
         ("[[B=A]]", "tie", False),
+        ("[A>B]", "a", False),
     ],
 )
 def test_the_last_verdict_in_double_brackets_counts(text: str, winner: str, clearly: bool) -> None:
@@ -33,13 +34,15 @@ def test_the_last_verdict_in_double_brackets_counts(text: str, winner: str, clea
     assert (extraction.status, extraction.value) == ("ok", (winner, clearly))
 
 
-@pytest.mark.parametrize("text", ["", "A>>B", "[A>B]", "[[A]]", "[[A>>>B]]", "[[A>A]]", "[[C>B]]", "Verdict: A"])
+@pytest.mark.parametrize(
+    "text", ["", "A>>B", "[[A>B]] or [[A=B]]", "[[A]]", "[[A>>>B]]", "[[A>A]]", "[[C>B]]", "Verdict: A"]
+)
 def test_anything_else_is_unread_never_guessed(text: str) -> None:
     assert FORM.extract(text).status == "unparsed"
 
 
 def test_a_grammar_writes_exactly_the_five() -> None:
-    assert FORM.pattern == r"Verdict: (\[\[A>>B\]\]|\[\[A>B\]\]|\[\[A=B\]\]|\[\[B>A\]\]|\[\[B>>A\]\])"
+    assert FORM.lead + FORM.rest == r"Verdict: ?(\[\[A>>B\]\]|\[\[A>B\]\]|\[\[A=B\]\]|\[\[B>A\]\]|\[\[B>>A\]\])"
 
 
 def _side(sent: dict[str, Any], word: str) -> str:

@@ -10,7 +10,17 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from services.judge.api.openrlhf import response_in
-from tests.support.judge_engine import GOOD, PROMPT, Engine, good_is_better, message, running, unreadable
+from tests.support.judge_engine import (
+    GOOD,
+    PROMPT,
+    Engine,
+    by_length,
+    completion,
+    good_is_better,
+    message,
+    running,
+    unreadable,
+)
 
 WIRE = Path(__file__).parent / "wire"
 ROUTES = ("/score", "/rerank", "/get_reward", "/compat/slime", "/verify")
@@ -67,6 +77,64 @@ def test_vllm_score_has_other_names_for_its_texts() -> None:
     for one, two in (("queries", "documents"), ("queries", "items"), ("data_1", "data_2")):
         answer = post("/score?rubric=countdown", {one: PROMPT, two: GOOD})
         assert answer.json()["data"][0]["score"] == 5.0
+
+
+_WITHOUT_EFFECT = {
+    "user": "me",
+    "request_id": "r",
+    "priority": -1,
+    "cache_salt": "salt",
+    "padding": "do_not_pad",
+    "truncate_prompt_tokens": 512,
+    "truncation_side": "left",
+    "max_tokens_per_query": 0,
+    "max_tokens_per_doc": 8,
+    "mm_processor_kwargs": {},
+    "instruction": None,
+    "chat_template_kwargs": {},
+    "use_activation": True,
+}
+
+
+@pytest.mark.parametrize(("path", "texts"), [("/score", ("text_1", "text_2")), ("/rerank", ("query", "documents"))])
+def test_vllms_fields_have_no_effect_or_are_refused(path: str, texts: tuple[str, str]) -> None:
+    request: dict[str, Any] = {"model": "countdown", texts[0]: PROMPT, texts[1]: [GOOD]}
+    engine = Engine(good_is_better)
+
+    plain, with_fields = post(path, request), post(path, {**request, **_WITHOUT_EFFECT}, engine)
+    refused = {
+        name: post(path, {**request, name: value})
+        for name, value in (
+            ("instruction", "Judge by style."),
+            ("chat_template_kwargs", {"instruction": "Judge by style."}),
+            ("use_activation", False),
+        )
+    }
+
+    assert with_fields.status_code == 200
+    assert with_fields.json().get("data") == plain.json().get("data")
+    assert with_fields.json().get("results") == plain.json().get("results")
+    assert judged_prompts(engine)[0].endswith(f"Answer : {GOOD}")
+    for name, answer in refused.items():
+        assert (answer.status_code, name in message(answer)) == (422, True)
+    assert "put it into a rubric of your own" in message(refused["instruction"])
+
+
+@pytest.mark.parametrize(("path", "texts"), [("/score", ("text_1", "text_2")), ("/rerank", ("query", "documents"))])
+def test_vllms_content_parts_are_read_and_images_refused(path: str, texts: tuple[str, str]) -> None:
+    def parts(*listed: dict[str, Any]) -> dict[str, Any]:
+        return {"content": list(listed)}
+
+    engine = Engine(good_is_better)
+    text = {texts[0]: parts({"type": "text", "text": PROMPT}), texts[1]: [parts({"type": "text", "text": GOOD})]}
+    image = {texts[0]: PROMPT, texts[1]: [GOOD, parts({"type": "image_url", "image_url": {"url": "data:"}})]}
+
+    assert post(f"{path}?rubric=countdown", text, engine).status_code == 200
+    assert judged_prompts(engine)[0].endswith(f"Answer : {GOOD}")
+    refused = post(path, image)
+    assert refused.status_code == 422
+    assert f"{texts[1]}.1.content[0] = " in message(refused)
+    assert "only text can be judged" in message(refused)
 
 
 def test_vllm_score_refuses_texts_that_do_not_pair() -> None:
@@ -136,6 +204,16 @@ def test_openrlhf_is_judged_without_prompt_and_end_tokens() -> None:
         ("other", "prompt", None),
         ("", "prompt", None),
         ("", "", ""),
+        # Unicode normalisation, tokens and white space that decoding adds or drops.
+        ("Wo ist Zu\u0308rich? Dort.", "Wo ist Z\u00fcrich?", " Dort."),
+        ("Wo ist Z\u00fcrich? Dort.", "Wo ist Zu\u0308rich?", " Dort."),
+        ("\u1112\u1161\u11ab ok", "\ud55c", " ok"),
+        ("full A: x", "\uff46\uff55\uff4c\uff4c \uff21:", " x"),
+        ("<s> Q: 1 A: 2</s>", "Q: 1 A:", " 2"),
+        ("<|begin_of_text|>Hi! Yes<|eot_id|>", "Hi !", " Yes"),
+        ("<bos><start_of_turn>user\nQ<end_of_turn>\nA<end_of_turn>", "<start_of_turn>user\nQ<end_of_turn>\n", "A"),
+        ("<\uff5cbegin\u2581of\u2581sentence\uff5c>Q A<\uff5cend\u2581of\u2581sentence\uff5c>", "Q", " A"),
+        ("\ufffdfu\u0308r die Antwort eines Modells: 2", "Eine Frage f\u00fcr die Antwort eines Modells:", " 2"),
     ],
 )
 def test_the_response_in_an_openrlhf_query(query: str, prompt: str, expected: str | None) -> None:
@@ -171,7 +249,8 @@ def test_nemo_gym_gets_its_body_back_with_the_reward() -> None:
     assert "Answer in one line." in prompt
     assert "Count with care." in prompt
     assert f"User: {PROMPT}" in prompt
-    assert prompt.endswith(f"Answer : {GOOD}")
+    call = 'Tool call: multiply({"a": 7})'
+    assert prompt.endswith(f"Answer : Assistant: {call}\n\nTool: multiply: 21\n\nAssistant: {GOOD}")
 
 
 @pytest.mark.parametrize(("reply", "kind"), [(unreadable, "judge_unparseable"), (None, "judge_failed")])
@@ -182,6 +261,84 @@ def test_nemo_gym_masks_what_has_no_score(reply: Any, kind: str) -> None:
 
     assert (body["mask_sample"], body["failure_kind"]) == (True, kind)
     assert "0 of 3 votes valid" in body["failure_reason"]
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ([], "response: there is no text and no tool call to judge"),
+        ([{"type": "reasoning", "summary": []}], "response: there is no text"),
+        ([{"type": "image_generation_call", "result": "x"}], "response.output[0] = {'type': 'image_generation_call'"),
+    ],
+)
+def test_nemo_gym_masks_what_cannot_be_judged(output: list[Any], reason: str) -> None:
+    engine = Engine(good_is_better)
+    sent = wire("nemo_gym")
+    sent["response"]["output"] = output
+
+    body = post("/verify?rubric=countdown", sent, engine).json()
+
+    assert (body["mask_sample"], body["failure_kind"], engine.bodies) == (True, "judge_failed", [])
+    assert reason in body["failure_reason"]
+
+
+def test_slime_takes_messages_and_says_when_there_is_nothing_to_judge() -> None:
+    turns = [{"role": "developer", "content": "Count.", "name": None}, {"role": "user", "content": PROMPT}]
+
+    judged = post("/compat/slime?rubric=countdown", {"prompt": turns, "response": GOOD, "label": None})
+    nothing = post("/compat/slime?rubric=countdown", {"prompt": turns, "response": None})
+
+    assert judged.json() == 5.0
+    assert nothing.status_code == 422
+    assert "there is no text and no tool call to judge" in message(nothing)
+
+
+def _cohort(*texts: Any, **fields: Any) -> dict[str, Any]:
+    responses = [{"output": [{"type": "message", "role": "assistant", "content": text}]} for text in texts]
+    return {"conversation_history": [{"role": "user", "content": PROMPT}], "response_objs": responses, **fields}
+
+
+def test_nemo_gyms_cohort_is_compared_in_both_orders() -> None:
+    engine = Engine(by_length)
+
+    body = post("/compare?strategy=all_pairs", _cohort("xx", "xxx", "x", None), engine).json()
+
+    assert body["rewards"] == [0.5, 1.0, 0.0, None]
+    decided = [(result["response_i"], result["response_j"]) for result in body["comparison_results"]]
+    assert decided == [(0, 1), (0, 2), (1, 2)]
+    first = body["comparison_results"][0]
+    assert (first["score_1"], first["score_2"], first["ranking"], first["winner"]) == (0, 1, 6, "b")
+    assert body["metrics"] == {
+        "unscored": 1,
+        "mean_individual_score": 0.5,
+        "std_individual_score": 0.5,
+        "tiebreak_usage_rate": 0,
+    }
+    assert len(engine.bodies) == 6, "each pair of responses that say something, in both orders"
+
+
+@pytest.mark.parametrize(("count", "asked"), [(2, 2), (4, 8)])
+def test_nemo_gyms_cohort_goes_round_by_default(count: int, asked: int) -> None:
+    engine = Engine(by_length)
+
+    rewards = post("/compare", _cohort(*("x" * (number + 1) for number in range(count))), engine).json()["rewards"]
+
+    assert len(engine.bodies) == asked
+    assert (rewards[0], rewards[-1]) == (0, 1)
+
+
+def test_nemo_gyms_cohort_may_be_scored_or_judged_by_a_principle() -> None:
+    engine = Engine(lambda sent: completion(*["Winner: A"] * sent["n"]))
+
+    scored = post("/compare?rubric=countdown", _cohort(GOOD, "7 + 3", []), Engine(good_is_better)).json()
+    alone = post("/compare", _cohort(GOOD)).json()
+    post("/compare", _cohort("x", "y", principle="Be terse."), engine)
+    refused = post("/compare?rubric=pairwise", _cohort("x", "y", principle="Be terse."))
+
+    assert (scored["rewards"], scored["metrics"]) == ([5.0, 2.0, None], {"unscored": 1})
+    assert (alone["rewards"], alone["comparison_results"]) == ([None], None)
+    assert "Be terse." in judged_prompts(engine)[0]
+    assert (refused.status_code, "principle" in message(refused)) == (422, True)
 
 
 def test_nemo_gyms_agents_can_begin_a_session() -> None:

@@ -10,7 +10,8 @@ from services.judge.reading.criteria import CriteriaForm, as_list, earned_weight
 from services.judge.reading.ranking import RankForm
 from services.judge.reading.read import VerdictForm, read
 from services.judge.reading.score import ScoreForm
-from services.judge.reading.words import correctness, sides
+from services.judge.reading.sides import sides
+from services.judge.reading.words import correctness
 
 WINNER, CHOICE, VERDICT = sides("Winner:", tie=True), sides("Answer:", tie=False), correctness("Verdict:")
 BRITISH = "Judge" + "ment"
@@ -33,7 +34,32 @@ BRITISH = "Judge" + "ment"
         ("Winner: B is better", "b"),
         ("Winner: B - it answers", "b"),
         ("Winner: Response A", "a"),
-        ("Winner: the answer B does more", "b"),
+        ("Winner: the answer B does more", None),
+        ("Winner: B is the better response.", "b"),
+        ("Winner: A wins", "a"),
+        ("Winner: A over B", "a"),
+        ("Winner: B > A", "b"),
+        ("Winner: A < B", "b"),
+        ("Winner: A = B", "tie"),
+        ("Winner: A, not B", "a"),
+        ("Winner: 'A'", "a"),
+        ("Winner: B is wrong, so the winner is A.", "a"),
+        ("Winner: tie between A and B", "tie"),
+        ("Winner: it's a draw", "tie"),
+        ("Winner: Neither A nor B", "tie"),
+        ('{"winner": "B", "reason": "Winner: A was my first idea"}', "b"),
+        ("Overall winner: B", "b"),
+        ("Previous winner: B", None),
+        ("Winner: A is not better", None),
+        ("Winner: A has fewer errors", None),
+        ("Winner: A, B", None),
+        ("Winner: A (B)", None),
+        ("Winner: A? No, B", None),
+        ("Winner: A, no wait, B", None),
+        ("Winner: both are wrong", None),
+        ("Winner: both A and B", None),
+        ("Winner:\nA is better", None),
+        ('{"winner": "A or B"}', None),
         ("Winner: Judgment A", "a"),
         (f"Winner: [{BRITISH} A]", "a"),
         ("Winner: Judgment B", "b"),
@@ -43,9 +69,10 @@ BRITISH = "Judge" + "ment"
         ("Winner: tie", "tie"),
         ("Winner: Tie.", "tie"),
         ("Winner: [[C]]", "tie"),
-        ("Winner: a draw", None),
+        ("Winner: a draw", "tie"),
         ("Winner: draw", "tie"),
-        ("Winner: A\nWinner: B", "b"),
+        ("Winner: A\nWinner: B", None),
+        ("Winner: A\nOn reflection B is right.\nWinner: B", "b"),
         ("Winner: A would be rash. Winner: tie", "tie"),
         ("Winner:", None),
         ("A", None),
@@ -56,14 +83,14 @@ BRITISH = "Judge" + "ment"
         ("Winner: A and B", None),
         ("Winner: A/B", None),
         ("Winner: A | B", None),
-        ("Winner: A > B", None),
+        ("Winner: A > B", "a"),
         ("Winner: [Judgment A | Judgment B]", None),
         ("Winner: Response A or Response B", None),
         ("Winner: A, B or tie", None),
         ("Winner: AB", None),
         ("Winner: Alice", None),
         ("Winner: D", None),
-        ("Winner: neither", None),
+        ("Winner: neither", "tie"),
         ("Winner: A\nWinner: unclear", None),
     ],
 )
@@ -90,7 +117,13 @@ def test_a_choice_of_two_has_no_tie(text: str, side: str | None) -> None:
         ("**Verdict:** **Correct**", 1),
         ("Verdict: [incorrect]", 0),
         ("Verdict: 0", 0),
-        ("Verdict: correct\nVerdict: incorrect", 0),
+        ("Verdict: correct\nVerdict: incorrect", None),
+        ("Verdict: correct\nBut step 2 fails.\nVerdict: incorrect", 0),
+        ("Verdict: incorrect, the correct value is 3", 0),
+        ('{"verdict": false}', 0),
+        ("Verdict: no, it is correct", None),
+        ("Verdict: no error", None),
+        ("Verdict: correct if rounding is allowed", None),
         ("Verdict: not correct", None),
         ("Verdict: partially correct", None),
         ("Verdict: correct or incorrect", None),
@@ -163,6 +196,9 @@ def test_a_criterion_is_one_line() -> None:
         ("Criterion 1: yes/no\nCriterion 2: no", None),
         ("Criterion 1: yes or no\nCriterion 2: no", None),
         ("Criterion 1: yes\nCriterion 12: no", None),
+        ("- **Criterion 1:** yes\n- **Criterion 2:** No, it is long.", (True, False)),
+        ('{"Criterion 1": true, "Criterion 2": "no"}', (True, False)),
+        ("Criterion 1: no, but yes in spirit\nCriterion 2: no", None),
         ("yes, no", None),
     ],
 )
@@ -183,7 +219,11 @@ def test_criteria_are_read_all_or_not_at_all(text: str, answers: tuple[bool, ...
         ("Ranking: Candidate 1 > Candidate 2 > Candidate 3.", "ok", [1, 0.5, 0]),
         ("Ranking: 2 > 1 = 3", "ok", [0.25, 1, 0.25]),
         ("Ranking: 1 = 2 = 3", "ok", [0.5, 0.5, 0.5]),
-        ("Ranking: 1 > 2 > 3\nRanking: 3 > 2 > 1", "ok", [0, 0.5, 1]),
+        ("Ranking: 1 > 2 > 3\nNo, the third is right.\nRanking: 3 > 2 > 1", "ok", [0, 0.5, 1]),
+        ('{"ranking": [2, 1, 3]}', "ok", [0.5, 1, 0]),
+        ("Ranking:\n1. 2\n2. 1\n3. 3", "ok", [0.5, 1, 0]),
+        ("Ranking: 2 > 1 > 3 (worst to best)", "unparsed", None),
+        ("Ranking: 2 > 1 < 3", "unparsed", None),
         ("Ranking: 2 > 1", "unparsed", None),
         ("Ranking: 2 > 1 > 1 > 3", "unparsed", None),
         ("Ranking: 2 > 1 > 4", "out_of_range", None),
@@ -212,8 +252,9 @@ def test_a_ranking_is_complete_or_unread(text: str, status: str, scores: list[fl
     ],
 )
 def test_what_a_grammar_allows_can_be_read(form: VerdictForm[object], written: str, wrong: str) -> None:
-    assert re.fullmatch(form.pattern, written)
-    assert not re.fullmatch(form.pattern, wrong)
+    pattern = f"{re.escape(form.lead)}{form.rest}"
+    assert re.fullmatch(pattern, written)
+    assert not re.fullmatch(pattern, wrong)
     assert read(written, "stop", form).status == "ok"
 
 
