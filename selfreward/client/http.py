@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import httpx
@@ -70,16 +70,25 @@ class ServiceClient:
         await self._client.aclose()
 
     async def request(
-        self, method: str, path: str, json: Any = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+        retried: Set[int] = RETRIED_STATUSES,
     ) -> httpx.Response:
-        """A successful (2xx) response. Raises WrongPolicyVersion on 409, ServiceError on everything else."""
+        """A successful (2xx) response. `retried` are the statuses after which the request is tried again.
+
+        Raises WrongPolicyVersion on 409, ServiceError on everything else."""
         try:
             async with asyncio.timeout(self._deadline):
-                return await self._attempt(method, path, json, headers)
+                return await self._attempt(method, path, json, headers, retried)
         except TimeoutError:
             raise ServiceError(f"{method} {self._base}{path}: no answer in {self._deadline:g} s") from None
 
-    async def _attempt(self, method: str, path: str, json: Any, headers: Mapping[str, str] | None) -> httpx.Response:
+    async def _attempt(
+        self, method: str, path: str, json: Any, headers: Mapping[str, str] | None, retried: Set[int]
+    ) -> httpx.Response:
         failure, status = "", None
         waits = backoff(self._base_delay, _LONGEST_WAIT_SECONDS)
         for attempt in range(self._attempts):
@@ -92,7 +101,7 @@ class ServiceClient:
                 if response.is_success:
                     return response
                 failure, status = f"HTTP {response.status_code}: {response.text[:500]}", response.status_code
-                if status not in RETRIED_STATUSES and "retry-after" not in response.headers:
+                if status not in retried and "retry-after" not in response.headers:
                     refusal = WrongPolicyVersion if status == 409 else ServiceError
                     raise refusal(f"{method} {response.url}: {failure}", status)
                 wait = max(wait, _retry_after(response))

@@ -1,12 +1,14 @@
 """Ask the judging engine, any OpenAI-compatible server: one chat request samples all votes on one item."""
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from selfreward.client.generator import VERSION_HEADER
-from selfreward.client.http import ServiceClient, ServiceError, WrongPolicyVersion
+from selfreward.client.http import RETRIED_STATUSES, ServiceClient, ServiceError, WrongPolicyVersion
 from selfreward.contracts.base import is_policy_version
 from services.judge.engine.cache import ResultCache
 from services.judge.engine.lookup import CacheLookup, CacheMode
@@ -46,9 +48,14 @@ class EngineReply:
 
 @dataclass
 class Abilities:
-    """What the engine has shown so far. `constrains`: whether it holds a continued text to a form; None: untried."""
+    """What the engine has shown so far. `constrains`: whether it holds a continued text to a form, by its grammar.
 
-    constrains: bool | None = None
+    An engine may know how to and still fail at one form, whose words its tokenizer cannot write. `trying` lets one
+    request find that out while others of the same form wait.
+    """
+
+    constrains: dict[str, bool] = field(default_factory=dict)
+    trying: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
 
 @dataclass(frozen=True)
@@ -85,10 +92,18 @@ class Engine:
         versions = [name for name in names if is_policy_version(name)]
         return versions[0] if len(versions) == 1 else None
 
-    async def ask(self, lane: Lane, prompt: str, model: str | None, sampling: Mapping[str, Any]) -> EngineReply:
+    async def ask(
+        self,
+        lane: Lane,
+        prompt: str,
+        model: str | None,
+        sampling: Mapping[str, Any],
+        retried: Set[int] = RETRIED_STATUSES,
+    ) -> EngineReply:
         """Sample completions of one filled prompt. `sampling` are further fields of the request.
 
-        Raises WrongPolicyVersion when a pinned version is not served, ServiceError on any other failure.
+        `retried` are the statuses after which the engine is asked again. Raises WrongPolicyVersion when a pinned
+        version is not served, ServiceError on any other failure.
         """
         # Look the request up in the cache.
         body = {"model": model or self.model, "messages": [{"role": "user", "content": prompt}], **sampling}
@@ -100,7 +115,7 @@ class Engine:
         async with self.slots.slot(lane, self.caller):
             with ENGINE_INFLIGHT.track_inprogress(), ENGINE_DURATION.time():
                 try:
-                    response = await self.service.request("POST", "/v1/chat/completions", json=body)
+                    response = await self.service.request("POST", "/v1/chat/completions", json=body, retried=retried)
                 except WrongPolicyVersion:
                     if self.lookup:
                         self.lookup.forget_version()

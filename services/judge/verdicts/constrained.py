@@ -3,7 +3,8 @@
 The reasoning before the verdict is free, and a judge that writes readable verdicts costs nothing more. Where a vote is
 unparsed or truncated, one short request continues its text by the verdict's label, and the engine can write nothing but
 a verdict (`continue_final_message` and `structured_outputs` of vLLM; SGLang calls the latter `regex`). The continuation
-is a vote only if it has the form, so an engine that ignores these fields changes no vote. It is not asked again.
+is a vote only if it has the form, so an engine that ignores these fields changes no vote. It is not asked again for
+this form. The first request for a form finds that out while the others wait.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, cast
 
-from selfreward.client.http import ServiceError
+from selfreward.client.http import RETRIED_STATUSES, ServiceError
 from selfreward.contracts.base import is_policy_version
 from selfreward.contracts.comparisons import Argument, ComparisonVote
 from selfreward.contracts.judging import Vote
@@ -24,6 +25,7 @@ from services.judge.verdicts.question import AnyVote, Question
 from services.judge.verdicts.sampling import derive_seed
 
 _REFUSALS = frozenset({400, 404, 422, 500, 501})
+_RETRIED = RETRIED_STATUSES - _REFUSALS
 _TOO_LONG = re.compile(r"context|too long|too large|max_model_len", re.IGNORECASE)
 _MOST_SHOWN = 40
 _log = logging.getLogger(__name__)
@@ -44,13 +46,24 @@ async def constrain_verdicts(
     """
     model = version if is_policy_version(version) else None
     replies: list[EngineReply] = []
+    known, trying = engine.abilities.constrains, engine.abilities.trying
 
-    def give_up(why: str) -> None:
-        if engine.abilities.constrains is None:
-            engine.abilities.constrains = False
-            _log.info("the engine does not constrain verdicts, so unparsed votes stay", extra={"reason": why})
+    def give_up(form: VerdictForm[object], why: str) -> None:
+        if form.rest not in known:
+            known[form.rest] = False
+            told = {"verdict": form.lead + form.rest, "reason": why}
+            _log.info("the engine does not constrain a verdict, so unparsed votes stay", extra=told)
 
     async def constrain(index: int, position: int, form: VerdictForm[object]) -> None:
+        if form.rest not in known:
+            async with trying[form.rest]:
+                if form.rest not in known:
+                    await ask(index, position, form)
+                    return
+        if known[form.rest]:
+            await ask(index, position, form)
+
+    async def ask(index: int, position: int, form: VerdictForm[object]) -> None:
         vote, body, question = votes[index][position], bodies[index], questions[index]
         if isinstance(vote, Argument):
             return
@@ -61,10 +74,10 @@ async def constrain_verdicts(
         seed = {"seed": derive_seed(body["seed"], "verdict", position)} if "seed" in body else {}
         try:
             continuation = {**body, **_held_to(form), **seed, "messages": messages}
-            reply = await engine.ask(lane, question.prompt, model, continuation)
+            reply = await engine.ask(lane, question.prompt, model, continuation, _RETRIED)
         except ServiceError as error:
             if error.status in _REFUSALS and not _TOO_LONG.search(str(error)):
-                give_up(str(error))
+                give_up(form, str(error))
             return
         written = reply.completions[0] if reply.completions else None
         if written is None or reply.version != version:
@@ -72,11 +85,11 @@ async def constrain_verdicts(
         if written.text == vote.text:
             return  # the engine answers anew and does not go on
         if not re.fullmatch(form.rest, written.text):
-            give_up(f"it wrote {written.text[:_MOST_SHOWN]!r}")
+            give_up(form, f"it wrote {written.text[:_MOST_SHOWN]!r}")
             return
 
         # Read the whole text. Nothing is known of the probabilities before the continuation.
-        engine.abilities.constrains = True
+        known[form.rest] = True
         replies.append(reply)
         tokens = None if written.logprobs is None else [{"token": begun}, *written.logprobs]
         whole = question.vote(Completion(begun + written.text, "stop", None, tokens, vote.reasoning_content))
@@ -86,7 +99,7 @@ async def constrain_verdicts(
     async with asyncio.TaskGroup() as group:
         for index, question in enumerate(questions):
             for position, vote in enumerate(votes[index]):
-                if question.form is not None and _is_open(vote) and engine.abilities.constrains is not False:
+                if question.form is not None and _is_open(vote):
                     group.create_task(constrain(index, position, question.form))
     return replies
 

@@ -119,6 +119,53 @@ def test_an_engine_that_refuses_the_fields_is_asked_once() -> None:
     assert [held(sent) for sent in engine.bodies] == [False, True, False]
 
 
+@pytest.mark.parametrize("status", [400, 422, 500, 501])
+def test_of_many_votes_at_once_one_finds_out_that_the_engine_cannot_write_a_form(status: int) -> None:
+    """As where a grammar has words that the engine's tokenizer cannot write: vLLM ends such a request with a 500."""
+
+    def reply(sent: dict[str, Any]) -> Response:
+        if not held(sent):
+            return completion(*[FREE] * sent["n"])
+        return JSONResponse({"error": {"message": "grammar rejected tokens [0]"}}, status)
+
+    engine = Engine(reply)
+    result = judged(engine, body("a", "b", "c", votes=3))
+
+    assert {vote.status for item in result.data for vote in item.votes} == {"unparsed"}
+    assert [held(sent) for sent in engine.bodies] == [False, False, False, True]
+
+
+def test_an_engine_that_fails_at_one_form_is_still_asked_for_another() -> None:
+    def reply(sent: dict[str, Any]) -> Response:
+        if not held(sent):
+            return completion(*[FREE] * sent["n"])
+        sides = "tie" in sent["regex"]
+        return completion(" B") if sides else JSONResponse({"error": {"message": "no"}}, 500)
+
+    async def scenario() -> list[dict[str, Any]]:
+        async with running(Engine(reply)) as client:
+            scored = await client.post("/v1/judge", json=body("a", votes=1))
+            compared = await client.post("/v1/judge/pairwise", json=pairs(("x", "y")) | {"swap": False})
+            return [scored.json()["data"][0], compared.json()["data"][0]]
+
+    scored, compared = asyncio.run(scenario())
+    assert scored["votes"][0]["status"] == "unparsed"
+    assert (compared["winner"], compared["votes"][0]["constrained"]) == ("b", True)
+
+
+def test_a_form_that_the_engine_could_not_try_is_tried_again() -> None:
+    """A busy engine says nothing about what it can do."""
+    busy = iter([503])
+
+    def reply(sent: dict[str, Any]) -> Response:
+        if not held(sent):
+            return completion(FREE)
+        status = next(busy, 200)
+        return completion(" 4") if status == 200 else JSONResponse({}, status)
+
+    assert judged(Engine(reply), body("a", votes=1)).data[0].votes[0].score == 4
+
+
 def test_a_rubric_may_leave_the_verdict_to_free_text(tmp_path: Path) -> None:
     (tmp_path / "free").mkdir()
     (tmp_path / "free" / "rubric.toml").write_text('title = "T"\nguided = false\n')
