@@ -86,6 +86,11 @@ class Engine:
             ]
         )
 
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        """The bodies of questions, without the requests that have a verdict written at the end of a text."""
+        return [body for body in self.bodies if "continue_final_message" not in body]
+
     async def chat(self, request: Request) -> Response:
         """One chat completion."""
         body = await request.json()

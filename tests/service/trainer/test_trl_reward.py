@@ -107,7 +107,7 @@ def test_grpo_trains_on_the_reward_function(prompts: list[Any], tmp_path: Path) 
 
     assert trained.moved
     assert len(trained.logged) == STEPS
-    assert len(engine.bodies) == STEPS * 4
+    assert len(engine.asked) == STEPS * 4
     assert all(0 <= row["rewards/judge_reward/mean"] <= 5 for row in trained.logged)
 
 
@@ -120,4 +120,4 @@ def test_grpo_trains_on_the_async_reward_function(tmp_path: Path) -> None:
         asyncio.run_coroutine_threadsafe(client.close(), trained.trainer.async_loop).result(timeout=30)
 
     assert trained.moved
-    assert len(engine.bodies) == STEPS * 4 == len(trained.logged) * 4
+    assert len(engine.asked) == STEPS * 4 == len(trained.logged) * 4

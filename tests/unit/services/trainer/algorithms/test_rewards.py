@@ -52,9 +52,7 @@ def test_a_verdict_is_worth_one_or_nothing_and_a_wrong_form_is_not_asked_about(t
     with verdicts(tmp_path, by_answer, rules()) as (found, engine):
         texts = [FIVE, THREE, "12", "trust me", f"<think>hm</think>{FIVE}", FIVE]
         assert reward(found, *texts) == [1, 0, 0, 0, 1, 1]
-    # Apart from the requests for the verdicts that a text lacks.
-    free = [body for body in engine.bodies if "structured_outputs" not in body]
-    asked = [content(body).rsplit("Answer : ", 1)[1] for body in free]
+    asked = [content(body).rsplit("Answer : ", 1)[1] for body in engine.asked]
     assert sorted(asked) == sorted([FIVE, THREE, "12"])
     assert {body["model"] for body in engine.bodies} == {"policy@7"}
     samples = all_samples(tmp_path)
