@@ -157,7 +157,7 @@ def _add_health(app: FastAPI, probe: ServiceClient) -> None:
         if app.state.draining:
             raise ApiError(503, "this replica is about to leave", code="draining")
         try:
-            await probe.request("GET", "/v1/models")
+            await probe.request("GET", "/models")
         except ServiceError as error:
             raise ApiError(503, f"the judging engine does not answer: {error}", code="engine_unavailable") from error
         return Response('{"status":"ready"}', media_type="application/json")

@@ -1,6 +1,7 @@
 """Settings of the judge service (`SELFREWARD_JUDGE_*`, and the shared ones)."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 
@@ -13,7 +14,8 @@ class JudgeSettings(Settings):
     """Which engine judges, how much work the judge accepts at once, and how long it keeps results."""
 
     judge_engine_url: str | None = None
-    """Base URL, without `/v1`, of any OpenAI-compatible server; by default the generator."""
+    """Base URL of any OpenAI-compatible server, as its clients take it (`https://host/v1`), or its address without a
+    path; by default the generator."""
     judge_engine_model: str = "policy"
     """Model name in engine requests that pin no version."""
     judge_engine_key: SecretStr | None = None
@@ -49,8 +51,15 @@ class JudgeSettings(Settings):
 
 
 def engine_url(settings: JudgeSettings) -> str:
-    """The base URL of the judging engine."""
-    return settings.judge_engine_url or settings.generator_url
+    """The base URL of the judging engine's routes, such as `/chat/completions`.
+
+    An address with a path is that base URL already, as OpenAI's clients call it (`https://host/v1beta/openai/`). One
+    without a path is a server whose routes are below `/v1`, and so is the generator.
+    """
+    if not settings.judge_engine_url:
+        return f"{settings.generator_url.rstrip('/')}/v1"
+    base = settings.judge_engine_url.rstrip("/")
+    return base if urlsplit(base).path else f"{base}/v1"
 
 
 def engine_key(settings: JudgeSettings) -> str | None:

@@ -110,15 +110,18 @@ class Engine:
 
 
 @asynccontextmanager
-async def running(engine: Engine | None, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a judge whose engine is `engine`, or a closed port when it is None."""
+async def running(
+    engine: Engine | None, transport: httpx.AsyncBaseTransport | None = None, **settings: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a judge whose engine is `engine`, or a closed port when it is None, or behind `transport`."""
     nothing_listens = "127.0.0.1:9"
     engine_settings: dict[str, Any] = {
         "generator_url": f"http://{nothing_listens}",
         "redis_url": f"redis://{nothing_listens}/0",
         "judge_engine_attempts": 2,
     }
-    transport = httpx.ASGITransport(engine.app) if engine else None
+    if engine:
+        transport = httpx.ASGITransport(engine.app)
     app = create_app(JudgeSettings(**{**engine_settings, **settings}), engine_transport=transport)
     async with (
         app.router.lifespan_context(app),

@@ -85,7 +85,7 @@ class Engine:
     async def current_version(self) -> str | None:
         """The policy version that the engine serves now; None when it does not say, as other engines than ours."""
         try:
-            response = await self.probe.request("GET", "/v1/models")
+            response = await self.probe.request("GET", "/models")
             names = [str(card["id"]) for card in response.json()["data"]]
         except (ServiceError, ValueError, KeyError, TypeError):
             return None
@@ -115,7 +115,7 @@ class Engine:
         async with self.slots.slot(lane, self.caller):
             with ENGINE_INFLIGHT.track_inprogress(), ENGINE_DURATION.time():
                 try:
-                    response = await self.service.request("POST", "/v1/chat/completions", json=body, retried=retried)
+                    response = await self.service.request("POST", "/chat/completions", json=body, retried=retried)
                 except WrongPolicyVersion:
                     if self.lookup:
                         self.lookup.forget_version()

@@ -7,7 +7,7 @@ from selfreward.client.http import ServiceClient, ServiceError
 from services.judge.rubrics.special_tokens import UNKNOWN_ENGINE, SpecialTokens
 
 _ROUTE = "/../tokenize"
-"""Beside the version in the path of the engine's address (`/v1`), and at the root of an address without a path."""
+"""Beside the version, the last part of the engine's base URL (`/v1`)."""
 _ASK_AGAIN_SECONDS = 30.0
 _MOST_ASKED = 1000
 _MOST_REMEMBERED = 10_000

@@ -146,7 +146,7 @@ class LineAnswerer:
             _check_chat(line.body)
             async with self.engine.slots.slot(Lane(), f"{owner} (batches)"):
                 headers = {"X-Request-Id": request_id}
-                reply = await self.engine.service.request("POST", CHAT, json=line.body, headers=headers)
+                reply = await self.engine.service.request("POST", "/chat/completions", json=line.body, headers=headers)
         except ApiError as error:
             return error.status, error_body(error)
         except ServiceError as error:
