@@ -43,6 +43,8 @@ from services.judge.metrics import REFUSED, REQUESTS, WAITING
 from services.judge.rubrics.rubric import SHIPPED, load_rubrics
 from services.judge.service import JudgeService
 from services.judge.serving.idempotency import Idempotency
+from services.judge.serving.limits import Limits
+from services.judge.serving.shared_limits import SharedLimits
 from services.judge.serving.tracing import provider_from_environment, trace_requests, traced
 from services.judge.settings import JudgeSettings, engine_key, engine_url
 
@@ -86,8 +88,9 @@ def create_app(
     model, slots = settings.judge_engine_model, FairSlots(settings.judge_concurrency)
     engine = Engine(engine_client, probe, model, slots, EngineTokens(probe, model), cache)
     WAITING.set_function(lambda: engine.slots.waiting)
-    # The service, and its jobs in the background.
-    service = JudgeService(settings, rubrics, engine)
+    # The service with the limits of its keys, and its jobs in the background.
+    limits_redis = connect_briefly(settings.redis_url, decode_responses=True)
+    service = JudgeService(settings, rubrics, engine, Limits(SharedLimits(limits_redis)))
     redis = connect(settings.redis_url)
     keep = settings.judge_job_keep_seconds
     jobs, batches, files = JobStore(redis, keep), BatchStore(redis, keep), FileStore(redis, keep)
@@ -95,7 +98,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         worker = JobWorker(service, jobs, batches, LineAnswerer(app, engine), settings.judge_job_claim_seconds)
-        async with engine_client, probe, redis, worker.running():
+        async with engine_client, probe, redis, limits_redis, worker.running():
             yield
         if cache:
             await cache.close()

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -43,11 +43,11 @@ Result = TypeVar("Result", JudgeResponse, PairResponse, RankResponse)
 class JudgeService:
     """The rubrics, the engine that judges by them, and the limits of each API key."""
 
-    def __init__(self, settings: JudgeSettings, rubrics: dict[str, Rubric], engine: Engine) -> None:
+    def __init__(self, settings: JudgeSettings, rubrics: dict[str, Rubric], engine: Engine, limits: Limits) -> None:
         self.settings = settings
         self.rubrics = rubrics
         self.engine = engine
-        self.limits = Limits()
+        self.limits = limits
 
     def rubric(self, name_or_id: str) -> Rubric:
         """A rubric by name or id. Raises ApiError (404) when it is not known.
@@ -160,12 +160,12 @@ class JudgeService:
         seconds, cache, caller = timeout_of(request), cache_mode(request.headers), request.state.key.name
         if getattr(request.state, "background", False):
             # A line of a batch was admitted with the batch, and takes turns beside its key's other requests.
-            admitted: AbstractContextManager[None] = nullcontext()
+            admitted: AbstractAsyncContextManager[None] = nullcontext()
             caller = f"{caller} (batches)"
         else:
             self._check_backlog(engine_requests)
             admitted = self.limits.of(request.state.key).admitted(engine_requests)
-        with admitted:
+        async with admitted:
             BATCH_SIZE.observe(engine_requests)
             describe(rubric=rubric.id, items=engine_requests, votes=votes, request_id=request.state.request_id)
             engine = self.engine.for_request(caller, cache)

@@ -54,7 +54,7 @@ def add_batches(app: FastAPI, service: JudgeService, files: FileStore, batches: 
             if lines > most:
                 message = f"input_file_id has {lines} lines, {most} are allowed: make several batches"
                 raise invalid_fields([("input_file_id", message)])
-            service.limits.of(key).admit_job(lines)
+            await service.limits.of(key).admit_job(lines)
             source = files.text_key(body.input_file_id)
             batch = await batches.create(f"{PREFIX}{name}", body, key.name, source, file)
         return _answer(batch)

@@ -1,18 +1,19 @@
 """The limits of each API key: items per second, and concurrent requests.
 
-Each process counts by itself, so with several replicas a key may use its limits on each replica: divide them by the
-number of replicas, or set them for one replica.
+They hold over all replicas that share a Redis (`shared_limits.py`). Each process also counts by itself, which is what
+limits a key without Redis and while it is away.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 
 from selfreward.server.errors import ApiError
 from selfreward.server.keys import Key, Rate
 from services.judge.metrics import REFUSED
 from services.judge.serving.errors import invalid_fields
+from services.judge.serving.shared_limits import Refusal, SharedLimits
 
 Clock = Callable[[], float]
 
@@ -36,20 +37,25 @@ class TokenBucket:
         self._tokens -= tokens
         return 0.0
 
+    def give_back(self, tokens: int) -> None:
+        """Put back tokens that were taken for nothing."""
+        self._tokens = min(self.rate.burst, self._tokens + tokens)
+
 
 class KeyUse:
-    """The current use of one key's limits."""
+    """The current use of one key's limits, in this process and by `shared` in all of them."""
 
-    def __init__(self, key: Key, clock: Clock) -> None:
+    def __init__(self, key: Key, clock: Clock, shared: SharedLimits | None = None) -> None:
         self.key = key
         self.running = 0
         self._clock = clock
+        self._shared = shared
         self._bucket = TokenBucket(key.rate, clock) if key.rate else None
         self._seconds = 1.0
         """Moving average of a request's duration; the newest request has the weight 1/5."""
 
-    @contextmanager
-    def admitted(self, items: int) -> Iterator[None]:
+    @asynccontextmanager
+    async def admitted(self, items: int) -> AsyncIterator[None]:
         """Count a request of so many items while it is judged.
 
         Raises ApiError: 429 when a limit is reached, 422 when the request has more items than the key may ever send.
@@ -61,27 +67,40 @@ class KeyUse:
             )
             raise invalid_fields([("items", message)])
         if key.concurrency is not None and self.running >= key.concurrency:
-            message = f"key {key.name!r} has {self.running} requests running, {key.concurrency} are allowed"
-            raise self._refuse("concurrency", message, self._seconds / key.concurrency)
-        self._spend(items)
-        started = self._clock()
+            raise self._refuse(key, Refusal("concurrency", self.running))
+        self._spend(key, items)
         self.running += 1
         try:
-            yield
+            async with self._shared.held(key, items) if self._shared else nullcontext() as refusal:
+                if refusal is not None:
+                    self._give_back(items)
+                    raise self._refuse(key, refusal)
+                started = self._clock()
+                try:
+                    yield
+                finally:
+                    self._seconds += (self._clock() - started - self._seconds) / 5
         finally:
             self.running -= 1
-            self._seconds += (self._clock() - started - self._seconds) / 5
 
-    def admit_job(self, items: int) -> None:
+    async def admit_job(self, items: int) -> None:
         """Count a job of so many items, but at most the key's burst. Raises ApiError (429)."""
-        self._spend(min(items, self.key.rate.burst) if self.key.rate else items)
+        key = self.key
+        tokens = min(items, key.rate.burst) if key.rate else items
+        self._spend(key, tokens)
+        refusal = await self._shared.take(key, tokens) if self._shared else None
+        if refusal is not None:
+            self._give_back(tokens)
+            raise self._refuse(key, refusal)
 
-    def _spend(self, items: int) -> None:
-        rate = self.key.rate
+    def _spend(self, key: Key, items: int) -> None:
         wait = self._bucket.take(items) if self._bucket else 0.0
-        if rate and wait:
-            message = f"key {self.key.name!r} may judge {rate.items_per_second:g} items a second ({rate.burst} at once)"
-            raise self._refuse("rate", message, wait)
+        if wait:
+            raise self._refuse(key, Refusal("rate", wait))
+
+    def _give_back(self, items: int) -> None:
+        if self._bucket:
+            self._bucket.give_back(items)
 
     def update(self, key: Key) -> None:
         """Apply the limits that the keys file has for this key now. Requests that are running still count."""
@@ -89,23 +108,30 @@ class KeyUse:
             self._bucket = TokenBucket(key.rate, self._clock) if key.rate else None
         self.key = key
 
-    def _refuse(self, reason: str, message: str, seconds: float) -> ApiError:
-        REFUSED.labels(self.key.name, reason).inc()
+    def _refuse(self, key: Key, refusal: Refusal) -> ApiError:
+        REFUSED.labels(key.name, refusal.limit).inc()
+        if refusal.limit == "rate" and key.rate:
+            limit = f"may judge {key.rate.items_per_second:g} items a second ({key.rate.burst} at once)"
+            seconds = refusal.value
+        else:
+            limit = f"has {refusal.value:g} requests running, {key.concurrency} are allowed"
+            seconds = self._seconds / (key.concurrency or 1)
         wait = max(1, math.ceil(seconds))
-        headers = {"Retry-After": str(wait)}
-        return ApiError(429, f"{message}: try again in {wait} s", code=f"{reason}_limit", headers=headers)
+        message = f"key {key.name!r} {limit}: try again in {wait} s"
+        return ApiError(429, message, code=f"{refusal.limit}_limit", headers={"Retry-After": str(wait)})
 
 
 class Limits:
-    """The use of all keys that have sent requests."""
+    """The use of all keys that have sent requests. Without `shared`, each process limits the keys by itself."""
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(self, shared: SharedLimits | None = None, clock: Clock = time.monotonic) -> None:
+        self._shared = shared
         self._clock = clock
         self._uses: dict[str, KeyUse] = {}
 
     def of(self, key: Key) -> KeyUse:
         """The use of one key. Its name identifies it."""
-        use = self._uses.setdefault(key.name, KeyUse(key, self._clock))
+        use = self._uses.setdefault(key.name, KeyUse(key, self._clock, self._shared))
         if use.key != key:
             use.update(key)
         return use

@@ -39,50 +39,56 @@ def test_a_bucket_refills_at_its_rate_and_never_overflows() -> None:
     assert bucket.take(1) == 0.5
 
 
+async def refused(use: KeyUse, items: int) -> httpx.Response:
+    """What a request of so many items gets that is refused."""
+    with pytest.raises(ApiError) as caught:
+        async with use.admitted(items):
+            raise AssertionError
+    answer = error_response(caught.value)
+    return httpx.Response(answer.status_code, headers=dict(answer.headers), content=bytes(answer.body))
+
+
 def test_when_to_come_again_is_computed() -> None:
     clock = Clock()
     limited = Key(name="k", sha256="0" * 64, rate=Rate(items_per_second=2, burst=10), concurrency=2)
     use = KeyUse(limited, clock)
 
-    def refused(items: int) -> httpx.Response:
-        with pytest.raises(ApiError) as caught, use.admitted(items):
-            raise AssertionError
-        answer = error_response(caught.value)
-        return httpx.Response(answer.status_code, headers=dict(answer.headers), content=bytes(answer.body))
+    async def scenario() -> None:
+        async with use.admitted(4):
+            async with use.admitted(1):
+                crowded = await refused(use, 1)
+                clock.now += 200
+            assert (crowded.status_code, crowded.json()["error"]["code"]) == (429, "concurrency_limit")
+            assert crowded.headers["retry-after"] == "1"
+            async with use.admitted(10):
+                later = await refused(use, 1)
+            assert int(later.headers["retry-after"]) > 10  # requests of this key were seen to last long
+        empty = await refused(use, 5)
+        assert (empty.status_code, empty.json()["error"]["code"]) == (429, "rate_limit")
+        assert empty.headers["retry-after"] == "3"
+        assert "try again in 3 s" in message(empty)
+        assert (await refused(use, 11)).status_code == 422
+        assert use.running == 0
 
-    with use.admitted(4):
-        with use.admitted(1):
-            crowded = refused(1)
-            clock.now += 200
-        assert (crowded.status_code, crowded.json()["error"]["code"]) == (429, "concurrency_limit")
-        assert crowded.headers["retry-after"] == "1"
-        with use.admitted(10):
-            later = refused(1)
-        assert int(later.headers["retry-after"]) > 10  # requests of this key were seen to last long
-    empty = refused(5)
-    assert (empty.status_code, empty.json()["error"]["code"]) == (429, "rate_limit")
-    assert empty.headers["retry-after"] == "3"
-    assert "try again in 3 s" in message(empty)
-    assert refused(11).status_code == 422
-    assert use.running == 0
+    asyncio.run(scenario())
 
 
 def test_a_key_whose_limits_change_is_held_to_the_new_ones() -> None:
-    limits = Limits(Clock())
+    limits = Limits(clock=Clock())
     key = Key(name="k", sha256="0" * 64, rate=Rate(items_per_second=1, burst=4), concurrency=1)
 
-    with limits.of(key).admitted(4):
-        with pytest.raises(ApiError), limits.of(key).admitted(1):
-            raise AssertionError
-        wider = key.model_copy(update={"concurrency": 2, "rate": Rate(items_per_second=1, burst=6)})
-        with limits.of(wider).admitted(6):
-            assert limits.of(wider).running == 2
-            with pytest.raises(ApiError) as caught, limits.of(wider).admitted(1):
-                raise AssertionError
-    assert "has 2 requests running, 2 are allowed" in str(caught.value)
-    same_rate = wider.model_copy(update={"concurrency": None})
-    with pytest.raises(ApiError), limits.of(same_rate).admitted(1):  # a bucket that stays does not fill up
-        raise AssertionError
+    async def scenario() -> None:
+        async with limits.of(key).admitted(4):
+            await refused(limits.of(key), 1)
+            wider = key.model_copy(update={"concurrency": 2, "rate": Rate(items_per_second=1, burst=6)})
+            async with limits.of(wider).admitted(6):
+                assert limits.of(wider).running == 2
+                crowded = await refused(limits.of(wider), 1)
+        assert "has 2 requests running, 2 are allowed" in message(crowded)
+        same_rate = wider.model_copy(update={"concurrency": None})
+        await refused(limits.of(same_rate), 1)  # a bucket that stays does not fill up
+
+    asyncio.run(scenario())
 
 
 def test_limits_hold_over_http_and_for_each_key_by_itself(tmp_path: Path) -> None:
