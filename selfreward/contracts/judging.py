@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from selfreward.contracts.base import Contract, Message
 from selfreward.contracts.conversations import Conversation
 
-VoteStatus = Literal["ok", "truncated", "unparsed", "out_of_range", "refused", "nothing_to_judge", "error"]
+VoteStatus = Literal["ok", "truncated", "unparsed", "out_of_range", "refused", "too_long", "nothing_to_judge", "error"]
 JudgmentStatus = Literal["ok", "partial", "unscored"]
 Aggregation = Literal["mean", "median", "majority", "expected"]
 MOST_VOTE_TOKENS = 131_072
@@ -21,7 +21,8 @@ MOST_VOTE_TOKENS = 131_072
 class Vote(Contract):
     """One text that the judge sampled about one response. `score` is set exactly when `status` is `ok`.
 
-    With `nothing_to_judge` (prompt or response say nothing) the judge was not asked. `reason` says what is wrong with a
+    With `nothing_to_judge` (prompt or response say nothing) the judge was not asked, and with `too_long` the engine's
+    context does not hold the item. `reason` says what is wrong with a
     vote that is not ok. `expected` is the expected score under the judge's own probabilities of the digits (only with
     aggregation `expected`). `criteria` (only by rubrics with an explicit sum) says for each criterion whether it earns
     its weight: it is met, or it is a pitfall that was avoided.

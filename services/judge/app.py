@@ -31,7 +31,7 @@ from services.judge.api.rerank import add_rerank
 from services.judge.api.slime import add_slime
 from services.judge.api.vllm_score import add_vllm
 from services.judge.engine.cache import ResultCache
-from services.judge.engine.engine import Engine, EngineUnavailable
+from services.judge.engine.engine import Engine, EngineRefused, EngineUnavailable
 from services.judge.engine.slots import FairSlots
 from services.judge.engine.tokenizer import EngineTokens
 from services.judge.jobs.batches import BatchStore
@@ -185,3 +185,8 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(EngineUnavailable)
     async def unavailable(_: Request, error: EngineUnavailable) -> Response:
         return error_response(ApiError(503, str(error), code="engine_unavailable"))
+
+    @app.exception_handler(EngineRefused)
+    async def refused(_: Request, error: EngineRefused) -> Response:
+        # A status that no client tries again: the same request would be refused again.
+        return error_response(ApiError(424, str(error), code="engine_refused"))

@@ -21,7 +21,7 @@ from services.judge.checks import (
     check_policy,
     find_rubric,
 )
-from services.judge.engine.engine import Engine, EngineUnavailable
+from services.judge.engine.engine import Engine, EngineRefused, EngineUnavailable
 from services.judge.engine.lookup import cache_mode
 from services.judge.metrics import BATCH_SIZE, DURATION, REQUESTS, observe_judgments, observe_pairs, observe_ranks
 from services.judge.rubrics.rubric import Rubric, RubricError
@@ -89,7 +89,7 @@ class JudgeService:
     async def judge(self, request: Request, body: JudgeRequest, contract: str = "native") -> JudgeResponse:
         """Judge a batch for the client of `request`, and count it under `contract`.
 
-        Raises ApiError, WrongPolicyVersion or EngineUnavailable, which the application's handlers answer.
+        Raises ApiError, WrongPolicyVersion, EngineUnavailable or EngineRefused, which the application answers.
         """
         with self._counted(body.rubric, contract):
             rubric = self.rubric(body.rubric)
@@ -188,6 +188,9 @@ class JudgeService:
             raise
         except EngineUnavailable:
             status = 503
+            raise
+        except EngineRefused:
+            status = 424
             raise
         finally:
             name = rubric.partition("@")[0]

@@ -23,6 +23,7 @@ _FAILURE_KINDS: dict[VoteStatus, str] = {
     "unparsed": "judge_unparseable",
     "out_of_range": "judge_unparseable",
     "refused": "judge_failed",
+    "too_long": "judge_failed",
     "nothing_to_judge": "judge_failed",
     "error": "judge_failed",
 }

@@ -44,6 +44,11 @@ _ERRORS: dict[int, tuple[str, str, str]] = {
         "invalid_request_error",
         "items.0.response is missing: add it",
     ),
+    424: (
+        "The judging engine refuses every request until the setting that the message names is mended.",
+        "invalid_request_error",
+        "the judging engine refuses the key: mend SELFREWARD_JUDGE_ENGINE_KEY: HTTP 401",
+    ),
     429: (
         "A limit of the key is reached, or too many items are waiting.",
         "rate_limit_error",

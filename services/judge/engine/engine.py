@@ -1,17 +1,17 @@
 """Ask the judging engine, any OpenAI-compatible server: one chat request samples all votes on one item."""
 
 import asyncio
-import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from selfreward.client.generator import VERSION_HEADER
 from selfreward.client.http import RETRIED_STATUSES, ServiceClient, ServiceError, WrongPolicyVersion
 from selfreward.contracts.base import is_policy_version
 from services.judge.engine.cache import ResultCache
 from services.judge.engine.lookup import CacheLookup, CacheMode
+from services.judge.engine.reply import EngineReply, read_reply
 from services.judge.engine.slots import FairSlots, Lane
 from services.judge.engine.tokenizer import EngineTokens
 from services.judge.metrics import ENGINE_DURATION, ENGINE_INFLIGHT
@@ -22,28 +22,8 @@ class EngineUnavailable(ServiceError):
     """The engine answered none of the items, for a reason that is not the items' own."""
 
 
-class Completion(NamedTuple):
-    """One sampled text as the engine returned it.
-
-    `logprobs` is `choices[].logprobs.content` of the reply, where log-probabilities were requested. `reasoning` is what
-    the engine returned beside the text.
-    """
-
-    text: str
-    finish_reason: str | None
-    refusal: str | None
-    logprobs: Sequence[Mapping[str, Any]] | None = None
-    reasoning: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EngineReply:
-    """The reply to one request: all completions, by one policy version, and their token counts."""
-
-    completions: list[Completion]
-    version: str
-    prompt_tokens: int
-    completion_tokens: int
+class EngineRefused(ServiceError):
+    """The engine refused all items, and will until somebody mends the judge's settings."""
 
 
 @dataclass
@@ -109,7 +89,7 @@ class Engine:
         body = {"model": model or self.model, "messages": [{"role": "user", "content": prompt}], **sampling}
         cached = await self.lookup.find(body) if self.lookup else None
         if cached is not None:
-            return _parse_reply(json.loads(cached.content), cached.version)
+            return read_reply(cached.content, cached.version, sampling["n"])
 
         # Send it when there is a slot.
         async with self.slots.slot(lane, self.caller):
@@ -121,11 +101,9 @@ class Engine:
                         self.lookup.forget_version()
                     raise
 
-        # Parse the response, and cache it if it is complete.
-        try:
-            reply = _parse_reply(response.json(), response.headers.get(VERSION_HEADER))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ServiceError(f"{response.url} did not answer with a chat completion: {error!r}", 502) from error
+        # Read the response, and cache it if it is complete. Engines other than ours may name another model each time.
+        version = response.headers.get(VERSION_HEADER) or self.model
+        reply = read_reply(response.content, version, sampling["n"])
         if self.lookup and _is_complete(reply, sampling["n"]):
             self.lookup.keep(body, reply.version, response.content)
         return reply
@@ -134,24 +112,6 @@ class Engine:
 def _is_complete(reply: EngineReply, votes: int) -> bool:
     """Whether the engine finished every vote, whatever it says. What the engine failed to do it may do next time."""
     completions = reply.completions
-    return len(completions) >= votes and all(item.finish_reason not in BROKEN_OFF for item in completions)
-
-
-def _parse_reply(data: dict[str, Any], version: str | None) -> EngineReply:
-    completions = [
-        Completion(
-            choice["message"].get("content") or "",
-            choice.get("finish_reason"),
-            choice["message"].get("refusal"),
-            (choice.get("logprobs") or {}).get("content"),
-            choice["message"].get("reasoning_content") or choice["message"].get("reasoning"),
-        )
-        for choice in data["choices"]
-    ]
-    usage = data.get("usage") or {}
-    return EngineReply(
-        completions,
-        version or str(data.get("model", "unknown")),
-        int(usage.get("prompt_tokens") or 0),
-        int(usage.get("completion_tokens") or 0),
+    return len(completions) >= votes and all(
+        item.fault is None and item.finish_reason not in BROKEN_OFF for item in completions
     )

@@ -21,7 +21,7 @@ from selfreward.redis.connection import retry_while_redis_is_away
 from selfreward.redis.queue import Work, WorkQueue
 from selfreward.server.background import cancel_and_wait
 from selfreward.server.errors import ApiError
-from services.judge.engine.engine import EngineUnavailable
+from services.judge.engine.engine import EngineRefused, EngineUnavailable
 from services.judge.jobs.batches import PREFIX, BatchChunk, BatchStore
 from services.judge.jobs.chunks import LIVE, QUEUE
 from services.judge.jobs.lines import Answered, BatchLine, LineAnswerer, read_line, repeated_line
@@ -148,7 +148,7 @@ class JobWorker:
         elif content is not None:
             try:
                 judged = await self._judge_patiently(content, f"{job}-{chunk}")
-            except (ApiError, WrongPolicyVersion) as error:
+            except (ApiError, EngineRefused, WrongPolicyVersion) as error:
                 await self._fail(job, str(error))
             else:
                 # Do not give the chunk back while Redis is full: it would be judged again, and at last fail its job.
@@ -188,8 +188,8 @@ class JobWorker:
     async def _judge_patiently(self, chunk: Chunk, answer_id: str) -> JudgeResponse:
         """Judge a chunk. Waits while the engine is away, and 5 minutes for a pinned version that is not served.
 
-        Takes engine slots in the turns of the job's owner, so a job costs other callers nothing. Raises ApiError, or
-        WrongPolicyVersion after that time.
+        Takes engine slots in the turns of the job's owner, so a job costs other callers nothing. Raises ApiError,
+        EngineRefused, or WrongPolicyVersion after that time.
         """
         started, waits = time.monotonic(), backoff(0.5, _LONGEST_WAIT_SECONDS)
         engine = self.service.engine.for_request(chunk.owner, "off")

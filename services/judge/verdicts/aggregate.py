@@ -26,6 +26,7 @@ _REMEDY: dict[VoteStatus, str] = {
     "unparsed": "the judge did not end with its verdict; see the votes' text",
     "out_of_range": "the judge left the rubric's scale; see the votes' text",
     "refused": "the judge declined; see the votes' text",
+    "too_long": "shorten the item, or lower max_tokens, which takes its part of the engine's context",
     "nothing_to_judge": "the judge was not asked",
     "error": "the engine failed; see the votes' reason",
 }

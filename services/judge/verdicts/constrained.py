@@ -17,7 +17,8 @@ from selfreward.client.http import RETRIED_STATUSES, ServiceError
 from selfreward.contracts.base import is_policy_version
 from selfreward.contracts.comparisons import Argument, ComparisonVote
 from selfreward.contracts.judging import Vote
-from services.judge.engine.engine import Completion, Engine, EngineReply
+from services.judge.engine.engine import Engine
+from services.judge.engine.reply import Completion, EngineReply
 from services.judge.engine.slots import Lane
 from services.judge.reading.read import VerdictForm
 from services.judge.reading.view import blank_reasoning

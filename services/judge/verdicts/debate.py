@@ -15,7 +15,8 @@ from selfreward.client.http import WrongPolicyVersion
 from selfreward.contracts.base import is_policy_version
 from selfreward.contracts.comparisons import Argument, ArgumentStatus, Order, PairRequest, PairResponse
 from selfreward.contracts.judging import Usage
-from services.judge.engine.engine import Completion, Engine
+from services.judge.engine.engine import Engine
+from services.judge.engine.reply import Completion
 from services.judge.metrics import REJUDGED
 from services.judge.reading.read import BROKEN_OFF
 from services.judge.rubrics.rubric import Debate, Rubric
@@ -52,8 +53,8 @@ async def compare_by_debate(
 ) -> PairResponse:
     """Debate and judge every pair, all by one policy version. Starts again when that version is replaced.
 
-    Raises WrongPolicyVersion when the pinned version is not served, or versions kept changing; EngineUnavailable when
-    the engine failed for all items.
+    Raises WrongPolicyVersion when the pinned version is not served, or versions kept changing; EngineUnavailable or
+    EngineRefused when the engine failed for all items.
     """
     waits = backoff(0.2, _LONGEST_WAIT_SECONDS)
     for attempt in range(_ATTEMPTS):

@@ -52,7 +52,7 @@ def probability_of_a(words: Mapping[str, float]) -> float | None:
 
 def _bytes(token: Mapping[str, Any]) -> bytes:
     listed = token.get("bytes")
-    return bytes(listed) if isinstance(listed, list) else str(token["token"]).encode()
+    return bytes(listed) if isinstance(listed, list) else str(token["token"]).encode(errors="replace")
 
 
 def _spaceless(piece: bytes) -> bytes:

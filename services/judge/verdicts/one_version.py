@@ -11,7 +11,9 @@ from typing import Any
 from selfreward.backoff import backoff
 from selfreward.client.http import ServiceError, WrongPolicyVersion
 from selfreward.contracts.base import is_policy_version, policy_number
-from services.judge.engine.engine import Engine, EngineReply, EngineUnavailable
+from services.judge.engine.engine import Engine, EngineRefused, EngineUnavailable
+from services.judge.engine.faults import is_items_own, setting_to_mend
+from services.judge.engine.reply import EngineReply
 from services.judge.engine.slots import Lane
 from services.judge.metrics import REJUDGED
 
@@ -19,8 +21,6 @@ Outcome = EngineReply | ServiceError
 """What became of one prompt."""
 _VERSION_ROUNDS = 6
 _LONGEST_WAIT_SECONDS = 3.2
-_ITEM_FAULTS = frozenset({400, 413, 422})
-"""Statuses with which the engine refuses one item."""
 
 
 async def ask_one_version(
@@ -35,7 +35,7 @@ async def ask_one_version(
 
     Calls `on_outcome` with a prompt's index as soon as its outcome is there; the last call for an index counts. Raises
     WrongPolicyVersion when the pinned version is not served, or versions kept changing; EngineUnavailable when the
-    engine failed for all prompts.
+    engine failed for all prompts, or EngineRefused if it will until the judge's settings are mended.
     """
     outcomes: dict[int, Outcome] = {}
     pending, model, waits = list(range(len(prompts))), policy, backoff(0.2, _LONGEST_WAIT_SECONDS)
@@ -58,7 +58,7 @@ async def ask_one_version(
         pending = [
             index
             for index, outcome in outcomes.items()
-            if isinstance(outcome, EngineReply) and outcome.version != version
+            if isinstance(outcome, EngineReply) and not outcome.is_failed and outcome.version != version
         ]
         if not pending:
             return [outcomes[index] for index in sorted(outcomes)], version
@@ -110,15 +110,21 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 def _newest_version(outcomes: Iterable[Outcome], pinned: str | None) -> str:
     """The version that shall answer all prompts: the pinned one, else the newest of the replies.
 
-    Raises EngineUnavailable when there is no reply, for a reason that is not the items' own.
+    Raises EngineRefused or EngineUnavailable when there is no reply, for a reason that is not the items' own.
     """
     outcomes = list(outcomes)
-    versions = Counter(outcome.version for outcome in outcomes if isinstance(outcome, EngineReply))
+    replies = [outcome for outcome in outcomes if isinstance(outcome, EngineReply)]
+    versions = Counter(reply.version for reply in replies if not reply.is_failed)
     if versions:
         return pinned or max(versions, key=lambda label: (_number(label), versions[label], label))
-    for outcome in outcomes:
-        if isinstance(outcome, ServiceError) and outcome.status not in _ITEM_FAULTS:
-            raise EngineUnavailable(f"the judging engine answered none of the items: {outcome}", outcome.status)
+    if replies:
+        return pinned or "unknown"
+    errors = [outcome for outcome in outcomes if isinstance(outcome, ServiceError) and not is_items_own(outcome)]
+    for error in errors:
+        if mend := setting_to_mend(error.status, str(error)):
+            raise EngineRefused(f"{mend}: {error}", error.status)
+    for error in errors:
+        raise EngineUnavailable(f"the judging engine answered none of the items: {error}", error.status)
     return pinned or "unknown"
 
 

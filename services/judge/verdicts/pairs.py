@@ -14,7 +14,8 @@ from selfreward.contracts.comparisons import (
     PairVote,
 )
 from selfreward.contracts.conversations import nothing_to_judge
-from services.judge.engine.engine import Completion, Engine
+from services.judge.engine.engine import Engine
+from services.judge.engine.reply import Completion
 from services.judge.reading.read import read
 from services.judge.reading.sides import FiveWayForm, SideForm, sides
 from services.judge.rubrics.rubric import Rubric

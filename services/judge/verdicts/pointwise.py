@@ -12,7 +12,8 @@ from selfreward.contracts.judging import (
     Judgment,
     Vote,
 )
-from services.judge.engine.engine import Completion, Engine
+from services.judge.engine.engine import Engine
+from services.judge.engine.reply import Completion
 from services.judge.reading.criteria import CriteriaForm, earned_weights, explicit_sum
 from services.judge.reading.read import Reading, VerdictForm, read
 from services.judge.reading.score import ScoreForm

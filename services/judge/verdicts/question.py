@@ -6,7 +6,8 @@ from typing import Generic, TypeVar, cast
 
 from selfreward.contracts.comparisons import Argument, ComparisonVote
 from selfreward.contracts.judging import Vote
-from services.judge.engine.engine import Completion
+from services.judge.engine.faults import Fault
+from services.judge.engine.reply import Completion
 from services.judge.reading.read import VerdictForm
 
 AnyVote = TypeVar("AnyVote", bound=Vote | ComparisonVote | Argument)
@@ -29,7 +30,16 @@ class Question(Generic[AnyVote]):
 
     def vote(self, completion: Completion) -> AnyVote:
         """The vote that a completion is, with the reasoning beside it."""
+        if completion.fault is not None:
+            return self.vote_for_fault(completion.fault)
         vote = self.read_vote(completion)
         if completion.reasoning is None or isinstance(vote, Argument):
             return vote
         return cast(AnyVote, vote.model_copy(update={"reasoning_content": completion.reasoning}))
+
+    def vote_for_fault(self, fault: Fault) -> AnyVote:
+        """The vote that says why there is none."""
+        vote = self.error_vote(fault.reason)
+        if fault.status == "error" or (isinstance(vote, Argument) and fault.status != "refused"):
+            return vote
+        return cast(AnyVote, vote.model_copy(update={"status": fault.status}))

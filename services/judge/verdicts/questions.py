@@ -11,7 +11,9 @@ from typing import Any, Generic, cast
 from selfreward.client.http import ServiceError
 from selfreward.contracts.base import is_policy_version
 from selfreward.contracts.judging import Usage
-from services.judge.engine.engine import Engine, EngineReply
+from services.judge.engine.engine import Engine
+from services.judge.engine.faults import fault_of
+from services.judge.engine.reply import EngineReply
 from services.judge.engine.slots import Lane
 from services.judge.verdicts.constrained import constrain_verdicts
 from services.judge.verdicts.one_version import Outcome, ask_one_version
@@ -33,8 +35,9 @@ async def judge_questions(
 ) -> QuestionVotes[AnyVote]:
     """Sample `sampling.votes` votes on each question, or give it as many of status `nothing_to_judge`.
 
-    A question whose engine request failed gets votes of status `error`. Raises WrongPolicyVersion when the pinned
-    version is not served, or versions kept changing; EngineUnavailable when the engine failed for all questions.
+    A question whose engine request failed gets votes that say so (`error`, `too_long`, `refused`). Raises
+    WrongPolicyVersion when the pinned version is not served, or versions kept changing; EngineUnavailable or
+    EngineRefused when the engine failed for all questions.
     """
     asked = [question for question in questions if question.nothing is None]
     if len(asked) < len(questions):
@@ -68,7 +71,7 @@ def _unasked(question: Question[AnyVote], nothing: str) -> AnyVote:
 
 def _read_votes(question: Question[AnyVote], outcome: Outcome, count: int) -> list[AnyVote]:
     if isinstance(outcome, ServiceError):
-        return [question.error_vote(str(outcome))] * count
+        return [question.vote_for_fault(fault_of(outcome.status, str(outcome)))] * count
     votes = [question.vote(completion) for completion in outcome.completions[:count]]
     return votes + [question.error_vote("the engine returned too few choices")] * (count - len(votes))
 

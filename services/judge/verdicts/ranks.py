@@ -5,7 +5,8 @@ from collections.abc import Callable
 from selfreward.contracts.comparisons import RankItem, RankRequest, RankResponse, RankVote
 from selfreward.contracts.conversations import nothing_to_judge
 from selfreward.contracts.judging import JudgeItem
-from services.judge.engine.engine import Completion, Engine
+from services.judge.engine.engine import Engine
+from services.judge.engine.reply import Completion
 from services.judge.reading.ranking import RankForm
 from services.judge.reading.read import read
 from services.judge.rubrics.rubric import Rubric

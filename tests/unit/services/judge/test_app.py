@@ -124,7 +124,7 @@ def test_one_failing_item_does_not_spoil_the_others() -> None:
     result = judged(Engine(reply), body("short", "long", "short"))
 
     assert [judgment.status for judgment in result.data] == ["ok", "unscored", "ok"]
-    assert result.data[1].failure_kind == "error"
+    assert result.data[1].failure_kind == "too_long"
     assert "context length" in result.data[1].votes[0].text
 
 

@@ -26,7 +26,7 @@ def test_every_error_answer_is_documented() -> None:
     paths = json.loads(current())["paths"]
 
     of_judging = " ".join(sorted(paths["/v1/judge"]["post"]["responses"]))
-    assert of_judging == "200 400 401 404 409 413 422 429 499 503"
+    assert of_judging == "200 400 401 404 409 413 422 424 429 499 503"
     assert set(paths["/v1/jobs/{job_id}"]["get"]["responses"]) == {"200", "401", "404", "422", "503"}
     assert set(paths["/readyz"]["get"]["responses"]) == {"200", "503"}
     for path, operations in paths.items():

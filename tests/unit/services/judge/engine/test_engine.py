@@ -15,7 +15,7 @@ from services.judge.settings import JudgeSettings
 from tests.support.judge_engine import Engine, body, completion, fours, judged, message, post, running
 
 
-@pytest.mark.parametrize("status", [401, 404, 500, 503])
+@pytest.mark.parametrize("status", [500, 503])
 def test_an_engine_that_answers_nothing_is_503(status: int) -> None:
     answer = post(Engine(lambda _: JSONResponse({"error": "down"}, status)), body("a", "b"))
 
@@ -34,11 +34,11 @@ def test_an_engine_that_is_not_there_is_503_and_not_ready() -> None:
     asyncio.run(scenario())
 
 
-def test_something_else_than_a_completion_is_an_engine_failure() -> None:
-    answer = post(Engine(lambda _: JSONResponse({"hello": "world"})), body("a"))
+def test_something_else_than_a_completion_is_votes_of_status_error() -> None:
+    result = judged(Engine(lambda _: JSONResponse({"hello": "world"})), body("a"))
 
-    assert answer.status_code == 503
-    assert "did not answer with a chat completion" in message(answer)
+    assert result.data[0].failure_kind == "error"
+    assert "did not answer with a chat completion" in str(result.data[0].votes[0].reason)
 
 
 def test_a_retried_engine_failure_is_not_seen() -> None:
@@ -114,8 +114,14 @@ def test_versions_that_never_settle_are_409() -> None:
     assert "kept changing" in message(answer)
 
 
-def test_an_engine_without_version_header_is_named_by_its_model() -> None:
-    engine = Engine(lambda _: completion(*["Score: 1"] * 3, version=None))
+def test_an_engine_without_version_header_is_named_by_the_setting_whatever_model_it_says() -> None:
+    def other_model_each_time(_: dict[str, Any]) -> Response:
+        choices = [{"message": {"content": "Score: 1"}, "finish_reason": "stop"}] * 3
+        return JSONResponse({"model": f"gpt-9-2026-01-{len(engine.bodies):02}", "choices": choices})
 
-    assert judged(engine, body("a"), judge_engine_model="some-model").judge_version == "some-model"
-    assert engine.bodies[0]["model"] == "some-model"
+    engine = Engine(other_model_each_time)
+
+    result = judged(engine, body("a", "b", "c", "d"), judge_engine_model="gpt-9")
+
+    assert (result.judge_version, [judgment.status for judgment in result.data]) == ("gpt-9", ["ok"] * 4)
+    assert [sent["model"] for sent in engine.bodies] == ["gpt-9"] * 4

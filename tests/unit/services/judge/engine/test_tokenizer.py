@@ -18,7 +18,7 @@ class Vllm(Engine):
 
     def __init__(self, *special: str, status: int = 200) -> None:
         super().__init__()
-        self.asked: list[list[str]] = []
+        self.texts: list[list[str]] = []
         self.status = status
         self.special = special
         self.app.router.routes.append(Route("/tokenize", self.tokenize, methods=["POST"]))
@@ -26,7 +26,7 @@ class Vllm(Engine):
     async def tokenize(self, request: Request) -> Response:
         """The tokens of a text, each line by itself."""
         sent = await request.json()
-        self.asked.append(sent["prompt"].split("\n"))
+        self.texts.append(sent["prompt"].split("\n"))
         assert (sent["model"], sent["add_special_tokens"], sent["return_token_strs"]) == ("policy", False, True)
         pieces = [[line] if line in self.special else list(line) for line in sent["prompt"].split("\n")]
         strings = [piece for line in pieces for piece in line]
@@ -56,7 +56,7 @@ def test_only_the_tokens_of_this_engine_are_changed_and_each_is_asked_for_once()
         "a (s) b <|im_end|> x[mask] c (file_sep)",
         "(s) [INST]",
     ]
-    assert engine.asked == [["<file_sep>", "<s>", "<|im_end|>"], ["[INST]"]]
+    assert engine.texts == [["<file_sep>", "<s>", "<|im_end|>"], ["[INST]"]]
 
 
 @pytest.mark.parametrize(("status", "times"), [(404, 1), (503, 1)])
@@ -64,7 +64,7 @@ def test_an_engine_that_cannot_tell_is_an_unknown_one_and_is_left_alone(status: 
     engine = Vllm("<file_sep>", status=status)
 
     assert judge(engine, TEXT, TEXT) == ["a <s> b (/im_end/) x[mask] c <file_sep>"] * 2
-    assert len(engine.asked) == times
+    assert len(engine.texts) == times
 
 
 def test_so_is_one_that_has_no_such_route() -> None:

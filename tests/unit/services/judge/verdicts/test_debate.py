@@ -217,21 +217,20 @@ def test_a_pinned_debate_that_a_new_policy_interrupts_is_refused() -> None:
     assert {sent["model"] for sent in engine.bodies} == {"policy@7"}
 
 
-def test_engines_that_cannot_be_pinned_are_held_to_one_model_too() -> None:
+def test_a_debate_goes_on_where_an_engine_says_another_model_each_time() -> None:
     engine = Engine()
 
     def reply(sent: dict[str, Any]) -> Response:
-        model = "old" if len(engine.bodies) <= LOOKS * 2 else "new"
-        text = model if place(sent) else "Winner: tie"
+        text = "I argue" if place(sent) else "Winner: tie"
         choice = {"message": {"content": text}, "finish_reason": "stop"}
-        return JSONResponse({"model": model, "choices": [choice] * sent["n"]})
+        return JSONResponse({"model": f"model-{len(engine.bodies)}", "choices": [choice] * sent["n"]})
 
     engine.reply = reply
 
     result = debated(engine, debate())
 
-    assert result.judge_version == "new"
-    assert {one.text for one in only(result).debate} == {"new"}
+    assert (result.judge_version, only(result).winner) == ("policy", "tie")
+    assert len(engine.bodies) == len(only(result).debate) + LOOKS
 
 
 def test_all_requests_of_a_debate_count_against_the_key(tmp_path: Path) -> None:

@@ -241,5 +241,5 @@ def test_the_engines_failure_of_one_look_is_kept_as_a_vote() -> None:
 
     verdict = only(compared(Engine(reply), pairs(("xx", "yy"))))
 
-    assert (verdict.status, verdict.failure_kind) == ("unscored", "error")
+    assert (verdict.status, verdict.failure_kind) == ("unscored", "too_long")
     assert "context length" in str(verdict.votes[1].reason)
