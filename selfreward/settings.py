@@ -27,8 +27,8 @@ class Settings(BaseSettings):
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     """Redis of the queue, the announcements and the run state."""
-    artifacts: str = "./runs/artifacts"
-    """Root of the artifact store: a path, file:// or s3:// URL."""
+    artifacts: str = Field(default_factory=lambda: f"{os.environ.get('SELFREWARD_FOLDER') or './runs/local'}/artifacts")
+    """Root of the artifact store: a path, file:// or s3:// URL. By default it is in the folder of `selfreward up`."""
     models: Path | None = None
     """Where `selfreward model fetch` keeps models; unset, it is selfreward/models in the user's cache folder."""
     generator_url: str = "http://127.0.0.1:8000"

@@ -23,7 +23,7 @@ from examples.worlds.folders import Demo, demo_of, find_folder, is_done, minutes
 from examples.worlds.models import model_of
 from examples.worlds.show import show_report
 from examples.worlds.world import DEFAULT, ROOT, World, WorldError, load_world, service_settings, world_names
-from selfreward.cli.runs import follow, resolve
+from selfreward.cli.runs.control import follow, resolve
 from selfreward.client.http import ServiceError
 from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.evaluation.report.inputs import ReportError, load_run

@@ -4,23 +4,30 @@ Each command is a function in a file of this folder. A command imports what it n
 `selfreward --help` loads neither pydantic nor NumPy and answers at once.
 """
 
+import errno
+import os
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from selfreward.cli import dead, keys, model, rubric, runs
-from selfreward.cli.audit import audit
+from selfreward.cli import model, rubric
 from selfreward.cli.capability import capability
-from selfreward.cli.compare import compare
 from selfreward.cli.judge import judge
 from selfreward.cli.judge_attacks import judge_attacks
 from selfreward.cli.judge_eval import judge_eval
 from selfreward.cli.mt_bench import mt_bench
 from selfreward.cli.output import stderr
-from selfreward.cli.plan import plan
-from selfreward.cli.report import report
+from selfreward.cli.runs import control
+from selfreward.cli.runs.audit import audit
+from selfreward.cli.runs.compare import compare
+from selfreward.cli.runs.plan import plan
+from selfreward.cli.runs.report import report
+from selfreward.cli.services import dead, keys
+from selfreward.cli.services.up import up
 from selfreward.cli.win_rate import win_rate
+from selfreward.processes.stack_file import DEFAULT_FOLDER, FOLDER_VARIABLE, StackError, running_urls
 
 _EVALUATION_EXTRA = ("numpy", "matplotlib", "sklearn")
 
@@ -29,10 +36,13 @@ class Commands(TyperGroup):
     """Prints an error that a user can mend without a traceback, and ends with status 2."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the chosen command."""
+        """Run the chosen command, on the local stack where one runs and no other addresses are set."""
+        folder = Path(os.environ.get(FOLDER_VARIABLE) or DEFAULT_FOLDER)
+        for name, url in running_urls(folder).items():
+            os.environ.setdefault(f"SELFREWARD_{name.upper()}_URL", url)
         try:
             return super().invoke(ctx)
-        except typer.Exit:
+        except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
             message = _message(error)
@@ -44,11 +54,19 @@ class Commands(TyperGroup):
 
 def _message(error: Exception) -> str | None:
     """What to print instead of a traceback; None for an error that no user can mend."""
+    if isinstance(error, OSError):
+        return _what_the_system_says(error)
+    # Errors derived from it that are not listed below are faults of the program.
+    if type(error) is RuntimeError:
+        return str(error)
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
         if package not in _EVALUATION_EXTRA:
             return None
         return f"{package} is missing: pip install 'selfreward-loop[evaluation]', or `make install` in a checkout"
+
+    if isinstance(error, StackError):
+        return str(error)
 
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
@@ -68,6 +86,13 @@ def _message(error: Exception) -> str | None:
     return str(error) if isinstance(error, mendable) else None
 
 
+def _what_the_system_says(error: OSError) -> str | None:
+    """The file, what the operating system says of it, and the remedy; None where that is no file of the user's."""
+    if error.errno == errno.ENOSPC:
+        return f"{error.strerror}: free some, and give the command again"
+    return f"{error.filename}: {error.strerror}; give another path" if error.filename is not None else None
+
+
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
@@ -76,10 +101,21 @@ app = typer.Typer(
     help="Run the self-rewarding loop: one model answers, judges its own answers, trains on the pairs, and repeats.",
 )
 for panel, commands in {
-    "Runs": (runs.run, runs.watch, runs.status, runs.stop, runs.resume, runs.export, report, compare, audit, plan),
+    "Runs": (
+        control.run,
+        control.watch,
+        control.status,
+        control.stop,
+        control.resume,
+        control.export,
+        report,
+        compare,
+        audit,
+        plan,
+    ),
     "Judge": (judge, judge_eval, judge_attacks),
     "Models": (win_rate, mt_bench, capability),
-    "Services": (runs.up,),
+    "Services": (up,),
 }.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)

@@ -11,6 +11,11 @@ stdout = Console()
 stderr = Console(stderr=True)
 
 
+def say(text: str) -> None:
+    """Print a line as it is, without markup, colours or line breaks."""
+    stdout.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a report, and make its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)

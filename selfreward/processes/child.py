@@ -64,6 +64,23 @@ def log_tail(log: Path, characters: int = 2000) -> str:
     return log.read_text(errors="replace")[-characters:] if log.exists() else ""
 
 
+def last_line(log: Path) -> str:
+    """The last line of a log file that is not blank, cut to 300 characters, for an error message of one line."""
+    lines = log_tail(log).strip().splitlines()
+    return lines[-1].strip()[-300:] if lines else "it logged nothing"
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens on a TCP port of loopback."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def reserve_port() -> socket.socket:
     """A socket that reserves a TCP port on loopback (`getsockname()[1]`) until it is closed.
 

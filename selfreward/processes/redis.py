@@ -7,7 +7,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from selfreward.processes.child import start_child, stop_child
+from selfreward.processes.child import last_line, start_child, stop_child
 
 
 def redis_binary() -> str:
@@ -27,17 +27,19 @@ def bundled_redis() -> str | None:
     return str(bundled) if bundled.exists() else None
 
 
-def start_redis(folder: Path, port: int, *options: str, binary: str | None = None) -> subprocess.Popen[bytes]:
-    """Start Redis on loopback with append-only persistence in `folder`; returns when it answers.
+def start_redis(
+    folder: Path, port: int, *options: str, binary: str | None = None, log: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start Redis on loopback with append-only persistence in `folder`; returns when it answers, and no other Redis.
 
     It has a process group of its own, so that Ctrl-C leaves it to its parent to stop, and it ends with the thread that
     started it (`start_child`). `options` are passed to Redis (`"--maxmemory", "8mb"`); `binary` is the server to start,
-    by default `redis_binary()`.
+    by default `redis_binary()`. Its log is `log`, or `redis.log` in `folder`.
 
-    Raises RuntimeError with the end of its log when it does not answer in 20 s.
+    Raises RuntimeError with the last line of its log when it does not answer in 20 s.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "redis.log"
+    log = log or folder / "redis.log"
     command = [binary or redis_binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder.resolve())]
     command += ["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction", "--save", ""]
     command += options
@@ -46,11 +48,13 @@ def start_redis(folder: Path, port: int, *options: str, binary: str | None = Non
     while time.monotonic() < deadline and process.poll() is None:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-                connection.sendall(b"PING\r\n")
-                if connection.recv(16).startswith(b"+PONG"):
+                # Another Redis may have the port, so it is asked who it is.
+                connection.sendall(b"PING\r\nINFO server\r\n")
+                reply = connection.recv(4096)
+                if reply.startswith(b"+PONG") and f"process_id:{process.pid}\r\n".encode() in reply:
                     return process
         except OSError:
             pass
         time.sleep(0.05)
     stop_child(process, grace=0)
-    raise RuntimeError(f"redis-server did not start on port {port}: {log.read_text(errors='replace')[-500:]}")
+    raise RuntimeError(f"redis-server did not start on port {port}: {last_line(log)}; all of its log is in {log}")

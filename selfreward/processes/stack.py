@@ -9,11 +9,33 @@ from subprocess import Popen
 
 import httpx
 
-from selfreward.processes.child import free_port, log_tail, start_child, stop_child
+from selfreward.processes.child import free_port, is_free, last_line, start_child, stop_child
 from selfreward.processes.redis import start_redis
+from selfreward.processes.stack_file import StackError, StackFile
 
 SERVICES = ("generator", "judge", "trainer", "orchestrator")
+PORTS = {"redis": 6379, "generator": 8000, "judge": 8001, "orchestrator": 8002, "trainer": 8003}
+"""The port of each part where nothing else has it."""
 _MODULES = {name: f"services.{name}" for name in SERVICES} | {"orchestrator": "orchestrator"}
+_FAILED = "nothing could be served yet: "
+"""What the generator's `/readyz` says before the reason for which its first engine did not start."""
+
+
+def choose_ports(asked: Mapping[str, int]) -> dict[str, int]:
+    """A port for each part: the one asked for, else its own, else a free one.
+
+    Raises StackError for a part that does not exist, and for a port asked for that another program has.
+    """
+    for name, port in asked.items():
+        if name not in PORTS:
+            raise StackError(f"--port {name}={port}: {name!r} is none of {', '.join(PORTS)}")
+        if not is_free(port):
+            raise StackError(f"--port {name}={port}: another program has the port; give another, or leave it out")
+    if len(set(asked.values())) < len(asked):
+        raise StackError(f"--port {' '.join(f'{name}={port}' for name, port in asked.items())}: give each its own port")
+    taken = set(asked.values())
+    own = {name: port for name, port in PORTS.items() if port not in taken and is_free(port)}
+    return {name: asked.get(name) or own.get(name) or free_port() for name in PORTS}
 
 
 @dataclass
@@ -21,20 +43,25 @@ class LocalStack:
     """Processes, their addresses, and their logs below `folder`. It is a context manager: leaving it stops all of them.
 
     `ports` fixes ports by the name of a service or `redis`; the others are free ones. `environment` is added to the
-    environment of every service.
+    environment of every service. With `redis_url` that Redis is used, and none is started.
+
+    Entering it raises StackError if another stack has the folder.
     """
 
     folder: Path
     ports: Mapping[str, int] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    redis_url: str | None = None
     processes: dict[str, Popen[bytes]] = field(default_factory=dict)
     urls: dict[str, str] = field(default_factory=dict)
     _environments: dict[str, dict[str, str]] = field(default_factory=dict)
     _redis_port: int = 0
+    _file: StackFile | None = None
 
     def __enter__(self) -> "LocalStack":
+        self._file = StackFile(self.folder)
         try:
-            self._start()
+            self._start(self._file)
         except BaseException:
             self.stop()
             raise
@@ -43,12 +70,14 @@ class LocalStack:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _start(self) -> None:
+    def _start(self, file: StackFile) -> None:
         chosen = {name: self.ports.get(name) or free_port() for name in ("redis", *SERVICES)}
-        self._redis_port = chosen["redis"]
-        self.start("redis")
         self.urls = {name: f"http://127.0.0.1:{chosen[name]}" for name in SERVICES}
-        self.urls["redis"] = f"redis://127.0.0.1:{chosen['redis']}/0"
+        self.urls["redis"] = self.redis_url or f"redis://127.0.0.1:{chosen['redis']}/0"
+        file.write(self.urls)
+        if self.redis_url is None:
+            self._redis_port = chosen["redis"]
+            self.start("redis")
         shared = {
             "SELFREWARD_REDIS_URL": self.urls["redis"],
             "SELFREWARD_ARTIFACTS": str((self.folder / "artifacts").resolve()),
@@ -65,7 +94,7 @@ class LocalStack:
     def start(self, name: str) -> None:
         """Start a service, a replica or `redis` at its address, for the first time or after its process has ended."""
         if name == "redis":
-            self.processes[name] = start_redis(self.folder / "redis", self._redis_port)
+            self.processes[name] = start_redis(self.folder / "redis", self._redis_port, log=self.log(name))
             return
         command = [sys.executable, "-m", _MODULES[name.partition("-")[0]]]
         self.processes[name] = start_child(command, self.log(name), self._environments[name])
@@ -85,16 +114,18 @@ class LocalStack:
         return self.folder / "logs" / f"{name}.log"
 
     def check(self) -> None:
-        """Raise RuntimeError with the end of its log when a process has ended."""
+        """Raise StackError with the last line of its log when a process has ended."""
         for name, process in self.processes.items():
             if process.poll() is not None:
-                tail = log_tail(self.log(name))
-                raise RuntimeError(f"{name} ended with status {process.returncode}; {self.log(name)} ends:\n{tail}")
+                raise StackError(
+                    f"{name} ended with status {process.returncode}: {last_line(self.log(name))}; all of its log is in "
+                    f"{self.log(name)}"
+                )
 
     def wait_healthy(self, timeout: float = 120.0, report: Callable[[str], None] = lambda _: None) -> None:
         """Wait until every service answers `/healthz`, and call `report(name)` when one does.
 
-        Raises RuntimeError after `timeout` seconds, or when a process has ended.
+        Raises StackError after `timeout` seconds, or when a process has ended.
         """
         deadline = time.monotonic() + timeout
         waiting = list(SERVICES)
@@ -104,14 +135,37 @@ class LocalStack:
                 waiting.remove(name)
                 report(name)
             if waiting and time.monotonic() > deadline:
-                tails = "\n".join(f"{name}: {log_tail(self.log(name), 500)}" for name in waiting)
-                raise RuntimeError(f"{', '.join(waiting)} not healthy after {timeout:g} s:\n{tails}")
+                tails = "; ".join(f"{name}: {last_line(self.log(name))}" for name in waiting)
+                raise StackError(
+                    f"not healthy after {timeout:g} s: {tails}; the logs are in {self.log(waiting[0]).parent}"
+                )
             time.sleep(0.1)
+
+    def wait_serving(self) -> None:
+        """Wait until the generator's engine serves. The generator bounds the time (`engine_start_seconds`).
+
+        Raises StackError with the reason when the engine does not start on its model, or a process has ended.
+        """
+        while True:
+            self.check()
+            try:
+                answer = httpx.get(f"{self.urls['generator']}/readyz", timeout=30)
+                reasons = [] if answer.is_success else list(answer.json()["reasons"])
+            except httpx.TransportError as error:
+                reasons = [str(error)]
+            if not reasons:
+                return
+            if reasons[0].startswith(_FAILED):
+                raise StackError(f"the generator serves nothing: {_gist(reasons[0].removeprefix(_FAILED))}")
+            time.sleep(0.3)
 
     def stop(self) -> None:
         """Stop the services first and Redis last, so that they can still give their work back."""
         for name in reversed(list(self.processes)):
             stop_child(self.processes.pop(name))
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 def _healthy(url: str) -> bool:
@@ -119,3 +173,10 @@ def _healthy(url: str) -> bool:
         return httpx.get(f"{url}/healthz", timeout=2).is_success
     except httpx.TransportError:
         return False
+
+
+def _gist(text: str) -> str:
+    """The first line, and of a log that follows it the last line that names an error."""
+    first, *log = text.strip().splitlines()
+    errors = [line.strip() for line in log if "Error" in line]
+    return f"{first} ... {errors[-1]}" if errors else first

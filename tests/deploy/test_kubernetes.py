@@ -6,7 +6,7 @@ import typer
 import yaml
 
 from orchestrator.settings import DEFAULT_PORT as ORCHESTRATOR_PORT
-from selfreward.cli.runs import follow
+from selfreward.cli.runs.control import follow
 from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.settings import SECRETS_DIR
 from services.generator.settings import DEFAULT_PORT as GENERATOR_PORT

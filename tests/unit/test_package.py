@@ -63,3 +63,11 @@ def test_nobody_is_sent_to_the_other_package_of_this_name() -> None:
     files += [file for part in ("selfreward", "services", "orchestrator") for file in ROOT.glob(f"{part}/**/*.py")]
     other = re.compile(r"pip install [^\n]*\bselfreward(?!-loop)[\['\s]")
     assert [str(file.relative_to(ROOT)) for file in files if other.search(file.read_text())] == []
+
+
+def test_make_help_shows_every_target_with_all_of_its_words() -> None:
+    command = [shutil.which("make") or "make", "help"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "make judge ENGINE=https://HOST/v1 MODEL=NAME (docs/judge.md)" in shown
+    described = [line.partition("## ")[2] for line in (ROOT / "Makefile").read_text().splitlines() if ": " in line]
+    assert all(words in shown for words in described)

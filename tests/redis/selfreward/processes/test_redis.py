@@ -57,5 +57,12 @@ def test_ctrl_c_leaves_it_to_its_parent_and_it_ends_with_its_parent(tmp_path: Pa
 
 
 def test_one_that_does_not_start_says_why(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"(?s)did not start on port \d+: .*Bad directive"):
+    with pytest.raises(RuntimeError, match=r"did not start on port \d+: .*Bad directive.*; all of its log is in "):
         start_redis(tmp_path, free_port(), "--no-such-directive", "1")
+
+
+def test_another_redis_on_its_port_is_not_taken_for_it(redis_url: str, tmp_path: Path) -> None:
+    port = int(redis_url.rsplit(":", 1)[1].split("/")[0])
+    with pytest.raises(RuntimeError, match=f"did not start on port {port}: "):
+        start_redis(tmp_path, port)
+    assert answers(port)

@@ -158,7 +158,7 @@ def test_a_missing_extra_is_one_line_with_the_remedy(package: str, tmp_path: Pat
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfreward.cli.runs.resolve", lambda *_: 1 / 0)
+    monkeypatch.setattr("selfreward.cli.runs.control.resolve", lambda *_: 1 / 0)
     assert isinstance(CliRunner().invoke(cli.app, ["run", RECIPE, "--dry-run"]).exception, ZeroDivisionError)
 
 

@@ -1,9 +1,6 @@
-"""`selfreward run`, `watch`, `status`, `stop`, `resume` and `export` steer runs; `up` starts the services."""
+"""`selfreward run`, `watch`, `status`, `stop`, `resume` and `export` steer runs."""
 
-import importlib.util
 import json
-import signal
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -86,28 +83,6 @@ def export(
     with _client() as client:
         write_export(client.export(run_id, stage, layout), out, layout)
     stdout.print(f"{out}: {out.stat().st_size:,} bytes", soft_wrap=True)
-
-
-def up(
-    folder: Annotated[Path, typer.Option(help="Where logs, Redis data and artifacts go.")] = Path("runs/local"),
-) -> None:
-    """Start Redis, generator, judge, trainer and orchestrator as local processes, until Ctrl-C."""
-    from selfreward.processes.stack import LocalStack
-
-    if importlib.util.find_spec("orchestrator") is None:
-        stderr.print("the services are not in the package: run `selfreward up` in a checkout, or docker compose up")
-        raise typer.Exit(2)
-    ports = {"redis": 6379, "generator": 8000, "judge": 8001, "orchestrator": 8002, "trainer": 8003}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with LocalStack(folder, ports=ports) as stack:
-        stack.wait_healthy(report=lambda name: stdout.print(f"{name:<13} {stack.urls[name]}"))
-        stdout.print(f"ready; logs in {folder / 'logs'}; Ctrl-C stops everything", soft_wrap=True)
-        try:
-            while True:
-                stack.check()
-                time.sleep(1)
-        except KeyboardInterrupt:
-            stdout.print("stopping")
 
 
 def resolve(recipe: Path, overrides: list[str], model: str | None = None, seed_data: Path | None = None) -> "Recipe":
