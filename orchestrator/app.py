@@ -39,7 +39,7 @@ from selfreward.redis.queue import WorkQueue
 from selfreward.server.background import cancel_and_wait, restart_forever
 from selfreward.server.disk import is_full
 from selfreward.server.errors import ApiError, add_error_handlers, error_response
-from selfreward.server.health import add_health
+from selfreward.server.health import Probe, add_health
 from selfreward.server.keys import KeyScope, LiveKeyring
 from selfreward.server.middleware import RequestGuard
 from selfreward.settings import key_of
@@ -212,12 +212,19 @@ def _event_id(given: str) -> str:
 
 
 def _add_health(app: FastAPI) -> None:
-    async def readyz(request: Request) -> JSONResponse:
-        """Redis answers."""
+    async def redis_trouble() -> str | None:
         try:
-            await _services(request).redis.ping()
+            await app.state.services.redis.ping()
         except RedisError as error:
-            return JSONResponse({"status": "not ready", "reason": f"Redis does not answer: {error}"}, 503)
+            return f"Redis does not answer: {error}"
+        return None
+
+    asked = Probe(redis_trouble)
+
+    async def readyz() -> JSONResponse:
+        """Redis answers."""
+        if trouble := await asked.result():
+            return JSONResponse({"status": "not ready", "reason": trouble}, 503)
         return JSONResponse({"status": "ready"})
 
     async def observe_queues() -> str:

@@ -1,9 +1,39 @@
 """The routes of every service for probes and Prometheus: `/healthz`, `/metrics` and, where it says more, `/readyz`."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+Result = TypeVar("Result")
+
+
+class Probe(Generic[Result]):
+    """Asks `check` at most once every `seconds`, one call at a time, for however many callers.
+
+    So open routes, which anybody may ask as often as they like, cause no work. `check` should return what is wrong and
+    not raise it.
+    """
+
+    def __init__(self, check: Callable[[], Coroutine[Any, Any, Result]], seconds: float = 1.0) -> None:
+        self._check = check
+        self._seconds = seconds
+        self._asked: asyncio.Task[Result] | None = None
+        self._again_at = 0.0
+
+    async def result(self) -> Result:
+        """The last answer, or a new one if it is older."""
+        if self._asked is None or (self._asked.done() and time.monotonic() >= self._again_at):
+            self._again_at = time.monotonic() + self._seconds
+            self._asked = asyncio.create_task(self._check())
+        return await asyncio.shield(self._asked)
+
+    def forget(self) -> None:
+        """Have the next caller ask again: what was true before is so no more."""
+        self._asked = None
 
 
 def healthy() -> str | None:

@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from selfreward.server.connections import guarded_protocol
+from selfreward.server.descriptors import connections_that_fit, raise_descriptor_limit
 from selfreward.server.logging import configure_logging
 from selfreward.server.startup import StartRefused, check_access, what_is_wrong
 from selfreward.settings import Settings
@@ -22,7 +24,7 @@ Built = TypeVar("Built")
 def prepare(
     settings_class: type[ServiceSettings], build: Callable[[ServiceSettings], Built]
 ) -> tuple[ServiceSettings, Built]:
-    """Settings from the environment, and what `build` makes of them; logging is configured.
+    """Settings from the environment, and what `build` makes of them; logging and descriptor limit are set.
 
     Settings that cannot be used end the process with status 1 and a message instead of a traceback.
     """
@@ -33,6 +35,8 @@ def prepare(
     except ValidationError as error:
         sys.exit(what_is_wrong(error))
     configure_logging(settings.log_level)
+    # Before anything is built that has a bound on connections.
+    raise_descriptor_limit()
     try:
         check_access(settings)
         return settings, build(settings)
@@ -48,14 +52,18 @@ def server_config(
     shutdown_seconds: int,
     keep_alive_seconds: int = 5,
     backlog: int = 2048,
+    descriptors_each: int = 1,
 ) -> uvicorn.Config:
     """How uvicorn serves `app` at the address of `settings`.
 
     After SIGTERM requests in flight have `shutdown_seconds` to end. An idle connection is kept for
-    `keep_alive_seconds`; `backlog` connections may wait to be accepted.
+    `keep_alive_seconds`; `backlog` connections may wait to be accepted. As many may be open as
+    the process has descriptors for, `descriptors_each` for one.
     """
     return uvicorn.Config(
         app,
+        http=guarded_protocol(connections_that_fit(descriptors_each)),
+        ws="none",
         host=settings.host,
         port=settings.port or default_port,
         log_config=None,

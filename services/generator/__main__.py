@@ -3,7 +3,7 @@
 import uvicorn
 
 from selfreward.server.main import prepare, serve, server_config
-from services.generator.app import create_app
+from services.generator.app import DESCRIPTORS_EACH, create_app
 from services.generator.settings import DEFAULT_PORT, GeneratorSettings
 
 
@@ -18,6 +18,7 @@ def main() -> None:
         # Longer than any client keeps an idle connection, so that none is closed under a request just being sent.
         keep_alive_seconds=120,
         backlog=4096,
+        descriptors_each=DESCRIPTORS_EACH,
     )
     serve(uvicorn.Server(config))
 

@@ -15,7 +15,8 @@ from selfreward.client.aiohttp_transport import AiohttpTransport
 from selfreward.client.generator import VERSION_HEADER
 from selfreward.redis.announcements import Announced
 from selfreward.redis.connection import connect
-from selfreward.server.background import cancel_and_wait
+from selfreward.server.background import cancel_and_wait, restart_forever
+from selfreward.server.descriptors import bound_by_descriptors
 from selfreward.server.errors import ApiError, add_error_handlers
 from selfreward.server.health import add_health
 from selfreward.server.keys import KeyScope, LiveKeyring
@@ -30,8 +31,11 @@ from services.generator.replica.follower import Follower
 from services.generator.replica.gate import Gate
 from services.generator.replica.replica import Replica
 from services.generator.replica.swap import WeightsRefused
+from services.generator.replica.watch import watch
 from services.generator.settings import GeneratorSettings
 
+DESCRIPTORS_EACH = 3
+"""A request has a connection from the client, one to the engine, and may leave another idle that streams had."""
 _PROXIED = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize")
 _COUNTED = (*_PROXIED, "/v1/models", "/admin/weights")
 _ANY_KEY = ("/metrics", "/openapi.json")
@@ -47,7 +51,8 @@ def create_app(settings: GeneratorSettings) -> FastAPI:
     check_nodes(settings)
     keyring = LiveKeyring(settings)
     # The replica, and what it listens to.
-    gate = Gate(settings.max_inflight, settings.max_queued, settings.queue_seconds)
+    inflight = bound_by_descriptors("SELFREWARD_MAX_INFLIGHT", settings.max_inflight, DESCRIPTORS_EACH)
+    gate = Gate(inflight, settings.max_queued, settings.queue_seconds)
     control = control_client()
     replica = Replica(settings, ArtifactStore(settings.artifacts, settings.artifact_cache), gate, control)
     redis = connect(settings.redis_url)
@@ -56,12 +61,13 @@ def create_app(settings: GeneratorSettings) -> FastAPI:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=512, keepalive_expiry=4)
     timeout = httpx.Timeout(settings.request_seconds, connect=10)
     http = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
-    transport = AiohttpTransport(settings.max_inflight, proxies=False)
+    transport = AiohttpTransport(inflight, proxies=False)
     proxy = Proxy(replica, gate, http, transport)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(follower.run()), asyncio.create_task(replica.heal())]
+        loops = (follower.run(), replica.heal(), restart_forever("watch", lambda: watch(replica)))
+        tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             yield
         finally:

@@ -58,6 +58,8 @@ class GeneratorSettings(Settings):
     """How far the engine's log-probabilities along the canary's answer may be from those published (root mean square,
     nats); unset: what the checkpoint says, which covers float32 and half precision. Raise it for an engine that
     quantises weights."""
+    canary_seconds: float = Field(default=600, ge=0)
+    """How often the canary is repeated while the weights are served; 0: never."""
 
     max_inflight: int = Field(default=2048, ge=1)
     """Requests that may be with the engine at once; more are answered 429."""

@@ -16,7 +16,7 @@ from selfreward.client.aiohttp_transport import AiohttpTransport
 from selfreward.client.http import ServiceClient, ServiceError, WrongPolicyVersion
 from selfreward.redis.connection import connect, connect_briefly
 from selfreward.server.errors import ApiError, add_error_handlers, error_response, invalid_request
-from selfreward.server.health import add_health
+from selfreward.server.health import Probe, add_health
 from selfreward.server.keys import KeyScope, LiveKeyring
 from selfreward.server.middleware import RequestGuard
 from services.judge.api.batches import add_batches
@@ -155,14 +155,21 @@ def _count_refusal(scope: Scope, status: int) -> None:
 
 
 def _add_health(app: FastAPI, probe: ServiceClient) -> None:
+    async def engine_trouble() -> str | None:
+        try:
+            await probe.request("GET", "/models")
+        except ServiceError as error:
+            return f"the judging engine does not answer: {error}"
+        return None
+
+    asked = Probe(engine_trouble)
+
     async def readyz() -> Response:
         """Ready when the judging engine answers and this replica is not about to leave."""
         if app.state.draining:
             raise ApiError(503, "this replica is about to leave", code="draining")
-        try:
-            await probe.request("GET", "/models")
-        except ServiceError as error:
-            raise ApiError(503, f"the judging engine does not answer: {error}", code="engine_unavailable") from error
+        if trouble := await asked.result():
+            raise ApiError(503, trouble, code="engine_unavailable")
         return Response('{"status":"ready"}', media_type="application/json")
 
     add_health(app, ready=readyz)
@@ -175,7 +182,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         refusal = invalid_request(error)
         if request.method == "POST":
-            REQUESTS.labels("unknown", contract_of(request.app, request.url.path), str(refusal.status)).inc()
+            REQUESTS.labels("unknown", contract_of(request.app, request.scope["path"]), str(refusal.status)).inc()
         return error_response(refusal)
 
     @app.exception_handler(WrongPolicyVersion)

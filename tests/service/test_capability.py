@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from selfreward.cli.main import app
-from tests.service.conftest import Generator
+from tests.support.live_generator import Generator
 
 
 @pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="needs lm_eval: the extra `capability`")

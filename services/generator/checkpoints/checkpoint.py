@@ -2,17 +2,20 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import Canary, InvalidArtifact, verify_folder
 from services.generator.checkpoints.tensors import Tensor, all_finite, read_header
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _MAX_NAMED = 3
+_log = logging.getLogger(__name__)
 _ARCHITECTURE = (
     "architectures",
     "model_type",
@@ -71,6 +74,23 @@ def validate(folder: Path, label: str, serving: Facts | None, expected_digest: s
         compare(facts, serving, folder)
     check_finite(facts)
     return Checkpoint(folder=folder.resolve(), label=label, digest=digest, canary=manifest.canary), facts
+
+
+def check_again(store: ArtifactStore, served: Checkpoint, facts: Facts) -> None:
+    """Raise InvalidArtifact where a served folder is no more what it was. A damaged copy is fetched again first.
+
+    A plain folder without a manifest has nothing that it could be checked by.
+    """
+    if not served.digest:
+        return
+    try:
+        validate(served.folder, served.label, facts, served.digest)
+    except InvalidArtifact as damage:
+        if store.local or not served.artifact:
+            raise
+        _log.error("the copy of the weights is damaged: it is fetched again", extra={"reason": str(damage)})
+        store.forget(served.artifact)
+        validate(store.fetch(served.artifact), served.label, facts, served.digest)
 
 
 def compare(new: Facts, serving: Facts, folder: Path) -> None:

@@ -13,6 +13,7 @@ import httpx
 from selfreward.processes.child import kill_group, log_tail, reserve_port
 from selfreward.server.background import cancel_and_wait
 from selfreward.server.cpu import computes_bf16
+from selfreward.server.health import Probe
 from services.generator.checkpoints.checkpoint import served_dtype
 from services.generator.engine import keeper
 from services.generator.engine.sockets import SocketFolder
@@ -24,12 +25,16 @@ _IMPORT_ROOT = _KEEPER.parents[3]
 _NUCLEUS = "services.generator.engine.nucleus:Nucleus"
 _WORKER_EXTENSION = "services.generator.engine.reload_extension.WeightReload"
 _LOOK_SECONDS = 1.0
+_HEALTH_SECONDS = 10.0
+# vLLM closes connections that were idle for 5 s.
+_KEPT_SECONDS = 4.0
 Reply = TypeVar("Reply")
 _log = logging.getLogger(__name__)
 
 
 Health = Literal["ok", "slow", "dead"]
-"""`slow`: the engine gave no answer in time. It is not ready for traffic, but a restart would make that worse."""
+"""`slow`: the engine gave no answer in time, or could not be asked. It is not ready for traffic, but a restart would
+make that worse."""
 
 
 class EngineFailed(RuntimeError):
@@ -118,14 +123,18 @@ def model_threads(cores: int) -> int:
 class EngineProcess:
     """One engine, started on one checkpoint folder. It is never restarted: another one replaces it."""
 
-    def __init__(self, settings: GeneratorSettings, folder: Path, http: httpx.AsyncClient) -> None:
+    def __init__(self, settings: GeneratorSettings, folder: Path) -> None:
         self.folder = folder.resolve()
         self._reservation = reserve_port()
         self.port = int(self._reservation.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = settings.work_dir / "engine.log"
         self._settings = settings
-        self._http = http
+        # One connection for all questions about health, kept open while they are asked each second: it needs no new
+        # descriptor at a moment when there is none.
+        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEPT_SECONDS)
+        self._http = httpx.AsyncClient(limits=limits, trust_env=False, timeout=_HEALTH_SECONDS)
+        self._asked = Probe(self._ask_health, seconds=0)
         self._process: asyncio.subprocess.Process | None = None
         self._sockets: SocketFolder | None = None
 
@@ -176,15 +185,21 @@ class EngineProcess:
             await asyncio.sleep(0.2)
 
     async def health(self) -> Health:
-        """`ok` when the process lives and its `/health` says that the engine core lives."""
-        if not self.alive:
-            return "dead"
+        """How the engine is. Callers at the same time share one question."""
+        return await self._asked.result() if self.alive else "dead"
+
+    async def _ask_health(self) -> Health:
+        """`dead` only where the engine says so: by its end, by 503, or by a closed port.
+
+        Any other failure may be one of this process, such as a lack of descriptors.
+        """
         try:
-            return "ok" if (await self._http.get(f"{self.url}/health", timeout=10)).is_success else "dead"
-        except httpx.TimeoutException:
-            return "slow"
-        except httpx.TransportError:
+            status = (await self._http.get(f"{self.url}/health")).status_code
+        except httpx.TransportError as error:
+            return "dead" if not self.alive or is_refusal(error) else "slow"
+        if status == httpx.codes.SERVICE_UNAVAILABLE:
             return "dead"
+        return "ok" if status == httpx.codes.OK else "slow"
 
     async def while_alive(self, work: Coroutine[Any, Any, Reply]) -> Reply:
         """The result of `work`. EngineFailed when the engine dies: its server leaves calls to a dead core open."""
@@ -202,12 +217,12 @@ class EngineProcess:
         if self._process is not None:
             await self._process.wait()
             kill_group(self._process.pid)
-        self._release()
+        await self._release()
 
     async def stop(self) -> None:
         """Stop the engine and all its workers; return when they are gone."""
         if self._process is None:
-            self._release()
+            await self._release()
             return
         if self._process.stdin is not None:
             self._process.stdin.close()
@@ -218,10 +233,18 @@ class EngineProcess:
             _log.warning("engine ignored its keeper and is killed", extra={"pid": self._process.pid})
         kill_group(self._process.pid)
         await self._process.wait()
-        self._release()
+        await self._release()
 
-    def _release(self) -> None:
-        """Give back the port and remove the sockets."""
+    async def _release(self) -> None:
+        """Give back the port, close the connection and remove the sockets."""
+        await self._http.aclose()
         self._reservation.close()
         if self._sockets is not None:
             self._sockets.remove()
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Whether an error of a client comes from a port at which nobody listens."""
+    while error is not None and not isinstance(error, ConnectionRefusedError):
+        error = error.__cause__ or error.__context__
+    return error is not None

@@ -11,10 +11,11 @@ import httpx
 
 from selfreward.backoff import backoff
 from selfreward.redis.announcements import Announced
+from selfreward.server.health import Probe
 from selfreward.store.artifacts import ArtifactStore
-from selfreward.store.manifest import MANIFEST_NAME, read_manifest
+from selfreward.store.manifest import MANIFEST_NAME, InvalidArtifact
 from services.generator import metrics
-from services.generator.checkpoints.checkpoint import Checkpoint, Facts, read_facts, validate
+from services.generator.checkpoints.checkpoint import Checkpoint, Facts, check_again, read_facts, validate
 from services.generator.engine.control import EngineAdmin
 from services.generator.engine.process import EngineFailed, EngineProcess, Health
 from services.generator.replica.gate import Gate, Ticket
@@ -38,7 +39,8 @@ _log = logging.getLogger(__name__)
 class Replica:
     """Owns the engine. `serving` is the last good checkpoint, `target` the label that was asked for last.
 
-    `http` is a `control_client`. `refused` has the reason for each label that is not served.
+    `http` is a `control_client`. `refused` has the reason for each label that is not served. `condition` asks what is
+    wrong with the engine. `moving` is held while weights or engine change.
     """
 
     def __init__(self, settings: GeneratorSettings, store: ArtifactStore, gate: Gate, http: httpx.AsyncClient) -> None:
@@ -55,9 +57,10 @@ class Replica:
         self._store = store
         self.http = http
         self._facts: Facts | None = None
-        self._moving = asyncio.Lock()
+        self.moving = asyncio.Lock()
         self.lost = asyncio.Event()
         self._endings: set[asyncio.Task[None]] = set()
+        self.condition = Probe(self._ask_condition)
 
     def admin(self) -> EngineAdmin:
         """Control calls to the current engine. Raises EngineFailed when there is none."""
@@ -67,11 +70,12 @@ class Replica:
 
     async def start_unannounced(self, folder: Path) -> None:
         """Serve a plain checkpoint folder until something is announced. Raises InvalidArtifact or EngineFailed."""
-        async with self._moving:
+        async with self.moving:
             facts = await asyncio.to_thread(read_facts, folder)
-            published = (folder / MANIFEST_NAME).exists()
-            canary = read_manifest(folder)[0].canary if published else None
-            await self._start(Checkpoint(folder=folder, label=UNANNOUNCED, canary=canary), facts)
+            checkpoint = Checkpoint(folder=folder, label=UNANNOUNCED)
+            if (folder / MANIFEST_NAME).exists():
+                checkpoint, facts = await asyncio.to_thread(validate, folder, UNANNOUNCED, None)
+            await self._start(checkpoint, facts)
 
     async def adopt(self, announced: Announced, fresh: bool = False) -> None:
         """Serve an announced version: start the engine on it, swap it in, or have a `fresh` engine take over.
@@ -80,7 +84,7 @@ class Replica:
         the last good weights), and the store's errors when the weights could not be fetched.
         """
         label = announced.label
-        async with self._moving:
+        async with self.moving:
             self.refused.pop(label, None)
             if self.serving and (self.serving.label, self.serving.digest) == (label, announced.digest):
                 return
@@ -165,7 +169,7 @@ class Replica:
     async def _start(self, checkpoint: Checkpoint, facts: Facts) -> None:
         """Start the first engine, or one in the place of a lost one. Raises EngineFailed."""
         self.state = "starting" if self.serving is None else "restarting"
-        engine = EngineProcess(self.settings, start_folder(self.settings, checkpoint), self.http)
+        engine = EngineProcess(self.settings, start_folder(self.settings, checkpoint))
         admin = EngineAdmin(self.http, engine.url, self.settings.engine_admin_seconds)
         try:
             await engine.start()
@@ -185,6 +189,7 @@ class Replica:
         metrics.VERSION.clear()
         metrics.VERSION.labels(checkpoint.label, checkpoint.digest[:12]).set(1)
         self.serving, self.state = checkpoint, "serving"
+        self.condition.forget()
         if self.engine is not None and not self.lost.is_set():
             self.gate.open(checkpoint.label, self.engine.url)
 
@@ -217,7 +222,7 @@ class Replica:
         """Restart the engine on the last good weights whenever it is lost, until cancelled."""
         while True:
             await self.lost.wait()
-            async with self._moving:
+            async with self.moving:
                 await self._restart()
 
     async def _restart(self) -> None:
@@ -233,9 +238,11 @@ class Replica:
                 await lost.stop()
             try:
                 self.lost.clear()
+                # The files may have changed since they were checked: what is served is what the manifest says.
+                await asyncio.to_thread(check_again, self._store, good, facts)
                 metrics.RESTARTS.inc()
                 await self._start(good, facts)
-            except (EngineFailed, OSError) as error:
+            except (EngineFailed, InvalidArtifact, OSError) as error:
                 failures += 1
                 wait = next(waits)
                 _log.error("engine did not restart", extra={"reason": str(error), "failures": failures, "wait": wait})
@@ -254,20 +261,23 @@ class Replica:
             await engine.stop()
 
     async def unready(self) -> list[str]:
-        """The reasons why this replica should get no traffic; empty when it should."""
+        """The reasons why this replica should get no traffic; empty when it should. The engine is not asked for it."""
+        reasons = [] if self.gate.reason is not None else await self.condition.result()
+        # It may have been lost by that answer.
         if self.gate.reason is not None:
             return [self.gate.reason]
+        label = self.serving.label if self.serving else "nothing"
+        if self.target not in (None, label) and self.target not in self.refused:
+            reasons = [*reasons, f"serves {label}, announced is {self.target}"]
+        return reasons
+
+    async def _ask_condition(self) -> list[str]:
+        """What is wrong with the engine: empty when it is healthy and not paused."""
         engine = self.engine
         health = await self._health(engine) if engine is not None else "dead"
         if health != "ok":
             return [f"the engine is {health}"]
-        reasons = []
         try:
-            if await self.admin().is_paused():
-                reasons.append("the engine is paused")
+            return ["the engine is paused"] if await self.admin().is_paused() else []
         except EngineFailed as error:
-            reasons.append(str(error))
-        label = self.serving.label if self.serving else "nothing"
-        if self.target not in (None, label) and self.target not in self.refused:
-            reasons.append(f"serves {label}, announced is {self.target}")
-        return reasons
+            return [str(error)]

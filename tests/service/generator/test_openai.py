@@ -17,7 +17,7 @@ from selfreward.client.generator import VERSION_HEADER
 from selfreward.contracts.base import Message
 from services.trainer.training.checks import render
 from services.trainer.training.data import render_begun
-from tests.service.conftest import Generator
+from tests.support.live_generator import Generator
 
 CHAT: Any = [{"role": "user", "content": "Use 7 3 12 to make 33 ."}]
 

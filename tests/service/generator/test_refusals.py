@@ -14,8 +14,8 @@ from selfreward.client.generator import VERSION_HEADER
 from selfreward.redis.announcements import Announced
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import read_manifest
-from tests.service.conftest import Generator, announce_now
 from tests.support.checkpoints import CANARY, CANARY_TOKENS, copy_of, greedy, perturbed, publish
+from tests.support.live_generator import Generator, announce_now
 from tests.support.pickles import PICKLES, Bomb
 
 Tensors = dict[str, np.ndarray]

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 
 from selfreward.store.artifacts import ArtifactStore
-from tests.service.conftest import Generator, announce_now, engine_core
 from tests.support.checkpoints import copy_of, perturbed, publish
+from tests.support.live_generator import Generator, announce_now, engine_core
 
 
 def test_a_burst_of_seeded_requests_is_served(generator: Generator) -> None:

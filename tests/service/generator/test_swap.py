@@ -17,8 +17,8 @@ from selfreward.client.generator import VERSION_HEADER
 from selfreward.redis.announcements import announce
 from selfreward.redis.connection import connect
 from selfreward.store.artifacts import ArtifactStore
-from tests.service.conftest import Generator, engine_core
 from tests.support.checkpoints import Greedy, copy_of, greedy, perturbed, publish
+from tests.support.live_generator import Generator, engine_core
 
 PROMPTS = [
     "Use 7 3 12 to make 33 .",

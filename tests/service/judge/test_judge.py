@@ -20,8 +20,8 @@ from selfreward.processes.child import free_port
 from selfreward.redis.announcements import announce
 from selfreward.redis.connection import connect
 from selfreward.store.artifacts import ArtifactStore
-from tests.service.conftest import Generator
 from tests.support.checkpoints import copy_of, perturbed, publish
+from tests.support.live_generator import Generator
 
 GOOD = "7 * 3 = 21 ; 21 + 12 = 33"
 BAD = "7 + 3 = 11"

@@ -16,9 +16,9 @@ from selfreward.client.http import ServiceClient
 from selfreward.loop.record import RunState, now
 from selfreward.redis.connection import connect
 from selfreward.store.artifacts import ArtifactStore
-from tests.service.conftest import Generator
 from tests.support.checkpoints import copy_of, perturbed, publish
 from tests.support.factories import recipe
+from tests.support.live_generator import Generator
 
 RECIPE = recipe()
 

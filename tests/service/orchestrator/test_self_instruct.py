@@ -17,8 +17,8 @@ from selfreward.loop.load import RunRecipe
 from selfreward.loop.record import RunState, now
 from selfreward.redis.connection import connect
 from selfreward.store.artifacts import ArtifactStore
-from tests.service.conftest import Generator
 from tests.support.checkpoints import copy_of, publish
+from tests.support.live_generator import Generator
 
 NEEDED = 24
 RECIPE = RunRecipe.model_validate(

@@ -48,7 +48,7 @@ async def following(
         await announce(redis, "new", digest)
         replica = Replica(settings, store, Gate(1, 1, 1.0), http)
         replica.serving = Checkpoint(M0, "policy@0")
-        replica.engine = EngineProcess(settings, M0, http)
+        replica.engine = EngineProcess(settings, M0)
         yield replica, Follower(redis, replica, poll_seconds=1), calls
         await replica.stop()
 
@@ -58,7 +58,7 @@ async def heal(replica: Replica) -> None:
     assert replica.state == "restarting"
     if replica.engine is not None:
         await replica.engine.stop()
-    replica.engine = EngineProcess(replica.settings, M0, replica.http)
+    replica.engine = EngineProcess(replica.settings, M0)
     replica.lost.clear()
 
 
@@ -122,7 +122,7 @@ def test_a_swap_drops_the_copy_of_what_is_served_no_more(
             await announce(redis, "new", digest)
             replica = Replica(settings, store, Gate(1, 1, 1.0), http)
             replica.serving = Checkpoint(store.fetch("old"), "policy@9", artifact="old")
-            replica.engine = EngineProcess(settings, M0, http)
+            replica.engine = EngineProcess(settings, M0)
             await Follower(redis, replica, poll_seconds=1).step()
             assert replica.serving.artifact == "new"
             await replica.stop()
