@@ -114,7 +114,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def _named(request: Request, error: HTTPException) -> ApiError:
     """A framework's error with the names of route and method, and what to do."""
-    path, app = request.url.path, request.app
+    path, app = request.scope["path"], request.app
     if error.status_code == 404:
         document = f": see {app.openapi_url}" if app.openapi_url else ""
         return ApiError(404, f"{request.method} {path} is not a route of this service{document}", code="unknown_route")

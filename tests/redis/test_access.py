@@ -39,6 +39,30 @@ def calls(app: FastAPI) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", SERVICES)
+def test_no_host_header_opens_a_route(name: str, redis_url: str, tmp_path: Path) -> None:
+    """`Host: x/healthz?` did, where the path was read from the request's URL."""
+    app = application(name, redis_url, tmp_path, keys=keys_file(tmp_path, one=f'scopes = ["{USE[name]}"]'))
+    hosts = ("x/healthz?", "x/healthz#", "x/readyz?y=", "/healthz?", "x/metrics?", "", "[", "x:99999/healthz?")
+    ways = [{"Host": host} for host in hosts] + [
+        {"X-Forwarded-Host": "x/healthz?"},
+        {"X-Forwarded-Prefix": "/healthz?"},
+        {"X-Original-URL": "/healthz"},
+        {"X-Rewrite-URL": "/healthz"},
+        {"Forwarded": 'host="x/healthz?"'},
+    ]
+
+    async def scenario() -> None:
+        async with serving(app) as http:
+            for method, path in calls(app):
+                if SPECIAL.get((name, method, path)) == OPEN:
+                    continue
+                for headers in ways:
+                    assert (await http.request(method, path, headers=headers)).status_code == 401, (path, headers)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("name", SERVICES)
 def test_every_route_asks_for_its_scope(name: str, redis_url: str, tmp_path: Path) -> None:
     keys = keys_file(tmp_path, **{scope: f'scopes = ["{scope}"]' for scope in SCOPES})
     app = application(name, redis_url, tmp_path, keys=keys)

@@ -87,7 +87,9 @@ def add_rerank(app: FastAPI, service: JudgeService) -> None:
     async def rerank(request: Request, body: RerankRequest, query: Annotated[JudgeQuery, Query()]) -> Response:
         """Judge each document as a response to the query, and sort. This is the contract of Cohere, Jina and vLLM."""
         # Judge the documents.
-        with_documents = request.url.path != "/v2/rerank" if body.return_documents is None else body.return_documents
+        with_documents = (
+            request.scope["path"] != "/v2/rerank" if body.return_documents is None else body.return_documents
+        )
         question, items = text_of(body.query, "query"), []
         for index, document in enumerate(body.documents):
             path = f"documents.{index}"
