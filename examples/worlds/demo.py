@@ -8,6 +8,7 @@ The command may be stopped at any time. The same command again goes on where the
 """
 
 import argparse
+import json
 import re
 import shutil
 import signal
@@ -21,9 +22,9 @@ from rich.console import Console
 
 from examples.worlds.folders import Demo, demo_of, find_folder, is_done, minutes_of, new_folder, working_in
 from examples.worlds.models import model_of
-from examples.worlds.show import show_report
 from examples.worlds.world import DEFAULT, ROOT, World, WorldError, load_world, service_settings, world_names
 from selfreward.cli.runs.control import follow, resolve
+from selfreward.cli.runs.tables import show_report
 from selfreward.client.http import ServiceError
 from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.evaluation.report.inputs import ReportError, load_run
@@ -140,7 +141,8 @@ def main() -> None:
     point_latest_at(folder)
     run = f"{name_of(demo_of(folder))}-{demo_of(folder).seed}"
     data = load_run(ArtifactStore(str(folder / "artifacts")), run)
-    show_report(report, console, transcripts(data, SHOWN))
+    show_report(json.loads(report.read_text()), console, transcripts(data, SHOWN))
+    console.print(f"report: {report.with_suffix('.html')}", highlight=False, soft_wrap=True)
 
 
 def _folder(arguments: argparse.Namespace) -> Path:

@@ -22,6 +22,7 @@ from selfreward.cli.output import stderr
 from selfreward.cli.runs import control
 from selfreward.cli.runs.audit import audit
 from selfreward.cli.runs.compare import compare
+from selfreward.cli.runs.export import export
 from selfreward.cli.runs.plan import plan
 from selfreward.cli.runs.report import report
 from selfreward.cli.services import dead, keys
@@ -107,8 +108,8 @@ for panel, commands in {
         control.status,
         control.stop,
         control.resume,
-        control.export,
         report,
+        export,
         compare,
         audit,
         plan,

@@ -1,8 +1,8 @@
-"""`selfreward run`, `watch`, `status`, `stop`, `resume` and `export` steer runs."""
+"""`selfreward run`, `watch`, `status`, `stop` and `resume` steer runs."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -10,6 +10,9 @@ from rich.table import Table
 
 from selfreward.cli.options import Overrides, RunName
 from selfreward.cli.output import stderr, stdout
+from selfreward.cli.runs.report import show_outcome
+
+SEED_FILES = ("ift", "eft", "eft_eval", "prompts", "heldout")
 
 if TYPE_CHECKING:
     from selfreward.client.orchestrator import OrchestratorClient
@@ -25,26 +28,31 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe as JSON and stop.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Start the run and return.")] = False,
 ) -> None:
-    """Start a run on the orchestrator and follow it to its end."""
-    resolved = resolve(recipe, overrides or [], model, seed_data)
+    """Start a run on the orchestrator, follow it to its end, and show its report.
+
+    Relative paths, of the base model and the seed files, are resolved in the working directory of this command, where
+    the file exists there; any other is left to the orchestrator.
+    """
+    resolved = with_paths_from_here(resolve(recipe, overrides or [], model, seed_data))
     if dry_run:
         stdout.print_json(resolved.model_dump_json())
         return
-    client = _client()
+    client = orchestrator()
     started = client.start(resolved, run_id)
     stdout.print(f"run [bold]{started['run']}[/bold] {started['state']}")
     if not detach:
         follow(client, started["run"])
+        show_outcome(started["run"])
 
 
 def watch(run_id: RunName) -> None:
     """Follow a run's progress from its first event to its end."""
-    follow(_client(), run_id)
+    follow(orchestrator(), run_id)
 
 
 def status(run_id: Annotated[str | None, typer.Argument(help="One run; all when left out.")] = None) -> None:
     """Show the state of one run, or a table of all."""
-    client = _client()
+    client = orchestrator()
     if run_id:
         stdout.print_json(data=client.run(run_id))
         return
@@ -58,45 +66,49 @@ def status(run_id: Annotated[str | None, typer.Argument(help="One run; all when 
 
 def stop(run_id: RunName) -> None:
     """Stop a run after the work in hand; `selfreward resume` continues it."""
-    stdout.print_json(data=_client().stop(run_id))
+    stdout.print_json(data=orchestrator().stop(run_id))
 
 
 def resume(run_id: RunName) -> None:
     """Continue a run where it stopped, failed, was paused or rolled back (past that alarm), and follow it."""
-    client = _client()
+    client = orchestrator()
     client.resume(run_id)
     follow(client, run_id)
-
-
-def export(
-    run_id: RunName,
-    stage: Annotated[str, typer.Option(help="The model whose training pairs to export.")] = "M2",
-    out: Annotated[Path, typer.Option(help="File to write, .jsonl or .parquet.")] = Path("pairs.jsonl"),
-    layout: Annotated[
-        Literal["pairs", "kto"], typer.Option(help="pairs (for DPO), or kto: single answers with a label.")
-    ] = "pairs",
-) -> None:
-    """Write a round's preference pairs in TRL's conversational format: JSON Lines or, with pyarrow, Parquet."""
-    from selfreward.files.export import check_out, write_export
-
-    check_out(out)
-    with _client() as client:
-        write_export(client.export(run_id, stage, layout), out, layout)
-    stdout.print(f"{out}: {out.stat().st_size:,} bytes", soft_wrap=True)
+    show_outcome(run_id)
 
 
 def resolve(recipe: Path, overrides: list[str], model: str | None = None, seed_data: Path | None = None) -> "Recipe":
-    """A recipe with the command line's choices applied: seed data folder, model, then dotted overrides."""
+    """A recipe with the command line's choices applied: seed data folder, model, then dotted overrides.
+
+    Raises RecipeError, also for a seed data folder without any of the files.
+    """
     from selfreward.loop.load import load_recipe
+    from selfreward.recipe.recipe import RecipeError
 
     choices = []
     if seed_data:
-        names = ("ift", "eft", "eft_eval", "prompts", "heldout")
-        files = {name: seed_data / f"{name}.jsonl" for name in names}
+        files = {name: seed_data / f"{name}.jsonl" for name in SEED_FILES}
         choices += [f"data.{name}={json.dumps(str(file))}" for name, file in files.items() if file.exists()]
+        if not choices:
+            what = "has none of" if seed_data.is_dir() else "is not a folder: give one with"
+            raise RecipeError(f"--seed-data {seed_data} {what} {', '.join(path.name for path in files.values())}")
     if model:
         choices.append(f"model={json.dumps(model)}")
     return load_recipe(recipe, [*choices, *overrides])
+
+
+def with_paths_from_here(recipe: "Recipe") -> "Recipe":
+    """The recipe with an absolute path for the base model and each seed file that exists in the working directory.
+
+    The orchestrator may run elsewhere, where a relative path would lead to another file.
+    """
+
+    def from_here(path: str) -> str:
+        return str(Path(path).resolve()) if Path(path).exists() else path
+
+    named = {name: path for name, path in recipe.data if isinstance(path, str)}
+    data = recipe.data.model_copy(update={name: from_here(path) for name, path in named.items()})
+    return recipe.model_copy(update={"model": from_here(recipe.model), "data": data})
 
 
 def follow(client: "OrchestratorClient", run_id: str) -> None:
@@ -113,7 +125,8 @@ def follow(client: "OrchestratorClient", run_id: str) -> None:
         raise typer.Exit(1)
 
 
-def _client() -> "OrchestratorClient":
+def orchestrator() -> "OrchestratorClient":
+    """A client of the configured orchestrator."""
     from selfreward.client.orchestrator import OrchestratorClient
     from selfreward.settings import Settings, key_of
 

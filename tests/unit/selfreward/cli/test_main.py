@@ -46,6 +46,29 @@ def test_dry_run_prints_the_resolved_recipe_and_needs_no_service(tmp_path: Path)
     assert resolved["dpo"]["beta"] == 0.1
 
 
+def test_relative_paths_that_exist_here_are_made_absolute_and_others_left_to_the_orchestrator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Path(RECIPE).resolve()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ift.jsonl").write_text("")
+    arguments = ["run", str(recipe), "model=.", "data.ift=ift.jsonl", "data.heldout=elsewhere.jsonl", "--dry-run"]
+    resolved = json.loads(CliRunner().invoke(cli.app, arguments).output)
+    assert (resolved["model"], resolved["data"]["ift"]) == (str(tmp_path), str(tmp_path / "ift.jsonl"))
+    assert resolved["data"]["heldout"] == "elsewhere.jsonl"
+
+
+@pytest.mark.parametrize(("name", "what"), [("none", "is not a folder: give one with"), (".", "has none of")])
+def test_a_seed_data_folder_that_is_missing_or_empty_is_named(tmp_path: Path, name: str, what: str) -> None:
+    folder = tmp_path / name
+    ran = CliRunner().invoke(cli.app, ["run", RECIPE, "--seed-data", str(folder), "--dry-run"])
+    assert ran.exit_code == 2
+    assert (
+        ran.stderr
+        == f"--seed-data {folder} {what} ift.jsonl, eft.jsonl, eft_eval.jsonl, prompts.jsonl, heldout.jsonl\n"
+    )
+
+
 @pytest.mark.parametrize("path", sorted(Path("recipes").glob("*.toml")), ids=lambda path: path.stem)
 def test_shipped_recipes_run_dry(path: Path) -> None:
     result = CliRunner().invoke(cli.app, ["run", str(path), "--dry-run"])

@@ -1,9 +1,7 @@
-"""The report of a demo run as one screen of tables."""
+"""The report of a run as tables of at most 80 columns."""
 
-import json
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,9 +15,11 @@ from selfreward.evaluation.report.transcripts import Transcript
 _SOLVED = (SAMPLED, GREEDY, BEST_OF_N)
 
 
-def show_report(path: Path, console: Console, shown: Sequence[Transcript] = ()) -> None:
-    """Print models, gains, head-to-head comparisons and rounds of a report.json, then the answers in `shown`."""
-    report = json.loads(path.read_text())
+def show_report(report: dict[str, Any], console: Console, shown: Sequence[Transcript] = ()) -> None:
+    """Print models, gains, head-to-head comparisons and rounds of a report, then the answers in `shown`.
+
+    Tables that nothing was measured for are left out, as most are without an independent checker.
+    """
     _show_models(report, console)
     # What changed, and what that comes to.
     changes = {(entry["a"], entry["b"]): entry for entry in report["differences"]}
@@ -27,7 +27,8 @@ def show_report(path: Path, console: Console, shown: Sequence[Transcript] = ()) 
     for gain in report["gains"]:
         change = changes[gain["a"], gain["b"]]
         gains.add_row(f"{gain['a']} - {gain['b']}", *(_interval(change[name]) for name in _SOLVED), gain["kind"])
-    console.print(gains)
+    if gains.rows:
+        console.print(gains)
     for sentence in in_short(report):
         style = "bold red" if sentence.startswith("ALARM") else None
         console.print(sentence, markup=False, highlight=False, style=style)
@@ -38,7 +39,8 @@ def show_report(path: Path, console: Console, shown: Sequence[Transcript] = ()) 
         if (duel["a"], duel["b"]) in names:
             outcomes = (_interval(duel[outcome]) for outcome in ("win", "tie", "lose"))
             duels.add_row(f"{duel['a']} vs {duel['b']}", *outcomes)
-    console.print(duels)
+    if duels.rows:
+        console.print(duels)
     # Rounds.
     rounds = _table("rounds", "round", "prompts", "pairs", "ties", "unscored", "gap", "rollout s", "train s", "eval s")
     for entry in report["iterations"]:
@@ -49,7 +51,8 @@ def show_report(path: Path, console: Console, shown: Sequence[Transcript] = ()) 
             _plain(entry["chosen_rejected_gap"], 1, 2),
             *(f"{seconds[name]:.0f}" for name in ("rollout", "train", "evaluate")),
         )
-    console.print(rounds)
+    if rounds.rows:
+        console.print(rounds)
     # What the models write.
     for transcript in shown:
         console.print(f"[bold]{escape(transcript.prompt)}[/bold]", highlight=False)
@@ -57,11 +60,10 @@ def show_report(path: Path, console: Console, shown: Sequence[Transcript] = ()) 
             points = "-" if line.checker is None else f"{line.checker}"
             answer = escape(textwrap.shorten(line.answer, 90, placeholder=" ..."))
             console.print(f"  {line.model:<4} {points} points  {answer}", highlight=False)
-    console.print(f"report: {path.with_suffix('.html')}", highlight=False, soft_wrap=True)
 
 
 def _show_models(report: dict[str, Any], console: Console) -> None:
-    """Two tables that fit into 80 columns: what the models solve, and how they judge and write."""
+    """What the models solve, by a checker if there is one, and how they judge and write."""
     solved = _table("solved, by the independent checker", "model", "sampled %", "greedy %", "best of n %")
     judges = _table("judge right, and texts", "model", "own answers %", "fixed %", "length", "unread %", "cut off %")
     for model in report["models"]:
@@ -74,7 +76,8 @@ def _show_models(report: dict[str, Any], console: Console) -> None:
             _plain(model["parse_failure_rate"]),
             _plain(model["truncated_rate"]),
         )
-    console.print(solved)
+    if any(model["checker"] for model in report["models"]):
+        console.print(solved)
     console.print(judges)
 
 
