@@ -27,6 +27,7 @@ from services.generator.engine.control import control_client
 from services.generator.engine.node import check_nodes
 from services.generator.engine.process import SERVED_NAME, EngineFailed
 from services.generator.gateway.proxy import Proxy
+from services.generator.gateway.trial import GrammarTrial
 from services.generator.replica.follower import Follower
 from services.generator.replica.gate import Gate
 from services.generator.replica.replica import Replica
@@ -62,7 +63,8 @@ def create_app(settings: GeneratorSettings) -> FastAPI:
     timeout = httpx.Timeout(settings.request_seconds, connect=10)
     http = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
     transport = AiohttpTransport(inflight, proxies=False)
-    proxy = Proxy(replica, gate, http, transport)
+    trial = GrammarTrial(lambda: replica.serving.folder if replica.serving else None)
+    proxy = Proxy(replica, gate, http, transport, trial)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -76,6 +78,7 @@ def create_app(settings: GeneratorSettings) -> FastAPI:
             await asyncio.wait(tasks[:1], timeout=1)
             await cancel_and_wait(tasks)
             await replica.stop()
+            await trial.close()
             await http.aclose()
             await transport.aclose()
             await control.aclose()

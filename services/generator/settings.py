@@ -73,6 +73,13 @@ class GeneratorSettings(Settings):
     """Longest body of a request; a longer one is answered 413."""
     max_sequences: int = Field(default=256, ge=1)
     """Most sequences that one request may ask for: prompts times `n`."""
+    structured_outputs: list[Literal["json", "regex", "choice", "grammar", "structural_tag"]] = [
+        "json",
+        "regex",
+        "choice",
+    ]
+    """Kinds of structured outputs that requests may ask for. A grammar or structural tag of a few bytes can take all of
+    the engine's memory: add them only where all callers are trusted."""
     retries: int = Field(default=3, ge=0)
     """How often the gateway repeats a request that an abort or a dying engine cut off before it was answered."""
     drain_seconds: int = Field(default=30, ge=0)

@@ -63,6 +63,45 @@ def test_more_chats_than_fit_at_once_do_not_end_the_engine(generator: Generator)
     assert generator.ready()
 
 
+def ask(generator: Generator, **body: object) -> httpx.Response:
+    return httpx.post(f"{generator.url}/v1/chat/completions", json=CHAT | body, timeout=120, trust_env=False)
+
+
+def test_no_grammar_ends_or_changes_the_engine(generator: Generator) -> None:
+    core = engine_core(generator)
+    # What the judge asks for, before and after.
+    verdict = {
+        "messages": [*CHAT["messages"], {"role": "assistant", "content": "Score:"}],  # type: ignore[misc]
+        "continue_final_message": True,
+        "add_generation_prompt": False,
+        "structured_outputs": {"regex": " ?(0|1|2|3|4|5)"},
+    }
+    refused = [
+        {"grammar": 'start: %json {"type": "array", "minItems": 1000000000}'},
+        {"regex": "a?" * 8000},
+        {"json": {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(300)}}},
+        # It made vLLM take another library for the rest of its life.
+        {"json": {"type": "object", "patternProperties": {"^a": {"type": "number", "multipleOf": 3}}}},
+    ]
+    for asked in (None, *refused, None):
+        if asked is not None:
+            answer = ask(generator, structured_outputs=asked)
+            assert answer.status_code == 400, (asked, answer.text)
+        for limits in ({**verdict}, {"structured_outputs": {"choice": ["yes", "no"]}}):
+            answer = ask(generator, **limits)
+            assert answer.status_code == 200, (asked, answer.text)
+            text = answer.json()["choices"][0]["message"]["content"].strip()
+            assert text in ("0", "1", "2", "3", "4", "5", "yes", "no")
+    assert engine_core(generator) == core
+
+
+def test_scoring_long_prompts_is_refused(generator: Generator) -> None:
+    """It held the engine for seconds, and everybody with it."""
+    body = {"model": "policy", "prompt": ["7 " * 400] * 200, "echo": True, "logprobs": 5, "max_tokens": 0}
+    answer = httpx.post(f"{generator.url}/v1/completions", json=body, timeout=120, trust_env=False)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "echo")
+
+
 def test_weights_that_changed_on_disk_are_not_served_by_the_next_engine(generator: Generator) -> None:
     """They were, under the old digest."""
     store = ArtifactStore(generator.artifacts)

@@ -60,6 +60,8 @@ def _arguments(settings: GeneratorSettings, folder: Path | None) -> list[str]:
     # Sampling defaults of the checkpoint would make an unset temperature depend on the version served.
     command += ["--generation-config", "vllm", "--max-num-seqs", str(settings.engine_max_num_seqs)]
     command += ["--worker-extension-cls", _WORKER_EXTENSION]
+    # By default vLLM takes another library for whatever this one does not know, and keeps to that one from then on.
+    command += ["--structured-outputs-config", '{"backend": "xgrammar"}']
     command += ["--uvicorn-log-level", "warning", "--disable-uvicorn-access-log"]
     if settings.engine_max_model_len is not None:
         command += ["--max-model-len", str(settings.engine_max_model_len)]

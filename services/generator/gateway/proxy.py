@@ -19,6 +19,7 @@ from selfreward.server.errors import ApiError, error_body
 from services.generator import metrics
 from services.generator.engine.process import has_own_nucleus
 from services.generator.gateway.requests import Prepared, prepare
+from services.generator.gateway.trial import GrammarTrial
 from services.generator.replica.gate import Gate, GateFull, GateTimeout, Ticket
 from services.generator.replica.replica import Replica
 
@@ -31,11 +32,20 @@ _log = logging.getLogger(__name__)
 
 
 class Proxy:
-    """Sends requests to the engine of `replica`: over `http` for streams, over `transport` for whole answers."""
+    """Sends requests to the engine of `replica`: over `http` for streams, over `transport` for whole answers.
+
+    `trial` compiles new grammars before the engine sees them.
+    """
 
     def __init__(
-        self, replica: Replica, gate: Gate, http: httpx.AsyncClient, transport: httpx.AsyncBaseTransport
+        self,
+        replica: Replica,
+        gate: Gate,
+        http: httpx.AsyncClient,
+        transport: httpx.AsyncBaseTransport,
+        trial: GrammarTrial,
     ) -> None:
+        self._trial = trial
         self._replica = replica
         self._gate = gate
         self._http = http
@@ -44,7 +54,16 @@ class Proxy:
 
     async def answer(self, request: Request, route: str) -> Response:
         """The engine's answer to a request; 499, which nobody sees, when the client has gone. Raises ApiError."""
-        prepared = prepare(route, await request.body(), self._settings.max_sequences, has_own_nucleus(self._settings))
+        settings = self._settings
+        prepared = prepare(
+            route,
+            await request.body(),
+            settings.max_sequences,
+            has_own_nucleus(settings),
+            settings.structured_outputs,
+        )
+        for grammar in prepared.grammars:
+            await self._trial.check(grammar)
         trace = {name: value for name in _TRACE_HEADERS if (value := request.headers.get(name)) is not None}
         work = asyncio.create_task(self._answer(route, prepared, trace))
         gone = asyncio.create_task(_disconnected(request))

@@ -6,11 +6,13 @@ sequences and size of its grammar. The engine checks the rest itself.
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from selfreward.server.errors import ApiError, not_json, why_not_json
+from selfreward.server.errors import ApiError, not_json
 from services.generator.engine.process import SERVED_NAME
+from services.generator.gateway.grammars import Grammar, check_grammars
 
 # Fields that load code or data, reach other hosts, or name engine-internal ids. None is of use behind this gateway.
 _FORBIDDEN = (
@@ -27,22 +29,18 @@ _FORBIDDEN = (
 )
 _VERSION = re.compile(rf"{SERVED_NAME}@(\d+|none)")
 _GENERATES = ("/v1/chat/completions", "/v1/completions")
-# A grammar is compiled before it is used: one that is large, deep, or repeats much takes the engine's time and memory.
-_GRAMMAR_FIELDS = ("structured_outputs", "response_format", "tools")
-_MAX_GRAMMAR_BYTES = 16 << 10
-_MAX_REPEAT = 10_000
-_MAX_DEPTH = 64
-_COUNTS = frozenset(
-    f"{side}{what}" for side in ("min", "max") for what in ("Items", "Length", "Properties", "Contains")
-)
-_REPEAT = re.compile(r"\{\s*(\d*)\s*,?\s*(\d*)\s*\}")
+# The engine tokenizes on the thread that serves everybody.
+_TOKENIZES = ("/tokenize", "/detokenize")
+_MAX_TOKENIZED_BYTES = 256 << 10
+# Log-probabilities of a prompt are computed for the whole vocabulary at each place, past every cache.
+_MAX_SCORED = 32 << 10
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A checked body. `pin` is the version that it asks for, None for the newest; `salted`: it has a salt of its own.
 
-    `generates`: the route generates tokens, and does not only tokenize.
+    `generates`: the route generates tokens, and does not only tokenize. `grammars` are to be compiled for a trial.
     """
 
     body: dict[str, Any]
@@ -50,6 +48,7 @@ class Prepared:
     stream: bool
     salted: bool
     generates: bool
+    grammars: tuple[Grammar, ...] = ()
 
     def content(self, label: str) -> bytes:
         """The body for the engine. Its salt keeps the prefixes that one version has cached from every other version."""
@@ -57,12 +56,22 @@ class Prepared:
         return json.dumps({**self.body, "model": SERVED_NAME, **extra}).encode()
 
 
-def prepare(route: str, raw: bytes, max_sequences: int, own_nucleus: bool = False) -> Prepared:
+def prepare(
+    route: str,
+    raw: bytes,
+    max_sequences: int,
+    own_nucleus: bool = False,
+    constraints: Collection[str] = ("json", "regex", "choice"),
+) -> Prepared:
     """Parse and check the body of a request to `route`. Raises ApiError, which names field, value and remedy.
 
-    With `own_nucleus` the engine gets `top_p` as an argument of our processor (`services/generator/engine/nucleus.py`).
+    `constraints` are the kinds of structured outputs that may be asked for. With `own_nucleus` the engine gets `top_p`
+    as an argument of our processor (`services/generator/engine/nucleus.py`).
     """
     # Parse.
+    if route in _TOKENIZES and len(raw) > _MAX_TOKENIZED_BYTES:
+        message = f"the body has {len(raw)} bytes, the most here is {_MAX_TOKENIZED_BYTES}: send shorter texts"
+        raise ApiError(413, message, code="body_too_long")
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -75,9 +84,11 @@ def prepare(route: str, raw: bytes, max_sequences: int, own_nucleus: bool = Fals
     for name in _FORBIDDEN:
         if body.get(name):
             raise ApiError(400, f"{name} is not accepted here: leave it out", param=name, code="forbidden_field")
+    grammars: tuple[Grammar, ...] = ()
     if generates:
         _check_sequences(body, max_sequences)
-        check_grammar(body)
+        _check_scored(body)
+        grammars = check_grammars(body, constraints)
     sent = {name: value for name, value in body.items() if name not in _FORBIDDEN}
     # The engine itself refuses any other value.
     top_p = sent.get("top_p")
@@ -90,6 +101,7 @@ def prepare(route: str, raw: bytes, max_sequences: int, own_nucleus: bool = Fals
         stream=generates and bool(body.get("stream")),
         salted=body.get("cache_salt") is not None,
         generates=generates,
+        grammars=grammars,
     )
 
 
@@ -128,44 +140,24 @@ def _check_sequences(body: dict[str, Any], max_sequences: int) -> None:
         )
 
 
-def check_grammar(body: dict[str, Any]) -> None:
-    """Raise ApiError for a schema, regular expression or grammar that is too long, too deep, or repeats too often."""
-    for field in _GRAMMAR_FIELDS:
-        value = body.get(field)
-        if value is None:
-            continue
-        if len(json.dumps(value)) > _MAX_GRAMMAR_BYTES:
-            message = f"{field} is longer than {_MAX_GRAMMAR_BYTES} bytes: use a smaller grammar"
-            raise ApiError(400, message, field, "too_long")
-        _check_node(field, value, 0)
+def _check_scored(body: dict[str, Any]) -> None:
+    """Bound the prompts whose log-probabilities are asked for (`echo` with `logprobs`, or `prompt_logprobs`)."""
+    echoed = body.get("echo") and body.get("logprobs") is not None
+    if not echoed and body.get("prompt_logprobs") is None:
+        return
+    length = _length(body.get("prompt", body.get("messages")))
+    if length > _MAX_SCORED:
+        message = (
+            f"log-probabilities of {length} characters or tokens of prompts are asked for, the most is {_MAX_SCORED}: "
+            "send fewer prompts in one request, or shorter ones"
+        )
+        raise ApiError(400, message, "prompt_logprobs" if not echoed else "echo", "too_long")
 
 
-def _check_node(field: str, value: Any, depth: int) -> None:
-    if depth > _MAX_DEPTH:
-        raise ApiError(400, f"{field} is nested deeper than {_MAX_DEPTH}: use a flatter grammar", field, "too_deep")
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            if name in _COUNTS and isinstance(inner, int | float):
-                _check_count(field, name, inner)
-            # vLLM takes a schema as an object or as the text of one.
-            _check_node(field, _parsed(field, inner) if name == "json" and isinstance(inner, str) else inner, depth + 1)
-    elif isinstance(value, list):
-        for inner in value:
-            _check_node(field, inner, depth + 1)
-    elif isinstance(value, str):
-        for repeat in _REPEAT.finditer(value):
-            for number in filter(None, repeat.groups()):
-                _check_count(field, repeat.group(), float(number))
-
-
-def _parsed(field: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, f"{field}.json is not JSON: {why_not_json(error)}", field, "invalid_json") from error
-
-
-def _check_count(field: str, name: str, count: float) -> None:
-    if not count <= _MAX_REPEAT:
-        message = f"{field}: {name} repeats {count:g} times, the most is {_MAX_REPEAT}: use a smaller number"
-        raise ApiError(400, message, field, "too_many_repeats")
+def _length(prompt: object) -> int:
+    """Characters or token ids of a prompt, of several, or of messages."""
+    if isinstance(prompt, str):
+        return len(prompt)
+    if isinstance(prompt, list):
+        return sum(1 if isinstance(each, int) else _length(each) for each in prompt)
+    return len(json.dumps(prompt))

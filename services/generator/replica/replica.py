@@ -274,10 +274,14 @@ class Replica:
     async def _ask_condition(self) -> list[str]:
         """What is wrong with the engine: empty when it is healthy and not paused."""
         engine = self.engine
-        health = await self._health(engine) if engine is not None else "dead"
+        if engine is None:
+            return ["the engine is dead"]
+        health = await self._health(engine)
         if health != "ok":
             return [f"the engine is {health}"]
         try:
-            return ["the engine is paused"] if await self.admin().is_paused() else []
+            paused = await engine.while_alive(self.admin().is_paused())
         except EngineFailed as error:
+            await self._health(engine)
             return [str(error)]
+        return ["the engine is paused"] if paused else []

@@ -84,7 +84,18 @@ def test_sequences_of_one_request_are_bounded(body: dict[str, Any], allowed: boo
         {"tools": [{"function": {"parameters": {"minProperties": float("inf")}}}]},
         {"structured_outputs": {"json": "{"}},
         {"structured_outputs": {"regex": "a" * 20_000}},
-        {"structured_outputs": {"json": json.loads("[" * 100 + "]" * 100)}},
+        {"structured_outputs": {"json": json.loads('{"items":' * 100 + "{}" + "}" * 100)}},
+        {"structured_outputs": {"regex": "(a{200}){200}"}},
+        {"structured_outputs": {"regex": "a?" * 4000}},
+        {"structured_outputs": {"regex": "(" * 100 + "a" + ")" * 100}},
+        {"structured_outputs": {"json": {"properties": {f"p{n}": {} for n in range(200)}}}},
+        {"structured_outputs": {"json": {"items": {"items": {"minItems": 9000}, "minItems": 9000}, "minItems": 2}}},
+        {"structured_outputs": {"json": {"$ref": "#/default", "default": {"minItems": 10**9}}}},
+        {"structured_outputs": {"json": {"patternProperties": {"a{20000}": {}}}}},
+        {"structured_outputs": {"choice": ["a"] * 300}},
+        {"structured_outputs": {"grammar": 'start: %json {"minItems": 1e9}'}},
+        {"structured_outputs": {"structural_tag": "{}"}},
+        {"response_format": {"type": "structural_tag", "format": {"type": "grammar"}}},
     ],
 )
 def test_grammars_that_could_end_the_engine(grammar: dict[str, Any]) -> None:
@@ -97,6 +108,58 @@ def test_ordinary_grammars_pass() -> None:
     schema = {"type": "object", "properties": {"minItems": {"type": "string", "maxLength": 200, "pattern": "a{1,80}"}}}
     prepared(structured_outputs={"json": schema})
     prepared(structured_outputs={"regex": r"Score: [0-5]\{\}{3}"})
+    prepared(structured_outputs={"choice": ["yes", "no"]}, tools=[])
+    prepared(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
+    prepared(response_format={"type": "json_object"})
+
+
+def test_text_and_data_of_a_schema_are_no_patterns() -> None:
+    """They were read as if they were, and refused."""
+    data = {"type": "array", "minItems": 10**9}
+    said = {"description": "as a{99999}", "enum": ["{1000000}", data], "default": data, "title": "a?" * 900}
+    assert prepared(structured_outputs={"json": said}).grammars == ()
+
+
+def test_what_the_judge_asks_for_needs_no_trial() -> None:
+    asked = {"continue_final_message": True, "add_generation_prompt": False}
+    for form in (" ?(0|1|2|3|4|5)", " ?(A|B|tie)", " ?([0-9]|10)"):
+        assert prepared(structured_outputs={"regex": form}, **asked).grammars == ()
+
+
+def test_what_is_larger_is_tried_first() -> None:
+    (grammar,) = prepared(structured_outputs={"regex": "a?" * 50}).grammars
+    assert (grammar.kind, grammar.text) == ("regex", "a?" * 50)
+
+
+def test_a_setting_allows_grammars() -> None:
+    body = json.dumps({"model": "policy", "structured_outputs": {"grammar": 'root ::= "a"'}}).encode()
+    assert prepare(CHAT, body, 8, constraints=("json", "grammar")).grammars == ()
+
+
+@pytest.mark.parametrize(
+    ("body", "allowed"),
+    [
+        ({"prompt": "a" * 40_000, "echo": True, "logprobs": 1, "max_tokens": 0}, False),
+        ({"prompt": [[1] * 400] * 100, "n": 1, "echo": True, "logprobs": 0}, False),
+        ({"prompt": "a" * 40_000, "prompt_logprobs": 0}, False),
+        ({"prompt": "a" * 2_000, "echo": True, "logprobs": 1, "max_tokens": 0}, True),
+        ({"prompt": "a" * 40_000, "echo": True}, True),
+    ],
+)
+def test_scoring_of_prompts_is_bounded(body: dict[str, Any], allowed: bool) -> None:
+    raw = json.dumps({"model": "policy", **body}).encode()
+    if allowed:
+        prepare("/v1/completions", raw, 256)
+    else:
+        with pytest.raises(ApiError, match="log-probabilities of"):
+            prepare("/v1/completions", raw, 256)
+
+
+@pytest.mark.parametrize("route", ["/tokenize", "/detokenize"])
+def test_what_is_only_tokenized_has_a_bound(route: str) -> None:
+    with pytest.raises(ApiError) as error:
+        prepared(route, prompt="a" * 300_000)
+    assert error.value.status == 413
 
 
 @pytest.mark.parametrize(("top_p", "argument"), [(0.9, 0.9), (1.0, None), (0, None), (1.5, None), ("0.9", None)])
