@@ -20,7 +20,7 @@ ArgumentStatus = Literal["ok", "truncated", "empty", "refused", "error"]
 class ComparisonVote(Contract):
     """The fields of every vote of a comparison. `reason` says what is wrong with one that is not `ok`.
 
-    `constrained` and `reasoning_content` are as in `Vote`.
+    `constrained`, `reasoning_content` and `engine` are as in `Vote`.
     """
 
     status: VoteStatus
@@ -29,6 +29,7 @@ class ComparisonVote(Contract):
     reason: str | None = None
     constrained: bool = False
     reasoning_content: str | None = None
+    engine: str | None = None
 
 
 class PairVote(ComparisonVote):
@@ -67,8 +68,10 @@ class PairVerdict(Contract):
     `winner` is their common verdict; where they disagree it is `tie`, and `position_consistent` is false. `p_a` is the
     probability (0 to 1) that a wins, with equal weights for the orders: from the judge's own probabilities (`p_a_from`
     is `logprobs`) where every valid vote has one, else the share of votes, of which a tie counts half. `agreement` is
-    the share of valid votes for the most frequent verdict. `principle` is the principle of the judgment. `debate` (only
-    by a rubric of kind `debate`) has the arguments that the judge read, for each order its own.
+    the share of valid votes for the most frequent verdict. `disagreement` (only by a jury, of which two engines have
+    valid votes in each order) is the share of the engines whose own verdict is not the most frequent one. `principle`
+    is the principle of the judgment. `debate` (only by a rubric of kind `debate`) has the arguments that the judge
+    read, for each order its own.
     """
 
     id: str
@@ -83,6 +86,7 @@ class PairVerdict(Contract):
     p_a: float | None = None
     p_a_from: Literal["logprobs", "votes"] | None = None
     agreement: float | None = None
+    disagreement: float | None = Field(default=None, ge=0, le=1)
     principle: str | None = None
     debate: list[Argument] = []
     failure_kind: VoteStatus | None = None
@@ -116,7 +120,9 @@ class RankVerdict(Contract):
     `order` has the indices of the candidates with a score, best first, equal scores by index. `scores` are the shares
     (0 to 1) of the other candidates beaten by a listwise rubric, and points by a pointwise rubric; null where there is
     no score. `votes` are the rankings of a listwise rubric, `judgments` the candidates' judgments of a pointwise one.
-    `position_consistent` says whether both orders shown gave the same `order`.
+    `position_consistent` says whether both orders shown gave the same `order`. `disagreement` (only by a jury, of which
+    two engines have valid votes in each order shown) is the share of the engines whose best candidate is not the most
+    frequent one; judgments have their own.
     """
 
     id: str
@@ -128,6 +134,7 @@ class RankVerdict(Contract):
     judgments: list[Judgment] = []
     valid_votes: int = Field(ge=0)
     position_consistent: bool | None = None
+    disagreement: float | None = Field(default=None, ge=0, le=1)
     failure_kind: VoteStatus | None = None
     failure_reason: str | None = None
 

@@ -25,7 +25,8 @@ class Vote(Contract):
     context does not hold the item. `reason` says what is wrong with a
     vote that is not ok. `expected` is the expected score under the judge's own probabilities of the digits (only with
     aggregation `expected`). `criteria` (only by rubrics with an explicit sum) says for each criterion whether it earns
-    its weight: it is met, or it is a pitfall that was avoided.
+    its weight: it is met, or it is a pitfall that was avoided. `engine` (only by a jury) names the engine whose vote it
+    is.
     """
 
     score: float | None = None
@@ -37,6 +38,7 @@ class Vote(Contract):
     criteria: list[bool] | None = None
     constrained: bool = False
     reasoning_content: str | None = None
+    engine: str | None = None
 
     @model_validator(mode="after")
     def _score_only_when_ok(self) -> Self:
@@ -51,8 +53,9 @@ class Judgment(Contract):
     `status`: `ok` if all votes are valid, `partial` if some are, `unscored` if fewer than the rubric's minimum are. A
     vote that cannot be read never counts as a number (Meta-Rewarding, 2407.19594 section 2.1, averages valid scores
     only). `stdev` is the population standard deviation of the valid scores, `agreement` the share of them (0 to 1) that
-    equal the most frequent one. `failure_kind` has few values and is safe as a metric label; `failure_reason` is free
-    text.
+    equal the most frequent one. `disagreement` (only by a jury, of which two engines have valid votes) is the
+    population standard deviation of the engines' mean scores. `failure_kind` has few values and is safe as a metric
+    label; `failure_reason` is free text.
     """
 
     id: str
@@ -62,6 +65,7 @@ class Judgment(Contract):
     votes: list[Vote]
     stdev: float | None = None
     agreement: float | None = None
+    disagreement: float | None = Field(default=None, ge=0)
     valid_votes: int = Field(ge=0)
     failure_kind: VoteStatus | None = None
     failure_reason: str | None = None

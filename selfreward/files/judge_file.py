@@ -13,7 +13,7 @@ from selfreward.client.judge_inputs import JudgeOptions
 from selfreward.client.judge_sync import JudgeClient
 from selfreward.contracts.judging import JudgeItem
 from selfreward.files.judged_rows import JudgedRows, judged_row, write_parquet
-from selfreward.files.rows import WRITTEN, Fields, Row, RowError, check_rows, read_rows, to_item
+from selfreward.files.rows import JUDGED_BY, Fields, Row, RowError, check_rows, read_rows, to_item
 from selfreward.progress import ShowProgress
 
 _REPORT_EVERY = 16
@@ -155,7 +155,7 @@ def _summarise_finished(source: Path, out: Path, total: int, options: JudgeOptio
     """Statistics of a finished Parquet file. Types may have been widened, so compares no values but counts rows."""
     summary = Summary()
     for row in read_rows(out):
-        if not row.values.keys() >= set(WRITTEN):
+        if not row.values.keys() >= JUDGED_BY:
             raise RowError(f"{out} is there already and judging did not write it: move it away or use another --out")
         _check_same_job(f"{out}, {row.place}", row.values, options)
         summary.add(row.values)

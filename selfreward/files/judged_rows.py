@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward.client.judge import Judged
-from selfreward.files.rows import WRITTEN, RowError, import_parquet, read_rows
+from selfreward.files.rows import JUDGED_BY, WRITTEN, RowError, import_parquet, read_rows
 
 _SYNC_EVERY = 64
 _PARQUET_BATCH = 1024
@@ -89,7 +89,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         values = json.loads(line)
     except ValueError:
         return None
-    return values if isinstance(values, dict) and values.keys() >= set(WRITTEN) else None
+    return values if isinstance(values, dict) and values.keys() >= JUDGED_BY else None
 
 
 def judged_row(values: dict[str, Any], judged: Judged, seed: int | None) -> dict[str, Any]:
@@ -135,6 +135,7 @@ def _schema(pa: Any, rows: Path) -> Any:
             "criteria": pa.list_(pa.bool_()),
             "constrained": pa.bool_(),
             "reasoning_content": pa.string(),
+            "engine": pa.string(),
         }
     )
     # The types of our own columns are fixed, because a column may be null in every row.
@@ -144,6 +145,7 @@ def _schema(pa: Any, rows: Path) -> Any:
         "votes": pa.list_(vote),
         "stdev": pa.float64(),
         "agreement": pa.float64(),
+        "disagreement": pa.float64(),
         "valid_votes": pa.int64(),
         "failure_kind": pa.string(),
         "failure_reason": pa.string(),

@@ -20,6 +20,7 @@ WRITTEN = (
     "votes",
     "stdev",
     "agreement",
+    "disagreement",
     "valid_votes",
     "failure_kind",
     "failure_reason",
@@ -28,6 +29,8 @@ WRITTEN = (
     "judge_seed",
 )
 """The columns that judging adds to a row."""
+JUDGED_BY = frozenset(WRITTEN) - {"disagreement"}
+"""Those by which a row is known to be judged. Files of older versions have no others."""
 
 _SHOWN_PROBLEMS = 10
 _PARQUET_ROWS = 256

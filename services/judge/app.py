@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import httpx
@@ -32,6 +33,7 @@ from services.judge.api.slime import add_slime
 from services.judge.api.vllm_score import add_vllm
 from services.judge.engine.cache import ResultCache
 from services.judge.engine.engine import Engine, EngineRefused, EngineUnavailable
+from services.judge.engine.named import key_of, load_engines
 from services.judge.engine.slots import FairSlots
 from services.judge.engine.tokenizer import EngineTokens
 from services.judge.jobs.batches import BatchStore
@@ -46,7 +48,7 @@ from services.judge.serving.idempotency import Idempotency
 from services.judge.serving.limits import Limits
 from services.judge.serving.shared_limits import SharedLimits
 from services.judge.serving.tracing import provider_from_environment, trace_requests, traced
-from services.judge.settings import JudgeSettings, engine_key, engine_url
+from services.judge.settings import JudgeSettings, base_url, engine_key, engine_url
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -63,34 +65,46 @@ def create_app(
 ) -> FastAPI:
     """One replica. `engine_transport` replaces the network to the engine, `tracer_provider` the place where traces go.
 
-    Raises RubricError for an unusable rubric, KeysError for an unusable keys file.
+    Raises RubricError for an unusable rubric, KeysError for an unusable keys file, EnginesError for unusable engines.
     """
     # What may refuse the start comes first.
-    rubrics = load_rubrics([SHIPPED, *([settings.judge_rubrics] if settings.judge_rubrics else [])])
+    table = load_engines(settings.judge_engines)
+    rubrics = load_rubrics([SHIPPED, *([settings.judge_rubrics] if settings.judge_rubrics else [])], table)
     keyring = LiveKeyring(settings)
-    # The engine: a client for its work and another for probes, slots in fair turns, and a cache of its answers.
+    # The engine with a cache of its answers, and the engines of juries, whose versions mean nothing to the cache.
     provider = tracer_provider or provider_from_environment()
-    transport = engine_transport or AiohttpTransport(settings.judge_concurrency)
-    url, key = engine_url(settings), engine_key(settings)
-    engine_client = ServiceClient(
-        url,
-        key,
-        deadline=settings.judge_engine_deadline,
-        attempts=settings.judge_engine_attempts,
-        transport=traced(transport, provider) if provider else transport,
-    )
-    probe = ServiceClient(url, key, deadline=_READY_SECONDS, attempts=1, max_connections=8, transport=engine_transport)
     cache = None
     if settings.judge_cache_seconds:
         cache = ResultCache(
             connect_briefly(settings.judge_cache_url or settings.redis_url), settings.judge_cache_seconds
         )
-    model, slots = settings.judge_engine_model, FairSlots(settings.judge_concurrency)
-    engine = Engine(engine_client, probe, model, slots, EngineTokens(probe, model), cache)
-    WAITING.set_function(lambda: engine.slots.waiting)
+
+    def connect_engine(url: str, key: str | None, model: str) -> Engine:
+        """An engine with a client for its work and another for probes, and slots in fair turns."""
+        transport = engine_transport or AiohttpTransport(settings.judge_concurrency)
+        client = ServiceClient(
+            url,
+            key,
+            deadline=settings.judge_engine_deadline,
+            attempts=settings.judge_engine_attempts,
+            transport=traced(transport, provider) if provider else transport,
+        )
+        probe = ServiceClient(
+            url, key, deadline=_READY_SECONDS, attempts=1, max_connections=8, transport=engine_transport
+        )
+        return Engine(client, probe, model, FairSlots(settings.judge_concurrency), EngineTokens(probe, model))
+
+    own = connect_engine(engine_url(settings), engine_key(settings), settings.judge_engine_model)
+    engine = replace(own, cache=cache)
+    named_engines = {
+        name: replace(connect_engine(base_url(each.url), key_of(each), each.model), parameters=each.parameters)
+        for name, each in table.items()
+    }
+    engines = [engine, *named_engines.values()]
+    WAITING.set_function(lambda: sum(each.slots.waiting for each in engines))
     # The service with the limits of its keys, and its jobs in the background.
     limits_redis = connect_briefly(settings.redis_url, decode_responses=True)
-    service = JudgeService(settings, rubrics, engine, Limits(SharedLimits(limits_redis)))
+    service = JudgeService(settings, rubrics, engine, Limits(SharedLimits(limits_redis)), named_engines)
     redis = connect(settings.redis_url)
     keep = settings.judge_job_keep_seconds
     jobs, batches, files = JobStore(redis, keep), BatchStore(redis, keep), FileStore(redis, keep)
@@ -98,8 +112,12 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         worker = JobWorker(service, jobs, batches, LineAnswerer(app, engine), settings.judge_job_claim_seconds)
-        async with engine_client, probe, redis, limits_redis, worker.running():
-            yield
+        async with AsyncExitStack() as clients:
+            for each in engines:
+                await clients.enter_async_context(each.service)
+                await clients.enter_async_context(each.probe)
+            async with redis, limits_redis, worker.running():
+                yield
         if cache:
             await cache.close()
         if provider:
@@ -116,7 +134,7 @@ def create_app(
     add_batches(app, service, files, batches)
     for add_contract in (add_vllm, add_rerank, add_openrlhf, add_slime, add_nemo_gym, add_nemo_compare):
         add_contract(app, service)
-    _add_health(app, probe)
+    _add_health(app, engine.probe)
     add_openapi(app)
     app.add_middleware(
         RequestGuard,

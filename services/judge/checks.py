@@ -87,8 +87,11 @@ def check_aggregation(aggregation: Aggregation | None, rubric: Rubric) -> None:
         raise invalid_fields([("aggregation", message)])
 
 
-def check_policy(policy: str | None) -> None:
-    """Check that a pinned version is `policy@N`. Raises ApiError (422)."""
+def check_policy(policy: str | None, rubric: Rubric) -> None:
+    """Check that a pinned version is `policy@N`, and that the rubric names no other engines. Raises ApiError (422)."""
+    if policy is not None and rubric.spec.engines:
+        message = f"policy = {policy!r} would not be read: rubric {rubric.name!r} names its engines; leave it out"
+        raise invalid_fields([("policy", message)])
     try:
         if policy is not None:
             policy_number(policy)

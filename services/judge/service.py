@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ from services.judge.serving.limits import Limits
 from services.judge.serving.tracing import describe
 from services.judge.settings import JudgeSettings
 from services.judge.verdicts.debate import compare_by_debate, requests_of
+from services.judge.verdicts.jury import Jury
 from services.judge.verdicts.pairs import compare_judgments, compare_responses
 from services.judge.verdicts.pointwise import judge_batch
 from services.judge.verdicts.ranks import rank
@@ -43,11 +44,19 @@ Result = TypeVar("Result", JudgeResponse, PairResponse, RankResponse)
 class JudgeService:
     """The rubrics, the engine that judges by them, and the limits of each API key."""
 
-    def __init__(self, settings: JudgeSettings, rubrics: dict[str, Rubric], engine: Engine, limits: Limits) -> None:
+    def __init__(
+        self,
+        settings: JudgeSettings,
+        rubrics: dict[str, Rubric],
+        engine: Engine,
+        limits: Limits,
+        named_engines: Mapping[str, Engine],
+    ) -> None:
         self.settings = settings
         self.rubrics = rubrics
         self.engine = engine
         self.limits = limits
+        self.named_engines = named_engines
 
     def rubric(self, name_or_id: str) -> Rubric:
         """A rubric by name or id. Raises ApiError (404) when it is not known.
@@ -59,11 +68,18 @@ class JudgeService:
             return find_rubric(self.rubrics, name_or_id)
         except ApiError:
             name = name_or_id.partition("@")[0]
-            rubric = reload_rubric(self.settings.judge_rubrics, name) if self.settings.judge_rubrics else None
+            folder = self.settings.judge_rubrics
+            rubric = reload_rubric(folder, name, self.named_engines) if folder else None
             if rubric is None:
                 raise
             self.rubrics[name] = rubric
             return find_rubric(self.rubrics, name_or_id)
+
+    def jury(self, rubric: Rubric) -> Jury:
+        """The engines that judge by a rubric: those that it names, else the judge's own."""
+        if not rubric.spec.engines:
+            return Jury({None: self.engine})
+        return Jury({name: self.named_engines[name] for name in rubric.spec.engines})
 
     def uses_reference(self, name_or_id: str) -> bool:
         """Whether a rubric compares with a reference. True for an unknown rubric, which judging refuses later."""
@@ -78,7 +94,8 @@ class JudgeService:
             message = "there is no folder for rubrics: set SELFREWARD_JUDGE_RUBRICS"
             raise ApiError(409, message, "name", "no_rubric_folder")
         try:
-            stored = await asyncio.to_thread(store_rubric, self.settings.judge_rubrics, name, body)
+            folder, engines = self.settings.judge_rubrics, self.named_engines
+            stored = await asyncio.to_thread(store_rubric, folder, name, body, engines)
         except RubricTaken as error:
             raise ApiError(409, str(error), "name", "rubric_taken") from error
         except RubricError as error:
@@ -95,13 +112,13 @@ class JudgeService:
             rubric = self.rubric(body.rubric)
             check_items(body.items, rubric, self.settings.judge_max_items)
             check_aggregation(body.aggregation, rubric)
-            check_policy(body.policy)
+            check_policy(body.policy, rubric)
             result = await self._perform(
                 request,
                 rubric,
                 len(body.items),
                 body.votes,
-                lambda engine: judge_batch(engine, rubric, body, answer_id(request)),
+                lambda jury: judge_batch(jury, rubric, body, answer_id(request)),
             )
             observe_judgments(rubric.name, result.data)
             return result
@@ -115,14 +132,14 @@ class JudgeService:
             check_kind(rubric, ("meta",) if isinstance(body, MetaRequest) else COMPARING)
             items = body.entries if isinstance(body, MetaRequest) else body.items
             check_pairs(items, rubric, self.settings.judge_max_items)
-            check_policy(body.policy)
+            check_policy(body.policy, rubric)
 
-            def work(engine: Engine) -> Coroutine[Any, Any, PairResponse]:
+            def work(jury: Jury) -> Coroutine[Any, Any, PairResponse]:
                 if isinstance(body, MetaRequest):
-                    return compare_judgments(engine, rubric, body, answer_id(request))
+                    return compare_judgments(jury, rubric, body, answer_id(request))
                 if rubric.debate is not None:
-                    return compare_by_debate(engine, rubric, rubric.debate, body, answer_id(request))
-                return compare_responses(engine, rubric, body, answer_id(request))
+                    return compare_by_debate(jury.first, rubric, rubric.debate, body, answer_id(request))
+                return compare_responses(jury, rubric, body, answer_id(request))
 
             engine_requests = len(items) * (2 if body.swap else 1) * requests_of(rubric)
             result = await self._perform(request, rubric, engine_requests, body.votes, work)
@@ -136,14 +153,14 @@ class JudgeService:
             check_kind(rubric, ("rank", *POINTWISE))
             check_pairs(items, rubric, self.settings.judge_max_items)
             check_criteria(rubric)
-            check_policy(body.policy)
+            check_policy(body.policy, rubric)
             orders = 2 if body.swap else 1
             result = await self._perform(
                 request,
                 rubric,
                 sum(orders if rubric.spec.kind == "rank" else len(item.candidates) for item in items),
                 body.votes,
-                lambda engine: rank(engine, rubric, body, answer_id(request)),
+                lambda jury: rank(jury, rubric, body, answer_id(request)),
             )
             observe_ranks(rubric.name, result.data)
             return result
@@ -154,22 +171,22 @@ class JudgeService:
         rubric: Rubric,
         engine_requests: int,
         votes: int,
-        work: Callable[[Engine], Coroutine[Any, Any, Result]],
+        work: Callable[[Jury], Coroutine[Any, Any, Result]],
     ) -> Result:
-        """Admit so many engine requests of the caller and do the work, within its limits and its timeout."""
+        """Admit so many requests of the caller to each engine and do the work, within its limits and its timeout."""
+        jury = self.jury(rubric)
         seconds, cache, caller = timeout_of(request), cache_mode(request.headers), request.state.key.name
         if getattr(request.state, "background", False):
             # A line of a batch was admitted with the batch, and takes turns beside its key's other requests.
             admitted: AbstractAsyncContextManager[None] = nullcontext()
             caller = f"{caller} (batches)"
         else:
-            self._check_backlog(engine_requests)
-            admitted = self.limits.of(request.state.key).admitted(engine_requests)
+            self._check_backlog(jury.waiting, engine_requests)
+            admitted = self.limits.of(request.state.key).admitted(engine_requests * len(jury.engines))
         async with admitted:
             BATCH_SIZE.observe(engine_requests)
             describe(rubric=rubric.id, items=engine_requests, votes=votes, request_id=request.state.request_id)
-            engine = self.engine.for_request(caller, cache)
-            result = await while_wanted(request, work(engine), seconds)
+            result = await while_wanted(request, work(jury.for_request(caller, cache)), seconds)
         describe(policy_version=result.judge_version)
         return result
 
@@ -197,9 +214,8 @@ class JudgeService:
             REQUESTS.labels(name if name in self.rubrics else "unknown", contract, str(status)).inc()
             DURATION.observe(time.perf_counter() - started)
 
-    def _check_backlog(self, engine_requests: int) -> None:
+    def _check_backlog(self, waiting: int, engine_requests: int) -> None:
         """Backpressure: raise ApiError (429) when too many engine requests wait for a slot already."""
-        waiting = self.engine.slots.waiting
         if waiting and waiting + engine_requests > self.settings.judge_max_waiting:
             raise overloaded(waiting)
 

@@ -20,6 +20,8 @@ class JudgeSettings(Settings):
     """Model name in engine requests that pin no version."""
     judge_engine_key: SecretStr | None = None
     """Bearer key for an engine other than the generator; the generator gets `api_key`."""
+    judge_engines: SecretStr | None = None
+    """Engines that rubrics may name as their jury: TOML, or the path of a TOML file (`engine/named.py`)."""
     judge_engine_deadline: float = Field(default=300.0, gt=0)
     """Seconds for the engine request of one item, including retries."""
     judge_engine_attempts: int = Field(default=5, ge=1, le=20)
@@ -51,14 +53,19 @@ class JudgeSettings(Settings):
 
 
 def engine_url(settings: JudgeSettings) -> str:
-    """The base URL of the judging engine's routes, such as `/chat/completions`.
+    """The base URL of the judging engine's routes, such as `/chat/completions`."""
+    if not settings.judge_engine_url:
+        return f"{settings.generator_url.rstrip('/')}/v1"
+    return base_url(settings.judge_engine_url)
+
+
+def base_url(address: str) -> str:
+    """The base URL of the routes of an engine.
 
     An address with a path is that base URL already, as OpenAI's clients call it (`https://host/v1beta/openai/`). One
     without a path is a server whose routes are below `/v1`, and so is the generator.
     """
-    if not settings.judge_engine_url:
-        return f"{settings.generator_url.rstrip('/')}/v1"
-    base = settings.judge_engine_url.rstrip("/")
+    base = address.rstrip("/")
     return base if urlsplit(base).path else f"{base}/v1"
 
 

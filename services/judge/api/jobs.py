@@ -37,7 +37,7 @@ def add_jobs(app: FastAPI, service: JudgeService, store: JobStore) -> None:
         """Accept a batch to judge in the background. The header `Location` has the path of the job."""
         rubric, key = service.rubric(body.rubric), request.state.key
         check_items(body.items, rubric, min(MOST_JOB_ITEMS, key.job_items or MOST_JOB_ITEMS))
-        check_policy(body.policy)
+        check_policy(body.policy, rubric)
         await service.limits.of(key).admit_job(len(body.items))
         # One idempotency key, one job: if the answer is lost before it is stored, the repeated request finds the job.
         name = getattr(request.state, "idempotency", None) or uuid.uuid4().hex

@@ -72,7 +72,7 @@ def add_native(app: FastAPI, service: JudgeService) -> None:
         rubric = service.rubric(rubric_id)
         check_items(body.items, rubric, service.settings.judge_max_items)
         values = [rubric.values(item) for item in body.items]
-        prompts = await fill_prompts(rubric.template, values, service.engine.tokens)
+        prompts = await fill_prompts(rubric.template, values, service.jury(rubric).first.tokens)
         messages = [[Message(role="user", content=prompt)] for prompt in prompts]
         filled = JudgePrompts(rubric=rubric.id, messages=messages)
         return Response(filled.model_dump_json(), media_type="application/json")

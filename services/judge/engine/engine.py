@@ -43,7 +43,7 @@ class Engine:
     """The judging engine with its clients, its slots and its cache.
 
     `model` is the model name of requests that pin no version. `probe` is a client for small requests. `tokens`
-    are the special tokens of its tokenizer. `caller` is whose
+    are the special tokens of its tokenizer. `parameters` are further fields of each request. `caller` is whose
     turns a request takes. `lookup` finds cached replies for one request of the judge's API.
     """
 
@@ -55,6 +55,7 @@ class Engine:
     cache: ResultCache | None = None
     caller: str = ""
     lookup: CacheLookup | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     abilities: Abilities = field(default_factory=Abilities)
 
     def for_request(self, caller: str, cache: CacheMode | None) -> "Engine":
@@ -86,7 +87,8 @@ class Engine:
         version is not served, ServiceError on any other failure.
         """
         # Look the request up in the cache.
-        body = {"model": model or self.model, "messages": [{"role": "user", "content": prompt}], **sampling}
+        messages = [{"role": "user", "content": prompt}]
+        body = {"model": model or self.model, "messages": messages, **sampling, **self.parameters}
         cached = await self.lookup.find(body) if self.lookup else None
         if cached is not None:
             return read_reply(cached.content, cached.version, sampling["n"])

@@ -192,11 +192,11 @@ class JobWorker:
         EngineRefused, or WrongPolicyVersion after that time.
         """
         started, waits = time.monotonic(), backoff(0.5, _LONGEST_WAIT_SECONDS)
-        engine = self.service.engine.for_request(chunk.owner, "off")
         while True:
             try:
                 rubric = self.service.rubric(chunk.request.rubric)
-                judged = await judge_batch(engine, rubric, chunk.request, answer_id)
+                jury = self.service.jury(rubric).for_request(chunk.owner, "off")
+                judged = await judge_batch(jury, rubric, chunk.request, answer_id)
             except EngineUnavailable as error:
                 _log.warning("a job waits for the engine", extra={"job": answer_id, "error": str(error)})
             except WrongPolicyVersion:

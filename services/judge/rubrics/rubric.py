@@ -8,7 +8,7 @@ A rubric's id is `name@sha256:<12 hex>` over its files, so every score names the
 
 import hashlib
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,8 +161,22 @@ def compile_rubric(
     return Rubric(name, digest, spec, text, template, score_form, Debate(spec.debate, argue_text, argue))
 
 
-def load_rubrics(folders: Iterable[Path]) -> dict[str, Rubric]:
+def check_engines(name: str, spec: RubricSpec, engines: Collection[str]) -> None:
+    """Check that a judge with these named engines knows all that a rubric names. Raises RubricError."""
+    for engine in spec.engines:
+        if engine not in engines:
+            known = f"which has {', '.join(sorted(engines))}" if engines else "which is not set"
+            raise RubricError(
+                f"rubric {name}: engines: {engine!r} is not in SELFREWARD_JUDGE_ENGINES, {known}: add it there, or "
+                "correct the name",
+                "engines",
+            )
+
+
+def load_rubrics(folders: Iterable[Path], engines: Collection[str] = ()) -> dict[str, Rubric]:
     """Load all rubrics in the folders, by name. A rubric of a later folder replaces one of the same name.
+
+    `engines` are the names that rubrics may have for their juries.
 
     Raises RubricError.
     """
@@ -172,4 +186,6 @@ def load_rubrics(folders: Iterable[Path]) -> dict[str, Rubric]:
             raise RubricError(f"judge_rubrics={str(folder)!r} is not a folder: create it or unset the setting")
         for path in sorted(child for child in folder.iterdir() if child.is_dir() and child.name[0] != "."):
             loaded[path.name] = load_rubric(path)
+    for rubric in loaded.values():
+        check_engines(rubric.name, rubric.spec, engines)
     return loaded

@@ -99,6 +99,7 @@ class RubricSpec(Contract):
     """Content of `rubric.toml`.
 
     - `delimiters`: the marks in the template that no candidate text may forge.
+    - `engines`: the jury, by their names in `SELFREWARD_JUDGE_ENGINES`; by default the judge's own engine alone.
     - `verdict_label`, `scale`: by default those of the kind. In the label of explicit criteria, `#` stands for the
       criterion's number.
     - `guided`: where a vote has no readable verdict, the engine writes one in its exact form after the vote's own text,
@@ -112,6 +113,7 @@ class RubricSpec(Contract):
 
     title: str = Field(min_length=1)
     kind: Kind = "points"
+    engines: list[str] = Field(default=[], max_length=16)
     scale: Scale = Scale()
     verdict_label: str = Field(default="Score:", min_length=1)
     delimiters: list[str] = []
@@ -143,6 +145,14 @@ class RubricSpec(Contract):
             check_delimiter(delimiter)
         return value
 
+    @field_validator("engines")
+    @classmethod
+    def _distinct(cls, names: list[str]) -> list[str]:
+        repeated = next((name for name in names if names.count(name) > 1), None)
+        if repeated is not None:
+            raise ValueError(f"{repeated!r} is there twice: remove one, and ask for more votes instead")
+        return names
+
     @model_validator(mode="after")
     def _fits_the_kind(self) -> Self:
         # Each pair is a condition and the message where it holds.
@@ -151,6 +161,10 @@ class RubricSpec(Contract):
             (self.principles and self.kind != "constitution", f"principles are for 'constitution', not {self.kind!r}"),
             (self.debate and self.kind != "debate", f"debate is for kind 'debate', not {self.kind!r}: leave it out"),
             (not self.debate and self.kind == "debate", "kind 'debate' needs its debate: add [debate] with rounds = 2"),
+            (
+                self.engines and self.kind == "debate",
+                "engines are not for 'debate', which one engine holds: leave it out",
+            ),
             (self.logprobs and self.kind == "arena", "logprobs are for verdicts of two letters, not for 'arena'"),
             (self.logprobs and self.kind in POINTWISE, "logprobs are for comparisons: use aggregation = 'expected'"),
             (

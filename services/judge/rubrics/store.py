@@ -9,12 +9,13 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from services.judge.rubrics.rubric import SHIPPED, Rubric, RubricError, compile_rubric, load_rubric
+from services.judge.rubrics.rubric import SHIPPED, Rubric, RubricError, check_engines, compile_rubric, load_rubric
 from services.judge.rubrics.spec import RubricSpec
 
 _NAME = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
@@ -35,8 +36,10 @@ class RubricBody(RubricSpec):
     argue: str | None = Field(default=None, min_length=1, max_length=200_000)
 
 
-def store_rubric(folder: Path, name: str, body: RubricBody) -> Rubric:
+def store_rubric(folder: Path, name: str, body: RubricBody, engines: Collection[str] = ()) -> Rubric:
     """Write a rubric into `folder`. Replaces an earlier one of that name that was added over HTTP.
+
+    `engines` are the names that it may have for its jury.
 
     Raises RubricError naming the field, RubricTaken for a shipped name and for a folder that somebody made by hand.
     """
@@ -55,6 +58,7 @@ def store_rubric(folder: Path, name: str, body: RubricBody) -> Rubric:
         spec_file = "".join(f"{key} = {as_toml(value)}\n" for key, value in fields.items()).encode()
     except UnicodeEncodeError as error:
         raise RubricError(f"rubric {name}: a text is no valid Unicode ({error.reason}): leave it out") from error
+    check_engines(name, body, engines)
     compile_rubric(name, body, body.template, body.argue, digest="")
 
     # Write it.
@@ -64,14 +68,16 @@ def store_rubric(folder: Path, name: str, body: RubricBody) -> Rubric:
     return load_rubric(link)
 
 
-def reload_rubric(folder: Path, name: str) -> Rubric | None:
+def reload_rubric(folder: Path, name: str, engines: Collection[str] = ()) -> Rubric | None:
     """Load a rubric of `folder` that may have been added or replaced meanwhile; None where there is no usable one."""
     if not _NAME.fullmatch(name) or not (folder / name).is_dir():
         return None
     try:
-        return load_rubric(folder / name)
+        rubric = load_rubric(folder / name)
+        check_engines(name, rubric.spec, engines)
     except RubricError:
         return None
+    return rubric
 
 
 def as_toml(value: Any) -> str:

@@ -1,13 +1,15 @@
 """Aggregate votes: a judgment of one response, the winner of a pair, or the order of candidates; or no verdict at all.
 
 An invalid vote never counts as a number. With fewer valid votes than the minimum (or than were cast, if that is less)
-the item is `unscored`, with the most frequent failure as its reason.
+the item is `unscored`, with the most frequent failure as its reason. All votes of a jury count alike, and
+`disagreement` compares its engines.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from math import sqrt
 from statistics import median
+from typing import TypeVar
 
 from selfreward.contracts.comparisons import (
     ComparisonVote,
@@ -21,6 +23,7 @@ from selfreward.contracts.comparisons import (
 )
 from selfreward.contracts.judging import Aggregation, Judgment, Vote, VoteStatus
 
+AnyVote = TypeVar("AnyVote", Vote, PairVote, RankVote)
 _REMEDY: dict[VoteStatus, str] = {
     "truncated": "raise max_tokens",
     "unparsed": "the judge did not end with its verdict; see the votes' text",
@@ -53,8 +56,9 @@ def aggregate_votes(
 
     # Otherwise the valid votes give one number.
     cast = [vote.score for vote in valid if vote.score is not None]
-    expected = [vote.expected for vote in valid if vote.expected is not None]
-    scores = expected if aggregation == "expected" else cast
+    expected = aggregation == "expected"
+    scores = _scores(valid, expected)
+    means = [sum(own) / len(own) for own in (_scores(votes_of_one, expected) for votes_of_one in _by_engine(valid))]
     return Judgment(
         id=name,
         index=index,
@@ -63,6 +67,7 @@ def aggregate_votes(
         votes=votes,
         stdev=_deviation(scores),
         agreement=_agreement(cast),
+        disagreement=_deviation(means) if len(means) > 1 else None,
         valid_votes=len(valid),
     )
 
@@ -123,6 +128,7 @@ def aggregate_pair_votes(
             "p_a": p_a,
             "p_a_from": "logprobs" if soft else "votes",
             "agreement": _agreement([vote.winner for vote in valid]),
+            "disagreement": _minority([_own_winner(votes_of_one, orders) for votes_of_one in _by_engine(valid)]),
         }
     )
 
@@ -160,8 +166,8 @@ def aggregate_rank_votes(
             return verdict.model_copy(update=failed)
 
     # The mean of each order's mean.
-    means = [[sum(column) / len(column) for column in zip(*scores, strict=True)] for scores in valid]
-    overall = [sum(column) / len(column) for column in zip(*means, strict=True)]
+    means = [_mean(scores) for scores in valid]
+    overall = _mean(means)
     consistent = _best_first(means[0]) == _best_first(means[1]) if len(means) > 1 else None
     return verdict.model_copy(
         update={
@@ -169,6 +175,7 @@ def aggregate_rank_votes(
             "order": _best_first(overall),
             "scores": overall,
             "position_consistent": consistent,
+            "disagreement": _minority([_own_best(votes_of_one, len(valid)) for votes_of_one in _by_engine(votes)]),
         }
     )
 
@@ -204,6 +211,17 @@ def explain_failure(votes: Sequence[Vote | ComparisonVote], min_valid_votes: int
     return kind, reason + first
 
 
+def _scores(votes: Sequence[Vote], expected: bool) -> list[float]:
+    """The numbers that count of votes with a score."""
+    scores = [vote.expected if expected else vote.score for vote in votes]
+    return [score for score in scores if score is not None]
+
+
+def _mean(rows: Sequence[Sequence[float]]) -> list[float]:
+    """The mean of each column."""
+    return [sum(column) / len(column) for column in zip(*rows, strict=True)]
+
+
 def _deviation(scores: Sequence[float]) -> float:
     """The population standard deviation."""
     mean = sum(scores) / len(scores)
@@ -231,3 +249,38 @@ def _best_first(scores: Sequence[float | None]) -> list[int]:
     """The indices of the scored candidates, best first, equal scores by index."""
     scored = [(-score, index) for index, score in enumerate(scores) if score is not None]
     return [index for _, index in sorted(scored)]
+
+
+def _by_engine(votes: Sequence[AnyVote]) -> list[list[AnyVote]]:
+    """The votes of each engine of a jury. Nothing for a judge that is alone."""
+    groups: dict[str, list[AnyVote]] = {}
+    for vote in votes:
+        if vote.engine is not None:
+            groups.setdefault(vote.engine, []).append(vote)
+    return list(groups.values())
+
+
+def _own_winner(votes: Sequence[PairVote], orders: Sequence[Order]) -> Side | None:
+    """What one engine's valid votes alone decide. None where it has none in one of the orders."""
+    cast = [[vote for vote in votes if vote.order == order] for order in orders]
+    if not all(cast):
+        return None
+    first, *others = [_most_frequent_winner(votes_of_order) for votes_of_order in cast]
+    return "tie" if any(other != first for other in others) else first
+
+
+def _own_best(votes: Sequence[RankVote], orders: int) -> int | None:
+    """The best candidate by one engine's votes alone. None where it has no valid ones in one of the orders shown."""
+    by_order: dict[str, list[list[float]]] = {}
+    for vote in votes:
+        if vote.scores is not None:
+            by_order.setdefault(vote.shown, []).append(vote.scores)
+    if len(by_order) < orders:
+        return None
+    return _best_first(_mean([_mean(scores) for scores in by_order.values()]))[0]
+
+
+def _minority(choices: Sequence[Side | int | None]) -> float | None:
+    """The share (0 to 1) of the choices that are not the most frequent one. None with fewer than two choices."""
+    made = [choice for choice in choices if choice is not None]
+    return 1 - _agreement(made) if len(made) > 1 else None

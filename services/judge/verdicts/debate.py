@@ -22,6 +22,7 @@ from services.judge.reading.read import BROKEN_OFF
 from services.judge.rubrics.rubric import Debate, Rubric
 from services.judge.rubrics.template import Part, Value
 from services.judge.verdicts.filling import fill_prompts
+from services.judge.verdicts.jury import Jury
 from services.judge.verdicts.orders import Presentation, presentations, response_texts
 from services.judge.verdicts.pairs import compare
 from services.judge.verdicts.question import Question
@@ -82,9 +83,9 @@ async def _debate_and_judge(
     values = [
         {**each, "debate": transcript(arguments)} for each, arguments in zip(texts, debates.arguments, strict=True)
     ]
-    prompts = await fill_prompts(rubric.template, values, engine.tokens)
     pinned = request.model_copy(update={"policy": _pin(sampling, debates.version).policy})
-    response = await compare(engine, rubric, pinned, request.items, prompts, [None] * len(request.items), answer_id)
+    jury, principles = Jury({None: engine}), [None] * len(request.items)
+    response = await compare(jury, rubric, pinned, request.items, values, principles, answer_id)
     statuses = (vote.status for verdict in response.data for vote in verdict.votes)
     _check_version(debates.version, response.judge_version, statuses)
 

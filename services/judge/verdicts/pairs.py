@@ -1,6 +1,6 @@
 """Compare two responses, or two judgments of one response, in both orders; disagreement of the orders is a tie."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from selfreward.contracts.base import content_key
 from selfreward.contracts.comparisons import (
@@ -14,51 +14,47 @@ from selfreward.contracts.comparisons import (
     PairVote,
 )
 from selfreward.contracts.conversations import nothing_to_judge
-from services.judge.engine.engine import Engine
 from services.judge.engine.reply import Completion
 from services.judge.reading.read import read
 from services.judge.reading.sides import FiveWayForm, SideForm, sides
 from services.judge.rubrics.rubric import Rubric
-from services.judge.rubrics.template import as_text
+from services.judge.rubrics.template import Value, as_text
 from services.judge.verdicts.aggregate import aggregate_pair_votes, flip_rate
-from services.judge.verdicts.filling import fill_prompts
+from services.judge.verdicts.jury import Jury, ask_jury
 from services.judge.verdicts.logprobs import probability_of_a, word_probabilities
 from services.judge.verdicts.orders import judgment_texts, orders_of, presentations, response_texts, side_of_item
 from services.judge.verdicts.question import Question
-from services.judge.verdicts.questions import judge_questions
 from services.judge.verdicts.sampling import sampling_of
 
 
-async def compare_responses(engine: Engine, rubric: Rubric, request: PairRequest, answer_id: str) -> PairResponse:
-    """Compare the two responses of every item. Raises as `judge_questions` does."""
+async def compare_responses(jury: Jury, rubric: Rubric, request: PairRequest, answer_id: str) -> PairResponse:
+    """Compare the two responses of every item. Raises as `ask_jury` does."""
     items = request.items
     principles = [choose_principle(rubric, item, request.seed) for item in items]
     values = [
         {**response_texts(items[index], order), "principle": principles[index] or ""}
         for index, order, _ in presentations(request, items)
     ]
-    prompts = await fill_prompts(rubric.template, values, engine.tokens)
-    return await compare(engine, rubric, request, items, prompts, principles, answer_id)
+    return await compare(jury, rubric, request, items, values, principles, answer_id)
 
 
-async def compare_judgments(engine: Engine, rubric: Rubric, request: MetaRequest, answer_id: str) -> PairResponse:
-    """Compare the two judgments of every item (meta-judging, 2407.19594, 2.2). Raises as `judge_questions` does."""
+async def compare_judgments(jury: Jury, rubric: Rubric, request: MetaRequest, answer_id: str) -> PairResponse:
+    """Compare the two judgments of every item (meta-judging, 2407.19594, 2.2). Raises as `ask_jury` does."""
     items = request.entries
     values = [judgment_texts(items[index], order) for index, order, _ in presentations(request, items)]
-    prompts = await fill_prompts(rubric.template, values, engine.tokens)
-    return await compare(engine, rubric, request, items, prompts, [None] * len(items), answer_id)
+    return await compare(jury, rubric, request, items, values, [None] * len(items), answer_id)
 
 
 async def compare(
-    engine: Engine,
+    jury: Jury,
     rubric: Rubric,
     request: Comparison,
     items: Sequence[PairItem | MetaItem],
-    prompts: Sequence[str],
+    values: Sequence[Mapping[str, Value]],
     principles: Sequence[str | None],
     answer_id: str,
 ) -> PairResponse:
-    """Judge every item by `prompts`, one for each of its `presentations`. Raises as `judge_questions` does."""
+    """Judge every item by prompts with the `values`, one for each of its `presentations`. Raises as `ask_jury` does."""
     # Ask one question for each item and order.
     form: SideForm | FiveWayForm
     if rubric.spec.kind == "arena":
@@ -67,17 +63,20 @@ async def compare(
         form = sides(rubric.spec.verdict_label, tie=rubric.spec.kind != "constitution")
     held_to = form if rubric.spec.guided else None
     sampling = sampling_of(rubric.spec, request)
-    questions = [
-        Question(prompt, _vote_reader(form, order), _error_vote(order), seed, held_to, _nothing_in(items[index]))
-        for prompt, (index, order, seed) in zip(prompts, presentations(request, items), strict=True)
-    ]
-    judged = await judge_questions(engine, questions, sampling)
+
+    def questions(prompts: Sequence[str]) -> list[Question[PairVote]]:
+        return [
+            Question(prompt, _vote_reader(form, order), _error_vote(order), seed, held_to, _nothing_in(items[index]))
+            for prompt, (index, order, seed) in zip(prompts, presentations(request, items), strict=True)
+        ]
+
+    judged = await ask_jury(jury, rubric.template, values, questions, sampling)
 
     # Aggregate the votes of each item over its orders.
     orders = orders_of(request)
     votes_by_item = [
         [vote for votes in judged.votes[start : start + len(orders)] for vote in votes]
-        for start in range(0, len(questions), len(orders))
+        for start in range(0, len(values), len(orders))
     ]
     verdicts = [
         aggregate_pair_votes(index, item.id, votes, sampling.min_valid_votes, orders, principle)

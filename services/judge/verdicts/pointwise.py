@@ -12,7 +12,6 @@ from selfreward.contracts.judging import (
     Judgment,
     Vote,
 )
-from services.judge.engine.engine import Engine
 from services.judge.engine.reply import Completion
 from services.judge.reading.criteria import CriteriaForm, earned_weights, explicit_sum
 from services.judge.reading.read import Reading, VerdictForm, read
@@ -20,40 +19,42 @@ from services.judge.reading.score import ScoreForm
 from services.judge.reading.words import correctness
 from services.judge.rubrics.rubric import Rubric
 from services.judge.verdicts.aggregate import aggregate_votes
-from services.judge.verdicts.filling import fill_prompts
+from services.judge.verdicts.jury import Jury, ask_jury
 from services.judge.verdicts.logprobs import expected_score, word_probabilities
 from services.judge.verdicts.question import Question
-from services.judge.verdicts.questions import QuestionVotes, judge_questions
+from services.judge.verdicts.questions import QuestionVotes
 from services.judge.verdicts.sampling import VoteSampling, item_seeds, sampling_of
 
 
-async def judge_batch(engine: Engine, rubric: Rubric, request: JudgeRequest, answer_id: str) -> JudgeResponse:
-    """Judge every item of a request. Raises as `judge_questions` does."""
+async def judge_batch(jury: Jury, rubric: Rubric, request: JudgeRequest, answer_id: str) -> JudgeResponse:
+    """Judge every item of a request. Raises as `ask_jury` does."""
     aggregation = request.aggregation or rubric.spec.aggregation
     sampling = sampling_of(rubric.spec, request, expected=aggregation == "expected")
-    judged, judgments = await judge_items(engine, rubric, request.items, sampling, aggregation, request.seed)
+    judged, judgments = await judge_items(jury, rubric, request.items, sampling, aggregation, request.seed)
     return JudgeResponse(
         id=answer_id, rubric=rubric.id, judge_version=judged.version, data=judgments, usage=judged.usage
     )
 
 
 async def judge_items(
-    engine: Engine,
+    jury: Jury,
     rubric: Rubric,
     items: Sequence[JudgeItem],
     sampling: VoteSampling,
     aggregation: Aggregation,
     seed: int | None,
 ) -> tuple[QuestionVotes[Vote], list[Judgment]]:
-    """All votes, and the judgment of each item in order. Raises as `judge_questions` does."""
+    """All votes, and the judgment of each item in order. Raises as `ask_jury` does."""
     seeds = item_seeds(seed, [item.id for item in items])
     values = [rubric.values(item) for item in items]
-    prompts = await fill_prompts(rubric.template, values, engine.tokens)
-    questions = [
-        _question(rubric, item, prompt, item_seed, expected=aggregation == "expected")
-        for item, prompt, item_seed in zip(items, prompts, seeds, strict=True)
-    ]
-    judged = await judge_questions(engine, questions, sampling)
+
+    def questions(prompts: Sequence[str]) -> list[Question[Vote]]:
+        return [
+            _question(rubric, item, prompt, item_seed, expected=aggregation == "expected")
+            for item, prompt, item_seed in zip(items, prompts, seeds, strict=True)
+        ]
+
+    judged = await ask_jury(jury, rubric.template, values, questions, sampling)
     return judged, [
         aggregate_votes(index, item.id, votes, sampling.min_valid_votes, aggregation)
         for index, (item, votes) in enumerate(zip(items, judged.votes, strict=True))

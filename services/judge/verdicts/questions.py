@@ -64,6 +64,15 @@ async def judge_questions(
     return QuestionVotes(votes, version, _sum_usage(replies))
 
 
+def unanswered(questions: Sequence[Question[AnyVote]], why: str, count: int) -> QuestionVotes[AnyVote]:
+    """`count` votes of status `error` on each question, by no version. `nothing_to_judge` stays what it is."""
+    votes = [
+        [question.error_vote(why) if question.nothing is None else _unasked(question, question.nothing)] * count
+        for question in questions
+    ]
+    return QuestionVotes(votes, "unknown", Usage())
+
+
 def _unasked(question: Question[AnyVote], nothing: str) -> AnyVote:
     vote = question.error_vote(nothing)
     return cast(AnyVote, vote.model_copy(update={"status": "nothing_to_judge", "text": ""}))

@@ -1,11 +1,10 @@
 """Rank candidates: listwise, all in one prompt and in both orders, or pointwise, each by its own score."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from selfreward.contracts.comparisons import RankItem, RankRequest, RankResponse, RankVote
 from selfreward.contracts.conversations import nothing_to_judge
 from selfreward.contracts.judging import JudgeItem
-from services.judge.engine.engine import Engine
 from services.judge.engine.reply import Completion
 from services.judge.reading.ranking import RankForm
 from services.judge.reading.read import read
@@ -13,40 +12,38 @@ from services.judge.rubrics.rubric import Rubric
 from services.judge.rubrics.spec import POINTWISE
 from services.judge.rubrics.template import Part, Value, as_text
 from services.judge.verdicts.aggregate import aggregate_rank_votes, rank_judgments
-from services.judge.verdicts.filling import fill_prompts
+from services.judge.verdicts.jury import Jury, ask_jury
 from services.judge.verdicts.pointwise import judge_items
 from services.judge.verdicts.question import Question
-from services.judge.verdicts.questions import judge_questions
 from services.judge.verdicts.sampling import derive_seed, item_seeds, sampling_of
 
 
-async def rank(engine: Engine, rubric: Rubric, request: RankRequest, answer_id: str) -> RankResponse:
-    """Rank the candidates of every item. Raises as `judge_questions` does."""
+async def rank(jury: Jury, rubric: Rubric, request: RankRequest, answer_id: str) -> RankResponse:
+    """Rank the candidates of every item. Raises as `ask_jury` does."""
     rank_items = _rank_pointwise if rubric.spec.kind in POINTWISE else _rank_listwise
-    return await rank_items(engine, rubric, request, answer_id)
+    return await rank_items(jury, rubric, request, answer_id)
 
 
-async def _rank_listwise(engine: Engine, rubric: Rubric, request: RankRequest, answer_id: str) -> RankResponse:
+async def _rank_listwise(jury: Jury, rubric: Rubric, request: RankRequest, answer_id: str) -> RankResponse:
     # Ask one question for each item and order.
     items = request.entries
     sampling = sampling_of(rubric.spec, request)
     orders = (False, True) if request.swap else (False,)
     values = [_values(item, is_reversed) for item in items for is_reversed in orders]
-    prompts = iter(await fill_prompts(rubric.template, values, engine.tokens))
-    questions = []
-    for item, seed in zip(items, item_seeds(request.seed, [item.id for item in items]), strict=True):
-        form = RankForm(rubric.spec.verdict_label, len(item.candidates))
-        held_to = form if rubric.spec.guided else None
-        candidates = {f"candidates.{place}": candidate for place, candidate in enumerate(item.candidates)}
-        nothing = nothing_to_judge(prompt=item.prompt, **candidates)
-        for is_reversed in orders:
-            order_seed = derive_seed(seed, "reversed") if seed is not None and is_reversed else seed
-            read_vote, error_vote = _vote_reader(form, is_reversed), _error_vote(is_reversed)
-            questions.append(Question(next(prompts), read_vote, error_vote, order_seed, held_to, nothing))
-    judged = await judge_questions(engine, questions, sampling)
+    seeds = item_seeds(request.seed, [item.id for item in items])
+
+    def questions(prompts: Sequence[str]) -> list[Question[RankVote]]:
+        filled = iter(prompts)
+        return [
+            _question(rubric, item, next(filled), seed, is_reversed)
+            for item, seed in zip(items, seeds, strict=True)
+            for is_reversed in orders
+        ]
+
+    judged = await ask_jury(jury, rubric.template, values, questions, sampling)
 
     # Aggregate the votes of each item over its orders.
-    by_item = [judged.votes[start : start + len(orders)] for start in range(0, len(questions), len(orders))]
+    by_item = [judged.votes[start : start + len(orders)] for start in range(0, len(values), len(orders))]
     return RankResponse(
         id=answer_id,
         rubric=rubric.id,
@@ -59,6 +56,15 @@ async def _rank_listwise(engine: Engine, rubric: Rubric, request: RankRequest, a
     )
 
 
+def _question(rubric: Rubric, item: RankItem, prompt: str, seed: int | None, is_reversed: bool) -> Question[RankVote]:
+    form = RankForm(rubric.spec.verdict_label, len(item.candidates))
+    held_to = form if rubric.spec.guided else None
+    candidates = {f"candidates.{place}": candidate for place, candidate in enumerate(item.candidates)}
+    nothing = nothing_to_judge(prompt=item.prompt, **candidates)
+    order_seed = derive_seed(seed, "reversed") if seed is not None and is_reversed else seed
+    return Question(prompt, _vote_reader(form, is_reversed), _error_vote(is_reversed), order_seed, held_to, nothing)
+
+
 def _values(item: RankItem, is_reversed: bool) -> dict[str, Value]:
     candidates = item.candidates[::-1] if is_reversed else item.candidates
     return {
@@ -68,7 +74,7 @@ def _values(item: RankItem, is_reversed: bool) -> dict[str, Value]:
     }
 
 
-async def _rank_pointwise(engine: Engine, rubric: Rubric, request: RankRequest, answer_id: str) -> RankResponse:
+async def _rank_pointwise(jury: Jury, rubric: Rubric, request: RankRequest, answer_id: str) -> RankResponse:
     # Judge each candidate as an item of its own.
     entries, aggregation = request.entries, rubric.spec.aggregation
     items = [
@@ -82,7 +88,7 @@ async def _rank_pointwise(engine: Engine, rubric: Rubric, request: RankRequest, 
         for position, candidate in enumerate(entry.candidates)
     ]
     sampling = sampling_of(rubric.spec, request, expected=aggregation == "expected")
-    judged, judgments = await judge_items(engine, rubric, items, sampling, aggregation, request.seed)
+    judged, judgments = await judge_items(jury, rubric, items, sampling, aggregation, request.seed)
 
     # Rank the candidates of each entry by their scores.
     data, start = [], 0

@@ -153,6 +153,23 @@ def test_parquet_output_is_continued_from_its_partial_file(client: JudgeClient, 
     assert pq.read_table(out).num_rows == 30
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+def test_a_file_of_a_version_before_juries_is_continued(client: JudgeClient, tmp_path: Path, name: str) -> None:
+    source, out = write(tmp_path / "in.jsonl", rows(30)), tmp_path / name
+    judged(client, source, tmp_path / "first.jsonl")
+    old = read(tmp_path / "first.jsonl")[:20]
+    for row in old:
+        del row["disagreement"]
+        row["votes"] = [{key: vote[key] for key in vote if key != "engine"} for vote in row["votes"]]
+    write(out if name == "out.jsonl" else tmp_path / "out.parquet.partial.jsonl", old)
+
+    assert judged(client, source, out).continued_at == 20
+
+    written = read(out) if name == "out.jsonl" else pq.read_table(out).to_pylist()
+    assert [row["source"] for row in written] == list(range(30))
+    assert {row.get("disagreement") for row in written} == {None}
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

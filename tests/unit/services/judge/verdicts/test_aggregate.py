@@ -2,8 +2,14 @@
 
 import pytest
 
+from selfreward.contracts.comparisons import Order, PairVote, RankItem, RankVote, Side
 from selfreward.contracts.judging import Aggregation, Vote, VoteStatus
-from services.judge.verdicts.aggregate import aggregate_scores, aggregate_votes
+from services.judge.verdicts.aggregate import (
+    aggregate_pair_votes,
+    aggregate_rank_votes,
+    aggregate_scores,
+    aggregate_votes,
+)
 
 
 def votes(*scores: float | VoteStatus) -> list[Vote]:
@@ -93,3 +99,55 @@ def test_the_reason_of_a_failure_is_passed_on() -> None:
     cast = [Vote(status="out_of_range", reason="10 is not within 0 to 5")]
 
     assert str(aggregate_votes(0, None, cast, 1).failure_reason).endswith("(first: 10 is not within 0 to 5)")
+
+
+def test_disagreement_is_between_the_engines_and_not_the_votes() -> None:
+    def jury(**scores: list[float | VoteStatus]) -> list[Vote]:
+        return [vote.model_copy(update={"engine": name}) for name, own in scores.items() for vote in votes(*own)]
+
+    def both(cast: list[Vote]) -> list[float | None]:
+        judgment = aggregate_votes(0, None, cast, min_valid_votes=1)
+        return [judgment.score, judgment.disagreement]
+
+    assert both(jury(a=[1, 5], b=[3, 3])) == [3, 0]
+    # The means are 1, 2 and 5.25: their mean is 2.75, and the mean square of 1.75, 0.75 and 2.5 is 3.291667.
+    uneven = both(jury(a=[1, 1, 1, 1], b=[2, "error"], c=[5, 5.5]))
+    assert uneven == pytest.approx([16.5 / 7, 3.291667**0.5])
+    assert both(jury(a=[1, 5], b=["error", "unparsed"])) == [3, None]
+    assert both(votes(1, 5)) == [3, None]
+
+
+def test_the_expected_scores_of_engines_are_compared_where_they_count() -> None:
+    cast = [Vote(status="ok", score=3, expected=expected, engine=name) for name, expected in (("a", 2.5), ("b", 3.5))]
+
+    assert aggregate_votes(0, None, cast, 1, "expected").disagreement == 0.5
+    assert aggregate_votes(0, None, cast, 1, "mean").disagreement == 0
+
+
+def test_a_pairs_disagreement_is_the_share_of_engines_in_the_minority() -> None:
+    def cast(**winners: tuple[Side | None, Side | None]) -> list[PairVote]:
+        orders: tuple[Order, Order] = ("ab", "ba")
+        return [
+            PairVote(order=order, winner=winner, status="ok" if winner else "error", engine=name)
+            for name, both in winners.items()
+            for order, winner in zip(orders, both, strict=True)
+        ]
+
+    def disagreement(votes: list[PairVote]) -> float | None:
+        return aggregate_pair_votes(0, None, votes, min_valid_votes=1).disagreement
+
+    assert disagreement(cast(x=("a", "a"), y=("a", "a"), z=("b", "b"))) == pytest.approx(1 / 3)
+    assert disagreement(cast(x=("a", "a"), y=("a", "b"))) == 0.5, "an engine whose orders differ finds a tie"
+    assert disagreement(cast(x=("a", "a"), y=("tie", "tie"), z=("a", "b"), w=("b", "b"))) == 0.5
+    assert disagreement(cast(x=("a", "a"), y=("b", None))) is None, "y has no verdict of its own"
+
+
+def test_a_rankings_disagreement_compares_the_best_candidates() -> None:
+    def vote(engine: str, *scores: float) -> RankVote:
+        return RankVote(shown="given", scores=list(scores), status="ok", engine=engine)
+
+    item = RankItem(prompt="p", candidates=["x", "y", "z"])
+    rankings = [vote("a", 1, 0.5, 0), vote("b", 1, 0, 0.5), vote("c", 0, 1, 0.5)]
+
+    assert aggregate_rank_votes(0, item, [rankings], 1).disagreement == pytest.approx(1 / 3)
+    assert aggregate_rank_votes(0, item, [rankings[:1]], 1).disagreement is None
