@@ -38,6 +38,7 @@ from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
 from selfreward.server.background import cancel_and_wait, restart_forever
 from selfreward.server.disk import is_full
+from selfreward.server.budget import ByteBudget
 from selfreward.server.errors import ApiError, add_error_handlers, error_response
 from selfreward.server.health import Probe, add_health
 from selfreward.server.keys import KeyScope, LiveKeyring
@@ -118,6 +119,7 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
         needed_scope=_needed_scope,
         max_body_bytes=settings.max_recipe_bytes,
         limit_setting="SELFREWARD_MAX_RECIPE_BYTES",
+        budget=ByteBudget(settings.max_bytes_in_flight, "SELFREWARD_MAX_BYTES_IN_FLIGHT"),
         open_paths=_OPEN_PATHS,
     )
     _add_errors(app)

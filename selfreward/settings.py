@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535)
     """Port to listen on; 0 is the service's default: generator 8000, judge 8001, orchestrator 8002, trainer 8003."""
+    max_bytes_in_flight: int = Field(default=128 << 20, ge=1 << 20)
+    """Bytes that the bodies of all requests to this process may have at once, those of one key half as many; more are
+    answered 429."""
     log_level: str = Field(default="INFO", pattern="(?i)^(debug|info|warning|error|critical)$")
 
     @field_validator("redis_url")

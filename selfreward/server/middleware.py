@@ -1,17 +1,22 @@
 """What every request to a service passes first: a request id, the API key and its scope, the limit of the body."""
 
+import asyncio
 import math
 import re
+import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from selfreward.server.budget import ByteBudget, Held
 from selfreward.server.errors import ApiError, error_response
 from selfreward.server.keys import Key, Keyring, KeyScope, LiveKeyring
 
 _REQUEST_ID = re.compile("[!-~]{1,128}")
+_LEAST_SECONDS = 30.0
+_LEAST_BYTES_A_SECOND = 64 << 10
 _MOST_DIGITS = 19  # of a length in bytes; `int` refuses thousands of them
 
 
@@ -25,11 +30,15 @@ class RequestGuard:
     `request.state` then has the `key` and the `request_id`, which is the caller's `X-Request-Id` where that is 1 to 128
     printable ASCII characters, and goes back with every answer.
 
-    `open_paths` need no key. For every other path `needed_scope` names the scope that the key must have, None where any
-    known key will do. A body may have `max_body_bytes`, which the environment variable `limit_setting` raises.
-    `on_answer` gets the ASGI scope and the status of every answer as it starts, the guard's own refusals included.
+    `open_paths` need no key, and their bodies are not read. For every other path `needed_scope` names the scope that
+    the key must have, None where any known key will do. A body may have `max_body_bytes`, which the environment
+    variable `limit_setting` raises. `budget` bounds what the bodies in flight have together; a body's share is taken
+    before its first byte is read, where its length is announced. A body must have arrived after 30 s, or come at
+    64 KiB/s on average. `on_answer` gets the ASGI scope and the status of every answer as it starts, the guard's own
+    refusals included.
 
-    The application gets any other body only when all of it has arrived. Answers and disconnects pass through untouched.
+    The application gets a body only when all of it has arrived, but for those of `streamed` paths, which have limits
+    and settings of their own and are in no budget. Answers and disconnects pass through untouched.
     """
 
     def __init__(
@@ -39,6 +48,7 @@ class RequestGuard:
         needed_scope: Callable[[Scope], KeyScope | None],
         max_body_bytes: int,
         limit_setting: str,
+        budget: ByteBudget,
         streamed: Mapping[str, tuple[int, str]] | None = None,
         open_paths: Collection[str] = ("/healthz", "/readyz"),
         on_answer: Callable[[Scope, int], None] = ignore_answer,
@@ -48,6 +58,9 @@ class RequestGuard:
         self._needed_scope = needed_scope
         self._max_body_bytes = max_body_bytes
         self._limit_setting = limit_setting
+        # A body of full length must fit into what one key may have.
+        budget.total = max(budget.total, 2 * max_body_bytes)
+        self._budget = budget
         self._streamed = streamed or {}
         self._open_paths = open_paths
         self._on_answer = on_answer
@@ -71,25 +84,34 @@ class RequestGuard:
                 self._on_answer(scope, message["status"])
             await send(message)
 
+        held = self._budget.hold(key.name if key else "")
         try:
-            if scope["path"] not in self._open_paths:
-                authorize(key, self._needed_scope(scope))
-            if scope["path"] in self._streamed:
-                passed = _counted(headers, receive, *self._streamed[scope["path"]])
-            else:
-                passed = await self._receive_whole(headers, receive)
-        except ApiError as error:
-            await error_response(error)(scope, receive, send_with_id)
-            return
-        await self._app(scope, passed, send_with_id)
+            try:
+                passed = receive
+                if scope["path"] not in self._open_paths:
+                    authorize(key, self._needed_scope(scope))
+                    passed = await self._receive(scope, headers, receive, held)
+            except ApiError as error:
+                await error_response(error)(scope, receive, send_with_id)
+                return
+            await self._app(scope, passed, send_with_id)
+        finally:
+            held.release()
 
-    async def _receive_whole(self, headers: Headers, receive: Receive) -> Receive:
-        """Wait for all of the body; what is returned gives it again. ApiError (413) for one that is too long."""
+    async def _receive(self, scope: Scope, headers: Headers, receive: Receive, held: Held) -> Receive:
+        """What the application receives from. ApiError for a body that is too long, too slow, or one too many."""
+        if scope["path"] in self._streamed:
+            return _counted(headers, in_time(receive), *self._streamed[scope["path"]])
+        return await self._receive_whole(headers, in_time(receive), held)
+
+    async def _receive_whole(self, headers: Headers, receive: Receive, held: Held) -> Receive:
+        """Wait for all of the body; what is returned gives it again."""
         # An announced length spares reading; a body that announces none, or too little, is counted as it comes.
         length = _announced(headers)
         messages: list[Message] = []
         received, more = 0, True
         while more and max(length, received) <= self._max_body_bytes:
+            held.at_least(int(max(length, received)))
             messages.append(await receive())
             received += len(messages[-1].get("body", b""))
             more = messages[-1].get("more_body", False)
@@ -100,6 +122,29 @@ class RequestGuard:
             return messages.pop(0) if messages else await receive()
 
         return replayed
+
+
+def in_time(receive: Receive, clock: Callable[[], float] = time.monotonic) -> Receive:
+    """The same messages, as long as the body keeps coming. Raises ApiError (408) for one that is too slow."""
+    began, received, more = clock(), 0, True
+
+    async def received_in_time() -> Message:
+        nonlocal received, more
+        if not more:
+            # Nothing is owed any more: what still comes is that the client has gone.
+            return await receive()
+        left = began + _LEAST_SECONDS + received / _LEAST_BYTES_A_SECOND - clock()
+        try:
+            async with asyncio.timeout(left):
+                message = await receive()
+        except TimeoutError:
+            text = f"after {clock() - began:.0f} s the body is not complete: send it faster"
+            raise ApiError(408, text, code="body_too_slow", headers={"Connection": "close"}) from None
+        received += len(message.get("body", b""))
+        more = message.get("more_body", False)
+        return message
+
+    return received_in_time
 
 
 def _announced(headers: Headers) -> float:

@@ -16,6 +16,7 @@ from selfreward.client.generator import VERSION_HEADER
 from selfreward.redis.announcements import Announced
 from selfreward.redis.connection import connect
 from selfreward.server.background import cancel_and_wait, restart_forever
+from selfreward.server.budget import ByteBudget
 from selfreward.server.descriptors import bound_by_descriptors
 from selfreward.server.errors import ApiError, add_error_handlers
 from selfreward.server.health import add_health
@@ -92,6 +93,7 @@ def create_app(settings: GeneratorSettings) -> FastAPI:
         needed_scope=_needed_scope,
         max_body_bytes=settings.max_body_bytes,
         limit_setting="SELFREWARD_MAX_BODY_BYTES",
+        budget=ByteBudget(settings.max_bytes_in_flight, "SELFREWARD_MAX_BYTES_IN_FLIGHT"),
         on_answer=_count_answer,
     )
     add_error_handlers(app)

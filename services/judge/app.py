@@ -16,6 +16,7 @@ from starlette.types import Scope
 from selfreward.client.aiohttp_transport import AiohttpTransport
 from selfreward.client.http import ServiceClient, ServiceError, WrongPolicyVersion
 from selfreward.redis.connection import connect, connect_briefly
+from selfreward.server.budget import ByteBudget
 from selfreward.server.errors import ApiError, add_error_handlers, error_response, invalid_request
 from selfreward.server.health import Probe, add_health
 from selfreward.server.keys import KeyScope, LiveKeyring
@@ -142,6 +143,7 @@ def create_app(
         needed_scope=_needed_scope(app),
         max_body_bytes=settings.judge_max_body_bytes,
         limit_setting="SELFREWARD_JUDGE_MAX_BODY_BYTES",
+        budget=ByteBudget(settings.max_bytes_in_flight, "SELFREWARD_MAX_BYTES_IN_FLIGHT"),
         streamed={"/v1/files": (settings.judge_max_file_bytes, "SELFREWARD_JUDGE_MAX_FILE_BYTES")},
         on_answer=_count_refusal,
     )

@@ -10,11 +10,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
-from starlette.types import Scope
+from starlette.types import Message, Scope
 
+from selfreward.server.budget import ByteBudget
 from selfreward.server.errors import ApiError
 from selfreward.server.keys import Key, Keyring, KeyScope
-from selfreward.server.middleware import RequestGuard, authorize
+from selfreward.server.middleware import RequestGuard, authorize, in_time
 
 ALICE = Key(name="alice", sha256=hashlib.sha256(b"alice").hexdigest(), scopes=["judge"])
 AS_ALICE = {"Authorization": "Bearer alice"}
@@ -26,6 +27,7 @@ class Service:
     def __init__(self) -> None:
         self.answers: list[tuple[str, int]] = []
         self.seen = 0
+        self.budget = ByteBudget(400, "SELFREWARD_BYTES")
 
     async def echo(self, request: Request) -> JSONResponse:
         """What the guard says of a request."""
@@ -47,6 +49,7 @@ class Service:
             lambda scope: needed[scope["path"]],
             100,
             "SELFREWARD_LIMIT",
+            self.budget,
             on_answer=count,
         )
 
@@ -142,3 +145,58 @@ def test_a_key_without_the_scope_is_named() -> None:
     with pytest.raises(ApiError, match="key 'alice' lacks the scope 'run': use a key that has it") as refused:
         authorize(ALICE, "run")
     assert refused.value.status == 403
+
+
+async def never_read() -> AsyncIterator[bytes]:
+    raise AssertionError("the body was read")
+    yield b""
+
+
+def test_a_body_for_which_there_is_no_room_is_refused_unread() -> None:
+    service = Service()
+    others = service.budget.hold("bob")
+    others.at_least(200)
+    service.budget.hold("alice").at_least(110)
+
+    answer = service.call("/any", {**AS_ALICE, "Content-Length": "95"}, never_read())
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "too_many_bytes")
+    assert answer.headers["connection"] == "close"
+    others.release()
+    # One key has at most half.
+    assert service.call("/any", {**AS_ALICE, "Content-Length": "95"}, never_read()).status_code == 429
+    assert service.call("/any", AS_ALICE, b" " * 90).status_code == 200
+
+
+def test_what_a_request_held_is_free_when_it_is_answered() -> None:
+    service = Service()
+    for content in (b" " * 100, pieces(10), pieces(11), b" " * 110):
+        service.call("/any", AS_ALICE, content)
+    assert service.budget.used.total() == 0
+
+
+def test_an_open_route_reads_no_body() -> None:
+    assert Service().call("/healthz", {}, never_read()).status_code == 200
+
+
+@pytest.mark.parametrize(("bytes_a_second", "taken"), [(1 << 10, False), (100 << 10, True)])
+def test_a_body_that_comes_too_slowly_is_given_up(bytes_a_second: int, taken: bool) -> None:
+    now, sent = 0.0, 0
+
+    async def receive() -> Message:
+        nonlocal now, sent
+        now, sent = now + 10, sent + 1
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": b" " * (10 * bytes_a_second), "more_body": sent < 20}
+
+    async def scenario() -> None:
+        passed = in_time(receive, lambda: now)
+        for _ in range(20):
+            await passed()
+
+    if taken:
+        asyncio.run(scenario())
+    else:
+        with pytest.raises(ApiError, match="send it faster") as refused:
+            asyncio.run(scenario())
+        assert (refused.value.status, sent) == (408, 5)
