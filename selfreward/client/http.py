@@ -14,11 +14,15 @@ _LONGEST_WAIT_SECONDS = 30.0
 
 
 class ServiceError(RuntimeError):
-    """A service answered with an error that no retry helps, or kept failing. `status` is the last one, if any."""
+    """A service answered with an error that no retry helps, or kept failing.
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    `status` is the last one, if any, and `body` what came with it.
+    """
+
+    def __init__(self, message: str, status: int | None = None, body: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.body = body
 
 
 class WrongPolicyVersion(ServiceError):
@@ -103,7 +107,7 @@ class ServiceClient:
                 failure, status = f"HTTP {response.status_code}: {response.text[:500]}", response.status_code
                 if status not in retried and "retry-after" not in response.headers:
                     refusal = WrongPolicyVersion if status == 409 else ServiceError
-                    raise refusal(f"{method} {response.url}: {failure}", status)
+                    raise refusal(f"{method} {response.url}: {failure}", status, response.text)
                 wait = max(wait, _retry_after(response))
             if attempt + 1 < self._attempts:
                 await asyncio.sleep(min(wait, _LONGEST_WAIT_SECONDS))

@@ -1,10 +1,10 @@
 """The judge's HTTP application: all parts put together. Any number of replicas may share one address."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from fastapi import FastAPI, Request, Response
@@ -35,6 +35,7 @@ from services.judge.api.vllm_score import add_vllm
 from services.judge.engine.cache import ResultCache
 from services.judge.engine.engine import Engine, EngineRefused, EngineUnavailable
 from services.judge.engine.named import key_of, load_engines
+from services.judge.engine.parameters import Parameters
 from services.judge.engine.slots import FairSlots
 from services.judge.engine.tokenizer import EngineTokens
 from services.judge.jobs.batches import BatchStore
@@ -80,7 +81,7 @@ def create_app(
             connect_briefly(settings.judge_cache_url or settings.redis_url), settings.judge_cache_seconds
         )
 
-    def connect_engine(url: str, key: str | None, model: str) -> Engine:
+    def connect_engine(url: str, key: str | None, model: str, parameters: Mapping[str, Any]) -> Engine:
         """An engine with a client for its work and another for probes, and slots in fair turns."""
         transport = engine_transport or AiohttpTransport(settings.judge_concurrency)
         client = ServiceClient(
@@ -93,12 +94,14 @@ def create_app(
         probe = ServiceClient(
             url, key, deadline=_READY_SECONDS, attempts=1, max_connections=8, transport=engine_transport
         )
-        return Engine(client, probe, model, FairSlots(settings.judge_concurrency), EngineTokens(probe, model))
+        slots = FairSlots(settings.judge_concurrency)
+        return Engine(client, probe, model, slots, EngineTokens(probe, model), Parameters(parameters))
 
-    own = connect_engine(engine_url(settings), engine_key(settings), settings.judge_engine_model)
+    url, key = engine_url(settings), engine_key(settings)
+    own = connect_engine(url, key, settings.judge_engine_model, settings.judge_engine_parameters)
     engine = replace(own, cache=cache)
     named_engines = {
-        name: replace(connect_engine(base_url(each.url), key_of(each), each.model), parameters=each.parameters)
+        name: connect_engine(base_url(each.url), key_of(each), each.model, each.parameters)
         for name, each in table.items()
     }
     engines = [engine, *named_engines.values()]

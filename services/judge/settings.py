@@ -1,6 +1,7 @@
 """Settings of the judge service (`SELFREWARD_JUDGE_*`, and the shared ones)."""
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
@@ -22,6 +23,8 @@ class JudgeSettings(Settings):
     """Bearer key for an engine other than the generator; the generator gets `api_key`."""
     judge_engines: SecretStr | None = None
     """Engines that rubrics may name as their jury: TOML, or the path of a TOML file (`engine/named.py`)."""
+    judge_engine_parameters: dict[str, Any] = Field(default_factory=dict)
+    """JSON object of fields that every judging request has; those that are null are left out of all."""
     judge_engine_deadline: float = Field(default=300.0, gt=0)
     """Seconds for the engine request of one item, including retries."""
     judge_engine_attempts: int = Field(default=5, ge=1, le=20)

@@ -6,11 +6,15 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import httpx
+
 from selfreward.client.generator import VERSION_HEADER
 from selfreward.client.http import RETRIED_STATUSES, ServiceClient, ServiceError, WrongPolicyVersion
 from selfreward.contracts.base import is_policy_version
 from services.judge.engine.cache import ResultCache
 from services.judge.engine.lookup import CacheLookup, CacheMode
+from services.judge.engine.one_by_one import ask_one_by_one
+from services.judge.engine.parameters import Parameters
 from services.judge.engine.reply import EngineReply, read_reply
 from services.judge.engine.slots import FairSlots, Lane
 from services.judge.engine.tokenizer import EngineTokens
@@ -42,9 +46,9 @@ class Abilities:
 class Engine:
     """The judging engine with its clients, its slots and its cache.
 
-    `model` is the model name of requests that pin no version. `probe` is a client for small requests. `tokens`
-    are the special tokens of its tokenizer. `parameters` are further fields of each request. `caller` is whose
-    turns a request takes. `lookup` finds cached replies for one request of the judge's API.
+    `model` is the model name of requests that pin no version. `probe` is a client for small requests. `tokens` are the
+    special tokens of its tokenizer, `parameters` the fields that it takes. `caller` is whose turns a request takes.
+    `lookup` finds cached replies for one request of the judge's API.
     """
 
     service: ServiceClient
@@ -52,10 +56,10 @@ class Engine:
     model: str
     slots: FairSlots
     tokens: EngineTokens
+    parameters: Parameters = field(default_factory=lambda: Parameters({}))
     cache: ResultCache | None = None
     caller: str = ""
     lookup: CacheLookup | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
     abilities: Abilities = field(default_factory=Abilities)
 
     def for_request(self, caller: str, cache: CacheMode | None) -> "Engine":
@@ -87,28 +91,43 @@ class Engine:
         version is not served, ServiceError on any other failure.
         """
         # Look the request up in the cache.
-        messages = [{"role": "user", "content": prompt}]
-        body = {"model": model or self.model, "messages": messages, **sampling, **self.parameters}
+        votes = sampling["n"]
+        message = {"role": "user", "content": prompt}
+        body = self.parameters.configure({"model": model or self.model, "messages": [message], **sampling})
         cached = await self.lookup.find(body) if self.lookup else None
         if cached is not None:
-            return read_reply(cached.content, cached.version, sampling["n"])
+            return read_reply(cached.content, cached.version, votes)
 
-        # Send it when there is a slot.
+        # Send it when there is a slot, and read the reply.
+        async def ask_once(fields: Mapping[str, Any], votes: int = 1) -> EngineReply:
+            response = await self._send(lane, fields, retried)
+            # Engines other than ours may name another model each time.
+            reply = read_reply(response.content, response.headers.get(VERSION_HEADER) or self.model, votes)
+            if self.lookup and fields is body and _is_complete(reply, votes):
+                self.lookup.keep(body, reply.version, response.content)
+            return reply
+
+        # Some engines give one choice, however many are asked for.
+        if votes > 1 and self.parameters.one_choice:
+            return await ask_one_by_one(ask_once, body, votes)
+        reply = await ask_once(body, votes)
+        if len(reply.completions) == 1 < votes and not reply.is_failed:
+            self.parameters.note(("n", None))
+            return await ask_one_by_one(ask_once, body, votes, reply)
+        return reply
+
+    async def _send(self, lane: Lane, body: Mapping[str, Any], retried: Set[int]) -> httpx.Response:
+        async def post(fields: Mapping[str, Any]) -> httpx.Response:
+            return await self.service.request("POST", "/chat/completions", json=fields, retried=retried)
+
         async with self.slots.slot(lane, self.caller):
             with ENGINE_INFLIGHT.track_inprogress(), ENGINE_DURATION.time():
                 try:
-                    response = await self.service.request("POST", "/chat/completions", json=body, retried=retried)
+                    return await self.parameters.send(body, post)
                 except WrongPolicyVersion:
                     if self.lookup:
                         self.lookup.forget_version()
                     raise
-
-        # Read the response, and cache it if it is complete. Engines other than ours may name another model each time.
-        version = response.headers.get(VERSION_HEADER) or self.model
-        reply = read_reply(response.content, version, sampling["n"])
-        if self.lookup and _is_complete(reply, sampling["n"]):
-            self.lookup.keep(body, reply.version, response.content)
-        return reply
 
 
 def _is_complete(reply: EngineReply, votes: int) -> bool:

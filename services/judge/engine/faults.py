@@ -11,7 +11,8 @@ from selfreward.client.http import ServiceError
 _TOO_LONG = re.compile(
     r"context[ _](?:length|window|size|limit)|maximum (?:prompt|input) length|token count\b.{0,80}\bexceed|token limit"
     r"|\b(?:prompt|input|request)s?\b.{0,40}\btoo (?:long|large)\b|tokens?_too_long|too many (?:input )?tokens"
-    r"|\binputs`? (?:tokens \+|must have less than)|input length should be|\"code\": ?\"?1261\b",
+    r"|longer than the (?:maximum )?model|\binputs`? (?:tokens \+|must have less than)|input length should be"
+    r"|\"code\": ?\"?1261\b",
     re.IGNORECASE,
 )
 _FILTERED = re.compile(
@@ -29,8 +30,8 @@ _NO_MODEL = re.compile(
 _ITEM_STATUSES = frozenset({400, 413, 422})
 """Statuses with which engines refuse one request."""
 _FILTER_STATUSES = frozenset({400, 403, 422, 451})
-_KEY = "mend SELFREWARD_JUDGE_ENGINE_KEY (SELFREWARD_API_KEY where the generator judges)"
-_MODEL = "mend SELFREWARD_JUDGE_ENGINE_MODEL or SELFREWARD_JUDGE_ENGINE_URL"
+_KEY = "mend SELFREWARD_JUDGE_ENGINE_KEY (of the generator SELFREWARD_API_KEY, of a jury SELFREWARD_JUDGE_ENGINES)"
+_MODEL = "mend SELFREWARD_JUDGE_ENGINE_MODEL or SELFREWARD_JUDGE_ENGINE_URL (of a jury SELFREWARD_JUDGE_ENGINES)"
 _TO_MEND = {
     401: f"the judging engine refuses the key: {_KEY}",
     402: "the judging engine asks for payment: pay, or set SELFREWARD_JUDGE_ENGINE_KEY to the key of another account",
