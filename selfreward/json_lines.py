@@ -1,14 +1,15 @@
 """JSON Lines as people and tools write them.
 
 Only a line feed ends a line, since a JSON text may hold the other signs that end lines in Unicode (U+2028). A byte
-order mark is no part of the first line. Half a surrogate pair, which is what is left of an emoji that was cut, is left
-out, because UTF-8 has no form for it.
+order mark is no part of the first line.
 """
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+_HALF = "not UTF-8 (half of a surrogate pair, as of an emoji that was cut): remove it"
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -21,9 +22,28 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def parse_line(line: bytes) -> Any:
-    """The value of one line. Raises ValueError when it is not JSON."""
-    value = json.loads(line)
-    # Half a pair comes as an escape, or as the bytes that some encoders make of it.
-    if b"\\u" in line or b"\xed" in line:
-        value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="ignore"))
+    """The value of one line.
+
+    Raises ValueError, with the remedy, for what is not JSON in UTF-8, is nested too deeply to be read, or holds half of
+    a surrogate pair: what is left of an emoji that was cut has no form in UTF-8, so no tokenizer takes it.
+    """
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        # Some encoders write each half of a pair as three bytes, of which the first is this one.
+        if line[error.start] == 0xED:
+            raise ValueError(_HALF) from None
+        wrong = f"byte 0x{line[error.start]:02x} at place {error.start + 1}"
+        raise ValueError(f"not UTF-8 ({wrong}): save the file in this encoding") from None
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply: a row is one object with texts and message lists") from None
+    except ValueError as error:
+        raise ValueError(f"not valid JSON: {error}") from None
+    if "\\u" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError(_HALF) from None
     return value

@@ -12,6 +12,7 @@ from orchestrator.runs.state import create, load, load_all, stopped_runs
 from orchestrator.submission.quotas import check_recipe, check_runs, check_seed_files
 from selfreward.client.http import ServiceClient, ServiceError
 from selfreward.loop import paths
+from selfreward.loop.chat_template import check_of
 from selfreward.loop.methods import method_of
 from selfreward.loop.methods.plan import RubricUse
 from selfreward.loop.record import RunState, now
@@ -41,7 +42,7 @@ async def submit(services: Services, recipe: Recipe, run: str | None) -> tuple[R
     check_room(services)
     check_model(recipe)
     await asyncio.to_thread(check_seed_files, recipe, services.settings)
-    seed = await asyncio.to_thread(read_seed_data, recipe)
+    seed = await asyncio.to_thread(_read_seed, recipe)
     check_recipe(recipe, seed, services.settings)
     await asyncio.to_thread(check_start, services.store, recipe, seed)
     await _check_rubrics(services, recipe)
@@ -71,6 +72,15 @@ def check_model(recipe: Recipe) -> None:
     if missing or not any(folder.glob("*.safetensors")):
         lacking = ", ".join([*missing, *([] if any(folder.glob("*.safetensors")) else ["*.safetensors"])])
         raise RecipeError(f"model = {recipe.model!r} has no {lacking}: give a complete checkpoint folder")
+
+
+def _read_seed(recipe: Recipe) -> SeedData:
+    """The seed rows, each written once by the base model's chat template. Raises RecipeError or SeedError."""
+    try:
+        check = check_of(Path(recipe.model))
+    except ValueError as error:
+        raise RecipeError(f"model: {error}") from error
+    return read_seed_data(recipe, check) if check else read_seed_data(recipe)
 
 
 def _check_same(existing: RunState, submitted: RunState) -> RunState:

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from selfreward.cli import model, rubric
+from selfreward.cli import data, model, rubric
 from selfreward.cli.capability import capability
 from selfreward.cli.judge import judge
 from selfreward.cli.judge_attacks import judge_attacks
@@ -30,7 +30,8 @@ from selfreward.cli.services.up import up
 from selfreward.cli.win_rate import win_rate
 from selfreward.processes.stack_file import DEFAULT_FOLDER, FOLDER_VARIABLE, StackError, running_urls
 
-_EVALUATION_EXTRA = ("numpy", "matplotlib", "sklearn")
+_EXTRAS = {"numpy": "evaluation", "matplotlib": "evaluation", "sklearn": "evaluation", "jinja2": "orchestrator"}
+"""The extra that each package comes with, of those that a command may miss."""
 
 
 class Commands(TyperGroup):
@@ -62,9 +63,11 @@ def _message(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
-        if package not in _EVALUATION_EXTRA:
+        if package not in _EXTRAS:
             return None
-        return f"{package} is missing: pip install 'selfreward-loop[evaluation]', or `make install` in a checkout"
+        return (
+            f"{package} is missing: pip install 'selfreward-loop[{_EXTRAS[package]}]', or `make install` in a checkout"
+        )
 
     if isinstance(error, StackError):
         return str(error)
@@ -120,6 +123,7 @@ for panel, commands in {
 }.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
+app.add_typer(data.commands, name="data", rich_help_panel="Runs")
 app.add_typer(rubric.commands, name="rubric", rich_help_panel="Judge")
 app.add_typer(model.commands, name="model", rich_help_panel="Models")
 app.add_typer(dead.commands, name="dead", rich_help_panel="Services")

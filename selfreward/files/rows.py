@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from selfreward.client.judge_inputs import split_last
 from selfreward.contracts.conversations import Conversation, conversation
 from selfreward.contracts.judging import JudgeItem
+from selfreward.json_lines import numbered_lines, parse_line
 
 WRITTEN = (
     "score",
@@ -75,17 +76,14 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                values = json.loads(line)
-            except ValueError as error:
-                raise RowError(f"{path}, line {number} is not JSON: {error}; write one object on each line") from error
-            if not isinstance(values, dict):
-                raise RowError(f"{path}, line {number} is a {type(values).__name__}: write one object on each line")
-            yield Row(f"line {number}", values)
+    for number, line in numbered_lines(path):
+        try:
+            values = parse_line(line)
+        except ValueError as error:
+            raise RowError(f"{path}, line {number} is {error}; write one object on each line") from error
+        if not isinstance(values, dict):
+            raise RowError(f"{path}, line {number} is a {type(values).__name__}: write one object on each line")
+        yield Row(f"line {number}", values)
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:

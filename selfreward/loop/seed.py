@@ -10,15 +10,23 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from selfreward.contracts.base import as_messages, explain
+from selfreward.contracts.base import Message, as_messages, explain
 from selfreward.json_lines import numbered_lines, parse_line
 from selfreward.loop.constitution import Constitution, read_constitution
+from selfreward.loop.formats import as_seed_row
 from selfreward.loop.methods import method_of
 from selfreward.loop.rows import IftRow, PromptRow, RankedRow, SeedError, messages, sft_row
 from selfreward.recipe.recipe import Recipe
 
 _SHOWN = 10
 Row = TypeVar("Row", bound="PromptRow")
+Check = Callable[[Sequence[Message]], None]
+
+
+def accept(_: Sequence[Message]) -> None:
+    """Any conversation is right, where the model's chat template is not known."""
+
+
 _SHAPES: dict[type[PromptRow], str] = {
     PromptRow: '{"prompt": "..."}',
     IftRow: '{"prompt": "...", "response": "..."}',
@@ -38,15 +46,18 @@ class SeedData:
     constitution: Constitution | None = None
 
 
-def read_seed_data(recipe: Recipe) -> SeedData:
-    """Read and check every seed file that `recipe` names. Raises SeedError."""
+def read_seed_data(recipe: Recipe, check: Check = accept) -> SeedData:
+    """Read and check every seed file that `recipe` names. Raises SeedError.
+
+    `check` raises ValueError for a conversation that the base model's chat template refuses.
+    """
     data, method = recipe.data, method_of(recipe)
     seed = SeedData(
-        ift=_read("data.ift", data.ift, IftRow),
-        heldout=_read("data.heldout", data.heldout, PromptRow),
-        eft=_read("data.eft", data.eft, RankedRow) if data.eft and recipe.loop.use_eft else [],
-        eft_eval=_read("data.eft_eval", data.eft_eval, RankedRow) if data.eft_eval else [],
-        prompts=_read("data.prompts", data.prompts, method.prompt_row)
+        ift=read_rows("data.ift", data.ift, IftRow, check),
+        heldout=read_rows("data.heldout", data.heldout, PromptRow, check),
+        eft=read_rows("data.eft", data.eft, RankedRow, check) if data.eft and recipe.loop.use_eft else [],
+        eft_eval=read_rows("data.eft_eval", data.eft_eval, RankedRow, check) if data.eft_eval else [],
+        prompts=read_rows("data.prompts", data.prompts, method.prompt_row, check)
         if data.prompts and method.needs_prompts(recipe)
         else [],
         constitution=_constitution(data.constitution),
@@ -92,18 +103,28 @@ def _constitution(path: str | None) -> Constitution | None:
         raise SeedError(f"data.constitution: {error}") from error
 
 
-def _read(key: str, path: str, row_type: type[Row]) -> list[Row]:
+def read_rows(key: str, path: str, row_type: type[Row], check: Check = accept) -> list[Row]:
+    """The rows of one seed file, in any of the formats of `formats.py`. `key` names the file's recipe key in messages.
+
+    Raises SeedError that lists the first problems, each with its row: the number of its line, from 1.
+    """
     file = Path(path)
     if not file.is_file():
         raise SeedError(f"{key}: file {path} does not exist (working directory {Path.cwd()}); give another path")
+    if file.suffix == ".parquet":
+        raise SeedError(f"{key}: {path} is Parquet: write it as JSON Lines by `selfreward data convert {path}`")
     rows, problems = [], []
     for number, line in numbered_lines(file):
         try:
-            rows.append(row_type.model_validate(parse_line(line)))
+            _, values = as_seed_row(parse_line(line), with_response="response" in row_type.model_fields)
+            row = row_type.model_validate(values)
+            check(conversation_of(row))
         except ValidationError as error:
             problems.append(f"row {number}:\n{explain(error)}")
         except ValueError as error:
-            problems.append(f"row {number}: not valid JSON: {error}")
+            problems.append(f"row {number}: {error}")
+        else:
+            rows.append(row)
     if problems:
         listed = "\n".join(problems[:_SHOWN])
         more = f"\n... and {len(problems) - _SHOWN} more rows" if len(problems) > _SHOWN else ""
@@ -111,6 +132,12 @@ def _read(key: str, path: str, row_type: type[Row]) -> list[Row]:
     if not rows:
         raise SeedError(f"{key}: file {path} has no rows; rows look like {_SHAPES[row_type]}")
     return rows
+
+
+def conversation_of(row: PromptRow) -> list[Message]:
+    """What of a row the chat template is given: the prompt, and the answer of a demonstration."""
+    answer = [Message(role="assistant", content=row.response)] if isinstance(row, IftRow) else []
+    return [*as_messages(row.prompt), *answer]
 
 
 def _check_sizes(recipe: Recipe, seed: SeedData) -> None:

@@ -91,6 +91,16 @@ def test_mistakes_are_refused_before_any_work(
     assert client.runs() == []
 
 
+def test_a_row_that_the_base_models_chat_template_refuses_is_named_before_any_work(
+    client: OrchestratorClient, recipe: Recipe
+) -> None:
+    template = "{% if messages[0].content == 'p1' %}{{ raise_exception('no p1') }}{% endif %}"
+    (Path(recipe.model) / "chat_template.jinja").write_text(template)
+    with pytest.raises(ServiceError, match=r"HTTP 422: data\.prompts: .*: row 2: the chat template .* it: no p1"):
+        client.start(recipe, "bad")
+    assert client.runs() == []
+
+
 def test_errors_name_what_is_wrong(address: str, client: OrchestratorClient, recipe: Recipe) -> None:
     with pytest.raises(ServiceError, match=r"run = '\.\./up': String should match pattern"):
         client.start(recipe, "../up")

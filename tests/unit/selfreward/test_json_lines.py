@@ -18,12 +18,21 @@ def test_only_line_feeds_end_lines_and_a_byte_order_mark_is_no_text(tmp_path: Pa
 
 
 @pytest.mark.parametrize("half", [rb"\ud83d", rb"\uDE00", b"\xed\xa0\xbd"])
-def test_half_an_emoji_is_left_out(half: bytes) -> None:
-    assert parse_line(b'{"a": ["cut: ' + half + rb' \ud83d\ude00"]}') == {"a": ["cut:  \U0001f600"]}
-    assert parse_line(rb'{"\ud83d": 1}') == {"": 1}
+def test_half_an_emoji_is_refused_and_a_whole_one_read(half: bytes) -> None:
+    assert parse_line(rb'{"a": "\ud83d\ude00"}') == {"a": "\U0001f600"}
+    with pytest.raises(ValueError, match="half of a surrogate pair"):
+        parse_line(b'{"a": ["cut: ' + half + b'"]}')
 
 
-def test_what_is_not_json_is_an_error() -> None:
-    for line in (b"{", b'"\xff"'):
-        with pytest.raises(ValueError, match=r"delimiter|property name|codec"):
-            parse_line(line)
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"{", r"^not valid JSON: Expecting property name"),
+        (b'"caf\xe9"', r"^not UTF-8 \(byte 0xe9 at place 5\): save the file in this encoding$"),
+        ('{"a": 1}'.encode("utf-16"), r"^not UTF-8 \(byte 0xff at place 1\)"),
+        (b"[" * 100_000, r"^nested too deeply: a row is one object"),
+    ],
+)
+def test_what_is_not_json_is_an_error_with_its_remedy(line: bytes, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_line(line)

@@ -206,7 +206,7 @@ def test_files_that_are_none_of_ours_are_refused(client: JudgeClient, tmp_path: 
         with pytest.raises(RowError, match=message):
             judged(client, path, out)
     (tmp_path / "broken.jsonl").write_text('{"prompt": "p", "response": "r"}\n{"prompt"\n')
-    with pytest.raises(RowError, match=r"broken\.jsonl, line 2 is not JSON"):
+    with pytest.raises(RowError, match=r"broken\.jsonl, line 2 is not valid JSON"):
         judged(client, tmp_path / "broken.jsonl", out)
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
     with pytest.raises(RowError, match="not readable as Parquet"):

@@ -1,11 +1,14 @@
 """Seed files: every mistake is an error that names the file, the row, the field and the remedy."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from selfreward.contracts.base import Message, as_messages
+from selfreward.loop.formats import as_seed_row
 from selfreward.loop.load import RunRecipe
 from selfreward.loop.rows import SeedError
 from selfreward.loop.seed import read_seed_data, snapshot
@@ -50,9 +53,9 @@ def test_good_files_are_read_and_kept_in_the_shapes_of_the_run(tmp_path: Path) -
 
 
 def test_files_are_read_as_other_tools_write_them(tmp_path: Path) -> None:
-    run_recipe = recipe(tmp_path, {"heldout": ['\ufeff{"prompt": "h\u2028i"}', r'{"prompt": "An emoji cut: \ud83d"}']})
+    run_recipe = recipe(tmp_path, {"heldout": ['\ufeff{"prompt": "h\u2028i"}', {"prompt": "h1"}]})
 
-    assert [row.prompt for row in read_seed_data(run_recipe).heldout] == ["h\u2028i", "An emoji cut: "]
+    assert [row.prompt for row in read_seed_data(run_recipe).heldout] == ["h\u2028i", "h1"]
 
 
 @pytest.mark.parametrize(
@@ -60,6 +63,10 @@ def test_files_are_read_as_other_tools_write_them(tmp_path: Path) -> None:
     [
         ({"ift": [{"prompt": "q"}]}, ["data.ift", "ift.jsonl", "row 1", "response", "rows look like"]),
         ({"ift": [{"prompt": "q", "response": "a"}, "{"]}, ["row 2", "not valid JSON"]),
+        ({"heldout": ["", r'{"prompt": "An emoji cut: \ud83d"}']}, ["data.heldout", "row 2", "surrogate pair"]),
+        ({"heldout": ["[" * 100_000]}, ["row 1", "nested too deeply"]),
+        ({"ift": [{"messages": [{"role": "user", "content": "q"}]}]}, ["row 1", "response is missing"]),
+        ({"heldout": [{"conversations": [{"from": "bot", "value": "x"}]}]}, ["row 1", "conversations[0] is no turn"]),
         ({"ift": [{"prompt": "  ", "response": "a"}]}, ["row 1", "prompt", "is blank"]),
         ({"ift": []}, ["data.ift", "has no rows"]),
         ({"heldout": [{"prompt": "h0", "answer": "x"}]}, ["data.heldout", "answer", "unknown key"]),
@@ -123,6 +130,45 @@ choice = "x"
     path.write_text("critique = 1")
     with pytest.raises(SeedError, match=r"data\.constitution: file .*constitution\.toml"):
         read_seed_data(run_recipe)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "q", "completion": "a"},
+        {"prompt": "q", "completion": [{"role": "assistant", "content": "a"}]},
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "id": 7},
+        {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "source": "web"},
+        {"instruction": "q", "input": "", "output": "a"},
+    ],
+)
+def test_rows_of_other_formats_are_demonstrations_and_prompts(tmp_path: Path, row: dict[str, Any]) -> None:
+    seed = read_seed_data(recipe(tmp_path, {"ift": [row], "prompts": [row] * 4}))
+    (demonstration,) = snapshot(seed)["ift"]()
+    assert demonstration == {
+        "prompt": [{"role": "user", "content": "q"}],
+        "completion": [{"role": "assistant", "content": "a"}],
+    }
+    assert [as_messages(row.prompt) for row in seed.prompts] == [[Message(role="user", content="q")]] * 4
+
+
+def test_an_alpaca_rows_input_follows_its_instruction_and_a_chats_earlier_turns_are_its_prompt() -> None:
+    _, alpaca = as_seed_row({"instruction": "Add.", "input": "1 2", "output": "3"}, with_response=True)
+    assert alpaca == {"prompt": "Add.\n\n1 2", "response": "3"}
+    turns = [("system", "s"), ("human", "q"), ("gpt", "a"), ("human", "r"), ("gpt", "b")]
+    row = {"conversations": [{"from": who, "value": text} for who, text in turns]}
+    name, chat = as_seed_row(row, with_response=True)
+    assert (name, chat["response"]) == ("ShareGPT", "b")
+    assert [turn["role"] for turn in chat["prompt"]] == ["system", "user", "assistant", "user"]
+
+
+def test_a_row_that_the_chat_template_refuses_is_named(tmp_path: Path) -> None:
+    def refuse(messages: Sequence[Message]) -> None:
+        if messages[-1].content == "a":
+            raise ValueError("the chat template refuses it")
+
+    with pytest.raises(SeedError, match=r"data\.ift: file .*ift\.jsonl: row 1: the chat template refuses it"):
+        read_seed_data(recipe(tmp_path, {}), refuse)
 
 
 def test_a_missing_file_is_named_with_the_working_directory(tmp_path: Path) -> None:
