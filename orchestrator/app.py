@@ -17,6 +17,7 @@ from orchestrator.leader import Leader
 from orchestrator.phases.disk import NoRoom
 from orchestrator.runs import events
 from orchestrator.runs.context import Services
+from orchestrator.runs.followers import EventStream, Followers, TooManyFollowers
 from orchestrator.runs.state import acknowledge, ask_to_run, ask_to_stop, load, load_all, public, stopped_runs
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.submission.quotas import RETRY_AFTER_S, TooManyRuns
@@ -37,8 +38,8 @@ from selfreward.recipe.recipe import RecipeError
 from selfreward.redis.connection import connect
 from selfreward.redis.queue import WorkQueue
 from selfreward.server.background import cancel_and_wait, restart_forever
-from selfreward.server.disk import is_full
 from selfreward.server.budget import ByteBudget
+from selfreward.server.disk import is_full
 from selfreward.server.errors import ApiError, add_error_handlers, error_response
 from selfreward.server.health import Probe, add_health
 from selfreward.server.keys import KeyScope, LiveKeyring
@@ -66,6 +67,7 @@ _ERRORS: dict[type[Exception], tuple[int, str]] = {
     RunExists: (409, "run_exists"),
     NoRoom: (507, "disk_full"),
     TooManyRuns: (429, "too_many_runs"),
+    TooManyFollowers: (429, "too_many_followers"),
     UnknownRun: (404, "unknown_run"),
     FileNotFoundError: (404, "not_found"),
     ServiceError: (503, "service_unavailable"),
@@ -104,12 +106,17 @@ def create_app(settings: OrchestratorSettings) -> FastAPI:
             services = Services(settings, redis, store, GeneratorClient(generator), judge, trainer_jobs)
             worker = RolloutWorker(settings, redis, services.generator, AsyncJudgeClient(judge))
             app.state.services = services
+            # Connections of their own: whoever watches takes none from the work.
+            watching = connect(settings.redis_url)
+            app.state.followers = Followers(watching, settings.max_followers)
             app.state.tasks = [
                 asyncio.create_task(restart_forever("worker", worker.run)),
                 asyncio.create_task(restart_forever("leader", Leader(services).run)),
+                asyncio.create_task(restart_forever("followers", app.state.followers.run)),
             ]
             yield
             await cancel_and_wait(app.state.tasks)
+            await watching.aclose()
         await redis.aclose()
 
     app = FastAPI(title="selfreward orchestrator", lifespan=lifespan)
@@ -169,10 +176,9 @@ def _add_runs(app: FastAPI) -> None:
     @app.get("/v1/runs/{run}/events")
     async def follow(request: Request, run: str, last_event_id: str = Header("0")) -> StreamingResponse:
         """Progress as server-sent events, from after `Last-Event-ID` (all when left out) to the terminal one."""
-        services = _services(request)
-        await _existing(services, run)
-        stream = events.follow(services.redis, run, _event_id(last_event_id))
-        return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        after = _event_id(last_event_id)
+        await _existing(_services(request), run)
+        return EventStream(request.app.state.followers, run, after)
 
     @app.post("/v1/runs/{run}/stop", status_code=202)
     async def stop(request: Request, run: str) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class OrchestratorSettings(Settings):
     """Longest body of a request; a longer one gets status 413."""
     max_unfinished_runs: int = Field(default=100, ge=1)
     """Runs that may be queued or running; a further one gets status 429."""
+    max_followers: int = Field(default=256, ge=1)
+    """Callers that may follow events of runs at this replica; a further one gets status 429."""
     max_run_prompts: int = Field(default=1_000_000, ge=1)
     """Prompts that all rounds of one run may answer; a recipe with more gets status 422."""
     max_run_tokens: int = Field(default=10_000_000_000, ge=1)

@@ -1,10 +1,8 @@
 """Progress events: one Redis stream for each run. Any replica can serve it from any event on."""
 
 import json
-from collections.abc import AsyncIterator
-from typing import Any
 
-from selfreward.loop.record import ENDED, now
+from selfreward.loop.record import now
 from selfreward.redis.connection import RedisClient
 
 _KEPT = 50_000
@@ -35,31 +33,9 @@ async def emit(
         **({"state": state} if state else {}),
     }
     # Old events may be trimmed, since the run's record has everything that matters.
-    await redis.xadd(_stream(run), {"data": json.dumps(event)}, maxlen=_KEPT, approximate=True)
+    await redis.xadd(stream_of(run), {"data": json.dumps(event)}, maxlen=_KEPT, approximate=True)
 
 
-async def follow(redis: RedisClient, run: str, after: str = "0", wait_ms: int = 5000) -> AsyncIterator[str]:
-    """Events after id `after` as server-sent event text, until the run's last terminal one.
-
-    A terminal event with later events, because the run was resumed, is sent without its `state`. Comment lines keep
-    idle connections open.
-    """
-    while True:
-        replies = await redis.xread({_stream(run): after}, count=500, block=wait_ms)
-        entries = replies[0][1] if replies else []
-        if not entries:
-            yield ": waiting\n\n"
-        for place, (entry_id, fields) in enumerate(entries):
-            event: dict[str, Any] = json.loads(fields["data"])
-            after = entry_id
-            ended = event.get("state") in ENDED
-            if ended and (place + 1 < len(entries) or await redis.xrange(_stream(run), f"({entry_id}", count=1)):
-                del event["state"]
-                ended = False
-            yield f"id: {entry_id}\ndata: {json.dumps(event)}\n\n"
-            if ended:
-                return
-
-
-def _stream(run: str) -> str:
+def stream_of(run: str) -> str:
+    """Redis key of a run's events."""
     return f"selfreward:run:{run}:events"

@@ -4,15 +4,14 @@ The generator is a stand-in.
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI
 
 from orchestrator.machine import advance
-from orchestrator.runs import events
 from orchestrator.runs.context import RunContext, Services
+from orchestrator.runs.followers import Followers
 from orchestrator.runs.lease import acquire
 from orchestrator.runs.state import create, load
 from orchestrator.settings import OrchestratorSettings
@@ -27,6 +26,7 @@ from selfreward.redis.announcements import announce, current
 from selfreward.redis.connection import RedisClient, connect
 from selfreward.store.artifacts import ArtifactStore
 from tests.support.factories import voted
+from tests.support.followed import read
 from tests.support.listening import listening
 
 Check = Callable[[RunContext], Awaitable[None]]
@@ -118,8 +118,8 @@ async def ended(context: RunContext) -> RunState:
 
 
 async def messages(context: RunContext) -> list[dict[str, Any]]:
-    texts = [text async for text in events.follow(context.services.redis, "one", wait_ms=50)]
-    return [json.loads(text.split("data: ")[1]) for text in texts if text.startswith("id:")]
+    followers = Followers(context.services.redis, most=1)
+    return [event async for _, event in read(followers.follow(followers.join("one")))]
 
 
 class Crash(BaseException):

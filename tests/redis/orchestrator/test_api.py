@@ -1,5 +1,6 @@
 """The orchestrator's HTTP API over real HTTP, with a real Redis and the real judge; no run gets as far as an engine."""
 
+import contextlib
 import json
 import sys
 import time
@@ -161,3 +162,23 @@ def test_the_service_ends_on_sigterm_while_redis_is_away(tmp_path: Path) -> None
         stop_child(service, grace=0)
         redis.kill()
         redis.wait()
+
+
+def test_a_follower_too_many_is_told_to_come_again(redis_url: str, store_root: str, recipe: Recipe) -> None:
+    with orchestrator(redis_url, store_root, max_followers=2) as address:
+        with OrchestratorClient(address, KEY) as client:
+            client.start(recipe, "one")
+        headers = {"Authorization": f"Bearer {KEY}"}
+        with httpx.Client(base_url=address, headers=headers, timeout=20, trust_env=False) as http:
+            with http.stream("GET", "/v1/runs/one/events"), http.stream("GET", "/v1/runs/one/events") as second:
+                assert second.status_code == 200
+                third = http.get("/v1/runs/one/events")
+                assert (third.status_code, third.json()["error"]["code"]) == (429, "too_many_followers")
+                assert int(third.headers["retry-after"]) > 0
+            deadline = time.monotonic() + 20
+            while True:
+                with http.stream("GET", "/v1/runs/one/events") as again:
+                    if again.status_code == 200:
+                        break
+                assert time.monotonic() < deadline
+                time.sleep(0.1)

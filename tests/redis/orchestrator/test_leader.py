@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.leader import Leader
-from orchestrator.runs import events
 from orchestrator.runs.context import Services
+from orchestrator.runs.followers import Followers
 from orchestrator.runs.state import ask_to_stop, create, load
 from orchestrator.settings import OrchestratorSettings
 from selfreward.client.generator import GeneratorClient
@@ -43,7 +43,8 @@ def test_a_successor_tells_the_end_once(left: str, shown: str, redis_url: str, t
             await cancel_and_wait([leading])
             assert store.read_json("runs/one/run.json")["state"] == shown
             async with asyncio.timeout(20):
-                events_of_run = [text async for text in events.follow(redis, "one", wait_ms=50)]
+                followers = Followers(redis, most=1)
+                events_of_run = [text async for text in followers.follow(followers.join("one"))]
             assert [f'"state": "{shown}"' in text for text in events_of_run] == [True]
 
     asyncio.run(main())

@@ -1,17 +1,18 @@
 """Run records, the lease and its fencing, and progress events, on a real Redis."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from orchestrator.runs import events
+from orchestrator.runs.followers import Followers
 from orchestrator.runs.lease import Lease, LeaseLost, acquire
 from orchestrator.runs.state import ask_to_run, ask_to_stop, create, load, load_all, public, save, stopped_runs
 from selfreward.redis.connection import RedisClient, connect
 from tests.support.factories import new_run
+from tests.support.followed import read
 
 
 def on_redis(url: str, work: Callable[[RedisClient], Awaitable[None]]) -> None:
@@ -94,12 +95,9 @@ def test_wishes_are_shown_before_the_holder_has_looked(redis_url: str) -> None:
 
 
 async def _listed(redis: RedisClient, run: str, after: str = "0") -> list[tuple[str, dict[str, Any]]]:
-    found = []
-    async for text in events.follow(redis, run, after, wait_ms=100):
-        if text.startswith("id:"):
-            entry_id, data = text.strip().split("\n")
-            found.append((entry_id.removeprefix("id: "), json.loads(data.removeprefix("data: "))))
-    return found
+    followers = Followers(redis, most=1)
+    follower = followers.join(run)
+    return [event async for event in read(followers.follow(follower, after))]
 
 
 def test_events_are_followed_to_the_terminal_one_and_from_any_id(redis_url: str) -> None:
