@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, Request
+from fastapi import FastAPI, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ValidationError
@@ -18,7 +18,7 @@ from orchestrator.phases.disk import NoRoom
 from orchestrator.runs import events
 from orchestrator.runs.context import Services
 from orchestrator.runs.followers import EventStream, Followers, TooManyFollowers
-from orchestrator.runs.state import acknowledge, ask_to_run, ask_to_stop, load, load_all, public, stopped_runs
+from orchestrator.runs.state import acknowledge, ask_to_run, ask_to_stop, load, load_page, public, remove, stopped_runs
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.submission.quotas import RETRY_AFTER_S, TooManyRuns
 from orchestrator.submission.submission import RunExists, check_place, submit
@@ -143,8 +143,12 @@ def _services(request: Request) -> Services:
 async def _existing(services: Services, run: str) -> RunState:
     state = await load(services.redis, run)
     if state is None:
-        raise UnknownRun(f"run {run!r} does not exist; GET /v1/runs lists all")
+        raise _unknown(run)
     return state
+
+
+def _unknown(run: str | None) -> UnknownRun:
+    return UnknownRun(f"run {run!r} does not exist; GET /v1/runs lists all")
 
 
 async def _shown(services: Services, run: str) -> dict[str, Any]:
@@ -161,12 +165,29 @@ def _add_runs(app: FastAPI) -> None:
         return JSONResponse(shown, 201 if new else 200, {"Location": f"/v1/runs/{state.run}"})
 
     @app.get("/v1/runs")
-    async def runs(request: Request) -> dict[str, Any]:
-        """All runs, newest first, without their recipes and journals."""
+    async def runs(
+        request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100, after: str | None = None
+    ) -> dict[str, Any]:
+        """Runs, newest first, without their recipes and journals. `next` is the `after` of the next page, or null."""
         redis = _services(request).redis
         stopped = await stopped_runs(redis)
-        rows = [public(state, stopped) for state in reversed(await load_all(redis))]
-        return {"data": [{key: row[key] for key in row if key not in ("recipe", "journal")} for row in rows]}
+        try:
+            states, following = await load_page(redis, limit, after)
+        except LookupError:
+            raise _unknown(after) from None
+        rows = [public(state, stopped) for state in states]
+        data = [{key: row[key] for key in row if key not in ("recipe", "journal")} for row in rows]
+        return {"data": data, "next": following}
+
+    @app.delete("/v1/runs/{run}", status_code=204)
+    async def forget(request: Request, run: str) -> Response:
+        """Delete the record and the events of a run that has ended. Its artifacts stay."""
+        services = _services(request)
+        await _existing(services, run)
+        if not await remove(services.redis, run):
+            message = f"run {run!r} has not ended: stop it, and delete it when it has"
+            raise ApiError(409, message, "run", "run_not_ended")
+        return Response(status_code=204)
 
     @app.get("/v1/runs/{run}")
     async def show(request: Request, run: str) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import logging
+import time
 import uuid
+from datetime import UTC, datetime, timedelta
 
 from redis.exceptions import RedisError
 
@@ -11,11 +13,12 @@ from orchestrator import metrics
 from orchestrator.machine import advance, write_outcome
 from orchestrator.runs.context import RunContext, Services
 from orchestrator.runs.lease import Lease, acquire
-from orchestrator.runs.state import load_all, stopped_runs
-from selfreward.loop.record import RunState
+from orchestrator.runs.state import close, load_open, open_all, remove_expired, stopped_runs
+from selfreward.loop.record import RunState, now
 from selfreward.redis.connection import connect
 from selfreward.server.background import cancel_and_wait
 
+_FORGET_EVERY_S = 3600.0
 _log = logging.getLogger(__name__)
 
 
@@ -26,6 +29,7 @@ class Leader:
         self.services = services
         # Two replicas may share a worker name by mistake; a lease must still have one holder.
         self.holder = f"{services.settings.worker_name}-{uuid.uuid4().hex[:8]}"
+        self._forget_at = 0.0
 
     async def run(self) -> None:
         """Take the lease whenever it is free, and lead while it is held. Runs until cancelled."""
@@ -61,7 +65,9 @@ class Leader:
                     await lease.release()
 
     async def _advance_runs(self, lease: Lease) -> None:
+        await open_all(self.services.redis)
         while True:
+            await self._forget_old_runs(lease)
             state = await self._next(lease)
             if state is None:
                 await asyncio.sleep(self.services.settings.poll_s)
@@ -75,13 +81,25 @@ class Leader:
         """
         stopped = await stopped_runs(self.services.redis)
         unfinished = []
-        for state in await load_all(self.services.redis):
+        for state in await load_open(self.services.redis):
             if state.run not in stopped and state.state != "done":
                 unfinished.append(state)
-            elif state.run in stopped and state.state in ("queued", "running"):
-                context = RunContext(self.services, lease, state)
-                await context.update(state="stopped", message="stopped on request", told=False)
+                continue
+            context = RunContext(self.services, lease, state)
+            if state.state in ("queued", "running"):
+                await context.update(state="stopped", message="stopped on request", finished_at=now(), told=False)
+            if not context.state.told:
                 await write_outcome(context)
-            elif not state.told:
-                await write_outcome(RunContext(self.services, lease, state))
+            await close(self.services.redis, context.state)
         return min(unfinished, key=lambda state: (state.state != "running", state.created_at), default=None)
+
+    async def _forget_old_runs(self, lease: Lease) -> None:
+        """Once an hour, delete the records of runs that ended long ago."""
+        days = self.services.settings.keep_runs_days
+        if not days or time.monotonic() < self._forget_at:
+            return
+        self._forget_at = time.monotonic() + _FORGET_EVERY_S
+        lease.check_clock()
+        removed = await remove_expired(self.services.redis, datetime.now(UTC) - timedelta(days=days))
+        if removed:
+            _log.info("records of old runs removed", extra={"runs": removed})

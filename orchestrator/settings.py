@@ -37,6 +37,8 @@ class OrchestratorSettings(Settings):
     """Longest body of a request; a longer one gets status 413."""
     max_unfinished_runs: int = Field(default=100, ge=1)
     """Runs that may be queued or running; a further one gets status 429."""
+    keep_runs_days: float = Field(default=90, ge=0)
+    """Days after a run's end after which its record and events are deleted, its artifacts not; 0: never."""
     max_followers: int = Field(default=256, ge=1)
     """Callers that may follow events of runs at this replica; a further one gets status 429."""
     max_run_prompts: int = Field(default=1_000_000, ge=1)

@@ -8,7 +8,7 @@ from pathlib import Path
 from orchestrator.phases.adoption import check_start
 from orchestrator.phases.disk import check_room
 from orchestrator.runs.context import Services
-from orchestrator.runs.state import create, load, load_all, stopped_runs
+from orchestrator.runs.state import create, load, load_open, stopped_runs
 from orchestrator.submission.quotas import check_recipe, check_runs, check_seed_files
 from selfreward.client.http import ServiceClient, ServiceError
 from selfreward.loop import paths
@@ -38,6 +38,7 @@ async def submit(services: Services, recipe: Recipe, run: str | None) -> tuple[R
     existing = await load(services.redis, name)
     if existing is not None:
         return _check_same(existing, state), False
+    await asyncio.to_thread(_check_artifacts, services.store, state)
     await check_place(services)
     check_room(services)
     check_model(recipe)
@@ -55,7 +56,7 @@ async def submit(services: Services, recipe: Recipe, run: str | None) -> tuple[R
 
 async def check_place(services: Services) -> None:
     """Raises TooManyRuns if no further run may be queued or resumed."""
-    check_runs(await load_all(services.redis), await stopped_runs(services.redis), services.settings)
+    check_runs(await load_open(services.redis), await stopped_runs(services.redis), services.settings)
 
 
 def check_model(recipe: Recipe) -> None:
@@ -90,6 +91,17 @@ def _check_same(existing: RunState, submitted: RunState) -> RunState:
             f"{submitted.recipe_hash}): choose another run id, or submit the same recipe to continue it"
         )
     return existing
+
+
+def _check_artifacts(store: ArtifactStore, submitted: RunState) -> None:
+    """Raises RunExists if artifacts of a run whose record was deleted would be taken for this run's."""
+    name = paths.record(submitted.run)
+    known = store.read_json(name).get("recipe_hash") if store.exists(name) else None
+    if known not in (None, submitted.recipe_hash):
+        raise RunExists(
+            f"there are artifacts of another run {submitted.run!r} (recipe hash {known}), whose record was deleted: "
+            f"choose another run id, or delete runs/{submitted.run} in the artifact store"
+        )
 
 
 async def _check_rubrics(services: Services, recipe: Recipe) -> None:

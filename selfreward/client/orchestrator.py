@@ -49,7 +49,18 @@ class OrchestratorClient:
 
     def runs(self) -> list[dict[str, Any]]:
         """All known runs, newest first."""
-        return list(self._call("GET", "/v1/runs").json()["data"])
+        rows: list[dict[str, Any]] = []
+        after: dict[str, str] = {}
+        while True:
+            page = self._call("GET", "/v1/runs", params={"limit": 1000, **after}).json()
+            rows += page["data"]
+            if not page.get("next"):
+                return rows
+            after = {"after": page["next"]}
+
+    def delete(self, run: str) -> None:
+        """Delete the record of a run that has ended; its artifacts stay."""
+        self._call("DELETE", f"/v1/runs/{run}")
 
     def run(self, run: str) -> dict[str, Any]:
         """State of one run."""

@@ -182,3 +182,40 @@ def test_a_follower_too_many_is_told_to_come_again(redis_url: str, store_root: s
                         break
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
+
+
+def test_a_run_that_has_ended_is_deleted_and_its_artifacts_guard_its_id(
+    client: OrchestratorClient, recipe: Recipe, store_root: str
+) -> None:
+    client.start(recipe, "one")
+    wait_for(client, "one", state="running", phase="train")
+    with pytest.raises(ServiceError, match="has not ended: stop it") as refused:
+        client.delete("one")
+    assert refused.value.status == 409
+    client.stop("one")
+    wait_for(client, "one", state="stopped")
+    deadline = time.monotonic() + 20
+    while client.runs():
+        with contextlib.suppress(ServiceError):  # its end may not be told yet
+            client.delete("one")
+        assert time.monotonic() < deadline
+    with pytest.raises(ServiceError) as unknown:
+        client.delete("one")
+    assert unknown.value.status == 404
+    assert ArtifactStore(store_root).exists("runs/one/run.json")
+    other = recipe.model_copy(update={"seed": recipe.seed + 1})
+    with pytest.raises(ServiceError, match="there are artifacts of another run 'one'"):
+        client.start(other, "one")
+    client.start(recipe, "one")
+
+
+def test_runs_come_in_pages(address: str, client: OrchestratorClient, recipe: Recipe) -> None:
+    for name in ("one", "two", "three"):
+        client.start(recipe, name)
+    headers = {"Authorization": f"Bearer {KEY}"}
+    first = httpx.get(f"{address}/v1/runs?limit=2", headers=headers).json()
+    assert ([row["run"] for row in first["data"]], first["next"]) == (["three", "two"], "two")
+    second = httpx.get(f"{address}/v1/runs?limit=2&after=two", headers=headers).json()
+    assert ([row["run"] for row in second["data"]], second["next"]) == (["one"], None)
+    assert httpx.get(f"{address}/v1/runs?after=none", headers=headers).status_code == 404
+    assert len(client.runs()) == 3

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,7 +10,24 @@ import pytest
 from orchestrator.runs import events
 from orchestrator.runs.followers import Followers
 from orchestrator.runs.lease import Lease, LeaseLost, acquire
-from orchestrator.runs.state import ask_to_run, ask_to_stop, create, load, load_all, public, save, stopped_runs
+from orchestrator.runs.state import (
+    acknowledge,
+    ask_to_run,
+    ask_to_stop,
+    close,
+    create,
+    load,
+    load_all,
+    load_open,
+    load_page,
+    open_all,
+    public,
+    remove,
+    remove_expired,
+    save,
+    stopped_runs,
+)
+from selfreward.loop.record import RunState
 from selfreward.redis.connection import RedisClient, connect
 from tests.support.factories import new_run
 from tests.support.followed import read
@@ -121,5 +139,69 @@ def test_a_resumed_run_is_followed_past_its_old_end(redis_url: str) -> None:
         await events.emit(redis, "one", state="done")
         states = [event.get("state") for _, event in await _listed(redis, "one")]
         assert states == [None, None, "done"]
+
+    on_redis(redis_url, work)
+
+
+async def _names(runs: Awaitable[list[RunState]]) -> list[str]:
+    return [state.run for state in await runs]
+
+
+def test_a_run_that_has_ended_is_open_no_more_unless_it_is_resumed(redis_url: str) -> None:
+    """The leader reads the open ones twice a second."""
+
+    async def work(redis: RedisClient) -> None:
+        for name in ("one", "two", "three"):
+            await create(redis, new_run(name))
+        await ask_to_stop(redis, "one")
+        for name, state in (("one", "stopped"), ("two", "done"), ("three", "failed")):
+            await close(redis, new_run(name, state=state))
+        # A failed run that nobody has stopped has been resumed.
+        assert await _names(load_open(redis)) == ["three"]
+        await ask_to_run(redis, "one")
+        assert sorted(await _names(load_open(redis))) == ["one", "three"]
+        await close(redis, new_run("one", state="stopped"))
+        assert "one" in await _names(load_open(redis))
+        # Runs of replicas that know no such index.
+        await redis.delete("selfreward:runs:open")
+        await open_all(redis)
+        assert len(await _names(load_open(redis))) == 3
+
+    on_redis(redis_url, work)
+
+
+def test_runs_are_listed_in_pages(redis_url: str) -> None:
+    async def work(redis: RedisClient) -> None:
+        for number in range(5):
+            await create(redis, new_run(f"run{number}", created_at=f"2026-01-0{number + 1}T00:00:00.000Z"))
+        states, following = await load_page(redis, 2)
+        assert [[state.run for state in states], following] == [["run4", "run3"], "run3"]
+        states, following = await load_page(redis, 2, following)
+        assert [[state.run for state in states], following] == [["run2", "run1"], "run1"]
+        states, following = await load_page(redis, 2, following)
+        assert [[state.run for state in states], following] == [["run0"], None]
+        with pytest.raises(LookupError):
+            await load_page(redis, 2, "unknown")
+
+    on_redis(redis_url, work)
+
+
+def test_only_runs_that_have_ended_are_deleted_and_nothing_of_them_is_left(redis_url: str) -> None:
+    async def work(redis: RedisClient) -> None:
+        old = {"created_at": "2026-01-01T00:00:00.000Z", "finished_at": "2026-01-02T00:00:00.000Z"}
+        recent = {**old, "finished_at": "2026-03-01T00:00:00.000Z"}
+        for name, times in (("old", old), ("recent", recent), ("resumed", old)):
+            await create(redis, new_run(name, state="stopped", **times))
+            await ask_to_stop(redis, name)
+            await acknowledge(redis, name, ["alarm"])
+            await events.emit(redis, name, state="stopped")
+            assert not await remove(redis, name), "it is open"
+            await close(redis, new_run(name, state="stopped"))
+        await ask_to_run(redis, "resumed")
+        assert await remove_expired(redis, datetime(2026, 2, 1, tzinfo=UTC)) == ["old"]
+        assert await _names(load_all(redis)) == ["recent", "resumed"]
+        assert not [key for key in await redis.keys("*") if "old" in key]
+        assert "old" not in await stopped_runs(redis)
+        assert await remove(redis, "recent")
 
     on_redis(redis_url, work)
