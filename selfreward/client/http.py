@@ -99,7 +99,7 @@ class ServiceClient:
             wait = next(waits)
             try:
                 response = await self._once(method, path, json, headers)
-            except httpx.TransportError as error:
+            except (httpx.TransportError, httpx.DecodingError) as error:
                 failure, status = f"{type(error).__name__}: {error}", None
             else:
                 if response.is_success:

@@ -32,12 +32,14 @@ _ITEM_STATUSES = frozenset({400, 413, 422})
 _FILTER_STATUSES = frozenset({400, 403, 422, 451})
 _KEY = "mend SELFREWARD_JUDGE_ENGINE_KEY (of the generator SELFREWARD_API_KEY, of a jury SELFREWARD_JUDGE_ENGINES)"
 _MODEL = "mend SELFREWARD_JUDGE_ENGINE_MODEL or SELFREWARD_JUDGE_ENGINE_URL (of a jury SELFREWARD_JUDGE_ENGINES)"
+_URL = "mend SELFREWARD_JUDGE_ENGINE_URL (of a jury SELFREWARD_JUDGE_ENGINES)"
 _TO_MEND = {
     401: f"the judging engine refuses the key: {_KEY}",
     402: "the judging engine asks for payment: pay, or set SELFREWARD_JUDGE_ENGINE_KEY to the key of another account",
     403: f"the judging engine forbids the key to use the model: {_KEY}, or SELFREWARD_JUDGE_ENGINE_MODEL",
     404: f"the judging engine has no such model or route: {_MODEL}",
     405: f"the judging engine has no such route: {_MODEL}",
+    **dict.fromkeys((301, 302, 307, 308), f"the judging engine is elsewhere: {_URL}"),
 }
 
 

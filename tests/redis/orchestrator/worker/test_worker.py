@@ -240,6 +240,19 @@ def test_answers_whose_judging_failed_are_tried_again_and_at_last_unscored(redis
     asyncio.run(main())
 
 
+def test_an_answer_over_the_judges_context_is_unscored_and_costs_no_second_try(redis_url: str, store_root: str) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root, claim_after_s=1, deliveries=2) as b, working(b.worker):
+            b.engine.fail = lambda prompt: "Score" in prompt and "answer 2" in prompt
+            b.engine.why = "This model's maximum context length is 8 tokens"
+            (rollout,), failed = await asyncio.wait_for(run_tasks(b.context, b.tasks(1)), 20)
+            assert failed == {}
+            assert [judgment.failure_kind for judgment in rollout.judgments] == [None, None, "too_long", None]
+            assert sum(body["messages"][-1]["content"] == "question 0" for body in b.engine.bodies) == 1
+
+    asyncio.run(main())
+
+
 def test_a_stop_ends_the_wait_and_drops_the_queued_prompts(redis_url: str, store_root: str) -> None:
     async def main() -> None:
         async with bench(redis_url, store_root) as b:

@@ -38,6 +38,17 @@ def test_passing_trouble_is_retried(status: int) -> None:
     assert sent == [status, status, 200]
 
 
+def test_an_answer_that_is_not_compressed_as_it_says_is_passing_trouble() -> None:
+    sent: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"} if len(sent) == 1 else {}, content=b"plain")
+
+    assert call(handler).text == "plain"
+    assert len(sent) == 2
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 422])
 def test_a_refusal_is_final_and_quoted(status: int) -> None:
     handler, sent = answers(status)

@@ -26,7 +26,7 @@ def refuse(answer: Any, status: int = 400, only: str = "") -> Engine:
 
 @pytest.mark.parametrize(
     ("status", "setting"),
-    [(401, KEY), (402, KEY), (403, KEY), (403, MODEL), (404, MODEL), (404, URL), (405, URL)],
+    [(401, KEY), (402, KEY), (403, KEY), (403, MODEL), (404, MODEL), (404, URL), (405, URL), (308, URL)],
 )
 def test_a_permanent_refusal_is_an_error_at_once_that_names_the_setting(status: int, setting: str) -> None:
     engine = refuse({"error": "no"}, status)
