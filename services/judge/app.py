@@ -13,7 +13,6 @@ from fastapi.routing import APIRoute
 from starlette.routing import Match
 from starlette.types import Scope
 
-from selfreward.client.aiohttp_transport import AiohttpTransport
 from selfreward.client.http import ServiceClient, ServiceError, WrongPolicyVersion
 from selfreward.redis.connection import connect, connect_briefly
 from selfreward.server.budget import ByteBudget
@@ -33,11 +32,9 @@ from services.judge.api.rerank import add_rerank
 from services.judge.api.slime import add_slime
 from services.judge.api.vllm_score import add_vllm
 from services.judge.engine.cache import ResultCache
+from services.judge.engine.connect import connect_engine
 from services.judge.engine.engine import Engine, EngineRefused, EngineUnavailable
 from services.judge.engine.named import key_of, load_engines
-from services.judge.engine.parameters import Parameters
-from services.judge.engine.slots import FairSlots
-from services.judge.engine.tokenizer import EngineTokens
 from services.judge.jobs.batches import BatchStore
 from services.judge.jobs.files import FileStore
 from services.judge.jobs.lines import LineAnswerer
@@ -49,13 +46,12 @@ from services.judge.service import JudgeService
 from services.judge.serving.idempotency import Idempotency
 from services.judge.serving.limits import Limits
 from services.judge.serving.shared_limits import SharedLimits
-from services.judge.serving.tracing import provider_from_environment, trace_requests, traced
+from services.judge.serving.tracing import provider_from_environment, trace_requests
 from services.judge.settings import JudgeSettings, base_url, engine_key, engine_url
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-_READY_SECONDS = 3.0
 _ANY_KEY = ("/metrics", "/openapi.json")
 _REFUSALS = {401: "unauthenticated", 403: "forbidden", 413: "too_large"}
 
@@ -81,28 +77,14 @@ def create_app(
             connect_briefly(settings.judge_cache_url or settings.redis_url), settings.judge_cache_seconds
         )
 
-    def connect_engine(url: str, key: str | None, model: str, parameters: Mapping[str, Any]) -> Engine:
-        """An engine with a client for its work and another for probes, and slots in fair turns."""
-        transport = engine_transport or AiohttpTransport(settings.judge_concurrency)
-        client = ServiceClient(
-            url,
-            key,
-            deadline=settings.judge_engine_deadline,
-            attempts=settings.judge_engine_attempts,
-            transport=traced(transport, provider) if provider else transport,
-        )
-        probe = ServiceClient(
-            url, key, deadline=_READY_SECONDS, attempts=1, max_connections=8, transport=engine_transport
-        )
-        slots = FairSlots(settings.judge_concurrency)
-        return Engine(client, probe, model, slots, EngineTokens(probe, model), Parameters(parameters))
+    def connected(url: str, key: str | None, model: str, parameters: Mapping[str, Any]) -> Engine:
+        return connect_engine(settings, url, key, model, parameters, engine_transport, provider)
 
     url, key = engine_url(settings), engine_key(settings)
-    own = connect_engine(url, key, settings.judge_engine_model, settings.judge_engine_parameters)
+    own = connected(url, key, settings.judge_engine_model, settings.judge_engine_parameters)
     engine = replace(own, cache=cache)
     named_engines = {
-        name: connect_engine(base_url(each.url), key_of(each), each.model, each.parameters)
-        for name, each in table.items()
+        name: connected(base_url(each.url), key_of(each), each.model, each.parameters) for name, each in table.items()
     }
     engines = [engine, *named_engines.values()]
     WAITING.set_function(lambda: sum(each.slots.waiting for each in engines))

@@ -46,6 +46,9 @@ ENGINE_DURATION = Histogram(
     buckets=[0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300],
 )
 ENGINE_INFLIGHT = Gauge("selfreward_judge_engine_inflight_requests", "Requests at the engine now.")
+ENGINE_RATE_LIMITED = Counter(
+    "selfreward_judge_engine_rate_limited", "Requests that the engine refused for now (HTTP 429), which go again."
+)
 WAITING = Gauge("selfreward_judge_waiting_items", "Items waiting for the engine now.")
 REJUDGED = Counter("selfreward_judge_rejudged_items", "Items judged again because the policy changed in a batch.")
 

@@ -18,7 +18,7 @@ class Lane:
 
 
 class FairSlots:
-    """At most `limit` slots in use.
+    """At most `limit` slots in use, which `resize` changes.
 
     A free slot goes to the next caller in turn, to the next of that caller's lanes in turn, and to the first in that
     lane. `waiting` counts the requests in all lanes.
@@ -41,7 +41,12 @@ class FairSlots:
         try:
             yield
         finally:
-            self._hand_over()
+            self._free()
+
+    def resize(self, limit: int) -> None:
+        """Change the limit. Slots beyond a lower one stay in use until they are free."""
+        self.limit = limit
+        self._hand_out()
 
     async def _wait(self, lane: Lane, caller: str) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -53,18 +58,21 @@ class FairSlots:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():  # the slot was ours already
-                self._hand_over()
+                self._free()
             raise
         finally:
             self.waiting -= 1
 
-    def _hand_over(self) -> None:
-        while self._turns:
+    def _free(self) -> None:
+        self.in_use -= 1
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        while self._turns and self.in_use < self.limit:
             turn = self._next()
             if not turn.done():
+                self.in_use += 1
                 turn.set_result(None)
-                return
-        self.in_use -= 1
 
     def _next(self) -> asyncio.Future[None]:
         """Take the next request; its caller and its lane go to the end of their queues."""

@@ -96,3 +96,26 @@ def test_callers_take_turns_however_many_requests_they_have() -> None:
     bulk = [name for name in order if name.startswith("bulk")]
     # The first request had a slot at once and stands in line with its next item; then each has its turn.
     assert [name.partition(".")[2] for name in bulk[:51]] == ["0", "1", *["0"] * 49]
+
+
+def test_slots_can_become_fewer_and_more() -> None:
+    async def scenario() -> list[int]:
+        slots, lane, counts = FairSlots(4), Lane(), list[int]()
+        release = asyncio.Event()
+
+        async def work() -> None:
+            async with slots.slot(lane):
+                await release.wait()
+
+        tasks = [asyncio.create_task(work()) for _ in range(10)]
+        for limit in (4, 1, 6):
+            slots.resize(limit)
+            await asyncio.sleep(0)
+            counts.append(slots.in_use)
+        slots.resize(2)
+        release.set()
+        await asyncio.gather(*tasks)
+        assert (slots.in_use, slots.waiting) == (0, 0)
+        return counts
+
+    assert asyncio.run(scenario()) == [4, 4, 6]
