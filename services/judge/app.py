@@ -38,6 +38,7 @@ from services.judge.engine.named import key_of, load_engines
 from services.judge.jobs.batches import BatchStore
 from services.judge.jobs.files import FileStore
 from services.judge.jobs.lines import LineAnswerer
+from services.judge.jobs.shares import Bound, Shares
 from services.judge.jobs.store import JobStore
 from services.judge.jobs.worker import JobWorker
 from services.judge.metrics import REFUSED, REQUESTS, WAITING
@@ -115,9 +116,10 @@ def create_app(
     app.add_middleware(Idempotency, redis=redis, keep_seconds=settings.judge_idempotency_seconds)
     _add_error_handlers(app)
     add_native(app, service)
-    add_jobs(app, service, jobs)
-    add_files(app, files, batches)
-    add_batches(app, service, files, batches)
+    shares = Shares(redis, Bound(settings.judge_key_works, settings.judge_key_bytes))
+    add_jobs(app, service, jobs, shares)
+    add_files(app, files, batches, shares)
+    add_batches(app, service, files, batches, shares)
     for add_contract in (add_vllm, add_rerank, add_openrlhf, add_slime, add_nemo_gym, add_nemo_compare):
         add_contract(app, service)
     _add_health(app, engine.probe)

@@ -37,6 +37,10 @@ class JudgeSettings(Settings):
     judge_max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     judge_max_file_bytes: int = Field(default=100 * 1024 * 1024, ge=1024)
     """Bytes of a file for a batch, which Redis keeps in memory, once more while the batch runs."""
+    judge_key_works: int = Field(default=200, ge=1)
+    """Unfinished jobs and batches, and files, that Redis keeps for one API key; beyond it 429."""
+    judge_key_bytes: int = Field(default=512 * 1024 * 1024, ge=1024)
+    """Bytes of these. Redis is shared with the runs of the loop, so no key may fill it."""
     judge_cache_seconds: int = Field(default=86_400, ge=0)
     """How long an engine reply is kept for the same request; 0 turns the result cache off."""
     judge_cache_url: str | None = None

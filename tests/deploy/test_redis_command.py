@@ -44,6 +44,9 @@ def test_redis_asks_for_its_password_and_ends_well_when_told(where: str, tmp_pat
             patient = Retry(ConstantBackoff(0.05), 200, (redis.ConnectionError,))
             with redis.Redis(port=port, password=PASSWORD, retry=patient) as client:
                 client.set("kept", 1)
+                assert client.config_get("maxmemory*")["maxmemory-policy"] == "noeviction"
+                # Three quarters of the 4 GiB that it may take.
+                assert int(client.config_get("maxmemory")["maxmemory"]) == 3 << 30
             with (
                 redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as stranger,
                 pytest.raises(redis.AuthenticationError),

@@ -16,11 +16,12 @@ from services.judge.api.files import CONTRACT, page_of
 from services.judge.jobs.batches import PREFIX, BatchStore
 from services.judge.jobs.files import FileStore
 from services.judge.jobs.lines import CHAT, ROUTES
+from services.judge.jobs.shares import Shares
 from services.judge.service import JudgeService
 from services.judge.serving.errors import invalid_fields, redis_needed
 
 
-def add_batches(app: FastAPI, service: JudgeService, files: FileStore, batches: BatchStore) -> None:
+def add_batches(app: FastAPI, service: JudgeService, files: FileStore, batches: BatchStore, shares: Shares) -> None:
     """Add the routes of batches."""
 
     async def visible(request: Request, batch_id: str) -> Batch:
@@ -55,6 +56,7 @@ def add_batches(app: FastAPI, service: JudgeService, files: FileStore, batches: 
                 message = f"input_file_id has {lines} lines, {most} are allowed: make several batches"
                 raise invalid_fields([("input_file_id", message)])
             await service.limits.of(key).admit_job(lines)
+            await shares.admit(key.name, batches.keys(f"{PREFIX}{name}").work, int(file["bytes"]))
             source = files.text_key(body.input_file_id)
             batch = await batches.create(f"{PREFIX}{name}", body, key.name, source, file)
         return _answer(batch)

@@ -3,6 +3,7 @@
 The upload is streamed: it is in memory, on disk or in Redis by parts, and never as a whole.
 """
 
+import uuid
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from selfreward.contracts.batches import ExpiresAfter, FileDeleted, FileObject, 
 from selfreward.server.errors import ApiError
 from services.judge.jobs.batches import BatchStore, Part
 from services.judge.jobs.files import FileStore
+from services.judge.jobs.shares import Shares
 from services.judge.serving.errors import invalid_fields, redis_needed
 
 CONTRACT = "batches"
@@ -39,7 +41,7 @@ _FORM = {
 }
 
 
-def add_files(app: FastAPI, files: FileStore, batches: BatchStore) -> None:
+def add_files(app: FastAPI, files: FileStore, batches: BatchStore, shares: Shares) -> None:
     """Add the routes of files."""
 
     async def found(request: Request, file_id: str) -> tuple[FileObject, tuple[str, Part] | None]:
@@ -65,8 +67,14 @@ def add_files(app: FastAPI, files: FileStore, batches: BatchStore) -> None:
             if purpose != "batch":
                 raise invalid_fields([("purpose", f"purpose = {purpose!r:.60}: files are for batches, write 'batch'")])
             expiry = _expiry(form)
+            owner, file_id = request.state.key.name, f"file-{uuid.uuid4().hex}"
             async with redis_needed("files", seconds=600):
-                stored = await files.put(request.state.key.name, file.filename or "batch.jsonl", _parts(file), expiry)
+                await shares.admit(owner, files.key(file_id), file.size or 0)
+                try:
+                    stored = await files.put(file_id, owner, file.filename or "batch.jsonl", _parts(file), expiry)
+                except ApiError:
+                    await shares.forget(owner, files.key(file_id))
+                    raise
         return Response(stored.model_dump_json(), media_type="application/json")
 
     @app.get("/v1/files", response_model=Page[FileObject], tags=[CONTRACT])
@@ -111,7 +119,9 @@ def add_files(app: FastAPI, files: FileStore, batches: BatchStore) -> None:
         async with redis_needed("files"):
             _, made = await found(request, file_id)
             if made is None:
+                owner = (await files.record(file_id, None)).get("owner", "")
                 await files.delete(file_id)
+                await shares.forget(owner, files.key(file_id))
             else:
                 await batches.delete_file(*made)
         return Response(FileDeleted(id=file_id).model_dump_json(), media_type="application/json")

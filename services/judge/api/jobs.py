@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from selfreward.contracts.judge_jobs import MOST_JOB_ITEMS, MOST_LISTED, Job, JobList, JobRequest
 from selfreward.server.errors import ApiError
 from services.judge.checks import check_items, check_policy
+from services.judge.jobs.shares import Shares
 from services.judge.jobs.store import JobStore, page
 from services.judge.metrics import REQUESTS
 from services.judge.service import JudgeService
@@ -21,7 +22,7 @@ CONTRACT = "jobs"
 _JSON_LINES = "application/x-ndjson"
 
 
-def add_jobs(app: FastAPI, service: JudgeService, store: JobStore) -> None:
+def add_jobs(app: FastAPI, service: JudgeService, store: JobStore, shares: Shares) -> None:
     """Add the routes of jobs."""
 
     async def visible_job(request: Request, job_id: str) -> Job:
@@ -42,6 +43,7 @@ def add_jobs(app: FastAPI, service: JudgeService, store: JobStore) -> None:
         # One idempotency key, one job: if the answer is lost before it is stored, the repeated request finds the job.
         name = getattr(request.state, "idempotency", None) or uuid.uuid4().hex
         async with redis_needed("jobs"):
+            await shares.admit(key.name, store.keys(f"job-{name}").work, len(await request.body()))
             job = await store.create(f"job-{name}", rubric.id, body, key.name)
         REQUESTS.labels(rubric.name, CONTRACT, "202").inc()
         headers = {"Location": f"/v1/jobs/{job.id}"}

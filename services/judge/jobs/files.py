@@ -2,7 +2,6 @@
 
 import codecs
 import time
-import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -23,15 +22,23 @@ class FileStore:
         self.redis = redis
         self.keep_seconds = keep_seconds
 
+    def key(self, file_id: str) -> str:
+        """The key of a file's record."""
+        return f"{PREFIX}:judge-file:{file_id}"
+
     def text_key(self, file_id: str) -> str:
         """The key of a file's text, by chunk."""
-        return f"{self._key(file_id)}:lines"
+        return f"{self.key(file_id)}:lines"
 
     async def put(
-        self, owner: str, filename: str, content: AsyncIterator[bytes], keep_seconds: int | None = None
+        self,
+        file_id: str,
+        owner: str,
+        filename: str,
+        content: AsyncIterator[bytes],
+        keep_seconds: int | None = None,
     ) -> FileObject:
         """Store a file for the API key `owner`, with a part of it in memory. Raises ApiError (422)."""
-        file_id = f"file-{uuid.uuid4().hex}"
         size = lines = chunks = 0
         key, seconds = self.text_key(file_id), keep_seconds or self.keep_seconds
         pending: dict[str, str] = {}
@@ -49,8 +56,8 @@ class FileStore:
         created = time.time()
         record |= {"created_at": created, "expires_at": created + seconds}
         async with self.redis.pipeline(transaction=True) as steps:
-            steps.hset(self._key(file_id), mapping=record)
-            steps.expire(self._key(file_id), seconds)
+            steps.hset(self.key(file_id), mapping=record)
+            steps.expire(self.key(file_id), seconds)
             steps.expire(key, seconds)
             steps.zadd(_index(owner), {file_id: created})
             steps.zremrangebyrank(_index(owner), 0, -MOST_INDEXED - 1)
@@ -59,7 +66,7 @@ class FileStore:
 
     async def record(self, file_id: str, owner: str | None) -> dict[str, Any]:
         """The fields of a file; empty when it is not there, or has another owner (`owner` None: any)."""
-        fields: dict[str, Any] = await self.redis.hgetall(self._key(file_id))
+        fields: dict[str, Any] = await self.redis.hgetall(self.key(file_id))
         return fields if owner in (None, fields.get("owner")) else {}
 
     async def get(self, file_id: str, owner: str | None) -> FileObject | None:
@@ -78,21 +85,18 @@ class FileStore:
 
     async def text(self, file_id: str) -> AsyncIterator[str]:
         """Yield the text of a file, as it was sent. One chunk is in memory."""
-        for chunk in range(int(await self.redis.hget(self._key(file_id), "chunks") or 0)):
+        for chunk in range(int(await self.redis.hget(self.key(file_id), "chunks") or 0)):
             yield await self.redis.hget(self.text_key(file_id), str(chunk)) or ""
 
     async def delete(self, file_id: str) -> None:
         """Remove a file. Batches over it have a copy of their own."""
-        await self.redis.delete(self._key(file_id), self.text_key(file_id))
+        await self.redis.delete(self.key(file_id), self.text_key(file_id))
 
     async def _write(self, key: str, pending: dict[str, str]) -> None:
         if pending:
             await self.redis.hset(key, mapping=pending)
             await self.redis.expire(key, _UPLOAD_SECONDS)
             pending.clear()
-
-    def _key(self, file_id: str) -> str:
-        return f"{PREFIX}:judge-file:{file_id}"
 
 
 async def _chunks(content: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, int]]:
