@@ -119,18 +119,20 @@ class SharedLimits:
 
     async def _run(self, script: str, keys: list[str], *values: Any) -> Any:
         """The script's reply. None while Redis is away: 10 s after it failed, one caller tries it again."""
-        if time.monotonic() < self._away_until:
-            return None
-        if self._lost:
-            self._away_until = time.monotonic() + _RETRY_SECONDS
-        try:
-            async with asyncio.timeout(_REDIS_SECONDS), self._slots:
-                reply = await self._redis.eval(script, len(keys), *keys, *values)
-        except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            if not self._lost:
-                _log.warning("Redis is away: each replica limits the keys by itself", extra={"reason": repr(error)})
-            self._lost, self._away_until = True, time.monotonic() + _RETRY_SECONDS
-            return None
+        async with self._slots:
+            # Who waited for a slot may have waited for a Redis that is away.
+            if time.monotonic() < self._away_until:
+                return None
+            if self._lost:
+                self._away_until = time.monotonic() + _RETRY_SECONDS
+            try:
+                async with asyncio.timeout(_REDIS_SECONDS):
+                    reply = await self._redis.eval(script, len(keys), *keys, *values)
+            except (RedisError, OSError) as error:  # TimeoutError is an OSError
+                if not self._lost:
+                    _log.warning("Redis is away: each replica limits the keys by itself", extra={"reason": repr(error)})
+                self._lost, self._away_until = True, time.monotonic() + _RETRY_SECONDS
+                return None
         if self._lost:
             _log.info("Redis is back: the keys are limited over all replicas")
         self._lost, self._away_until = False, 0.0
