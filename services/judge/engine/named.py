@@ -35,7 +35,7 @@ class NamedEngine(Contract):
     """One engine: its address as OpenAI's clients take it, its model, its key, and further fields of each request."""
 
     url: Annotated[str, AfterValidator(_is_address)]
-    model: str = Field(min_length=1)
+    model: str = Field(pattern="^[ -~]+$")
     key: SecretStr | None = None
     parameters: dict[str, JsonValue] = {}
 

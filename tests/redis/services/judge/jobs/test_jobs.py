@@ -1,14 +1,17 @@
 """Asynchronous jobs on a real Redis: results in order, pages, cancelling, and what is refused."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from redis import Redis
 
-from tests.support.judge_engine import Engine, completion, message
+from tests.support.judge_engine import Engine, completion, message, running
 from tests.support.judge_jobs import batch, lines, slow, wait_for, with_judge
+from tests.support.jury import TABLE, Hosts, a_rubric, saying
 
 
 def test_a_job_is_judged_and_its_results_are_in_order(redis_url: str) -> None:
@@ -54,6 +57,22 @@ def test_unscored_items_are_counted_and_have_no_score(redis_url: str) -> None:
         assert results[1]["failure_kind"] == "unparsed"
 
     with_judge(redis_url, engine, check)
+
+
+def test_a_jury_judges_a_job_although_one_of_its_engines_is_away(redis_url: str, tmp_path: Path) -> None:
+    async def scenario() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        settings: dict[str, Any] = {"judge_engines": SecretStr(TABLE), "judge_rubrics": a_rubric(tmp_path)}
+        network = Hosts(large=saying("Score: 3"))
+        async with running(None, network, redis_url=redis_url, judge_engine_attempts=1, **settings) as client:
+            taken = await client.post("/v1/jobs", json=batch(3, rubric="jury", votes=1))
+            job = await wait_for(client, taken.headers["location"], "done")
+            return job, lines(await client.get(job["results"]))
+
+    job, results = asyncio.run(scenario())
+
+    assert job["judge_versions"] == {"small=unknown, large=large-judge": 3}
+    assert [result["score"] for result in results] == [3, 3, 3]
+    assert [(vote["engine"], vote["status"]) for vote in results[0]["votes"]] == [("small", "error"), ("large", "ok")]
 
 
 def test_cancelling_stops_the_work_and_keeps_the_results(redis_url: str) -> None:
