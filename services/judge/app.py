@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import Match
 from starlette.types import Scope
 
-from selfreward.client.http import ServiceClient, ServiceError, WrongPolicyVersion
+from selfreward.client.http import WrongPolicyVersion
 from selfreward.redis.connection import connect, connect_briefly
 from selfreward.server.budget import ByteBudget
 from selfreward.server.errors import ApiError, add_error_handlers, error_response, invalid_request
@@ -35,6 +35,7 @@ from services.judge.engine.cache import ResultCache
 from services.judge.engine.connect import connect_engine
 from services.judge.engine.engine import Engine, EngineRefused, EngineUnavailable
 from services.judge.engine.named import key_of, load_engines
+from services.judge.engine.readiness import trouble_of
 from services.judge.jobs.batches import BatchStore
 from services.judge.jobs.files import FileStore
 from services.judge.jobs.lines import LineAnswerer
@@ -53,6 +54,8 @@ from services.judge.settings import JudgeSettings, base_url, engine_key, engine_
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
+_READY_SECONDS = 5.0
+"""How long what the engine said counts: whoever may ask the judge makes it ask the engine no more often."""
 _ANY_KEY = ("/metrics", "/openapi.json")
 _REFUSALS = {401: "unauthenticated", 403: "forbidden", 413: "too_large"}
 
@@ -122,7 +125,7 @@ def create_app(
     add_batches(app, service, files, batches, shares)
     for add_contract in (add_vllm, add_rerank, add_openrlhf, add_slime, add_nemo_gym, add_nemo_compare):
         add_contract(app, service)
-    _add_health(app, engine.probe)
+    _add_health(app, engine)
     add_openapi(app)
     app.add_middleware(
         RequestGuard,
@@ -161,18 +164,11 @@ def _count_refusal(scope: Scope, status: int) -> None:
         REFUSED.labels(key.name if key else "", _REFUSALS[status]).inc()
 
 
-def _add_health(app: FastAPI, probe: ServiceClient) -> None:
-    async def engine_trouble() -> str | None:
-        try:
-            await probe.request("GET", "/models")
-        except ServiceError as error:
-            return f"the judging engine does not answer: {error}"
-        return None
-
-    asked = Probe(engine_trouble)
+def _add_health(app: FastAPI, engine: Engine) -> None:
+    asked = Probe(lambda: trouble_of(engine.probe, engine.model), _READY_SECONDS)
 
     async def readyz() -> Response:
-        """Ready when the judging engine answers and this replica is not about to leave."""
+        """Ready when the judging engine has the configured model and this replica is not about to leave."""
         if app.state.draining:
             raise ApiError(503, "this replica is about to leave", code="draining")
         if trouble := await asked.result():
