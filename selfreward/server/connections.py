@@ -127,7 +127,10 @@ class BoundedHead(asyncio.Protocol):
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
-def guarded_protocol(most: int) -> type[asyncio.Protocol]:
-    """The protocol for `uvicorn.Config(http=...)`, with at most `most` connections."""
-    bounds = (BoundedHead,) if hasattr(AutoHTTPProtocol, "on_message_begin") else ()
-    return type("GuardedHttp", (GuardedConnection, *bounds, AutoHTTPProtocol), {"most": most, "waiting": {}})
+def guarded_protocol(most: int, base: type[asyncio.Protocol] = AutoHTTPProtocol) -> type[asyncio.Protocol]:
+    """The protocol for `uvicorn.Config(http=...)`, with at most `most` connections. `base` is uvicorn's own.
+
+    That is httptools' where it is installed, as beside vLLM, and else h11's.
+    """
+    bounds = (BoundedHead,) if hasattr(base, "on_message_begin") else ()
+    return type("GuardedHttp", (GuardedConnection, *bounds, base), {"most": most, "waiting": {}})

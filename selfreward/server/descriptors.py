@@ -5,8 +5,9 @@ import resource
 
 # More than any of our bounds needs, and few enough for programs that walk through all possible descriptors.
 _ENOUGH = 65_536
-# For what is no connection of a client: Redis, logs, files of a checkpoint, pipes of children, the engine's probe.
-_RESERVED = 192
+# For what is no connection of a client: two pools of 64 to Redis, 144 connections to other services, logs, files of a
+# checkpoint, pipes of children.
+_RESERVED = 384
 _log = logging.getLogger(__name__)
 
 

@@ -22,5 +22,5 @@ def test_a_bound_is_lowered_to_what_fits_and_the_log_says_so() -> None:
     code = "import logging; logging.basicConfig(stream=__import__('sys').stdout); "
     code += "print(bound_by_descriptors('SELFREWARD_MAX_INFLIGHT', 2048, 2), bound_by_descriptors('X', 100, 2))"
     lines = run(1024, 1024, code).splitlines()
-    assert lines[-1] == "416 100"
+    assert lines[-1] == "320 100"
     assert len([line for line in lines if "ulimit" in line]) == 1
