@@ -124,6 +124,8 @@ async def _perform(context: RunContext, stage: str, phase: str) -> None:
     begun = (context.state.stage, context.state.phase) == (stage, phase)
     started = (context.state.phase_started_at if begun else None) or now()
     await context.update(stage=stage, phase=phase, phase_started_at=started)
+    # So that whoever follows the run sees a phase from its start, also one that counts nothing.
+    await context.progress(0, 0)
     await with_room(context, lambda: PHASES.get(phase, ask_workers)(context), ahead=phase != "retain")
     seconds = round(seconds_since(started), 3)
     entry = Transition(stage=stage, phase=phase, seconds=seconds, finished_at=now())

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
+from statistics import fmean
 
 from orchestrator.phases.serving import serve
 from orchestrator.runs.context import RunContext
@@ -43,6 +44,28 @@ class DeadLetters:
                 return errors
 
 
+class Scores:
+    """Mean score and unscored share of the results so far, for those who follow the run."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._unread = deque(keys)
+        self._scores: list[float] = []
+        self._unscored = 0
+
+    async def read(self, results: Results) -> dict[str, float]:
+        """The figures, in rubric points and from 0 to 1, with at most 200 more results read; none before a judgment."""
+        looked_for = [self._unread.popleft() for _ in range(min(_AT_ONCE, len(self._unread)))]
+        read = {rollout.key: rollout async for rollout in results.read(looked_for)}
+        self._unread.extend(key for key in looked_for if key not in read)
+        for rollout in read.values():
+            scores = [judgment.score for judgment in rollout.judgments]
+            self._scores += [score for score in scores if score is not None]
+            self._unscored += scores.count(None)
+        judged = len(self._scores) + self._unscored
+        figures = {"unscored": self._unscored / judged} if judged else {}
+        return figures | ({"mean_score": fmean(self._scores)} if self._scores else {})
+
+
 async def run_tasks(context: RunContext, tasks: Sequence[Task]) -> tuple[list[Rollout], dict[str, str]]:
     """Results in the order of the tasks, and the errors of the tasks that failed for good, by key.
 
@@ -56,6 +79,7 @@ async def run_tasks(context: RunContext, tasks: Sequence[Task]) -> tuple[list[Ro
     letters, failed = DeadLetters(queue), dict[str, str]()
     await letters.start()
     waiting = deque(await results.missing(bodies))
+    scores = Scores(list(bodies))
     reported, idle = -1, 0.0
     while True:
         # Fill the queue, and count results and failures.
@@ -66,7 +90,8 @@ async def run_tasks(context: RunContext, tasks: Sequence[Task]) -> tuple[list[Ro
         if len(failed) > settings.tolerated_failures * len(tasks):
             raise RunFailed(_explain(failed, len(tasks)))
         if done != reported:
-            await context.progress(done, len(tasks), f"{len(failed)} failed" if failed else "")
+            note = f"{len(failed)} failed" if failed else ""
+            await context.progress(done, len(tasks), note, await scores.read(results))
             reported, idle = done, 0.0
         # Finish, or queue lost tasks again.
         if done + len(failed) >= len(tasks):

@@ -1,6 +1,7 @@
 """`selfreward run`, `watch`, `status`, `stop` and `resume` steer runs."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from selfreward.cli.options import Overrides, RunName
-from selfreward.cli.output import stderr, stdout
+from selfreward.cli.output import say, stderr, stdout
 from selfreward.cli.runs.report import show_outcome
 
 SEED_FILES = ("ift", "eft", "eft_eval", "prompts", "heldout")
@@ -41,13 +42,13 @@ def run(
     started = client.start(resolved, run_id)
     stdout.print(f"run [bold]{started['run']}[/bold] {started['state']}")
     if not detach:
-        follow(client, started["run"])
+        _follow(client, started["run"])
         show_outcome(started["run"])
 
 
 def watch(run_id: RunName) -> None:
     """Follow a run's progress from its first event to its end."""
-    follow(orchestrator(), run_id)
+    _follow(orchestrator(), run_id)
 
 
 def status(run_id: Annotated[str | None, typer.Argument(help="One run; all when left out.")] = None) -> None:
@@ -73,7 +74,7 @@ def resume(run_id: RunName) -> None:
     """Continue a run where it stopped, failed, was paused or rolled back (past that alarm), and follow it."""
     client = orchestrator()
     client.resume(run_id)
-    follow(client, run_id)
+    _follow(client, run_id)
     show_outcome(run_id)
 
 
@@ -111,18 +112,39 @@ def with_paths_from_here(recipe: "Recipe") -> "Recipe":
     return recipe.model_copy(update={"model": from_here(recipe.model), "data": data})
 
 
-def follow(client: "OrchestratorClient", run_id: str) -> None:
-    """Draw a run's progress until it ends; exits with status 1 when it failed."""
+def follow(client: "OrchestratorClient", run_id: str, plan: Sequence[tuple[str, str]] = ()) -> None:
+    """Draw a run's progress until it ends; exits with status 1 if it failed. `plan` has all of its phases in order."""
     from selfreward.progress import RunProgress
 
     state, message = "", ""
-    with RunProgress(stdout) as progress:
+    with RunProgress(stdout, plan) as progress:
         for event in client.events(run_id):
-            progress.show(event)
+            # How it ended is said below.
+            progress.show({**event, "message": ""} if event.get("state") else event)
             state, message = event.get("state", ""), event.get("message", "")
     if state != "done":
         stderr.print(f"run {run_id} {state}: {message}", markup=False, soft_wrap=True)
         raise typer.Exit(1)
+    say(f"run {run_id} is done: {message}")
+
+
+def _follow(client: "OrchestratorClient", run_id: str) -> None:
+    """Follow a run with its plan; Ctrl-C leaves it running and says how to go on."""
+    try:
+        follow(client, run_id, _plan(client, run_id))
+    except KeyboardInterrupt:
+        say(f"run {run_id} goes on: `selfreward watch {run_id}` follows it again, `selfreward stop {run_id}` stops it")
+        raise typer.Exit(130) from None
+
+
+def _plan(client: "OrchestratorClient", run_id: str) -> list[tuple[str, str]]:
+    """All phases of a run, in order."""
+    from selfreward.loop.load import parse_recipe
+    from selfreward.loop.methods import method_of
+
+    recipe = parse_recipe(client.run(run_id)["recipe"], source=f"of run {run_id}")
+    method = method_of(recipe)
+    return [(stage, phase) for stage in method.stages(recipe) for phase in method.phases(recipe, stage)]
 
 
 def orchestrator() -> "OrchestratorClient":

@@ -1,6 +1,5 @@
 """The command line: what it prints, and errors that a user can act on."""
 
-import io
 import json
 import os
 import subprocess
@@ -9,7 +8,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from rich.console import Console
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -18,7 +16,6 @@ from selfreward.client.http import ServiceError
 from selfreward.client.orchestrator import OrchestratorClient
 from selfreward.estimate.devices import GPUS
 from selfreward.loop.load import load_recipe
-from selfreward.progress import RunProgress
 from selfreward.server.keys import SCOPES
 from selfreward.store.artifacts import ArtifactStore
 
@@ -141,15 +138,6 @@ def test_a_service_error_carries_the_message_of_whoever_answered(status: int, bo
         OrchestratorClient("http://x", transport=transport).runs()
 
     assert str(refused.value) == f"HTTP {status}: {message}"
-
-
-def test_progress_without_a_terminal_is_one_line_for_each_finished_phase() -> None:
-    out = io.StringIO()
-    with RunProgress(Console(file=out, width=100)) as progress:
-        for done in (0, 1, 2, 2):
-            progress.show({"stage": "M1", "phase": "train", "done": done, "total": 2, "metrics": {"loss": 0.5}})
-        progress.show({"stage": "M1", "phase": "", "message": "a note"})
-    assert out.getvalue().splitlines() == ["M1 train: 2/2 loss 0.5", "a note"]
 
 
 def _loaded_by(*arguments: str) -> set[str]:
