@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from selfreward.contracts.rollouts import Rollout
+from selfreward.loop.tasks import results_key
 from selfreward.redis.connection import RedisClient
 
 _CHUNK = 200
@@ -13,7 +14,7 @@ class Results:
 
     def __init__(self, redis: RedisClient, run: str, stage: str, part: str) -> None:
         self.redis = redis
-        self.key = f"selfreward:run:{run}:results:{stage}:{part}"
+        self.key = results_key(run, stage, part)
 
     async def has(self, key: str) -> bool:
         """Whether a task has a result."""

@@ -23,6 +23,7 @@ from selfreward.cli.runs import control
 from selfreward.cli.runs.audit import audit
 from selfreward.cli.runs.compare import compare
 from selfreward.cli.runs.export import export
+from selfreward.cli.runs.look import look
 from selfreward.cli.runs.plan import plan
 from selfreward.cli.runs.report import report
 from selfreward.cli.services import dead, keys
@@ -113,6 +114,7 @@ for panel, commands in {
         control.resume,
         report,
         export,
+        look,
         compare,
         audit,
         plan,

@@ -15,6 +15,11 @@ EVALUATION_SETS = ("samples", "greedy", "eft_eval")
 """Parts of a model's evaluation: sampled answers, greedy ones, judgments of human-ranked ones."""
 
 
+def results_key(run: str, stage: str, phase: str) -> str:
+    """Redis key of the hash with a phase's results by task, while the phase runs."""
+    return f"selfreward:run:{run}:results:{stage}:{phase}"
+
+
 # Every engine accepts a seed of 31 bits.
 _SEED_BITS = 31
 

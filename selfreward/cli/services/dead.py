@@ -25,7 +25,7 @@ commands = typer.Typer(
 Reply = TypeVar("Reply")
 
 
-def _on_redis(work: Callable[["RedisClient"], Awaitable[Reply]]) -> Reply:
+def on_redis(work: Callable[["RedisClient"], Awaitable[Reply]]) -> Reply:
     """Run `work` with a connection; a Redis that fails ends the command with status 2 and the remedy."""
     from redis.exceptions import RedisError
 
@@ -77,7 +77,7 @@ def list_(
                 shown.append(letter)
         return shown, counts
 
-    shown, counts = _on_redis(work)
+    shown, counts = on_redis(work)
     if not shown:
         stdout.print("no dead letters")
         return
@@ -104,7 +104,7 @@ def show(key: Annotated[str, typer.Argument(help="Key as `selfreward dead list` 
     async def work(redis: "RedisClient") -> "list[Letter]":
         return [letter async for letter in _matching(redis, None, key)]
 
-    shown = _on_redis(work)
+    shown = on_redis(work)
     for letter in shown:
         stdout.print(
             f"queue      {letter.queue}\nkey        {letter.key}", markup=False, highlight=False, soft_wrap=True
@@ -145,7 +145,7 @@ def replay_(
     async def work(redis: "RedisClient") -> Counter[str]:
         return Counter([await replay(redis, letter) async for letter in _matching(redis, queue, key)])
 
-    outcomes = _on_redis(work)
+    outcomes = on_redis(work)
     if key is not None and not outcomes:
         _refuse_unknown(key)
     stdout.print(f"queued {outcomes['queued']:,}, already queued {outcomes['already queued']:,}", highlight=False)
