@@ -71,6 +71,8 @@ def setting_to_mend(status: int | None, message: str) -> str | None:
     """What to set right before any request can succeed; None where that is not the fault."""
     if status in _FILTER_STATUSES and _FILTERED.search(message):
         return None
+    if status == 429 and "insufficient_quota" in message:
+        return _TO_MEND[402]
     if status == 400 and not _TOO_LONG.search(message):
         status = 401 if _NO_KEY.search(message) else 404 if _NO_MODEL.search(message) else 400
     return _TO_MEND.get(status or 0)

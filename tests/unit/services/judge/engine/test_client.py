@@ -58,8 +58,9 @@ def test_an_account_without_credit_is_an_error_at_once(caplog: pytest.LogCapture
 
     answer = post(engine, body("a"))
 
-    assert answer.status_code == 503
+    assert answer.status_code == 424
     assert "insufficient_quota" in message(answer)
+    assert "asks for payment" in message(answer)
     assert (len(engine.bodies), len(failures(caplog))) == (1, 1)
 
 

@@ -122,6 +122,7 @@ def test_messages_of_providers(status: int | None, words: str, kind: str) -> Non
         (400, "gpt-x is not a valid model ID", MODEL),
         (400, "messages: at least one message is required", None),
         (429, "Rate limit reached", None),
+        (429, '{"error": {"code": "insufficient_quota", "message": "You exceeded your current quota"}}', KEY),
         (503, "overloaded", None),
         (403, "Content violates usage guidelines", None),
     ],
