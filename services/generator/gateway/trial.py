@@ -19,7 +19,7 @@ _MAX_WAITING = 64
 _MAX_REMEMBERED = 4096
 # The child reads its libraries first, which a busy machine takes long for.
 _STARTS_WITHIN = 120.0
-_ANSWERS_WITHIN = 30.0
+_ANSWERS_WITHIN = 60.0
 _log = logging.getLogger(__name__)
 
 
