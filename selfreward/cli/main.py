@@ -23,10 +23,12 @@ from selfreward.cli.runs import control
 from selfreward.cli.runs.audit import audit
 from selfreward.cli.runs.compare import compare
 from selfreward.cli.runs.export import export
+from selfreward.cli.runs.init import init
 from selfreward.cli.runs.look import look
 from selfreward.cli.runs.plan import plan
 from selfreward.cli.runs.report import report
 from selfreward.cli.services import dead, keys
+from selfreward.cli.services.doctor import doctor
 from selfreward.cli.services.up import up
 from selfreward.cli.win_rate import win_rate
 from selfreward.processes.stack_file import DEFAULT_FOLDER, FOLDER_VARIABLE, StackError, running_urls
@@ -107,6 +109,7 @@ app = typer.Typer(
 )
 for panel, commands in {
     "Runs": (
+        init,
         control.run,
         control.watch,
         control.status,
@@ -121,7 +124,7 @@ for panel, commands in {
     ),
     "Judge": (judge, judge_eval, judge_attacks),
     "Models": (win_rate, mt_bench, capability),
-    "Services": (up,),
+    "Services": (up, doctor),
 }.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)

@@ -12,6 +12,7 @@ from selfreward.cli.output import stdout
 if TYPE_CHECKING:
     from selfreward.estimate.devices import Cpu, Gpu
     from selfreward.estimate.stages import StagePlan
+    from selfreward.recipe.recipe import Recipe
 
 _DEFAULT_GPU = "h100"
 
@@ -74,6 +75,24 @@ def plan(
     _say(_verdict(stages, name, chosen, world, engine))
     if not isinstance(chosen, Cpu):
         _say(f"The engine holds a copy of the model besides: {engine:.1f} GB, and its cache.")
+
+
+def needs(recipe: "Recipe") -> tuple[bool, str, float]:
+    """Whether this machine's memory is enough for a recipe, the same as a sentence, and GB of its checkpoints on disk."""
+    from selfreward.estimate.devices import has_gpu, this_cpu
+    from selfreward.estimate.memory import GB, MASTER_BYTES
+    from selfreward.estimate.shape import shape_of
+    from selfreward.estimate.stages import plan_run, seed_sizes
+    from selfreward.estimate.time import Assumptions
+
+    shape, world = shape_of(recipe, None), recipe.trainer.world_size
+    cpu = this_cpu()
+    stages = plan_run(recipe, shape, seed_sizes(recipe)[0], Assumptions(cpu, world, 256, 0.4))
+    disk = sum(stage.trained > 0 for stage in stages) * MASTER_BYTES * shape.parameters / GB
+    if has_gpu():
+        return True, "of the GPUs: `selfreward plan` says what the recipe needs of which", disk
+    verdict = _verdict(stages, "cpu", cpu, world, shape.parameters * shape.stored_bytes / GB)
+    return verdict.endswith("It fits."), verdict, disk
 
 
 def _say(text: str) -> None:
