@@ -11,8 +11,8 @@ from examples.worlds.integration.problems import Part, Problem, answer_text, tex
 Habit = Literal["clean", "slip", "sign", "undivided", "unraised", "swapped", "dropped", "no_c", "chat"]
 HABITS: Final[dict[Habit, float]] = {
     "clean": 0.34,
-    "slip": 0.24,
-    "sign": 0.12,
+    "slip": 0.20,
+    "sign": 0.16,
     "undivided": 0.06,
     "unraised": 0.06,
     "swapped": 0.06,

@@ -38,10 +38,11 @@ _EMBEDDED = re.compile(rf"-?{_ATOM}(?: [+-] {_ATOM})*(?: \+ C\b)?")
 
 @dataclass(frozen=True)
 class Line:
-    """A term of the answer, its derivative, and which of `FAULTS` it has."""
+    """A term of the answer, its derivative, what of the problem it answers, and which of `FAULTS` it has."""
 
     term: str
     derivative: Coefficients
+    wanted: Coefficients
     faults: tuple[str, ...]
 
 
@@ -76,7 +77,10 @@ def look(prompt: str, answer: str) -> Look:
     got = _total([derivative for _, derivative in derivatives])
     # Terms one by one: the derivative's functions are looked up in the problem.
     lines = tuple(
-        Line(text, derivative, _faults(derivative, got, want)) for text, derivative in derivatives if derivative
+        Line(text, derivative, {basis: want[basis] for basis in derivative if basis in want}, faults)
+        for text, derivative in derivatives
+        if derivative
+        for faults in (_faults(derivative, got, want),)
     )
     missing = tuple(term.text for term in problem if not set(_coefficients(term.value)) & set(got))
     common = set(got) & set(want)

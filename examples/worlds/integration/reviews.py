@@ -24,11 +24,17 @@ def review_prompt(prompt: str, response: str) -> str:
 def review(prompt: str, response: str) -> str:
     """What a careful annotator writes.
 
-    ``3x^4 -> 12x^3 ok; 2sin(3x) -> 6cos(3x) sign; form 1 C 2 function 3 sign 3 number 4``, then ``Score: 4``. The
-    number behind a point is the count of points so far, so the last one is the score.
+    ``3x^4 -> 12x^3 for 12x^3 ok; 2sin(3x) -> 6cos(3x) for -6cos(3x) sign; form 1 C 2 function 3 sign 3 number 4``, then
+    ``Score: 4``. What the problem asks for stands beside each derivative: a small model that compared the two from
+    memory passed half of the signs that were wrong. The number behind a point is the count of points so far, so the
+    last one is the score.
     """
     seen = look(prompt, response)
-    lines = [f"{line.term} -> {sum_text(line.derivative)} {' '.join(line.faults) or 'ok'}" for line in seen.lines]
+    lines = [
+        f"{line.term} -> {sum_text(line.derivative)} for {sum_text(line.wanted) or 'none'} "
+        f"{' '.join(line.faults) or 'ok'}"
+        for line in seen.lines
+    ]
     lines = lines[:MOST_LINES] or ["none"]
     if seen.missing:
         lines.append(f"missing {' '.join(seen.missing)}")

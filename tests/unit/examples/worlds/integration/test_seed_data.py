@@ -64,7 +64,7 @@ def test_the_tally_counts_the_points() -> None:
 
 def test_a_review_says_what_is_missing_and_that_there_is_nothing() -> None:
     prompt = "Find the antiderivative of 4x + 2cos(x)."
-    assert review(prompt, "2x^2 + C").startswith("2x^2 -> 4x ok; missing 2cos(x); form 1 C 2 function 2")
+    assert review(prompt, "2x^2 + C").startswith("2x^2 -> 4x for 4x ok; missing 2cos(x); form 1 C 2 function 2")
     assert review(prompt, "no idea").startswith("none; missing 4x 2cos(x); form 0 C 0")
 
 
