@@ -41,7 +41,7 @@ from selfreward.server.background import cancel_and_wait, restart_forever
 from selfreward.server.budget import ByteBudget
 from selfreward.server.disk import is_full
 from selfreward.server.errors import ApiError, add_error_handlers, error_response
-from selfreward.server.health import Probe, add_health
+from selfreward.server.health import Probe, add_health, told
 from selfreward.server.keys import KeyScope, LiveKeyring
 from selfreward.server.middleware import RequestGuard
 from selfreward.settings import key_of
@@ -250,10 +250,10 @@ def _add_health(app: FastAPI) -> None:
 
     asked = Probe(redis_trouble)
 
-    async def readyz() -> JSONResponse:
+    async def readyz(request: Request) -> JSONResponse:
         """Redis answers."""
         if trouble := await asked.result():
-            return JSONResponse({"status": "not ready", "reason": trouble}, 503)
+            return JSONResponse({"status": "not ready", "reason": told(request, trouble)}, 503)
         return JSONResponse({"status": "ready"})
 
     async def observe_queues() -> str:

@@ -12,6 +12,7 @@ import httpx
 from selfreward.processes.child import free_port, is_free, last_line, start_child, stop_child
 from selfreward.processes.redis import start_redis
 from selfreward.processes.stack_file import StackError, StackFile
+from selfreward.settings import Settings, key_of
 
 SERVICES = ("generator", "judge", "trainer", "orchestrator")
 PORTS = {"redis": 6379, "generator": 8000, "judge": 8001, "orchestrator": 8002, "trainer": 8003}
@@ -146,10 +147,13 @@ class LocalStack:
 
         Raises StackError with the reason when the engine does not start on its model, or a process has ended.
         """
+        # Only to a key the generator says why it is not ready.
+        key = key_of(Settings())
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         while True:
             self.check()
             try:
-                answer = httpx.get(f"{self.urls['generator']}/readyz", timeout=30)
+                answer = httpx.get(f"{self.urls['generator']}/readyz", headers=headers, timeout=30)
                 reasons = [] if answer.is_success else list(answer.json()["reasons"])
             except httpx.TransportError as error:
                 reasons = [str(error)]

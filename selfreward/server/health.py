@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 Result = TypeVar("Result")
@@ -34,6 +34,14 @@ class Probe(Generic[Result]):
     def forget(self) -> None:
         """Have the next caller ask again: what was true before is so no more."""
         self._asked = None
+
+
+def told(request: Request, reason: str) -> str:
+    """`reason`, which may name paths, addresses and the ends of logs, for callers with a known key.
+
+    Others, whose requests the guard lets in on open routes too, learn only that there is one.
+    """
+    return reason if request.state.key is not None else "not ready: ask with an API key to learn why"
 
 
 def healthy() -> str | None:

@@ -19,7 +19,7 @@ from selfreward.server.background import cancel_and_wait, restart_forever
 from selfreward.server.budget import ByteBudget
 from selfreward.server.descriptors import bound_by_descriptors
 from selfreward.server.errors import ApiError, add_error_handlers
-from selfreward.server.health import add_health
+from selfreward.server.health import add_health, told
 from selfreward.server.keys import KeyScope, LiveKeyring
 from selfreward.server.middleware import RequestGuard
 from selfreward.store.artifacts import ArtifactStore
@@ -155,11 +155,11 @@ def _count_answer(scope: Scope, status: int) -> None:
 
 
 def _add_health(app: FastAPI, replica: Replica, gate: Gate) -> None:
-    async def readyz() -> JSONResponse:
-        """Engine up, not paused, expected version, last canary passed: 200. Else 503 with the reasons."""
-        reasons = await replica.unready()
+    async def readyz(request: Request) -> JSONResponse:
+        """Engine up, not paused, expected version, last canary passed: 200. Else 503, with the reasons for a key."""
+        reasons = [told(request, reason) for reason in await replica.unready()]
         label = replica.serving.label if replica.serving else None
-        refused = {label: refusal.reason for label, refusal in replica.refused.items()}
+        refused = {label: told(request, refusal.reason) for label, refusal in replica.refused.items()}
         body = {"ready": not reasons, "version": label, "reasons": reasons, "refused": refused}
         return JSONResponse(body, status_code=503 if reasons else 200)
 

@@ -17,7 +17,7 @@ from selfreward.client.http import WrongPolicyVersion
 from selfreward.redis.connection import connect, connect_briefly
 from selfreward.server.budget import ByteBudget
 from selfreward.server.errors import ApiError, add_error_handlers, error_response, invalid_request
-from selfreward.server.health import Probe, add_health
+from selfreward.server.health import Probe, add_health, told
 from selfreward.server.keys import KeyScope, LiveKeyring
 from selfreward.server.middleware import RequestGuard
 from services.judge.api.batches import add_batches
@@ -167,12 +167,12 @@ def _count_refusal(scope: Scope, status: int) -> None:
 def _add_health(app: FastAPI, engine: Engine) -> None:
     asked = Probe(lambda: trouble_of(engine.probe, engine.model), _READY_SECONDS)
 
-    async def readyz() -> Response:
+    async def readyz(request: Request) -> Response:
         """Ready when the judging engine has the configured model and this replica is not about to leave."""
         if app.state.draining:
             raise ApiError(503, "this replica is about to leave", code="draining")
         if trouble := await asked.result():
-            raise ApiError(503, trouble, code="engine_unavailable")
+            raise ApiError(503, told(request, trouble), code="engine_unavailable")
         return Response('{"status":"ready"}', media_type="application/json")
 
     add_health(app, ready=readyz)

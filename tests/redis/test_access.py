@@ -62,6 +62,25 @@ def test_no_host_header_opens_a_route(name: str, redis_url: str, tmp_path: Path)
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("name", ["generator", "judge"])
+def test_only_a_key_learns_why_a_service_is_not_ready(name: str, redis_url: str, tmp_path: Path) -> None:
+    app = application(name, redis_url, tmp_path, keys=keys_file(tmp_path, one=f'scopes = ["{USE[name]}"]'))
+
+    async def scenario() -> None:
+        async with serving(app) as http:
+            for headers in ({}, bearer("unknown")):
+                reply = await http.get("/readyz", headers=headers)
+                assert reply.status_code == 503
+                assert "ask with an API key to learn why" in reply.text
+                assert "http://" not in reply.text
+                assert "starting" not in reply.text
+            reply = await http.get("/readyz", headers=bearer("one"))
+            assert reply.status_code == 503
+            assert "ask with an API key" not in reply.text
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_route_asks_for_its_scope(name: str, redis_url: str, tmp_path: Path) -> None:
     keys = keys_file(tmp_path, **{scope: f'scopes = ["{scope}"]' for scope in SCOPES})
