@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from orchestrator import metrics
 from orchestrator.runs.context import RunContext
@@ -149,7 +150,7 @@ async def _filled_prompts(
             }
             for prompt_id, index in chunk
         ]
-        reply = await judge.request("POST", f"/v1/rubrics/{rubric}/prompt", json={"items": items})
+        reply = await judge.request("POST", f"/v1/rubrics/{quote(rubric, safe='@:')}/prompt", json={"items": items})
         filled = JudgePrompts.model_validate_json(reply.content)
         identity = filled.rubric
         prompts |= dict(zip(chunk, filled.messages, strict=True))

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 from orchestrator.phases.adoption import check_start
 from orchestrator.phases.disk import check_room
@@ -113,7 +114,7 @@ async def _check_rubrics(services: Services, recipe: Recipe) -> None:
 
 async def _check_rubric(judge: ServiceClient, use: RubricUse) -> None:
     try:
-        reply = await judge.request("GET", f"/v1/rubrics/{use.name}")
+        reply = await judge.request("GET", f"/v1/rubrics/{quote(use.name, safe='@:')}")
     except ServiceError as error:
         if error.status == 404:
             raise RecipeError(f"{use.key} = {use.name!r}: {error}") from error

@@ -168,7 +168,7 @@ class AsyncJudgeClient:
     async def prompts(self, items: Sequence[JudgeItem], rubric: str = "additive5") -> JudgePrompts:
         """The filled judge conversations of a batch, letter for letter as `judge` would send them to the model."""
         body = {"items": [item.model_dump(mode="json") for item in items]}
-        reply = await self._post(f"/v1/rubrics/{rubric}/prompt", body)
+        reply = await self._post(f"/v1/rubrics/{quote(rubric, safe='@:')}/prompt", body)
         return JudgePrompts.model_validate_json(reply.content)
 
     async def submit_job(

@@ -112,7 +112,7 @@ class Retention(Contract):
 class Trainer(Contract):
     """Training resources: the number of processes, one for each GPU, and how the model is split over them."""
 
-    world_size: int = Field(default=1, ge=1)
+    world_size: int = Field(default=1, ge=1, le=4096)
     sharding: Sharding = "none"
 
 
@@ -122,7 +122,7 @@ class Recipe(Contract):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
     method: str
     """How a round's training data is made: `selfreward/loop/methods/`."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**31)
     model: str
     """Base model: a checkpoint folder in Hugging Face layout."""
     data: Data

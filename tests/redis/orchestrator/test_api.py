@@ -77,6 +77,12 @@ def test_one_run_at_a_time_and_the_others_wait_in_line(client: OrchestratorClien
     [
         ({"sampling": {"m": 8}}, "sampling.m = 8: unknown key"),
         ({"judging": {"rubric": "nine"}}, "judging.rubric = 'nine'"),
+        ({"judging": {"rubric": "../../healthz"}}, "judging.rubric = '../../healthz'"),
+        ({"judging": {"rubric": "countdown?x"}}, "judging.rubric = 'countdown?x'"),
+        ({"judging": {"rubric": "\0"}}, "judging.rubric = '\\x00'"),
+        ({"seed": 2**40}, "seed = 1099511627776"),
+        ({"seed": -1}, "seed = -1"),
+        ({"trainer": {"world_size": 10**9}}, "trainer.world_size = 1000000000"),
         ({"model": "nowhere"}, "model = 'nowhere' is not a folder"),
         ({"evaluation": {"prompts": 9}}, "set evaluation.prompts=1"),
         ({"data": {"ift": "gone.jsonl", "heldout": "h"}}, "data.eft is missing"),
