@@ -74,6 +74,7 @@ def running_generator(
         "PORT": str(port),
         "POLL_SECONDS": "0.1",
         "SWAP_WAIT_SECONDS": "2.5",
+        "QUEUE_SECONDS": "230",  # an engine that starts on a busy machine takes minutes
         "SWAP_ABORT_SECONDS": "90",  # a busy machine takes its time; what is tested is that they end, not how fast
     } | changes
     environment = os.environ | {f"SELFREWARD_{name}": value for name, value in settings.items()}
