@@ -144,7 +144,7 @@ test-compose: $(VENV)/installed ## Run a small loop under docker compose while c
 test-k8s: $(VENV)/installed ## Run a small loop on the cluster of KUBECONFIG, in a namespace of its own (K8S="--registry ...")
 	@$(PY) -m tests.harness.k8s $(K8S)
 
-bench: $(VENV)/installed ## Measure (BENCH=gateway, judge, queue or replicas) and write bench/results/<name>.json
+bench: $(VENV)/installed ## Measure (BENCH=gateway, judge, queue, rate_limit or replicas) and write bench/results/<name>.json
 	@$(PY) -m bench.$(BENCH)
 
 evidence: $(VENV)/installed ## Repeat a world's demo for SEEDS and write evidence/<world>-<model>/ (hours; goes on where it was)

@@ -63,7 +63,7 @@ def create_app(engine: Engine) -> web.Application:
         return web.json_response(completion(body, tokens), headers={VERSION_HEADER: POLICY})
 
     async def models(_: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": POLICY}]})
+        return web.json_response({"object": "list", "data": [{"id": "policy"}, {"id": POLICY}]})
 
     app = web.Application()
     app.add_routes([web.post("/v1/chat/completions", chat), web.get("/v1/models", models)])

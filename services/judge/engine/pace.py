@@ -16,7 +16,7 @@ from selfreward.client.http import ServiceError
 from services.judge.engine.slots import FairSlots
 
 _DROP = 0.05
-_PLATEAU_SECONDS = 30.0
+_PLATEAU_SECONDS = 60.0
 """After a pause the rate is `1 - _DROP` times the limit; it is at the limit after so many seconds."""
 _ROUGH_PLATEAU_SECONDS = 2.0
 """The same where the limit is a rough measure, because the rate was far beyond it."""
