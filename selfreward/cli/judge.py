@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from selfreward.cli.checkout import run_of_the_judge
 from selfreward.cli.options import Policy, Rubric
 from selfreward.cli.output import stderr, stdout
 
@@ -19,8 +20,8 @@ _SEEDS = 2**63
 
 
 def judge(
-    file: Annotated[Path, typer.Argument(help="Rows to judge, .jsonl or .parquet.")],
-    out: Annotated[Path, typer.Option(help="Where the judged rows go, .jsonl or .parquet.")],
+    file: Annotated[Path | None, typer.Argument(help="Rows to judge, .jsonl or .parquet.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the judged rows go, .jsonl or .parquet.")] = None,
     rubric: Rubric = "additive5",
     votes: Annotated[int, typer.Option(min=1, max=64, help="Judgments sampled for each row.")] = 3,
     policy: Policy = None,
@@ -31,6 +32,9 @@ def judge(
     response_field: Annotated[
         str | None, typer.Option(help="Column with the response.", show_default="response, else completion")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Put a question to the judge's engine, and say what it can do.")
+    ] = False,
 ) -> None:
     """Judge every row of a file, with a score and all votes beside each.
 
@@ -44,9 +48,18 @@ def judge(
 
     The judge is at SELFREWARD_JUDGE_URL (default http://127.0.0.1:8001), its key in SELFREWARD_API_KEY.
 
+    `selfreward judge --check` needs no judge and no file: it reads the settings that a judge would be started with
+    (SELFREWARD_JUDGE_ENGINE_URL and the like). Its exit status is 0 if one can judge with the engine, else 1 or 2.
+
     Exit status: 0 all rows judged, 1 all judged and not one got a score, 2 a mistake or a judge that fails, 130 stopped
     by Ctrl-C.
     """
+    if check:
+        raise typer.Exit(run_of_the_judge("services.judge.check_engine", "selfreward judge --check"))
+    if file is None or out is None:
+        stderr.print("give a FILE of rows and --out, or --check", markup=False)
+        raise typer.Exit(2)
+
     from selfreward.client.judge_sync import reachable_judge
     from selfreward.files.judge_file import judge_file
     from selfreward.files.rows import Fields

@@ -1,14 +1,11 @@
 """`selfreward rubric`: check rubrics of your own."""
 
-import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from selfreward.cli.output import stderr
+from selfreward.cli.checkout import run_of_the_judge
 
 commands = typer.Typer(no_args_is_help=True, help="Rubrics of your own (docs/rubrics.md).")
 
@@ -31,9 +28,5 @@ def check(
 
     Example: selfreward rubric check my-rubrics/
     """
-    if importlib.util.find_spec("services") is None:
-        stderr.print("the judge is not in the package: run `selfreward rubric check` in a checkout")
-        raise typer.Exit(2)
-    # In a process of its own, since the library imports no service.
-    command = [sys.executable, "-m", "services.judge.rubrics.check", *map(str, folders)]
-    raise typer.Exit(subprocess.run([*command, *(["--trained"] if trained else [])]).returncode)
+    arguments = [*map(str, folders), *(["--trained"] if trained else [])]
+    raise typer.Exit(run_of_the_judge("services.judge.rubrics.check", "selfreward rubric check", *arguments))
