@@ -1,10 +1,11 @@
 """Settings of the judge service (`SELFREWARD_JUDGE_*`, and the shared ones)."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, Json, SecretStr
+from pydantic_settings import NoDecode
 
 from selfreward.settings import Settings, key_of
 
@@ -23,7 +24,7 @@ class JudgeSettings(Settings):
     """Bearer key for an engine other than the generator; the generator gets `api_key`."""
     judge_engines: SecretStr | None = None
     """Engines that rubrics may name as their jury: TOML, or the path of a TOML file (`engine/named.py`)."""
-    judge_engine_parameters: dict[str, Any] = Field(default_factory=dict)
+    judge_engine_parameters: Annotated[Json[dict[str, Any]], NoDecode] = Field(default={}, validate_default=False)
     """JSON object of fields that every judging request has; those that are null are left out of all."""
     judge_engine_deadline: float = Field(default=300.0, gt=0)
     """Seconds for the engine request of one item, including retries."""

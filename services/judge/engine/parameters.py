@@ -26,6 +26,11 @@ _ORDER = (
     *("reasoning_effort", "chat_template_kwargs"),
 )
 _BY_VALUE = ("top_logprobs", "top_p", "temperature", "reasoning_effort")
+_UNKNOWN = re.compile(
+    r"max_completion_tokens|unsupported|not support|unknown|unrecogni[sz]ed|unexpected|not permitted|not allowed",
+    re.IGNORECASE,
+)
+"""What a refusal says of a field that is not taken at all. Others say of its value that it is too large."""
 _NAMING = ("param", "loc", "field")
 _ECHOES = ("input", "ctx", "url")
 """Fields of an error that repeat the request, whose texts name nothing."""
@@ -119,6 +124,8 @@ def refused_field(error: ServiceError, body: Mapping[str, Any]) -> Refused | Non
     except (ValueError, RecursionError):
         texts = [("", message)]
     for name in _ORDER:
+        if name in _RENAMED and not _UNKNOWN.search(message):
+            continue
         if name in body and any(_names(name, key, text) for key, text in texts):
             return _refusal(name, body)
     return None

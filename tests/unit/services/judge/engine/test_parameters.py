@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response
 
 from selfreward.client.http import ServiceError
@@ -36,6 +37,7 @@ def refusal(text: str, **fields: Any) -> Response:
         ("The answer was filtered by the content policy, whatever the temperature", None),
         ("something else is wrong in this request", None),
         ('{"detail": [{"loc": ["body", "messages", 0], "msg": "no", "input": "what is the temperature?"}]}', None),
+        ("Invalid max_tokens value, the valid range of max_tokens is [1, 8]", None),
         ("max_completion_tokens is too small", None),
         ("top_k is not supported", None),
     ],
@@ -104,18 +106,25 @@ def test_one_request_finds_out_and_the_others_wait() -> None:
 
 
 def test_the_setting_adds_fields_and_null_removes_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(
-        "SELFREWARD_JUDGE_ENGINE_PARAMETERS", '{"top_p": null, "n": null, "service_tier": "flex", "temperature": 1}'
-    )
+    parameters = '{"top_p": null, "n": null, "service_tier": "flex", "temperature": 1}'
+    monkeypatch.setenv("SELFREWARD_JUDGE_ENGINE_PARAMETERS", parameters)
     engine = Engine(lambda _: completion("Score: 4"))
 
-    result = judged(engine, body("a"), **JudgeSettings().model_dump(include={"judge_engine_parameters"}))
+    result = judged(engine, body("a"))
 
     assert [vote.score for vote in result.data[0].votes] == [4, 4, 4]
     assert len(engine.bodies) == 3
     for sent in engine.bodies:
         assert (sent["service_tier"], sent["temperature"]) == ("flex", 1)
         assert not {"n", "top_p"} & sent.keys()
+
+
+@pytest.mark.parametrize("value", ["{top_p", "[1]", "flex"])
+def test_a_setting_that_is_no_object_names_itself(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFREWARD_JUDGE_ENGINE_PARAMETERS", value)
+
+    with pytest.raises(ValidationError, match="judge_engine_parameters"):
+        JudgeSettings()
 
 
 def test_a_vote_whose_own_request_fails_is_one_vote_of_status_error() -> None:

@@ -4,10 +4,13 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.responses import Response
 
 from selfreward.contracts.judging import Vote
 from services.judge.engine.reply import read_reply
+from services.judge.verdicts.logprobs import word_probabilities
 from tests.support.judge_engine import Engine, body, compared, fours, judged, pairs, post
 
 THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
@@ -173,6 +176,40 @@ def test_odd_logprobs_are_none(logprobs: Any) -> None:
 
     assert (vote.status, vote.expected) == ("error", None)
     assert "no probabilities" in str(vote.reason)
+
+
+FIELDS = (
+    *("choices", "message", "content", "reasoning", "refusal", "finish_reason", "type", "text", "thinking"),
+    *("logprobs", "token", "bytes", "top_logprobs", "logprob", "usage", "prompt_tokens", "error", "code"),
+)
+ODDITIES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "Score: 4", "length", "\ud83d"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(FIELDS),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ODDITIES, ODDITIES, ODDITIES, ODDITIES)
+def test_no_reply_is_an_exception(content: Any, logprobs: Any, usage: Any, choice: Any) -> None:
+    good = {"message": {"content": content, "reasoning": content}, "logprobs": {"content": logprobs}}
+
+    for data in (content, {"choices": [good, choice], "usage": usage}, {"error": content}):
+        reply = read_reply(json.dumps(data).encode(), "v", 2)
+
+        assert (reply.prompt_tokens, reply.completion_tokens) >= (0, 0)
+        for completion in reply.completions:
+            texts = (completion.text, completion.reasoning or "", completion.refusal or "", completion.fault or "")
+            assert json.dumps(texts, ensure_ascii=False).encode()
+            assert isinstance(completion.finish_reason, str | None)
+            word_probabilities(completion.logprobs, completion.text, 0)
 
 
 def test_comparisons_have_votes_of_status_error_too() -> None:
