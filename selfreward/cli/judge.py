@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from selfreward.client.judge_inputs import JudgeOptions
     from selfreward.files.judge_file import Summary
 
+_NO_VOTES = 3
 _INTERRUPTED = 130
 _SEEDS = 2**63
 """Seeds are written beside the rows, in Parquet as 64-bit integers."""
@@ -41,8 +42,9 @@ def judge(
     A row has a prompt and a response (or TRL's completion), each a text or a list of messages; or only messages, whose
     last turn is judged. All other columns are kept. The whole file is checked before anything is judged.
 
-    Stopped or crashed? The same command goes on where it was: no row is lost or judged again. A .jsonl output grows
-    row by row and can be watched; a .parquet output appears when it is complete.
+    Stopped or crashed? The same command goes on where it was: no row is lost or judged again, but for rows that got no
+    vote because the engine failed. A .jsonl output grows row by row and can be watched; a .parquet output appears when
+    it is complete.
 
     Example: selfreward judge answers.jsonl --rubric additive5 --out judged.jsonl
 
@@ -51,8 +53,8 @@ def judge(
     `selfreward judge --check` needs no judge and no file: it reads the settings that a judge would be started with
     (SELFREWARD_JUDGE_ENGINE_URL and the like). Its exit status is 0 if one can judge with the engine, else 1 or 2.
 
-    Exit status: 0 all rows judged, 1 all judged and not one got a score, 2 a mistake or a judge that fails, 130 stopped
-    by Ctrl-C.
+    Exit status: 0 all rows judged, 1 all judged and not one got a score, 2 a mistake or a judge that fails, 3 some rows
+    got no vote because the engine failed: the same command judges them again; 130 stopped by Ctrl-C.
     """
     if check:
         raise typer.Exit(run_of_the_judge("services.judge.check_engine", "selfreward judge --check"))
@@ -73,6 +75,12 @@ def judge(
         stderr.print("stopped; the same command goes on where it was", markup=False)
         raise typer.Exit(_INTERRUPTED) from None
     _show(summary, out)
+    if summary.errors:
+        count, reason = len(summary.errors), next(iter(summary.errors.values()))
+        rows = f"{count:,} row has no vote" if count == 1 else f"{count:,} rows have no votes"
+        message = f"{rows}, because the engine failed; the same command judges again. The first reason: {reason}"
+        stderr.print(message, markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(_NO_VOTES)
     raise typer.Exit(0 if summary.scored else 1)
 
 

@@ -1,9 +1,12 @@
-"""Judge a file of any size: check all rows first, continue where an earlier run stopped, write each row once."""
+"""Judge a file of any size: check all rows first, continue where an earlier run stopped, write each row once.
+
+Rows of an earlier run whose votes all ended in `error` are judged again, since that was the engine's failure.
+"""
 
 import json
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -12,18 +15,20 @@ from typing import Any
 from selfreward.client.judge_inputs import JudgeOptions
 from selfreward.client.judge_sync import JudgeClient
 from selfreward.contracts.judging import JudgeItem
-from selfreward.files.judged_rows import JudgedRows, judged_row, write_parquet
+from selfreward.files.judged_rows import JudgedRows, judged_row, restore_rows, write_parquet
 from selfreward.files.rows import JUDGED_BY, Fields, Row, RowError, check_rows, read_rows, to_item
 from selfreward.progress import ShowProgress
 
 _REPORT_EVERY = 16
+_MOST_SHOWN = 500
 
 
 @dataclass
 class Summary:
     """Statistics of all judged rows. `histogram` counts scores, each rounded half up to a whole number.
 
-    `continued_at` is the number of rows that an earlier run had judged, `total` the sum of the scores.
+    `continued_at` is the number of rows that an earlier run had judged, `total` the sum of the scores. `errors` has the
+    reason of each row whose votes all ended in `error`, by its index.
     """
 
     rows: int = 0
@@ -31,6 +36,7 @@ class Summary:
     total: float = 0.0
     histogram: Counter[int] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
+    errors: dict[int, str] = field(default_factory=dict)
 
     @property
     def scored(self) -> int:
@@ -43,9 +49,22 @@ class Summary:
         return self.total / self.scored if self.scored else None
 
     def add(self, row: dict[str, Any]) -> None:
-        """Count one judged row."""
+        """Count the next judged row."""
+        self._count(row, self.rows)
         self.rows += 1
-        if row["score"] is None:
+
+    def replace(self, index: int, row: dict[str, Any]) -> None:
+        """Count a row in the place of one whose votes all ended in `error`."""
+        del self.errors[index]
+        self.failures -= Counter(["error"])
+        self._count(row, index)
+
+    def _count(self, row: dict[str, Any], index: int) -> None:
+        votes = row["votes"]
+        if votes and all(vote["status"] == "error" for vote in votes):
+            self.errors[index] = str(votes[0]["reason"] or votes[0]["text"])[:_MOST_SHOWN]
+            self.failures["error"] += 1
+        elif row["score"] is None:
             self.failures[row["failure_kind"] or "unscored"] += 1
         else:
             self.total += row["score"]
@@ -70,9 +89,13 @@ def judge_file(
     rows_file = out.with_name(f"{out.name}.partial.jsonl") if as_parquet else out
     options = {"rubric": "additive5", **options}
 
-    # A finished Parquet file needs no judge.
+    # A finished Parquet file needs no judge, unless the engine failed.
     if as_parquet and out.exists() and not rows_file.exists():
-        return _summarise_finished(source, out, check_rows(source, fields, _every(report, "check", None)), options)
+        total = check_rows(source, fields, _every(report, "check", None))
+        summary = _summarise_finished(source, out, total, options)
+        if not summary.errors:
+            return summary
+        restore_rows(source, out, rows_file)
 
     # Check every row against what the rubric needs.
     rubric = client.rubric(options["rubric"])
@@ -81,11 +104,15 @@ def judge_file(
     # The id has the hash of the rubric's text: if that changes, the judge refuses, so no file mixes two rubrics.
     options = {**options, "rubric": rubric["id"]}
 
-    # Judge the rows that are not judged yet.
+    # Judge the rows that are not judged yet, and then those again that an earlier run got no votes for.
     with JudgedRows(rows_file) as output:
         summary = _summarise_recovered(source, output.path, read_rows(source), output.recover(), options)
+        failed = list(summary.errors)
         if summary.rows < total:
             _judge_rest(client, source, output, fields, options, summary, _every(report, "judge", total))
+        if failed:
+            report_again = _every(report, "judge again", len(failed))
+            output.replace(_judge_again(client, source, failed, fields, options, summary, report_again))
 
     if as_parquet:
         write_parquet(rows_file, out, _every(report, "write", total))
@@ -149,6 +176,32 @@ def _judge_rest(
         output.append(row)
         summary.add(row)
         report(summary.rows, {"mean": summary.mean or 0.0, "unscored": summary.failures.total() / summary.rows})
+
+
+def _judge_again(
+    client: JudgeClient,
+    source: Path,
+    indices: Sequence[int],
+    fields: Fields,
+    options: JudgeOptions,
+    summary: Summary,
+    report: Callable[..., None],
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows at `indices` with new judgments."""
+    chosen, in_flight = set(indices), deque[tuple[int, dict[str, Any]]]()
+
+    def items() -> Iterator[JudgeItem]:
+        for index, row in enumerate(read_rows(source)):
+            if index in chosen:
+                in_flight.append((index, row.values))
+                yield to_item(row.values, fields, index)
+
+    for done, judged in enumerate(client.judge_many(items(), **options), 1):
+        index, values = in_flight.popleft()
+        row = judged_row(values, judged, options.get("seed"))
+        summary.replace(index, row)
+        report(done)
+        yield index, row
 
 
 def _summarise_finished(source: Path, out: Path, total: int, options: JudgeOptions) -> Summary:

@@ -1,13 +1,13 @@
 """The file of judged rows, written row by row so that judging can continue after any crash; and its form as Parquet.
 
 The file is its own journal: its rows are the first rows of the input in their order, so the number of complete lines
-says where to continue. Only the last line can be torn; it is cut off.
+says where to continue. Only the last line can be torn; it is cut off. Rows that are judged again are replaced at once.
 """
 
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -65,19 +65,46 @@ class JudgedRows:
 
     def append(self, row: dict[str, Any]) -> None:
         """Append one row. A crash of this process loses no row, a power cut at most the last 64."""
-        try:
-            line = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
-        except UnicodeEncodeError:  # a lone surrogate, which UTF-8 cannot encode and a JSON escape can
-            line = json.dumps(row, separators=(",", ":")).encode()
-        self._file.write(line + b"\n")
+        self._file.write(_line(row))
         self._file.flush()
         self._unsynced += 1
         if self._unsynced == _SYNC_EVERY:
             self._sync()
 
+    def replace(self, rows: Iterable[tuple[int, dict[str, Any]]]) -> None:
+        """Put other rows in the place of some, which are named by their index, in ascending order.
+
+        The file changes as a whole at the end. If `rows` raises, it still has the rows that came before.
+        """
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        new = temporary.open("w+b")
+        fcntl.flock(new, fcntl.LOCK_EX)
+        self._file.seek(0)
+        next_index = 0
+        try:
+            for index, row in rows:
+                new.writelines(islice(self._file, index - next_index))
+                self._file.readline()
+                new.write(_line(row))
+                next_index = index + 1
+        finally:
+            new.writelines(self._file)
+            self._file.close()
+            self._file = new
+            self._file.flush()
+            self._sync()
+            temporary.replace(self.path)
+
     def _sync(self) -> None:
         os.fsync(self._file.fileno())
         self._unsynced = 0
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    except UnicodeEncodeError:  # a lone surrogate, which UTF-8 cannot encode and a JSON escape can
+        return json.dumps(row, separators=(",", ":")).encode() + b"\n"
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
@@ -97,6 +124,15 @@ def judged_row(values: dict[str, Any], judged: Judged, seed: int | None) -> dict
     columns = judged.judgment.model_dump(mode="json")
     columns |= {"rubric": judged.rubric, "judge_version": judged.judge_version, "judge_seed": seed}
     return {**values, **{name: columns[name] for name in WRITTEN}}
+
+
+def restore_rows(source: Path, out: Path, rows: Path) -> None:
+    """Write the JSON Lines file `rows`, atomically, from which a Parquet file of judged rows was made."""
+    temporary = rows.with_name(f".{rows.name}.tmp")
+    with temporary.open("wb") as lines:
+        for row, judged in zip(read_rows(source), read_rows(out), strict=True):
+            lines.write(_line({**row.values, **{name: judged.values.get(name) for name in WRITTEN}}))
+    temporary.replace(rows)
 
 
 def write_parquet(rows: Path, out: Path, report: Callable[[int], None]) -> None:

@@ -100,6 +100,104 @@ def test_a_judge_that_fails_in_the_middle_loses_nothing(tmp_path: Path) -> None:
     assert [row["source"] for row in read(out)] == list(range(300))
 
 
+def refusing(*indices: int) -> Engine:
+    """An engine that refuses to judge these rows, while `refused` has them."""
+
+    def reply(sent: dict[str, Any]) -> Response:
+        text = sent["messages"][0]["content"]
+        if any(f"p{index} " in text for index in engine.refused):
+            return JSONResponse({"error": "strange"}, 400)
+        return by_length(sent)
+
+    class Refusing(Engine):
+        refused = set(indices)
+
+    engine = Refusing(reply)
+    return engine
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+def test_rows_without_votes_are_judged_again(tmp_path: Path, name: str) -> None:
+    engine: Any = refusing(3, 80, 81)
+    source, out = write(tmp_path / "in.jsonl", rows(90)), tmp_path / name
+
+    def output() -> list[dict[str, Any]]:
+        return read(out) if name == "out.jsonl" else list(pq.read_table(out).to_pylist())
+
+    with listening_judge(engine) as url, JudgeClient(url) as client:
+        whole = judged(client, source, tmp_path / "whole.jsonl", seed=1)
+        first = judged(client, source, out, seed=1)
+        assert list(first.errors) == [3, 80, 81]
+        assert "strange" in first.errors[3]
+        assert first.failures["error"] == 3
+        before = output()
+
+        engine.refused.remove(80)
+        engine.bodies.clear()
+        second = judged(client, source, out, seed=1)
+        assert len(engine.bodies) == 3
+        assert (list(second.errors), second.rows, second.continued_at) == ([3, 81], 90, 90)
+        after = output()
+        assert [index for index in range(90) if before[index] != after[index]] == [80]
+
+        engine.refused.clear()
+        third = judged(client, source, out, seed=1)
+        engine.bodies.clear()
+        judged(client, source, out, seed=1)
+        assert engine.bodies == []
+        judged(client, source, tmp_path / "whole.jsonl", seed=1)
+
+    assert not third.errors
+    assert third.histogram == {1: 15, 2: 15, 3: 15, 4: 15, 5: 15}
+    assert third.failures == {"out_of_range": 15}
+    assert whole.errors.keys() == {3, 80, 81}
+    assert [row["score"] for row in output()] == [row["score"] for row in read(tmp_path / "whole.jsonl")]
+    assert [row["source"] for row in output()] == list(range(90))
+    assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "whole.jsonl", name}
+
+
+def test_what_was_judged_again_stays_when_the_judge_fails(tmp_path: Path) -> None:
+    engine: Any = refusing(*range(200))
+    source, out = write(tmp_path / "in.jsonl", rows(200)), tmp_path / "out.jsonl"
+    with listening_judge(engine) as url, JudgeClient(url) as client:
+        assert len(judged(client, source, out).errors) == 200
+        engine.refused.clear()
+        working = engine.reply
+
+        def reply(sent: dict[str, Any]) -> Response:
+            down = any(f"p{index} " in sent["messages"][0]["content"] for index in range(64, 128))
+            return JSONResponse({"error": "down"}, 401) if down else working(sent)
+
+        engine.reply = reply
+        with pytest.raises(ServiceError, match="HTTP 401"):
+            judged(client, source, out)
+        assert [row["score"] is None for row in read(out)[:66]] == [
+            *(index % 6 == 5 for index in range(64)),
+            True,
+            True,
+        ]
+        assert [row["source"] for row in read(out)] == list(range(200))
+        engine.reply = working
+        assert not judged(client, source, out).errors
+
+
+def test_the_command_says_that_the_engine_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine: Any = refusing(1)
+    source, out = write(tmp_path / "in.jsonl", rows(3)), tmp_path / "out.jsonl"
+    arguments = ["judge", str(source), "--out", str(out), "--rubric", "countdown"]
+    with listening_judge(engine) as url:
+        monkeypatch.setenv("SELFREWARD_JUDGE_URL", url)
+        failed = CliRunner().invoke(app, arguments)
+        engine.refused.clear()
+        done = CliRunner().invoke(app, arguments)
+
+    assert failed.exit_code == 3
+    assert "1 row has no vote, because the engine failed; the same command judges again." in failed.stderr
+    assert "strange" in failed.stderr
+    assert done.exit_code == 0
+    assert "3 rows (3 from before)" in done.output
+
+
 def test_a_seed_gives_the_same_votes_after_an_interruption(client: JudgeClient, engine: Engine, tmp_path: Path) -> None:
     source, out = write(tmp_path / "in.jsonl", rows(20)), tmp_path / "out.jsonl"
     engine.bodies.clear()
