@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from selfreward.server.budget import ByteBudget, Held
 from selfreward.server.errors import ApiError, error_response
 from selfreward.server.keys import Key, Keyring, KeyScope, LiveKeyring
+from selfreward.server.startup import is_loopback
 
 _REQUEST_ID = re.compile("[!-~]{1,128}")
 _LEAST_SECONDS = 30.0
@@ -88,6 +90,8 @@ class RequestGuard:
         try:
             try:
                 passed = receive
+                if key is Keyring.open_to_all:
+                    check_local(headers, scope)
                 if scope["path"] not in self._open_paths:
                     authorize(key, self._needed_scope(scope))
                     passed = await self._receive(scope, headers, receive, held)
@@ -175,6 +179,27 @@ def _too_long(limit: int, setting: str) -> ApiError:
     # What the client still sends is not read, so no other request can come on this connection.
     message = f"the body has more than {limit} bytes: send less in one request, or raise {setting}"
     return ApiError(413, message, code="body_too_long", headers={"Connection": "close"})
+
+
+def check_local(headers: Headers, scope: Scope) -> None:
+    """Raise ApiError (403) for a request of a page in somebody's browser, to a service that asks for no key.
+
+    Such a service listens on loopback alone, which the browser of this machine reaches too: for a page whose name leads
+    here (DNS rebinding), and by a form of any page. Both say so in `Host` and `Origin`. A call from within this process
+    names itself.
+    """
+    here = (scope.get("server") or ("", None))[0]
+    for header, prefix in (("host", "//"), ("origin", "")):
+        given = headers.get(header)
+        if given is None:
+            continue
+        try:
+            host = urlsplit(prefix + given).hostname
+        except ValueError:
+            host = None
+        if host is None or not (is_loopback(host) or host == here):
+            message = f"{header} = {given[:80]!r}: without API keys only a loopback name is accepted: set a key"
+            raise ApiError(403, message, code="not_local")
 
 
 def authorize(key: Key | None, needed: KeyScope | None) -> None:

@@ -200,3 +200,34 @@ def test_a_body_that_comes_too_slowly_is_given_up(bytes_a_second: int, taken: bo
         with pytest.raises(ApiError, match="send it faster") as refused:
             asyncio.run(scenario())
         assert (refused.value.status, sent) == (408, 5)
+
+
+@pytest.mark.parametrize(
+    ("headers", "let_in"),
+    [
+        ({}, True),
+        ({"Host": "127.0.0.1:8000"}, True),
+        ({"Host": "localhost"}, True),
+        ({"Host": "[::1]:8000", "Origin": "http://localhost:3000"}, True),
+        ({"Host": "rebound.example"}, False),
+        ({"Host": "127.0.0.1.rebound.example"}, False),
+        ({"Host": "127.0.0.1:8000", "Origin": "https://page.example"}, False),
+        ({"Host": "127.0.0.1:8000", "Origin": "null"}, False),
+        ({"Host": "[", "Origin": "http://["}, False),
+    ],
+)
+def test_without_keys_pages_in_a_browser_are_kept_out(headers: dict[str, str], let_in: bool) -> None:
+    """By DNS rebinding, and by a form of any page, they reached a service on loopback."""
+
+    async def scenario() -> httpx.Response:
+        async def answer(request: Request) -> JSONResponse:
+            return JSONResponse({})
+
+        app = Starlette(routes=[Route("/any", answer, methods=["POST"])])
+        guard = RequestGuard(app, Keyring([]), lambda _: "run", 100, "SELFREWARD_LIMIT", ByteBudget(400, "X"))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://service") as client:
+            return await client.post("/any", headers=headers)
+
+    reply = asyncio.run(scenario())
+    assert reply.status_code == (200 if let_in else 403)
+    assert let_in or reply.json()["error"]["code"] == "not_local"
