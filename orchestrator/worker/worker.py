@@ -35,6 +35,8 @@ from selfreward.server.background import cancel_and_wait
 
 _TAKEN_AT_ONCE = 32
 Reply = TypeVar("Reply")
+_ENGINE_REFUSED = 424
+"""The judge's answer where its engine refuses every request until a setting is mended."""
 _log = logging.getLogger(__name__)
 
 
@@ -132,8 +134,12 @@ class RolloutWorker:
         except (ServiceError, ValidationError) as error:
             _log.warning("prompt failed", extra={"run": task.run, "prompt": task.prompt_id, "error": str(error)})
             why = f"{type(error).__name__}: {error}"
-            await retry_while_redis_is_away(lambda: self.queue.failed(work, why), "a failure")
-            if work.deliveries >= self.queue.max_deliveries:
+            # Until the setting that the judge names is mended, answers would be sampled for nothing.
+            is_refused = isinstance(error, ServiceError) and error.status == _ENGINE_REFUSED
+            is_last = is_refused or work.deliveries >= self.queue.max_deliveries
+            give_up = self.queue.dead_letter if is_last else self.queue.failed
+            await retry_while_redis_is_away(lambda: give_up(work, why), "a failure")
+            if is_last:
                 metrics.DEAD_LETTERS.labels(QUEUE).inc()
             return
         # Store the result. It is held until then, even if Redis is unreachable or full.

@@ -43,6 +43,7 @@ class Engine:
     version: str = "policy@3"
     fail: Callable[[str], bool] = lambda _: False
     why: str = "refused by the stand-in"
+    status: int = 400
     winner: Callable[[str], str] = lambda _: "A"
     steps: dict[str, list[str]] = field(default_factory=dict)
     inflight: int = 0
@@ -56,7 +57,7 @@ class Engine:
         if body["model"] != self.version:
             return httpx.Response(409, json={"error": {"message": f"{self.version} is served"}})
         if self.fail(body["messages"][-1]["content"]):
-            return httpx.Response(400, json={"error": {"message": self.why}})
+            return httpx.Response(self.status, json={"error": {"message": self.why}})
         self.inflight += 1
         self.most_inflight = max(self.most_inflight, self.inflight)
         await asyncio.sleep(0.005)

@@ -253,6 +253,20 @@ def test_an_answer_over_the_judges_context_is_unscored_and_costs_no_second_try(r
     asyncio.run(main())
 
 
+def test_a_judge_whose_engine_refuses_its_key_fails_the_run_without_a_second_try(
+    redis_url: str, store_root: str
+) -> None:
+    async def main() -> None:
+        async with bench(redis_url, store_root, claim_after_s=1) as b, working(b.worker):
+            b.engine.fail = lambda prompt: "Score" in prompt
+            b.engine.status = 401
+            with pytest.raises(RunFailed, match="SELFREWARD_JUDGE_ENGINE_KEY"):
+                await asyncio.wait_for(run_tasks(b.context, b.tasks(1)), 20)
+            assert sum(body["messages"][-1]["content"] == "question 0" for body in b.engine.bodies) == 1
+
+    asyncio.run(main())
+
+
 def test_a_stop_ends_the_wait_and_drops_the_queued_prompts(redis_url: str, store_root: str) -> None:
     async def main() -> None:
         async with bench(redis_url, store_root) as b:
