@@ -7,7 +7,7 @@ Each command is a function in a file of this folder. A command imports what it n
 import errno
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -82,14 +82,28 @@ def _message(error: Exception) -> str | None:
     from selfreward.evaluation.models.capability import PanelError
     from selfreward.evaluation.report.inputs import ReportError
     from selfreward.files.rows import RowError
+    from selfreward.loop.rows import SeedError
     from selfreward.pretrained.wheel import FetchError
     from selfreward.recipe.recipe import RecipeError
     from selfreward.server.startup import what_is_wrong
     from selfreward.settings import Settings
+    from selfreward.store.artifacts import InvalidName
+    from selfreward.store.manifest import InvalidArtifact
 
     if isinstance(error, ValidationError):
         return what_is_wrong(error) if error.title == Settings.__name__ else None
-    mendable = (FetchError, PanelError, RecipeError, ReportError, RowError, ServiceError, SettingsError)
+    mendable = (
+        FetchError,
+        InvalidArtifact,
+        InvalidName,
+        PanelError,
+        RecipeError,
+        ReportError,
+        RowError,
+        SeedError,
+        ServiceError,
+        SettingsError,
+    )
     return str(error) if isinstance(error, mendable) else None
 
 
@@ -103,10 +117,28 @@ def _what_the_system_says(error: OSError) -> str | None:
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Run the self-rewarding loop: one model answers, judges its own answers, trains on the pairs, and repeats.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("selfreward-loop"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """The options of the command line itself; what it is for is said above."""
+
+
 for panel, commands in {
     "Runs": (
         init,

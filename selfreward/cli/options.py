@@ -11,6 +11,7 @@ Artifacts = Annotated[str | None, typer.Option(help="Root of the artifact store.
 Folder = Annotated[
     Path, typer.Option(help="Where logs, Redis data and artifacts of the services are.", envvar="SELFREWARD_FOLDER")
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print all of it as JSON, for programs.")]
 Rubric = Annotated[str, typer.Option(help="Name or id of one of the judge's rubrics.")]
 Votes = Annotated[int, typer.Option(min=1, max=64, help="Judgments sampled for each answer.")]
 Policy = Annotated[str | None, typer.Option(help="Judge by this version only, for example policy@3.")]

@@ -104,7 +104,7 @@ class ServiceClient:
             else:
                 if response.is_success:
                     return response
-                failure, status = f"HTTP {response.status_code}: {response.text[:500]}", response.status_code
+                failure, status = f"HTTP {response.status_code}: {message_of(response)}", response.status_code
                 if status not in retried and "retry-after" not in response.headers:
                     refusal = WrongPolicyVersion if status == 409 else ServiceError
                     raise refusal(f"{method} {response.url}: {failure}", status, response.text)
@@ -125,6 +125,14 @@ class ServiceClient:
         response.request = request
         await response.aread()
         return response
+
+
+def message_of(response: httpx.Response) -> str:
+    """An error's whole message without the JSON around it; of what another server answers the first 500 characters."""
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        return response.text[:500]
 
 
 @functools.lru_cache(maxsize=256)

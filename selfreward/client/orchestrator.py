@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from selfreward.client.http import ServiceError
+from selfreward.client.http import ServiceError, message_of
 from selfreward.recipe.recipe import Recipe
 
 _TERMINAL = {"done", "failed", "stopped", "paused", "rolled_back"}
@@ -115,9 +115,4 @@ class OrchestratorClient:
 
 
 def _message(response: httpx.Response) -> str:
-    """The service's own message, or what somebody else answered: a proxy, for example."""
-    try:
-        text = str(response.json()["error"]["message"])
-    except (ValueError, LookupError, TypeError):
-        text = response.text[:500]
-    return f"HTTP {response.status_code}: {text}"
+    return f"HTTP {response.status_code}: {message_of(response)}"

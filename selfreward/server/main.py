@@ -1,5 +1,6 @@
 """What the `__main__` of every service does: read the settings, refuse a bad start in one line, log, serve."""
 
+import argparse
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -26,8 +27,10 @@ def prepare(
 ) -> tuple[ServiceSettings, Built]:
     """Settings from the environment, and what `build` makes of them; logging and descriptor limit are set.
 
-    Settings that cannot be used end the process with status 1 and a message instead of a traceback.
+    Settings that cannot be used end the process with status 1 and a message instead of a traceback. A service takes no
+    arguments: `--help` says so instead of starting it.
     """
+    _refuse_arguments(settings_class)
     try:
         settings = settings_class()
     except SettingsError as error:
@@ -42,6 +45,16 @@ def prepare(
         return settings, build(settings)
     except StartRefused as error:
         sys.exit(str(error))
+
+
+def _refuse_arguments(settings_class: type[Settings]) -> None:
+    """End the process for `--help`, with the names of the settings, and for any other argument, with status 2."""
+    names = [f"SELFREWARD_{name.upper()}" for name in settings_class.model_fields]
+    argparse.ArgumentParser(
+        prog=f"python -m {settings_class.__module__.removesuffix('.settings')}",
+        description="Serve until SIGTERM. All settings are environment variables, described in "
+        f"{settings_class.__module__.replace('.', '/')}.py: {', '.join(names)}",
+    ).parse_args()
 
 
 def server_config(

@@ -31,10 +31,14 @@ from selfreward.store.manifest import (
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]*(/[A-Za-z0-9_][A-Za-z0-9._@-]*)*")
 
 
+class InvalidName(ValueError):
+    """A name that is none of an artifact."""
+
+
 def check_name(name: str) -> str:
-    """Return `name`, or raise ValueError if it is not a relative path of plain segments (no `..`, no leading dot)."""
+    """Return `name`, or raise InvalidName if it is not a relative path of plain segments (no `..`, no leading dot)."""
     if not _NAME.fullmatch(name):
-        raise ValueError(
+        raise InvalidName(
             f"artifact name {name!r} is not allowed: use segments of letters, digits, '.', '_', '-', '@' "
             "joined by '/', none starting with a dot"
         )

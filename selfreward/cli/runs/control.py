@@ -3,13 +3,13 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from selfreward.cli.options import Overrides, RunName
+from selfreward.cli.options import Json, Overrides, RunName
 from selfreward.cli.output import say, stderr, stdout
 from selfreward.cli.runs.report import show_outcome
 
@@ -51,23 +51,67 @@ def watch(run_id: RunName) -> None:
     _follow(orchestrator(), run_id)
 
 
-def status(run_id: Annotated[str | None, typer.Argument(help="One run; all when left out.")] = None) -> None:
-    """Show the state of one run, or a table of all."""
+def status(
+    run_id: Annotated[str | None, typer.Argument(help="One run; all when left out.")] = None,
+    as_json: Json = False,
+    most: Annotated[int, typer.Option(min=1, help="Of all runs: how many to list, the newest first.")] = 15,
+) -> None:
+    """Show the state of one run, or a table of the newest."""
     client = orchestrator()
     if run_id:
-        stdout.print_json(data=client.run(run_id))
+        shown = client.run(run_id)
+        if as_json:
+            stdout.print_json(data=shown)
+        else:
+            _show_run(shown)
         return
-    table = Table("run", "state", "stage", "phase", "alarms", "message")
-    for row in client.runs():
-        cells = {**row, "alarms": len(row.get("alarms") or ())}
+    rows = client.runs()
+    if as_json:
+        stdout.print_json(data=rows)
+        return
+    table = Table("run", "state", "stage", "phase", "alarms", "message", box=None, pad_edge=False)
+    for row in rows[:most]:
+        cells = {**row, "alarms": len(row.get("alarms") or ()), "message": _short(row.get("message"))}
         columns = ("run", "state", "stage", "phase", "alarms", "message")
         table.add_row(*(escape(str(cells.get(column) or "")) for column in columns))
     stdout.print(table)
+    if len(rows) > most:
+        say(f"{len(rows) - most:,} older runs: --most {len(rows)}")
 
 
-def stop(run_id: RunName) -> None:
+def _show_run(run: dict[str, Any]) -> None:
+    """One run in at most 20 lines; `--json` has the rest: recipe and journal."""
+    from selfreward.progress import clock
+
+    where = " ".join(filter(None, (run.get("stage"), run.get("phase")))) if run["state"] != "done" else ""
+    say(f"run      {run['run']}")
+    say(f"state    {run['state']}{f', {where}' if where else ''}")
+    if run.get("message"):
+        say(f"message  {_short(run['message'], 400)}")
+    say(f"recipe   {run['recipe']['name']}, method {run['recipe']['method']}, seed {run['recipe']['seed']}")
+    names = [model["name"] for model in run["models"] if model["policy_version"]]
+    say(f"models   {', '.join(names) or 'none yet'}")
+    seconds = sum(entry["seconds"] for entry in run["journal"])
+    say(f"time     {clock(seconds)} in {len(run['journal'])} finished phases, since {run['created_at']}")
+    for alarm in run["alarms"][-5:]:
+        say(f"alarm    {alarm['stage']} {alarm['watchdog']}: {_short(alarm['message'])}")
+    if run["state"] in ("failed", "stopped", "paused", "rolled_back"):
+        say(f"go on    selfreward resume {run['run']}")
+
+
+def _short(text: str | None, characters: int = 100) -> str:
+    """The first line of a text, cut."""
+    first = (text or "").strip().partition("\n")[0]
+    return first if len(first) <= characters else f"{first[:characters].rstrip()} ..."
+
+
+def stop(run_id: RunName, as_json: Json = False) -> None:
     """Stop a run after the work in hand; `selfreward resume` continues it."""
-    stdout.print_json(data=orchestrator().stop(run_id))
+    stopped = orchestrator().stop(run_id)
+    if as_json:
+        stdout.print_json(data=stopped)
+    else:
+        say(f"run {run_id} is {stopped['state']}; `selfreward resume {run_id}` continues it")
 
 
 def resume(run_id: RunName) -> None:

@@ -78,7 +78,7 @@ def plan(
 
 
 def needs(recipe: "Recipe") -> tuple[bool, str, float]:
-    """Whether this machine's memory is enough for a recipe, the same as a sentence, and GB of its checkpoints on disk."""
+    """Whether this machine's memory is enough for a recipe; the same in a sentence; GB of its checkpoints on disk."""
     from selfreward.estimate.devices import has_gpu, this_cpu
     from selfreward.estimate.memory import GB, MASTER_BYTES
     from selfreward.estimate.shape import shape_of

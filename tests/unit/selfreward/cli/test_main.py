@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -211,3 +213,59 @@ def test_help_names_all_scopes_and_devices() -> None:
     plan = CliRunner().invoke(cli.app, ["plan", "--help"], env=wide).output
     assert ", ".join(SCOPES) in keys
     assert ", ".join(GPUS) in plan
+
+
+def test_the_version_is_the_packages() -> None:
+    assert CliRunner().invoke(cli.app, ["--version"]).output.strip() == version("selfreward-loop")
+
+
+def test_shells_can_complete_commands() -> None:
+    asked = {"_SELFREWARD_COMPLETE": "complete_bash", "COMP_WORDS": "selfreward rep", "COMP_CWORD": "1"}
+    done = CliRunner().invoke(cli.app, [], prog_name="selfreward", env=asked)
+    assert done.output.split() == ["report"]
+
+
+@pytest.mark.parametrize("service", ["services.judge", "services.generator", "services.trainer", "orchestrator"])
+def test_a_service_that_is_asked_for_help_does_not_start(service: str) -> None:
+    line = [sys.executable, "-m", service]
+    shown = subprocess.run([*line, "--help"], capture_output=True, text=True, timeout=60)
+    assert (shown.returncode, "SELFREWARD_REDIS_URL" in shown.stdout) == (0, True)
+    refused = subprocess.run([*line, "--prot", "1"], capture_output=True, text=True, timeout=60)
+    assert (refused.returncode, "unrecognized arguments: --prot" in refused.stderr) == (2, True)
+
+
+def test_a_name_that_is_none_of_an_artifact_is_one_line(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli.app, ["report", "../up", "--artifacts", str(tmp_path)])
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("artifact name 'runs/../up/run.json' is not allowed: ")
+
+
+def _orchestrator_says(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=answer))
+    client = OrchestratorClient("http://x", transport=transport)
+    monkeypatch.setattr("selfreward.cli.runs.control.orchestrator", lambda: client)
+
+
+def test_a_runs_status_fits_one_screen_and_all_of_it_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load_recipe(Path(RECIPE), environment={}).model_dump(mode="json")
+    journal = [{"stage": "M1", "phase": "train", "seconds": 60.0, "finished_at": "t"}] * 2
+    alarm = {"stage": "M2", "watchdog": "ties", "message": "many ties"}
+    run = {"run": "one", "state": "failed", "stage": "M2", "phase": "train", "message": "no GPU\nTraceback ..."}
+    run |= {"recipe": recipe, "models": [{"name": "M1", "policy_version": "policy@1"}], "journal": journal}  # type: ignore[dict-item]
+    _orchestrator_says(monkeypatch, {**run, "alarms": [alarm] * 30, "created_at": "2026-01-01T00:00:00.000Z"})
+    lines = CliRunner().invoke(cli.app, ["status", "one"]).output.splitlines()
+    assert len(lines) <= 20
+    assert "state    failed, M2 train" in lines
+    assert "message  no GPU" in lines
+    assert "time     2:00 in 2 finished phases, since 2026-01-01T00:00:00.000Z" in lines
+    assert lines[-1] == "go on    selfreward resume one"
+    assert json.loads(CliRunner().invoke(cli.app, ["status", "one", "--json"]).output)["recipe"] == recipe
+
+
+def test_the_status_of_many_runs_fits_one_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"run": f"run-{number}", "state": "failed", "message": "x" * 900} for number in range(100)]
+    _orchestrator_says(monkeypatch, {"data": rows})
+    shown = CliRunner().invoke(cli.app, ["status", "--most", "7"]).output.splitlines()
+    assert len(shown) <= 24
+    assert shown[-1] == "93 older runs: --most 100"
+    assert len(json.loads(CliRunner().invoke(cli.app, ["status", "--json"]).output)) == 100
