@@ -5,6 +5,7 @@ sequences and size of its grammar. The engine checks the rest itself.
 """
 
 import json
+import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -79,6 +80,7 @@ def prepare(
     if not isinstance(body, dict):
         raise ApiError(400, f"the body is a JSON {type(body).__name__}, send an object", code="invalid_json")
     # Check.
+    _check_values(raw, body)
     generates = route in _GENERATES
     pin = pinned(body.get("model", None if generates else SERVED_NAME))
     for name in _FORBIDDEN:
@@ -122,6 +124,26 @@ def pinned(model: object) -> str | None:
         "model",
         "model_not_found",
     )
+
+
+def _check_values(raw: bytes, body: dict[str, Any]) -> None:
+    """Refuse what JSON can say and the engine answers with 500: halves of surrogate pairs, and numbers of no type."""
+    try:
+        # In UTF-8 only an escape can bring one in; looking for it spares nearly all bodies the second step.
+        if "\\u" in raw.decode():
+            json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeDecodeError as error:
+        raise not_json(error) from error
+    except UnicodeEncodeError as error:
+        message = f"a text has half of a surrogate pair ({error.object[error.start]!a}): send valid Unicode"
+        raise ApiError(400, message, code="invalid_unicode") from error
+    for name, value in body.items():
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ApiError(400, f"{name} is beyond 64 bits: send a smaller number", name, "invalid_number")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ApiError(
+                400, f"{name} = {value} is no finite number: send one, or leave it out", name, "invalid_number"
+            )
 
 
 def _check_sequences(body: dict[str, Any], max_sequences: int) -> None:

@@ -168,3 +168,25 @@ def test_a_cpu_engine_gets_top_p_as_the_argument_of_our_processor(top_p: object,
     sent = prepare(CHAT, body, 8, own_nucleus=True).body
     assert (sent.get("vllm_xargs"), sent.get("top_p")) == (({"top_p": argument}, None) if argument else (None, top_p))
     assert prepare(CHAT, body, 8).body["top_p"] == top_p
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b'"stop": ["a", "\\ud800"]', "half of a surrogate pair"),
+        (b'"messages": [{"role": "user", "content": "\\udfff"}]', "half of a surrogate pair"),
+        (b'"stop": "\xed\xa0\x80"', "is not UTF-8"),
+        (b'"top_k": 1180591620717411303424', "top_k is beyond 64 bits"),
+        (b'"seed": -9223372036854775809', "seed is beyond 64 bits"),
+        (b'"temperature": NaN', "temperature = nan is no finite number"),
+        (b'"top_p": 1e999', "top_p = inf is no finite number"),
+    ],
+)
+def test_values_that_the_engine_fails_at_are_refused(raw: bytes, said: str) -> None:
+    with pytest.raises(ApiError, match=said) as error:
+        prepare(CHAT, b'{"model": "policy", ' + raw + b"}", 8)
+    assert error.value.status == 400
+
+
+def test_whole_pairs_and_large_numbers_pass() -> None:
+    prepare(CHAT, b'{"model": "policy", "stop": "\\ud83d\\ude00", "seed": 9223372036854775807, "top_k": -1}', 8)
