@@ -29,6 +29,8 @@ from selfreward.contracts.judging import JudgeItem, JudgePrompts, JudgeResponse
 from selfreward.settings import Settings, key_of
 
 Result = TypeVar("Result")
+_PATIENCE_SECONDS = 4 * 3600.0
+"""For the items that are in flight at once, behind an engine that takes one a minute."""
 
 
 class JudgeClient:
@@ -190,4 +192,4 @@ def reachable_judge() -> JudgeClient:
             if error.status is not None and error.status < 500:
                 raise
             raise ServiceError(f"no judge answers at {url}: {error}; start one or set SELFREWARD_JUDGE_URL") from error
-    return JudgeClient(url, key_of(settings))
+    return JudgeClient(ServiceClient(url, key_of(settings), deadline=_PATIENCE_SECONDS))

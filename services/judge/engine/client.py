@@ -36,26 +36,26 @@ class EngineClient(ServiceClient):
             sent_at = await self._pace.turn(began + self._deadline - loop.time())
             try:
                 response = await super()._once(method, path, json, headers)
-            except httpx.TransportError as error:
+            except (httpx.TransportError, httpx.DecodingError) as error:
                 _log_failure(None, f"{type(error).__name__}: {error}", loop.time() - sent_at, model)
                 raise
-            if response.status_code != 429:
+            status = response.status_code
+            no_credit = status == 429 and _NO_CREDIT in response.text
+            if status != 429 or no_credit:
                 self._pace.answered(sent_at)
                 if not response.is_success:
-                    _log_failure(response.status_code, response.text, loop.time() - sent_at, model)
+                    _log_failure(status, response.text, loop.time() - sent_at, model)
+                if no_credit:
+                    refusal = f"{method} {response.url}: HTTP 429: {response.text[:500]}"
+                    raise ServiceError(refusal, status, response.text)
                 return response
 
             # Slow down, and try again.
             ENGINE_RATE_LIMITED.inc()
             pause = self._pace.refused(sent_at, wait_of(response.headers, time.time()))
-            if _NO_CREDIT in response.text:
-                _log_failure(429, response.text, loop.time() - sent_at, model)
-                raise ServiceError(f"{method} {response.url}: HTTP 429: {response.text[:500]}", 429)
             if pause is not None:
-                how = {"pause": round(pause, 3), "rate": self._pace.rate, "reason": response.text[:_MOST_SHOWN]}
-                _log.warning(
-                    "the engine limits its rate, so requests wait", extra={"status": 429, "model": model} | how
-                )
+                fields = {"reason": response.text[:_MOST_SHOWN], "pause": round(pause, 3), "rate": self._pace.rate}
+                _log.warning("the engine limits its rate, so requests wait", extra={"model": model, **fields})
 
 
 def _log_failure(status: int | None, reason: str, seconds: float, model: str | None) -> None:

@@ -123,7 +123,8 @@ class Pace:
             self._accepted.requests -= 1
             self._next_at = max(self._next_at, now + (wait or 0))
         else:
-            self._sent.pop()
+            if self._sent:
+                self._sent.pop()
             self._count_refusal(now)
             pause = wait or 0.0
             if wait is None or self._refusals > 1:

@@ -201,3 +201,13 @@ def test_an_engine_that_takes_nothing_is_asked_ever_less_often() -> None:
         return [pace.refused(await pace.turn(300), None) for _ in range(9)]
 
     assert run(scenario()) == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30])
+
+
+def test_a_refusal_that_asks_for_no_wait_begins_a_pause_all_the_same() -> None:
+    async def scenario() -> float | None:
+        pace = Pace(FairSlots(2))
+        first, second = await pace.turn(300), await pace.turn(300)
+        pace.refused(first, 0)
+        return pace.refused(second, 0)
+
+    assert run(scenario()) == pytest.approx(0.4)
