@@ -13,6 +13,7 @@ from selfreward.cli.options import Json, Overrides, RunName
 from selfreward.cli.output import say, stderr, stdout
 from selfreward.cli.runs.report import show_outcome
 
+_ALARMS = 5
 SEED_FILES = ("ift", "eft", "eft_eval", "prompts", "heldout")
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def status(
         return
     table = Table("run", "state", "stage", "phase", "alarms", "message", box=None, pad_edge=False)
     for row in rows[:most]:
-        cells = {**row, "alarms": len(row.get("alarms") or ()), "message": _short(row.get("message"))}
+        cells = {**row, "alarms": len(row.get("alarms") or ()), "message": _short(row.get("message"), 200)}
         columns = ("run", "state", "stage", "phase", "alarms", "message")
         table.add_row(*(escape(str(cells.get(column) or "")) for column in columns))
     stdout.print(table)
@@ -87,19 +88,22 @@ def _show_run(run: dict[str, Any]) -> None:
     say(f"run      {run['run']}")
     say(f"state    {run['state']}{f', {where}' if where else ''}")
     if run.get("message"):
-        say(f"message  {_short(run['message'], 400)}")
+        say(f"message  {_short(run['message'], 2000)}")
     say(f"recipe   {run['recipe']['name']}, method {run['recipe']['method']}, seed {run['recipe']['seed']}")
-    names = [model["name"] for model in run["models"] if model["policy_version"]]
+    removed = " (weights removed)"
+    names = [model["name"] + removed * bool(model.get("removed")) for model in run["models"] if model["policy_version"]]
     say(f"models   {', '.join(names) or 'none yet'}")
     seconds = sum(entry["seconds"] for entry in run["journal"])
     say(f"time     {clock(seconds)} in {len(run['journal'])} finished phases, since {run['created_at']}")
-    for alarm in run["alarms"][-5:]:
-        say(f"alarm    {alarm['stage']} {alarm['watchdog']}: {_short(alarm['message'])}")
+    for alarm in run["alarms"][-_ALARMS:]:
+        say(f"alarm    {_short(alarm['message'], 200)}")
+    if len(run["alarms"]) > _ALARMS:
+        say(f"         and {len(run['alarms']) - _ALARMS} earlier ones: --json")
     if run["state"] in ("failed", "stopped", "paused", "rolled_back"):
         say(f"go on    selfreward resume {run['run']}")
 
 
-def _short(text: str | None, characters: int = 100) -> str:
+def _short(text: str | None, characters: int) -> str:
     """The first line of a text, cut."""
     first = (text or "").strip().partition("\n")[0]
     return first if len(first) <= characters else f"{first[:characters].rstrip()} ..."

@@ -128,12 +128,13 @@ def _show(rollout: "Rollout", pairs: list["PreferencePair"], whole: bool) -> Non
     stdout.print(f"{rollout.prompt_id}  {rollout.policy_version}", style="bold", markup=False, highlight=False)
     for message in rollout.prompt:
         _print(f"{message.role}: {message.content}", whole)
-    sides = {pair.chosen[-1].content: "chosen" for pair in pairs}
-    sides |= {pair.rejected[-1].content: "rejected" for pair in pairs}
+    # Pairs hold the texts without the spaces around them.
+    sides = {pair.chosen[-1].content.strip(): "chosen" for pair in pairs}
+    sides |= {pair.rejected[-1].content.strip(): "rejected" for pair in pairs}
     for place, response in enumerate(rollout.responses):
         judgment = rollout.judgments[place] if rollout.judgments else None
         cut = "cut off" if response.finish_reason == "length" else ""
-        facts = [f"answer {place + 1}", *_verdict(judgment), sides.get(response.text, ""), cut]
+        facts = [f"answer {place + 1}", *_verdict(judgment), sides.get(response.text.strip(), ""), cut]
         stdout.print("  " + "  ".join(filter(None, facts)), style="cyan", markup=False, highlight=False)
         _print(response.text, whole)
         for number, vote in enumerate(judgment.votes if judgment and whole else (), start=1):

@@ -258,6 +258,7 @@ def test_a_runs_status_fits_one_screen_and_all_of_it_is_json(monkeypatch: pytest
     assert "state    failed, M2 train" in lines
     assert "message  no GPU" in lines
     assert "time     2:00 in 2 finished phases, since 2026-01-01T00:00:00.000Z" in lines
+    assert "         and 25 earlier ones: --json" in lines
     assert lines[-1] == "go on    selfreward resume one"
     assert json.loads(CliRunner().invoke(cli.app, ["status", "one", "--json"]).output)["recipe"] == recipe
 

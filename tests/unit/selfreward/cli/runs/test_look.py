@@ -32,7 +32,7 @@ def _rollout(prompt_id: str, *votes: tuple[float | None, ...]) -> dict[str, obje
         "prompt_id": prompt_id,
         "prompt": [{"role": "user", "content": f"question [{prompt_id}]"}],
         "policy_version": "policy@1",
-        "responses": [{"text": f"{prompt_id} answer {place} " + "word " * 100} for place, _ in enumerate(votes)],
+        "responses": [{"text": f" {prompt_id} answer {place} " + "word " * 100} for place, _ in enumerate(votes)],
         "judgments": [_judgment(place, *each) for place, each in enumerate(votes)],
     }
 
@@ -44,7 +44,7 @@ def store(store_root: str) -> ArtifactStore:
     rows = [_rollout("good", (5, 5), (4, 4)), _rollout("split", (0, 5), (3, 3)), _rollout("bad", (None, None), (1, 1))]
     store.write_jsonl("runs/mine/rollouts/M2.jsonl", rows)
     texts = [response["text"] for response in rows[0]["responses"]]  # type: ignore[attr-defined]
-    chosen, rejected = ([{"role": "assistant", "content": text}] for text in texts)
+    chosen, rejected = ([{"role": "assistant", "content": text.strip()}] for text in texts)
     pair = {"prompt": rows[0]["prompt"], "chosen": chosen, "rejected": rejected, "prompt_id": "good"}
     origin = {"policy_version": "policy@1", "judge_version": "policy@1", "rubric": "r"}
     store.write_jsonl("runs/mine/pairs/M2.jsonl", [{**pair, "score_chosen": 5, "score_rejected": 4, **origin}])
