@@ -1,5 +1,7 @@
 """What `kubectl apply -k` sends: well-formed, confined, and in step with the code that it deploys."""
 
+from typing import Any
+
 import httpx
 import pytest
 import typer
@@ -195,6 +197,46 @@ def test_nothing_passes_between_pods_but_what_is_named(overlay: str) -> None:
     to_redis = [source for rule in policies["redis"]["spec"]["ingress"] for source in rule["from"]]
     (users,) = [source["podSelector"]["matchExpressions"][0]["values"] for source in to_redis]
     assert sorted(users) == ["generator", "judge", "orchestrator", "trainer"]
+
+
+@overlays
+@pytest.mark.parametrize(
+    ("caller", "called"),
+    [
+        ("orchestrator", "generator"),
+        ("orchestrator", "judge"),
+        ("judge", "generator"),
+        # `self_improving` rewards its samples by the judge.
+        ("trainer", "judge"),
+    ],
+)
+def test_who_calls_a_service_may_leave_its_pod_and_come_in_there(overlay: str, caller: str, called: str) -> None:
+    policies = of_kind(render(overlay), "NetworkPolicy").values()
+    port = PORTS[called]
+    assert any(
+        selects(policy["spec"]["podSelector"], caller) and passes(rule, "to", called, port)
+        for policy in policies
+        for rule in policy["spec"].get("egress", [])
+    )
+    assert any(
+        selects(policy["spec"]["podSelector"], called) and passes(rule, "from", caller, port)
+        for policy in policies
+        for rule in policy["spec"].get("ingress", [])
+    )
+
+
+def passes(rule: dict[str, Any], side: str, other: str, port: int) -> bool:
+    """Whether a rule of a policy lets through to or from the pods of a service at a port."""
+    ports = [each["port"] for each in rule.get("ports", [])]
+    return (not ports or port in ports) and any(selects(peer["podSelector"], other) for peer in rule.get(side, []))
+
+
+def selects(selector: dict[str, Any], service: str) -> bool:
+    """Whether a selector of pods selects those of a service by its name."""
+    name = "app.kubernetes.io/name"
+    return selector.get("matchLabels", {}).get(name) == service or any(
+        each["key"] == name and service in each.get("values", []) for each in selector.get("matchExpressions", [])
+    )
 
 
 @pytest.mark.parametrize("overlay", [f"k8s/overlays/{name}" for name in OVERLAYS if name != "multinode"])
