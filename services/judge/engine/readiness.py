@@ -10,6 +10,8 @@ from services.judge.engine.faults import setting_to_mend
 
 _NO_ROUTE = frozenset({404, 405, 501})
 _MOST_NAMED = 10
+_GENERATORS = "policy"
+"""The generator's model. It has none before the first run announces one, and a run begins by asking the judge."""
 
 
 async def trouble_of(probe: ServiceClient, model: str) -> str | None:
@@ -27,7 +29,7 @@ async def trouble_of(probe: ServiceClient, model: str) -> str | None:
         if error.status is not None:
             return f"the judging engine fails: {error}"
         return f"the judging engine is unreachable: {error}; start it, or mend SELFREWARD_JUDGE_ENGINE_URL"
-    if names is None or any(_is_of(model, name) for name in names):
+    if names is None or any(_is_of(model, name) for name in names) or (not names and model == _GENERATORS):
         return None
     # The list may be a page of many, and lack other names of its models.
     try:

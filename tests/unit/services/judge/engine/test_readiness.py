@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from typing import Any
 
 import httpx
 import pytest
@@ -40,9 +39,9 @@ def names(*models: str) -> JSONResponse:
     return JSONResponse({"object": "list", "data": [{"id": model} for model in models]})
 
 
-def readyz(engine: Engine | None, **settings: Any) -> httpx.Response:
+def readyz(engine: Engine | None, model: str = "judge-1") -> httpx.Response:
     async def scenario() -> httpx.Response:
-        async with running(engine, judge_engine_model="judge-1", **settings) as client:
+        async with running(engine, judge_engine_model=model) as client:
             return await client.get("/readyz")
 
     return asyncio.run(scenario())
@@ -67,6 +66,12 @@ def readyz(engine: Engine | None, **settings: Any) -> httpx.Response:
 )
 def test_an_engine_that_may_have_the_model_is_ready(engine: Engine) -> None:
     assert readyz(engine).status_code == 200
+
+
+def test_a_generator_before_its_first_policy_is_ready() -> None:
+    assert readyz(Listing(names()), "policy").status_code == 200
+    assert readyz(Listing(names("policy", "policy@3")), "policy").status_code == 200
+    assert readyz(Listing(names("llama")), "policy").status_code == 503
 
 
 @pytest.mark.parametrize(
