@@ -1,14 +1,16 @@
 """Progress reports and complete checkpoints, from inside TRL's training loop."""
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from services.trainer.worker.progress import Progress
 
 _COMPLETE = "complete"
+_LOG_SECONDS = 3.0
 
 
 class Reporter(TrainerCallback):
@@ -16,19 +18,30 @@ class Reporter(TrainerCallback):
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
+        self._logged = time.monotonic()
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Report the total steps, and the step that training goes on from."""
         if state.is_world_process_zero:
             self._progress.update(step=state.global_step, total_steps=state.max_steps)
 
-    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Report the step."""
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """Report the step, and the metrics too where the last ones are old: slow steps are not waited for by tens."""
         if state.is_world_process_zero:
             self._progress.step(state.global_step)
+        # Several processes log together, so no clock may decide it there.
+        if args.world_size == 1 and time.monotonic() - self._logged >= _LOG_SECONDS:
+            control.should_log = True
 
     def on_log(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Report the newest metrics, which come as `logs`."""
+        self._logged = time.monotonic()
         if state.is_world_process_zero:
             self._progress.measured(kwargs["logs"])
 
