@@ -8,6 +8,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 from redis import Redis
+from starlette.responses import Response
 
 from tests.support.judge_engine import Engine, completion, message, running
 from tests.support.judge_jobs import batch, lines, slow, wait_for, with_judge
@@ -145,3 +146,32 @@ def test_a_bad_job_is_refused_at_once(redis_url: str, body: Any, status: int, wo
         assert words in message(answer)
 
     with_judge(redis_url, Engine(), check)
+
+
+def test_odd_answers_of_the_engine_never_fail_a_job(redis_url: str) -> None:
+    odd = [b"<html>", b"{}", b'{"error": "x"}', b'{"choices": [{"message": {"content": "\\ud800"}}]}', b"\xff"]
+
+    def reply(_: dict[str, Any]) -> Response:
+        return Response(odd[len(engine.bodies) % len(odd)])
+
+    async def check(client: httpx.AsyncClient) -> None:
+        taken = await client.post("/v1/jobs", json=batch(10))
+        done = await wait_for(client, taken.headers["location"], "done", "failed")
+        assert (done["state"], done["judged"], done["unscored"]) == ("done", 10, 10)
+        kinds = {result["failure_kind"] for result in lines(await client.get(done["results"]))}
+        assert kinds <= {"error", "unparsed"}
+
+    engine = Engine(reply)
+    with_judge(redis_url, engine, check)
+
+
+def test_a_job_whose_engine_refuses_the_key_fails_at_once_and_says_what_to_mend(redis_url: str) -> None:
+    async def check(client: httpx.AsyncClient) -> None:
+        taken = await client.post("/v1/jobs", json=batch(1))
+        ended = await wait_for(client, taken.headers["location"], "done", "failed")
+        assert ended["state"] == "failed"
+        assert "SELFREWARD_JUDGE_ENGINE_KEY" in ended["error"]
+
+    engine = Engine(lambda _: Response(b"no", 401))
+    with_judge(redis_url, engine, check)
+    assert len(engine.bodies) == 1
