@@ -142,11 +142,13 @@ class LocalStack:
                 )
             time.sleep(0.1)
 
-    def wait_serving(self) -> None:
-        """Wait until the generator's engine serves. The generator bounds the time (`engine_start_seconds`).
+    def wait_serving(self, timeout: float = 1200.0) -> None:
+        """Wait until the generator's engine serves.
 
-        Raises StackError with the reason when the engine does not start on its model, or a process has ended.
+        Raises StackError with the reason when the engine does not start on its model, when a process has ended, or
+        after `timeout` seconds, which is longer than the generator gives its engine.
         """
+        deadline = time.monotonic() + timeout
         # Only to a key the generator says why it is not ready.
         key = key_of(Settings())
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -159,6 +161,8 @@ class LocalStack:
                 reasons = [str(error)]
             if not reasons:
                 return
+            if time.monotonic() > deadline:
+                raise StackError(f"the generator serves nothing after {timeout:g} s; see {self.log('generator')}")
             if reasons[0].startswith(_FAILED):
                 raise StackError(f"the generator serves nothing: {_gist(reasons[0].removeprefix(_FAILED))}")
             time.sleep(0.3)

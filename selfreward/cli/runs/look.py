@@ -70,7 +70,7 @@ def _rollouts(store: "ArtifactStore", run: str, stage: str) -> tuple[str, list["
 
 def _running(run: str, stage: str) -> list["Rollout"]:
     """The results of the phase that runs, from Redis, in the order of their prompts."""
-    from selfreward.cli.services.dead import on_redis
+    from selfreward.cli.on_redis import on_redis
     from selfreward.contracts.rollouts import Rollout
     from selfreward.loop.tasks import results_key
 

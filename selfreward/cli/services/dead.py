@@ -1,16 +1,15 @@
 """`selfreward dead`: see what was given up, why, and queue it again."""
 
-import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from selfreward.cli.on_redis import on_redis
 from selfreward.cli.output import stderr, stdout
 
 if TYPE_CHECKING:
@@ -22,30 +21,6 @@ commands = typer.Typer(
     help="Dead letters: work that was given up after its last delivery, kept with its error until somebody looks.\n\n"
     "Read them, mend what broke, and queue them again. Nothing else ever removes them.",
 )
-Reply = TypeVar("Reply")
-
-
-def on_redis(work: Callable[["RedisClient"], Awaitable[Reply]]) -> Reply:
-    """Run `work` with a connection; a Redis that fails ends the command with status 2 and the remedy."""
-    from redis.exceptions import RedisError
-
-    from selfreward.redis.connection import connect_briefly
-    from selfreward.settings import Settings
-
-    url = Settings().redis_url
-
-    async def main() -> Reply:
-        async with connect_briefly(url, decode_responses=True) as redis:
-            return await work(redis)
-
-    try:
-        return asyncio.run(main())
-    except RedisError as error:
-        place = urlsplit(url)  # the URL may hold a password
-        where = f"{place.hostname}:{place.port or 6379}"
-        message = f"Redis at {where} fails: {error}; set SELFREWARD_REDIS_URL to the services' Redis"
-        stderr.print(message, markup=False, soft_wrap=True)
-        raise typer.Exit(2) from None
 
 
 async def _matching(redis: "RedisClient", queue: str | None, key: str | None) -> "AsyncIterator[Letter]":

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from redis import Redis
 
 from selfreward.processes.child import free_port
@@ -38,7 +39,13 @@ def test_it_prints_where_everything_is_and_ends_with_a_signal(tmp_path: Path) ->
     assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == [f"{name}.log" for name in sorted(PORTS)]
 
 
-def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["", "a-key-of-the-test-that-is-long-enough"])
+def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With a key, reasons are told only to those who have it.
+    if key:
+        monkeypatch.setenv("SELFREWARD_API_KEY", key)
     model = tmp_path / "model"
     shutil.copytree(M0, model)
     (model / "model.safetensors").write_bytes(b"")
