@@ -81,7 +81,7 @@ async def constrain_verdicts(
                 give_up(form, str(error))
             return
         written = reply.completions[0] if reply.completions else None
-        if written is None or reply.version != version:
+        if written is None or written.fault is not None or reply.version != version:
             return
         if written.text == vote.text:
             return  # the engine answers anew and does not go on

@@ -153,17 +153,17 @@ def test_an_engine_that_fails_at_one_form_is_still_asked_for_another() -> None:
     assert (compared["winner"], compared["votes"][0]["constrained"]) == ("b", True)
 
 
-def test_a_form_that_the_engine_could_not_try_is_tried_again() -> None:
-    """A busy engine says nothing about what it can do."""
-    busy = iter([503])
+@pytest.mark.parametrize(("status", "votes"), [(503, [4, 4]), (200, [None, 4])])
+def test_a_form_that_the_engine_could_not_try_is_tried_again(status: int, votes: list[float | None]) -> None:
+    """A busy engine, and an error inside of a 200, say nothing about what the engine can do."""
+    failures = iter([JSONResponse({"error": {"message": "busy"}}, status)])
 
     def reply(sent: dict[str, Any]) -> Response:
-        if not held(sent):
-            return completion(FREE)
-        status = next(busy, 200)
-        return completion(" 4") if status == 200 else JSONResponse({}, status)
+        return next(failures, completion(" 4")) if held(sent) else completion(FREE)
 
-    assert judged(Engine(reply), body("a", votes=1)).data[0].votes[0].score == 4
+    results = judged_in_turn(Engine(reply), body("a", votes=1), body("b", votes=1))
+
+    assert [result.data[0].votes[0].score for result in results] == votes
 
 
 def test_a_rubric_may_leave_the_verdict_to_free_text(tmp_path: Path) -> None:
