@@ -50,25 +50,32 @@ class Fault(NamedTuple):
     reason: str
 
 
-def fault_of(status: int | None, message: str) -> Fault:
-    """What became of a request that the engine refused with an HTTP status and a message, seen from its item."""
-    if status == 413 or (status in _ITEM_STATUSES | {500} and _TOO_LONG.search(message)):
+def fault_of(status: int | None, message: str, body: str = "") -> Fault:
+    """What became of a request that the engine refused with an HTTP status and a message, seen from its item.
+
+    `body` is the whole answer, which has the codes that its message lacks.
+    """
+    told = body or message
+    if status == 413 or (status in _ITEM_STATUSES | {500} and _TOO_LONG.search(told)):
         return Fault("too_long", message)
-    if status in _FILTER_STATUSES and _FILTERED.search(message):
+    if status in _FILTER_STATUSES and _FILTERED.search(told):
         return Fault("refused", f"the engine's content filter refused the prompt: {message}")
-    mend = setting_to_mend(status, message)
+    mend = setting_to_mend(status, told)
     return Fault("error", f"{mend}: {message}" if mend else message)
 
 
 def is_items_own(error: ServiceError) -> bool:
     """Whether another item may get an answer where this one got an error."""
-    if setting_to_mend(error.status, str(error)):
+    if setting_to_mend(error.status, error.body or str(error)):
         return False
-    return error.status in _ITEM_STATUSES or fault_of(error.status, str(error)).status != "error"
+    return error.status in _ITEM_STATUSES or fault_of(error.status, str(error), error.body).status != "error"
 
 
 def setting_to_mend(status: int | None, message: str) -> str | None:
-    """What to set right before any request can succeed; None where that is not the fault."""
+    """What to set right before any request can succeed; None where that is not the fault.
+
+    `message` is the whole answer where there is one.
+    """
     if status in _FILTER_STATUSES and _FILTERED.search(message):
         return None
     if status == 429 and "insufficient_quota" in message:

@@ -55,7 +55,7 @@ def _join(outcomes: Sequence[EngineReply | ServiceError]) -> EngineReply:
 
 def _vote(outcome: EngineReply | ServiceError) -> Completion:
     if isinstance(outcome, ServiceError):
-        return failed_completion(fault_of(outcome.status, str(outcome)))
+        return failed_completion(fault_of(outcome.status, str(outcome), outcome.body))
     if not outcome.completions:
         return failed_completion(Fault("error", "the engine returned no choice"))
     return outcome.completions[0]

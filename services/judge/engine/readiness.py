@@ -24,7 +24,7 @@ async def trouble_of(probe: ServiceClient, model: str) -> str | None:
     except ServiceError as error:
         if error.status in _NO_ROUTE or error.status == 429:
             return None
-        if mend := setting_to_mend(error.status, str(error)):
+        if mend := setting_to_mend(error.status, error.body or str(error)):
             return f"{mend}: {error}"
         if error.status is not None:
             return f"the judging engine fails: {error}"

@@ -121,7 +121,7 @@ def _newest_version(outcomes: Iterable[Outcome], pinned: str | None) -> str:
         return pinned or "unknown"
     errors = [outcome for outcome in outcomes if isinstance(outcome, ServiceError) and not is_items_own(outcome)]
     for error in errors:
-        if mend := setting_to_mend(error.status, str(error)):
+        if mend := setting_to_mend(error.status, error.body or str(error)):
             raise EngineRefused(f"{mend}: {error}", error.status)
     for error in errors:
         raise EngineUnavailable(f"the judging engine answered none of the items: {error}", error.status)

@@ -80,7 +80,7 @@ def _unasked(question: Question[AnyVote], nothing: str) -> AnyVote:
 
 def _read_votes(question: Question[AnyVote], outcome: Outcome, count: int) -> list[AnyVote]:
     if isinstance(outcome, ServiceError):
-        return [question.vote_for_fault(fault_of(outcome.status, str(outcome)))] * count
+        return [question.vote_for_fault(fault_of(outcome.status, str(outcome), outcome.body))] * count
     votes = [question.vote(completion) for completion in outcome.completions[:count]]
     return votes + [question.error_vote("the engine returned too few choices")] * (count - len(votes))
 
