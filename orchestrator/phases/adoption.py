@@ -15,7 +15,7 @@ from orchestrator.runs.context import RunContext
 from selfreward.loop import paths
 from selfreward.loop.load import RunRecipe
 from selfreward.loop.methods import method_of
-from selfreward.loop.seed import SeedData, snapshot
+from selfreward.loop.seed.read import SeedData, snapshot
 from selfreward.loop.stages import is_adopted
 from selfreward.loop.tasks import EVALUATION_SETS
 from selfreward.recipe.recipe import Recipe, RecipeError

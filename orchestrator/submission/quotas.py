@@ -5,7 +5,7 @@ from pathlib import Path
 from orchestrator.settings import OrchestratorSettings
 from selfreward.loop.methods import method_of
 from selfreward.loop.record import RunState
-from selfreward.loop.seed import SeedData, prompts_in_keys
+from selfreward.loop.seed.read import SeedData, prompts_in_keys
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.server.disk import MIB
 

@@ -13,11 +13,11 @@ from orchestrator.runs.state import create, load, load_open, stopped_runs
 from orchestrator.submission.quotas import check_recipe, check_runs, check_seed_files
 from selfreward.client.http import ServiceClient, ServiceError
 from selfreward.loop import paths
-from selfreward.loop.chat_template import check_of
 from selfreward.loop.methods import method_of
 from selfreward.loop.methods.plan import RubricUse
 from selfreward.loop.record import RunState, now
-from selfreward.loop.seed import SeedData, read_seed_data, snapshot
+from selfreward.loop.seed.chat_template import check_of
+from selfreward.loop.seed.read import SeedData, read_seed_data, snapshot
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.settings import key_of
 from selfreward.store.artifacts import ArtifactStore

@@ -28,11 +28,11 @@ def check(
     Exit status: 0 all can be used, 1 something is wrong in a row, 2 a file cannot be read.
     """
     from selfreward.files.seed_files import check_seed_file
-    from selfreward.loop.seed import Check, accept
+    from selfreward.loop.seed.read import Check, accept
 
     refuse: Check = accept
     if model is not None:
-        from selfreward.loop.chat_template import check_of
+        from selfreward.loop.seed.chat_template import check_of
 
         refuse = check_of(model) or accept
         if refuse is accept:

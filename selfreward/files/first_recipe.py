@@ -9,7 +9,7 @@ from typing import Any
 from selfreward.loop.load import load_recipe
 from selfreward.loop.methods import METHODS
 from selfreward.loop.rows import IftRow
-from selfreward.loop.seed import Check, read_seed_data
+from selfreward.loop.seed.read import Check, read_seed_data
 from selfreward.recipe.recipe import Recipe, RecipeError
 
 _ROUNDS, _PROMPTS = 2, 16

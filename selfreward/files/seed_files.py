@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from selfreward.contracts.base import explain
 from selfreward.files.rows import RowError, read_rows
-from selfreward.loop.formats import as_seed_row
 from selfreward.loop.rows import IftRow, PromptRow, RankedRow
-from selfreward.loop.seed import Check, accept, conversation_of
+from selfreward.loop.seed.formats import as_seed_row
+from selfreward.loop.seed.read import Check, accept, conversation_of
 
 _USES: dict[type[PromptRow], tuple[str, ...]] = {
     PromptRow: ("prompts", "heldout"),

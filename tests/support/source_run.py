@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from selfreward.loop import paths
-from selfreward.loop.seed import SeedData, snapshot
+from selfreward.loop.seed.read import SeedData, snapshot
 from selfreward.recipe.recipe import Recipe
 from selfreward.store.artifacts import ArtifactStore
 from selfreward.store.manifest import Lineage, WeightsManifest

@@ -19,7 +19,7 @@ def init(
     Examples: selfreward init mine --model models/Qwen2.5-0.5B-Instruct; selfreward init mine --method spin (no judge)
     """
     from selfreward.files.first_recipe import write_first_recipe
-    from selfreward.loop.chat_template import check_of
+    from selfreward.loop.seed.chat_template import check_of
 
     path = write_first_recipe(folder, method, model, rubric, check_of(Path(model)))
     for file in (path, *sorted((folder / "seed").iterdir())):

@@ -115,10 +115,10 @@ def _judge_engine() -> Iterator[Finding]:
 def _recipe(path: Path, folder: Path) -> Iterator[Finding]:
     """The recipe's model, its template, the seed files, and what of them the machine has to hold."""
     from selfreward.cli.runs.plan import needs
-    from selfreward.loop.chat_template import check_of
     from selfreward.loop.load import load_recipe
     from selfreward.loop.rows import SeedError
-    from selfreward.loop.seed import accept, read_seed_data
+    from selfreward.loop.seed.chat_template import check_of
+    from selfreward.loop.seed.read import accept, read_seed_data
     from selfreward.recipe.recipe import RecipeError
     from selfreward.server.disk import free_bytes
 

@@ -15,7 +15,7 @@ from selfreward.client.http import ServiceClient
 from selfreward.loop import paths
 from selfreward.loop.audit.audit import audit
 from selfreward.loop.record import RunState, Transition, now
-from selfreward.loop.seed import SeedData, read_seed_data, snapshot
+from selfreward.loop.seed.read import SeedData, read_seed_data, snapshot
 from selfreward.recipe.recipe import Recipe
 from selfreward.redis.connection import connect
 from selfreward.store.artifacts import ArtifactStore

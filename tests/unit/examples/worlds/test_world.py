@@ -9,7 +9,7 @@ from examples.worlds.demo import demo_for, name_of
 from examples.worlds.models import M0, model_of
 from examples.worlds.world import WorldError, load_world, service_settings, world_names
 from selfreward.cli.runs.control import resolve
-from selfreward.loop.seed import read_seed_data
+from selfreward.loop.seed.read import read_seed_data
 from services.judge.rubrics.rubric import SHIPPED, load_rubrics
 from tests.support.seed_files import check_ranks, check_seed_files
 

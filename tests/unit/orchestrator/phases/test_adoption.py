@@ -9,7 +9,7 @@ from orchestrator.phases import adoption as adopt
 from selfreward.contracts.base import Message
 from selfreward.contracts.rollouts import Response
 from selfreward.loop import paths
-from selfreward.loop.seed import SeedData, read_seed_data
+from selfreward.loop.seed.read import SeedData, read_seed_data
 from selfreward.loop.tasks import PromptItem, evaluation_tasks
 from selfreward.recipe.recipe import Recipe, RecipeError
 from selfreward.store.artifacts import ArtifactStore

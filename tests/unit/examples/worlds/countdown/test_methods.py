@@ -18,7 +18,7 @@ from examples.worlds.countdown.contenders import (
 from examples.worlds.countdown.methods_table import Entry, markdown, plot, rows
 from examples.worlds.models import M0
 from orchestrator.phases.adoption import evaluation_settings
-from selfreward.loop.seed import read_seed_data
+from selfreward.loop.seed.read import read_seed_data
 from selfreward.recipe.recipe import Recipe
 
 NAMES = list(contenders())

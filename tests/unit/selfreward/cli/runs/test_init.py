@@ -6,10 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from selfreward.cli.main import app
-from selfreward.loop.chat_template import check_of
 from selfreward.loop.load import load_recipe
 from selfreward.loop.methods import METHODS
-from selfreward.loop.seed import read_seed_data
+from selfreward.loop.seed.chat_template import check_of
+from selfreward.loop.seed.read import read_seed_data
 from tests.support.places import M0
 
 

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from selfreward.contracts.base import Message, as_messages, explain
 from selfreward.json_lines import numbered_lines, parse_line
 from selfreward.loop.constitution import Constitution, read_constitution
-from selfreward.loop.formats import as_seed_row
 from selfreward.loop.methods import method_of
 from selfreward.loop.rows import IftRow, PromptRow, RankedRow, SeedError, messages, sft_row
+from selfreward.loop.seed.formats import as_seed_row
 from selfreward.recipe.recipe import Recipe
 
 _SHOWN = 10

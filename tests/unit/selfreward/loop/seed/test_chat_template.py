@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from selfreward.contracts.base import Message
-from selfreward.loop.chat_template import check_of, load_template
+from selfreward.loop.seed.chat_template import check_of, load_template
 from tests.support.places import M0
 
 USER, SYSTEM = Message(role="user", content="Add 1 and 2."), Message(role="system", content="Be brief.")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from selfreward.contracts.base import Message, as_messages
-from selfreward.loop.formats import as_seed_row
 from selfreward.loop.load import RunRecipe
 from selfreward.loop.rows import SeedError
-from selfreward.loop.seed import read_seed_data, snapshot
+from selfreward.loop.seed.formats import as_seed_row
+from selfreward.loop.seed.read import read_seed_data, snapshot
 from selfreward.recipe.recipe import Recipe
 
 RANKED = {"prompt": "ranked", "responses": [{"text": "good", "rank": 1}, {"text": "bad", "rank": 2}]}
