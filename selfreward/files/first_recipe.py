@@ -73,9 +73,11 @@ judged_prompts = {heldout}
 def write_first_recipe(folder: Path, method: str, model: str, rubric: str, check: Check | None = None) -> Path:
     """Write `recipe.toml` and seed files into a new folder; returns the recipe's path.
 
-    What is written is read as a run reads it, so it can be run as it is. Raises RecipeError for an unknown method or a
-    folder that exists, and SeedError if `check`, the model's chat template, refuses the example rows.
+    Without a `method` it is the first one. What is written is read as a run reads it, so it can be run as it is. Raises
+    RecipeError for an unknown method or a folder that exists, and SeedError if `check`, the model's chat template,
+    refuses the example rows.
     """
+    method = method or next(iter(METHODS))
     if method not in METHODS:
         raise RecipeError(f"--method {method} is none of {', '.join(METHODS)}")
     if folder.exists():

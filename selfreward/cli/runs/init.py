@@ -10,7 +10,9 @@ from selfreward.cli.output import say
 
 def init(
     folder: Annotated[Path, typer.Argument(help="A new folder.")],
-    method: Annotated[str, typer.Option(help="How pairs are made (docs/methods.md).")] = "self_rewarding",
+    method: Annotated[
+        str, typer.Option(help="How pairs are made (docs/methods.md); the seed paper's by default.")
+    ] = "",
     model: Annotated[str, typer.Option(help="Base model: a checkpoint folder in Hugging Face layout.")] = "models/base",
     rubric: Annotated[str, typer.Option(help="Rubric of the judge.")] = "additive5",
 ) -> None:

@@ -188,7 +188,9 @@ def test_routes_off_the_list_do_not_exist(generator: Generator, method: str, pat
     host, port = generator.url.removeprefix("http://").split(":")
     # By hand, because a client would tidy the path.
     with socket.create_connection((host, int(port)), timeout=10) as raw:
-        raw.sendall(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        raw.sendall(
+            f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+        )
         assert raw.recv(64).startswith((b"HTTP/1.1 404", b"HTTP/1.1 307"))
 
 
