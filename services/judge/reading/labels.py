@@ -22,13 +22,13 @@ _MOST_OBJECTS = 32
 _MOST_PLACES = 64
 _MOST_RIVALS = 8
 _MOST_SHOWN = 40
-# Words that may stand before a label: `Final score:`; or yes, no or a number, where a tally ends on the label's line.
+# Words that may stand before a label: `Final score:`; or yes, no or `: 2`, where a tally ends on the label's line.
 _LEAD = re.compile(
     r"(?:^|(?<=\W))(?:final|overall|total|my|the|our|so|thus|hence|therefore|then|and|here is|here's"
     r"|i give(?: it| this| the answer| the response)?(?: a)?)[ \"'([{<#]*$",
     re.IGNORECASE,
 )
-_TALLY = re.compile(r"(?<![^\W_])(?:yes|no|[0-9]+)[ ]*$", re.IGNORECASE)
+_TALLY = re.compile(r"(?<![^\W_])(?:yes|no|(?<=: )[0-9]+)[ ]*$", re.IGNORECASE)
 # Other numbers than the verdict, which may stand beside it.
 _BESIDE = re.compile(
     r"\b(?:max|maximum|min|minimum|possible|highest|lowest|best|top|full|perfect|confidence|certainty)\b", re.IGNORECASE
@@ -37,14 +37,25 @@ _MENTIONED = re.compile(
     r"\b(?:not|never|cannot|\w+n't|would|could|might|may|should|if|unless|without|instead|rather|hardly)\b",
     re.IGNORECASE,
 )
+# A label after these is somebody else's, or none at all.
+_REPORTED = re.compile(
+    r"\b(?:says|said|writes|wrote|claims|states|asks for|(?:ends|finishes) with|for example|e\.g\.)\W*$", re.IGNORECASE
+)
 _QUALIFIES = re.compile(r"(?:[^\W_]-?|\b(?:max|min)\.)$", re.IGNORECASE)
 _SENTENCE_END, _PHRASE_END = re.compile(r"[.!?]\s"), re.compile(r"[!?;:,]\s|(?<!max)(?<!min)\.\s", re.IGNORECASE)
-_LISTED = re.compile(r"[ ]*(?:[-*+•·]|\(?[0-9]{1,2}[.)]|\(?[a-h][.)])[ ]")
+_LISTED = re.compile(r"[ ]*(?:[-*+•·✓✔]|\(?(?:[0-9]{1,2}|[a-h]|[ivx]{1,4})[.):]|#[0-9]+)[ ]", re.IGNORECASE)
 _HEADING, _WHOLE = (
     re.compile(r"(?:[^\s.!?,;0-9]++ *+){1,5}"),
-    re.compile(r"\b(?:total|overall|final|verdict)\b", re.IGNORECASE),
+    re.compile(r"\b(?:total|overall|final|verdict|revis|reconsider|reflect)", re.IGNORECASE),
 )
-_CHOICE = re.compile(r"\](?:[ ]*[/|,]|[ ]+(?:or|and|vs))[ ]*$", re.IGNORECASE)
+_SECTION = re.compile(
+    r"^[ ]*(?:#{1,6}[ ]+.+|\*\*[^*\n]+(?:\*\*:?|:\*\*)"
+    r"|(?:[0-9]{1,2}[.)]|step|claim|part|round|response|answer|question|candidate|assistant)[ ]+\w.*)",
+    re.MULTILINE | re.IGNORECASE,
+)
+# `Depth:` or `Response A -` before a label.
+_PREFIX = re.compile(r"[^\n:.!?;|]{1,40}(?:[:;|→]|[ ][–—-])[ ]*$")
+_CHOICE = re.compile(r"\](?:[ ]*(?:[/|,→⇒]|[-=]>)|[ ]+(?:or|and|vs))[ ]*$", re.IGNORECASE)
 _QUOTED = re.compile(r"[ ]*[|>]")
 _JOINED = re.compile(r"(?:\W|\b(?:or|and|vs|versus)\b)*+", re.IGNORECASE)
 _OBJECT = re.compile(r"\{\s*+\"")
@@ -118,6 +129,8 @@ def _rival(
         values.add(repr(earlier.value))
         follows = after == place.begin and _JOINED.fullmatch(between) is not None
         in_list = (listed and _is_listed(view, other.begin)) or (follows and place.is_json and other.is_json)
+        heads = _section(view, other.begin), _section(view, place.begin)
+        in_list = in_list or (None not in heads and heads[0] != heads[1])
         in_list = in_list or (_is_headed(view, place.begin) and _is_headed(view, other.begin))
         if in_list or (follows and len(values) > 1) or len(values) > 2:
             return f"several verdicts, {earlier.value} and {found.value}, and nothing says which one counts"
@@ -191,7 +204,9 @@ def _pairs(value: object) -> Iterator[tuple[str, object]]:
 
 def _as_line(value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(map(_as_line, value))
+        return ", ".join(json.dumps(one) if isinstance(one, list) else _as_line(one) for one in value)
+    if isinstance(value, dict):
+        return ""
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -199,7 +214,8 @@ def _standing(view: View, begin: int, anywhere: bool) -> Literal["alone", "other
     """How a label stands: `alone`, as part of an `other` label, or `aside`, where it is no verdict."""
     first = max(view.text.rfind("\n", 0, begin) + 1, begin - _MOST_BEFORE)
     before = view.text[first:begin]
-    if _QUOTED.match(before) or _MENTIONED.search(_SENTENCE_END.split(before)[-1]):
+    reported = _REPORTED.search(view.text[max(begin - _MOST_SHOWN, 0) : begin])
+    if reported or _QUOTED.match(before) or _MENTIONED.search(_SENTENCE_END.split(before)[-1]):
         return "aside"
     if anywhere or _TALLY.search(before):
         return "other" if _CHOICE.search(before) else "alone"
@@ -212,8 +228,20 @@ def _standing(view: View, begin: int, anywhere: bool) -> Literal["alone", "other
 
 
 def _is_listed(view: View, begin: int) -> bool:
+    """Whether a label's line begins as an item of a list does: `2.`, `b)`, `#1`, `Depth:`."""
     first = max(view.text.rfind("\n", 0, begin) + 1, begin - _MOST_BEFORE)
-    return _LISTED.match(view.marked[first:begin]) is not None
+    if _LISTED.match(view.marked[first:begin]):
+        return True
+    name = _PREFIX.match(view.text[first:begin].strip("\"' ") + " ")
+    return name is not None and not _WHOLE.search(name[0])
+
+
+def _section(view: View, begin: int) -> int | None:
+    """Where the heading above a label's line is; None where there is none, or one of the whole."""
+    first = view.marked.rfind("\n", 0, begin) + 1
+    floor = max(first - _MOST_LINE, 0)
+    headings = list(_SECTION.finditer(view.marked[floor:first]))
+    return floor + headings[-1].start() if headings and not _WHOLE.search(headings[-1][0]) else None
 
 
 def _is_headed(view: View, begin: int) -> bool:
@@ -232,5 +260,5 @@ def _excerpt(view: View, begin: int) -> str:
 def compile_label(label: str) -> re.Pattern[str]:
     """A pattern of a label such as `Score:` in a view, in any case and spacing. A colon may be an equals sign."""
     parts = re.findall(r"\w+|[^\w\s*`$]", label)
-    words = r"[\s\"']*+".join("[:=]" if part == ":" else re.escape(part) for part in parts)
+    words = r"[\s\"'_]*+".join("[:=]" if part == ":" else re.escape(part) for part in parts)
     return re.compile(rf"(?<![^\W_]){words}", re.IGNORECASE)

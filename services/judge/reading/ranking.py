@@ -46,7 +46,9 @@ class RankForm:
         signs = set(re.findall(r"[>]+|[<]+|[,=]", match["ranking"]))
         order = {sign[0] for sign in signs if sign != "="}
         closed = closes(match["open"], line.text[match.end("open") :])
-        unclear = len(order) > 1 or (signs == {"=", ","}) or not closed
+        middle = match["ranking"].split(",")[1:-1]
+        grouped = any(len(re.findall(r"[\[({]", part)) != len(re.findall(r"[\])}]", part)) for part in middle)
+        unclear = grouped or len(order) > 1 or (signs == {"=", ","}) or not closed
         if prose is None or unclear or re.search(r"^[0-9]|[<>=]", prose) or _WORST_FIRST.search(prose):
             return self._unparsed(line)
         groups_of_ties = [
@@ -65,6 +67,8 @@ class RankForm:
                 return None
             numbers.append([int(match["number"])])
             start, end = match.end() + 1, match.end()
+        if _LIST_LINE.match(view.text, start):
+            return None
         return numbers, end
 
     def _scored(self, groups: list[list[int]], start: int, end: int) -> Extraction[list[float]]:

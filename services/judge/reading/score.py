@@ -55,7 +55,11 @@ _SCORE = re.compile(
 )
 _BREAKDOWN = re.compile(rf"[ ]*[(=][ ]*(?P<terms>{_TERM}(?:[ ]*\+[ ]*{_TERM})++)[ ]*\)?", re.IGNORECASE)
 _FRACTION = re.compile(rf"{OPEN}\\[dt]?frac\{{(?P<value>{_NUMBER})\}}\{{(?P<of>{_NUMBER})\}}{CLOSE}", re.IGNORECASE)
-_OTHER_NUMBER = re.compile(rf"[0-9½¼¾]|(?:^|\b(?:or|to|say|even|not|than))\W*{_WORD}", re.IGNORECASE)
+_OTHER_NUMBER = re.compile(
+    rf"[0-9½¼¾]|(?:^|\b(?:or|to|say|even|not|than))\W*{_WORD}|\b(?:twenty|fifty|hundred|percent)\b"
+    rf"|\b(?:out of|scale of|max(?:imum)?(?: is)?|on (?:a|the))\W*{_WORD}|^\W*of\W+{_WORD}|[十百]分|分[十百]|满分",
+    re.IGNORECASE,
+)
 _MOST_SHOWN = 40
 
 

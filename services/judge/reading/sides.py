@@ -48,7 +48,7 @@ _SO = re.compile(
     re.IGNORECASE,
 )
 _FIVE = r"(?P<first>[AB])[ ]*(?P<relation>>>?|=|<<?)[ ]*(?P<second>[AB])(?!\w)"
-_IN_BRACKETS = re.compile(rf"\[{{1,2}}[ ]*{_FIVE}[ ]*\]{{1,2}}", re.IGNORECASE)
+_IN_BRACKETS = re.compile(rf"(?<![\w\[])\[{{1,3}}[ ]*{_FIVE}[ ]*\]{{1,2}}", re.IGNORECASE)
 _FIVE_WAY = re.compile(rf"{OPEN}{_FIVE}[ ]*{CLOSE}", re.IGNORECASE)
 _FIVE_WAY_VERDICTS = ("A>>B", "A>B", "A=B", "B>A", "B>>A")
 _MOST_PLACES = 64
@@ -76,7 +76,11 @@ class SideForm:
 
     def _tie(self, line: Line) -> tuple[Side, int, int] | None:
         match = _TIE.match(line.text)
-        if match is None or explanation(line.text[match.end() :], line.bare) is None:
+        prose = None if match is None else explanation(line.text[match.end() :], line.bare)
+        concluded = _SO.match(prose or "")
+        if match is None or prose is None or _OTHER_SIDE.match(prose):
+            return None
+        if concluded and concluded["side"].lower() != "c":
             return None
         return "tie", match.start("word"), match.end()
 

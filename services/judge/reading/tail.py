@@ -15,7 +15,7 @@ _EXPLAINS = re.compile(
     re.IGNORECASE,
 )
 _TAKES_BACK = re.compile(
-    r"\W*(?:or|and|no|nor|vs|versus|maybe|perhaps|possibly|probably|wait|actually|rather|hm+)\b"
+    r"\W*(?:or|and|no(?=\W*(?:$|[^\w\s\"'*]))|nor|vs|versus|maybe|perhaps|possibly|probably|wait|actually|rather|hm+)\b"
     r"|\W*(?:if|unless|then|sorry|up to)\b"
     r"|.*\b(?:provisional|tentative|preliminary|initial|so far|for now|on second thought|on reflection|correction)\b"
     r"|.*\b(?:wait|make that|scratch that|change (?:it|that|this) to)\b",

@@ -34,13 +34,19 @@ _SAME = str.maketrans(
 _PLAIN = re.compile(r"[ -~\n]*+")
 _PIECES = re.compile(r"(?P<plain>[ -~\n]++)|.", re.DOTALL)
 
-_THINKING = r"(?:think|thinking|thought|reasoning|reason|seed:think)"
+_THINKING = (
+    r"(?:(?:\w+[:_])?think(?:ing)?(?:_\w+)?|antthinking|thoughts?|thought_process|reason|reasoning|rationale|reflection"
+    r"|scratchpad|analysis|inner_monologue|chain_of_thought|cot)"
+)
+_MARK = r"(?:think|thinking|thought|reasoning)"
 _BLOCKS = re.compile(
-    rf"(?=[<\[◁])(?:(?P<closes><\s*/\s*{_THINKING}\s*>|\[/THINK\]|◁/think▷|<\|channel\|>\s*final\b|<channel\|>)"
-    rf"|<\s*{_THINKING}\s*>|\[THINK\]|◁think▷|<\|channel\|>\s*(?:analysis|commentary)\b|<\|channel>thought)",
+    rf"(?=[<\[◁])(?:(?P<closes><\s*/\s*{_THINKING}\s*>|<\|(?:/|end_(?:of_)?){_MARK}\|>|<\|{_MARK}_end\|>|\[/THINK\]"
+    rf"|◁/think▷|<\|channel\|>\s*final\b|<channel\|>)|<\s*{_THINKING}(?:\s[^<>\n]{{0,200}})?>"
+    rf"|<\|(?:begin_of_|start_)?{_MARK}(?:_start)?\|>|\[THINK\]|◁think▷|<\|channel\|>\s*(?:analysis|commentary)\b"
+    r"|<\|channel>thought)",
     re.IGNORECASE,
 )
-"""Tags of reasoning blocks: of most models, of Magistral, Kimi and gpt-oss, and of Gemma."""
+"""Tags of reasoning blocks: of most models, with attributes or none, of Magistral, Kimi, Cohere, gpt-oss and Gemma."""
 
 _TAGS = "answer|verdict|output|result|b|i|u|em|strong|code|mark|span|p|div|br|font|big|small|center|h[1-6]"
 _HTML = rf"</?(?:{_TAGS})\b[^<>\n]{{0,80}}>"

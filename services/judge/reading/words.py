@@ -33,21 +33,27 @@ class WordForm(Generic[Value]):
 
     def read_line(self, line: Line) -> Extraction[Value]:
         """The word at the start of the line."""
-        words = "|".join(re.escape(word) for word in sorted(self.meaning, key=len, reverse=True))
+        words = "|".join(word.replace(" ", " +") for word in sorted(self.meaning, key=len, reverse=True))
         word = rf"(?P<word>{words})(?!['’]?\w|[%/]|[.,][0-9])"
         match = re.match(rf"{OPEN}{_NAMED}{word}{CLOSE}", line.text, re.IGNORECASE)
         if match is not None:
-            value = self.meaning[match["word"].lower()]
+            value = self._value(match["word"])
             prose = explanation(line.text[match.end() :], line.bare)
             # `no, it is correct` takes its word back.
-            says = re.finditer(
-                rf"(?:^|\b(?:is|are|was|but|so|thus|hence|therefore)[ ]){word}", prose or "", re.IGNORECASE
-            )
-            agrees = all(self.meaning[other["word"].lower()] == value for other in says if not other["word"].isdigit())
+            said = rf"(?:^|^\((?=[^()]*\)$)|\b(?:is|are|was|but|so|thus|hence|therefore)[ ]){word}"
+            says = [other["word"] for other in re.finditer(said, prose or "", re.IGNORECASE)]
+            agrees = all(self._value(other) == value for other in says if not other.isdigit())
+            # `1 (out of 5)` and `1 error` are no verdicts.
+            if match["word"].isdigit() and re.search(r"[0-9]|\b(?:errors?|mistakes?)\b", prose or ""):
+                prose = None
             if prose is not None and agrees and closes(match["open"], line.text[match.end("word") :]):
                 return Extraction("ok", value, start=match.start("word"), end=match.end())
         excerpt = line.text.strip()[:_MOST_SHOWN]
         return Extraction("unparsed", reason=f"{excerpt!r} after {self.label!r} is none of {self.choices}")
+
+    def _value(self, word: str) -> Value:
+        """What a word of the judge's means, in any case and spacing."""
+        return self.meaning[" ".join(word.lower().split())]
 
     @property
     def lead(self) -> str:
