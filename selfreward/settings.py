@@ -51,12 +51,19 @@ class Settings(BaseSettings):
     @classmethod
     def _check_redis_url(cls, value: str) -> str:
         # The message does not show the value, which holds the password.
-        return _address(value, ("redis", "rediss", "unix"), "redis://:PASSWORD@HOST:6379/0, special characters as %XX")
+        return check_address(
+            value, ("redis", "rediss", "unix"), "redis://:PASSWORD@HOST:6379/0, special characters as %XX"
+        )
 
     @field_validator("generator_url", "judge_url", "orchestrator_url")
     @classmethod
     def _check_service_url(cls, value: str) -> str:
-        return _address(value, ("http", "https"), "http://HOST:PORT")
+        return check_address(value, ("http", "https"), "http://HOST:PORT")
+
+    @field_validator("api_key")
+    @classmethod
+    def _check_api_key(cls, value: SecretStr | None) -> SecretStr | None:
+        return header_key(value)
 
     @classmethod
     def settings_customise_sources(
@@ -74,7 +81,8 @@ class Settings(BaseSettings):
         return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=folder or None)
 
 
-def _address(value: str, schemes: tuple[str, ...], example: str) -> str:
+def check_address(value: str, schemes: tuple[str, ...], example: str) -> str:
+    """The address, if it has one of the schemes and can be read. Raises ValueError, which does not show it."""
     starts = tuple(f"{scheme}://" for scheme in schemes)
     try:
         split = urlsplit(value)
@@ -84,6 +92,17 @@ def _address(value: str, schemes: tuple[str, ...], example: str) -> str:
     if not valid:
         raise ValueError(f"is no address that begins with {' or '.join(starts)}: {example}")
     return value
+
+
+def header_key(key: SecretStr | None) -> SecretStr | None:
+    """A key as a header can hold it, without the white space that a file or a paste leaves around it.
+
+    Raises ValueError, which does not show it, for other signs than printable ASCII.
+    """
+    text = "" if key is None else key.get_secret_value().strip()
+    if not (text.isascii() and (text.isprintable() or not text)):
+        raise ValueError("has a line break or a sign that is not ASCII: copy the key again")
+    return SecretStr(text) if text else None
 
 
 def key_of(settings: Settings) -> str | None:

@@ -3,7 +3,7 @@
 A keys file holds the SHA-256 of each key, never the key. A plain hash is enough because keys are 256 random bits, which
 cannot be guessed: a slow hash would protect nothing, and would slow down every request.
 
-`selfreward keys new NAME` makes a key.
+`selfreward keys new NAME --scope SCOPE` makes a key.
 """
 
 import hashlib
@@ -46,7 +46,9 @@ def bearer(headers: Mapping[str, str]) -> str | None:
 
 def _is_hash(value: str) -> str:
     if not _SHA256.fullmatch(value):
-        raise ValueError("give the SHA-256 of the key as 64 hex digits; `selfreward keys new NAME` prints an entry")
+        raise ValueError(
+            "give the SHA-256 of the key as 64 hex digits; `selfreward keys new NAME --scope SCOPE` prints an entry"
+        )
     return value
 
 

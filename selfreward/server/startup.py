@@ -13,7 +13,7 @@ LEAST_KEY_LENGTH = 24
 _PLACEHOLDERS = re.compile(
     "change[-_ ]?me|replace[-_ ]?me|your|my|the|api|key|secret|password|default|example|test|token|admin|selfreward"
 )
-_REMEDY = "take what `selfreward keys new NAME` prints"
+_REMEDY = "take what `selfreward keys new NAME --scope SCOPE` prints"
 _log = logging.getLogger(__name__)
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, Json, SecretStr
+from pydantic import Field, Json, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
-from selfreward.settings import Settings, key_of
+from selfreward.settings import Settings, check_address, header_key, key_of
 
 DEFAULT_PORT = 8001
 
@@ -58,6 +58,16 @@ class JudgeSettings(Settings):
     """How long the answer to a request with an `Idempotency-Key` is kept for repeated requests."""
     judge_rubrics: Path | None = None
     """Folder of your own rubrics, each `<name>/rubric.toml` and `<name>/template.txt`, besides the shipped ones."""
+
+    @field_validator("judge_engine_url")
+    @classmethod
+    def _check_engine_url(cls, value: str | None) -> str | None:
+        return check_address(value, ("http", "https"), "https://HOST/v1") if value else None
+
+    @field_validator("judge_engine_key")
+    @classmethod
+    def _check_engine_key(cls, value: SecretStr | None) -> SecretStr | None:
+        return header_key(value)
 
 
 def engine_url(settings: JudgeSettings) -> str:

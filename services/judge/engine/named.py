@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, JsonValue, SecretStr, TypeAdapter, V
 
 from selfreward.contracts.base import Contract, explain
 from selfreward.server.startup import StartRefused
+from selfreward.settings import header_key
 
 SETTING = "SELFREWARD_JUDGE_ENGINES"
 
@@ -36,7 +37,7 @@ class NamedEngine(Contract):
 
     url: Annotated[str, AfterValidator(_is_address)]
     model: str = Field(pattern="^[ -~]+$")
-    key: SecretStr | None = None
+    key: Annotated[SecretStr | None, AfterValidator(header_key)] = None
     parameters: dict[str, JsonValue] = {}
 
 
