@@ -133,7 +133,7 @@ _LARGE = [b"x" * 10_000] * 100
     [
         pytest.param([b"GET /healthz HTTP/1.1\r\nhost: x\r\na: ", *_LARGE, b"\r\n\r\n"], id="one header"),
         pytest.param([b"GET /healthz?", *_LARGE, b" HTTP/1.1\r\nhost: x\r\n\r\n"], id="first line"),
-        pytest.param([b"GET /healthz HTTP/1.1\r\nhost: x\r\n", *[b"a: b\r\n" * 1700] * 100, b"\r\n"], id="many headers"),
+        pytest.param([b"GET /healthz HTTP/1.1\r\nhost: x\r\n", *[b"a: b\r\n" * 999] * 100, b"\r\n"], id="many headers"),
         pytest.param([_CHUNKED, b"1;", *_LARGE, b"\r\nx\r\n0\r\n\r\n"], id="chunk extension"),
         pytest.param([_CHUNKED, b"1\r\nx\r\n0\r\na: ", *_LARGE, b"\r\n\r\n"], id="trailer"),
     ],
