@@ -25,7 +25,8 @@ _MESSAGES = {
     "hardly tells answers apart any more",
     "score_spread": "the votes' standard deviation is {value:.3g} rubric points (threshold {threshold:g}): the judge "
     "hardly tells answers apart any more",
-    "parse_failures": "{value:.0%} of the votes have no score (threshold {threshold:.0%}): raise judging.max_tokens if "
+    "parse_failures": "{value:.0%} of the votes lack a score, or the engine had to be held to its form (threshold "
+    "{threshold:.0%}): raise judging.max_tokens if "
     "they are truncated, else the judge has left the rubric's form",
     "ties": "{value:.0%} of the prompts give no pair because all their answers have one score (threshold "
     "{threshold:.0%}): raise judging.votes or sampling.temperature, or take a finer rubric",
