@@ -94,6 +94,16 @@ def check_address(value: str, schemes: tuple[str, ...], example: str) -> str:
     return value
 
 
+def base_url(address: str) -> str:
+    """The base URL of the routes of an engine.
+
+    An address with a path is that base URL already, as OpenAI's clients call it (`https://host/v1beta/openai/`). One
+    without a path is a server whose routes are below `/v1`, and so is the generator.
+    """
+    base = address.rstrip("/")
+    return base if urlsplit(base).path else f"{base}/v1"
+
+
 def header_key(key: SecretStr | None) -> SecretStr | None:
     """A key as a header can hold it, without the white space that a file or a paste leaves around it.
 

@@ -71,6 +71,11 @@ class Key(Contract):
     job_items: int | None = Field(default=None, ge=1)
     """Items that one job of this key may have."""
 
+    @property
+    def sees(self) -> str | None:
+        """Whose records the key sees: those of this name alone, or with the scope `admin` everybody's (None)."""
+        return None if "admin" in self.scopes else self.name
+
 
 class _KeysFile(Contract):
     keys: list[Key] = Field(min_length=1)

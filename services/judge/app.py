@@ -20,6 +20,7 @@ from selfreward.server.errors import ApiError, add_error_handlers, error_respons
 from selfreward.server.health import Probe, add_health, told
 from selfreward.server.keys import KeyScope, LiveKeyring
 from selfreward.server.middleware import RequestGuard
+from selfreward.settings import base_url
 from services.judge.api.batches import add_batches
 from services.judge.api.files import add_files
 from services.judge.api.jobs import add_jobs
@@ -49,7 +50,7 @@ from services.judge.serving.idempotency import Idempotency
 from services.judge.serving.limits import Limits
 from services.judge.serving.shared_limits import SharedLimits
 from services.judge.serving.tracing import provider_from_environment, trace_requests
-from services.judge.settings import JudgeSettings, base_url, engine_key, engine_url
+from services.judge.settings import JudgeSettings, engine_key, engine_url
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

@@ -19,13 +19,14 @@ from pydantic_settings import SettingsError
 from selfreward.client.http import ServiceError
 from selfreward.contracts.judging import JudgeItem, JudgeRequest
 from selfreward.server.startup import StartRefused, what_is_wrong
+from selfreward.settings import base_url
 from services.judge.engine.connect import connect_engine
 from services.judge.engine.engine import Engine
 from services.judge.engine.named import key_of, load_engines
 from services.judge.engine.readiness import trouble_of
 from services.judge.engine.reply import read_reply
 from services.judge.rubrics.rubric import SHIPPED, load_rubric
-from services.judge.settings import JudgeSettings, base_url, engine_key, engine_url
+from services.judge.settings import JudgeSettings, engine_key, engine_url
 from services.judge.verdicts.jury import Jury
 from services.judge.verdicts.pointwise import judge_batch
 

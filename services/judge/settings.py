@@ -2,12 +2,11 @@
 
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import Field, Json, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
-from selfreward.settings import Settings, check_address, header_key, key_of
+from selfreward.settings import Settings, base_url, check_address, header_key, key_of
 
 DEFAULT_PORT = 8001
 
@@ -75,16 +74,6 @@ def engine_url(settings: JudgeSettings) -> str:
     if not settings.judge_engine_url:
         return f"{settings.generator_url.rstrip('/')}/v1"
     return base_url(settings.judge_engine_url)
-
-
-def base_url(address: str) -> str:
-    """The base URL of the routes of an engine.
-
-    An address with a path is that base URL already, as OpenAI's clients call it (`https://host/v1beta/openai/`). One
-    without a path is a server whose routes are below `/v1`, and so is the generator.
-    """
-    base = address.rstrip("/")
-    return base if urlsplit(base).path else f"{base}/v1"
 
 
 def engine_key(settings: JudgeSettings) -> str | None:

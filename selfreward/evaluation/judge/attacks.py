@@ -19,6 +19,7 @@ from selfreward.contracts.base import Contract, explain
 from selfreward.contracts.judging import JudgeItem
 from selfreward.evaluation.bootstrap import Bootstrap, ratio
 from selfreward.files.rows import Fields, RowError, read_rows, to_item
+from selfreward.json_lines import numbered_lines
 from selfreward.progress import ShowProgress
 
 SUITE = Path(__file__).with_name("attacks.jsonl")
@@ -50,10 +51,9 @@ def load_attacks(path: Path = SUITE) -> list[Attack]:
     """All attacks of a suite. Raises RowError naming the line that is none."""
     attacks = []
     # Not `read_rows`: an attack may be half of a surrogate pair, which rows to judge must not have.
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+    for number, line in numbered_lines(path):
         try:
-            if line.strip():
-                attacks.append(Attack.model_validate(json.loads(line)))
+            attacks.append(Attack.model_validate(json.loads(line)))
         except ValidationError as error:
             raise RowError(f"{path}, line {number}:\n{explain(error)}") from error
         except ValueError as error:

@@ -4,7 +4,6 @@ A line of a batch is answered as the same request to its route would be, by any 
 batch and keys with the scope `admin` see it; for all others it does not exist.
 """
 
-import uuid
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
@@ -19,14 +18,14 @@ from services.judge.jobs.lines import CHAT, ROUTES
 from services.judge.jobs.shares import Shares
 from services.judge.service import JudgeService
 from services.judge.serving.errors import invalid_fields, redis_needed
+from services.judge.serving.idempotency import name_of
 
 
 def add_batches(app: FastAPI, service: JudgeService, files: FileStore, batches: BatchStore, shares: Shares) -> None:
     """Add the routes of batches."""
 
     async def visible(request: Request, batch_id: str) -> Batch:
-        key = request.state.key
-        batch = await batches.get(batch_id, None if "admin" in key.scopes else key.name)
+        batch = await batches.get(batch_id, request.state.key.sees)
         if batch is None:
             message = f"batch {batch_id!r} is not known: check its id; batches are forgotten some time after they end"
             raise ApiError(404, message, "batch_id", "batch_not_found")
@@ -45,9 +44,9 @@ def add_batches(app: FastAPI, service: JudgeService, files: FileStore, batches: 
         _check_metadata(body.metadata or {})
 
         # Make the batch. One idempotency key, one batch.
-        name = getattr(request.state, "idempotency", None) or uuid.uuid4().hex
+        name = name_of(request)
         async with redis_needed("batches"):
-            file = await files.record(body.input_file_id, None if "admin" in key.scopes else key.name)
+            file = await files.record(body.input_file_id, key.sees)
             if not file:
                 message = f"input_file_id = {body.input_file_id!r:.80} is not known: upload it with POST /v1/files"
                 raise ApiError(404, message, "input_file_id", "file_not_found")

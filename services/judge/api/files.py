@@ -46,8 +46,7 @@ def add_files(app: FastAPI, files: FileStore, batches: BatchStore, shares: Share
 
     async def found(request: Request, file_id: str) -> tuple[FileObject, tuple[str, Part] | None]:
         """A file that the key may see and, for one of a batch, which it is."""
-        key = request.state.key
-        owner = None if "admin" in key.scopes else key.name
+        owner = request.state.key.sees
         file = await files.get(file_id, owner)
         if file is not None:
             return file, None

@@ -3,7 +3,6 @@
 Only the API key that created a job and keys with the scope `admin` see it; for all others it does not exist.
 """
 
-import uuid
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
@@ -17,6 +16,7 @@ from services.judge.jobs.store import JobStore, page
 from services.judge.metrics import REQUESTS
 from services.judge.service import JudgeService
 from services.judge.serving.errors import redis_needed
+from services.judge.serving.idempotency import name_of
 
 CONTRACT = "jobs"
 _JSON_LINES = "application/x-ndjson"
@@ -26,8 +26,7 @@ def add_jobs(app: FastAPI, service: JudgeService, store: JobStore, shares: Share
     """Add the routes of jobs."""
 
     async def visible_job(request: Request, job_id: str) -> Job:
-        key = request.state.key
-        job = await store.get(job_id, None if "admin" in key.scopes else key.name)
+        job = await store.get(job_id, request.state.key.sees)
         if job is None:
             message = f"job {job_id!r} is not known: check its id; jobs are forgotten some time after they end"
             raise ApiError(404, message, "job_id", "job_not_found")
@@ -41,7 +40,7 @@ def add_jobs(app: FastAPI, service: JudgeService, store: JobStore, shares: Share
         check_policy(body.policy, rubric)
         await service.limits.of(key).admit_job(len(body.items))
         # One idempotency key, one job: if the answer is lost before it is stored, the repeated request finds the job.
-        name = getattr(request.state, "idempotency", None) or uuid.uuid4().hex
+        name = name_of(request)
         async with redis_needed("jobs"):
             await shares.admit(key.name, store.keys(f"job-{name}").work, len(await request.body()))
             job = await store.create(f"job-{name}", rubric.id, body, key.name)

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, JsonValue, SecretStr, TypeAdapter, V
 
 from selfreward.contracts.base import Contract, explain
 from selfreward.server.startup import StartRefused
-from selfreward.settings import header_key
+from selfreward.settings import check_address, header_key
 
 SETTING = "SELFREWARD_JUDGE_ENGINES"
 
@@ -26,16 +26,14 @@ class EnginesError(StartRefused):
     """A table of engines that cannot be used. The message names field and remedy, but no value, which may be a key."""
 
 
-def _is_address(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("is no address that begins with http:// or https://: write https://HOST/v1")
-    return value
+def _check_url(value: str) -> str:
+    return check_address(value, ("http", "https"), "write https://HOST/v1")
 
 
 class NamedEngine(Contract):
     """One engine: its address as OpenAI's clients take it, its model, its key, and further fields of each request."""
 
-    url: Annotated[str, AfterValidator(_is_address)]
+    url: Annotated[str, AfterValidator(_check_url)]
     model: str = Field(pattern="^[ -~]+$")
     key: Annotated[SecretStr | None, AfterValidator(header_key)] = None
     parameters: dict[str, JsonValue] = {}

@@ -120,7 +120,9 @@ def _rival(
     view: View, before: list[Place], place: Place, found: Extraction[Value], read_line: LineReader[Value]
 ) -> str | None:
     """Why the verdict at `place` does not stand alone; None where it does."""
-    listed, after, values = _is_listed(view, place.begin), place.begin, {repr(found.value)}
+    listed, headed = _is_listed(view, place.begin), _is_headed(view, place.begin)
+    section = _section(view, place.begin)
+    after, values = place.begin, {repr(found.value)}
     for other in reversed(before[-_MOST_RIVALS:]):
         earlier = read_line(other.line)
         if earlier.status != "ok" or earlier.end is None:
@@ -129,9 +131,8 @@ def _rival(
         values.add(repr(earlier.value))
         follows = after == place.begin and _JOINED.fullmatch(between) is not None
         in_list = (listed and _is_listed(view, other.begin)) or (follows and place.is_json and other.is_json)
-        heads = _section(view, other.begin), _section(view, place.begin)
-        in_list = in_list or (None not in heads and heads[0] != heads[1])
-        in_list = in_list or (_is_headed(view, place.begin) and _is_headed(view, other.begin))
+        in_list = in_list or (section is not None and _section(view, other.begin) not in (None, section))
+        in_list = in_list or (headed and _is_headed(view, other.begin))
         if in_list or (follows and len(values) > 1) or len(values) > 2:
             return f"several verdicts, {earlier.value} and {found.value}, and nothing says which one counts"
         if between.count("\n") > 2:

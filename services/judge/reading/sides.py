@@ -77,10 +77,7 @@ class SideForm:
     def _tie(self, line: Line) -> tuple[Side, int, int] | None:
         match = _TIE.match(line.text)
         prose = None if match is None else explanation(line.text[match.end() :], line.bare)
-        concluded = _SO.match(prose or "")
-        if match is None or prose is None or _OTHER_SIDE.match(prose):
-            return None
-        if concluded and concluded["side"].lower() != "c":
+        if match is None or prose is None or _denies(prose, "tie"):
             return None
         return "tie", match.start("word"), match.end()
 
@@ -108,10 +105,7 @@ class SideForm:
         if prose is None:
             not_other = _NOT_OTHER.match(rest.lstrip(" ,;-"))
             return (wins, start, end) if not_other and not_other["side"].lower() != letter else None
-        concluded = _SO.match(prose)
-        if _OTHER_SIDE.match(prose) or (concluded and _SIDES[concluded["side"].lower()] != wins):
-            return None
-        return wins, start, end
+        return None if _denies(prose, wins) else (wins, start, end)
 
     def _conclusion(self, line: Line) -> tuple[Side, int, int] | None:
         """`A has errors, so B`."""
@@ -134,6 +128,12 @@ class SideForm:
 
 
 _SIDES: dict[str, Side] = {"a": "a", "b": "b", "c": "tie"}
+
+
+def _denies(prose: str, wins: Side) -> bool:
+    """Whether what follows a verdict begins with another side, or concludes that another one wins."""
+    concluded = _SO.match(prose)
+    return bool(_OTHER_SIDE.match(prose)) or (concluded is not None and _SIDES[concluded["side"].lower()] != wins)
 
 
 @dataclass(frozen=True)

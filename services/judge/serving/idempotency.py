@@ -11,12 +11,14 @@ import hashlib
 import json
 import logging
 import secrets
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import RedisError
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -40,6 +42,11 @@ if ARGV[2] == 'drop' then return redis.call('DEL', KEYS[1]) end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return 1
 """
+
+
+def name_of(request: Request) -> str:
+    """The request's own name: the same if it is sent again with its idempotency key, and a new one without a key."""
+    return getattr(request.state, "idempotency", None) or uuid.uuid4().hex
 
 
 class Idempotency:
