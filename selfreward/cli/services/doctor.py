@@ -96,6 +96,8 @@ def _judge_engine() -> Iterator[Finding]:
     """The engine of the judge, if it is another one than the generator."""
     import httpx
 
+    from selfreward.settings import base_url
+
     url = os.environ.get("SELFREWARD_JUDGE_ENGINE_URL")
     if not url:
         yield Finding("ok", "judge", "asks the generator (SELFREWARD_JUDGE_ENGINE_URL names another engine)")
@@ -103,7 +105,7 @@ def _judge_engine() -> Iterator[Finding]:
     key = os.environ.get("SELFREWARD_JUDGE_ENGINE_KEY")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        answer = httpx.get(f"{url.rstrip('/').removesuffix('/v1')}/v1/models", headers=headers, timeout=10)
+        answer = httpx.get(f"{base_url(url)}/models", headers=headers, timeout=10)
     except httpx.HTTPError as error:
         yield Finding("FAIL", "judge", f"SELFREWARD_JUDGE_ENGINE_URL={url} does not answer: {error}")
         return

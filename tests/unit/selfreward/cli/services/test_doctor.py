@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -56,3 +58,25 @@ def test_a_judge_engine_that_does_not_answer_is_a_failure(tmp_path: Path) -> Non
     found = _doctor(tmp_path, SELFREWARD_JUDGE_ENGINE_URL=url)
     assert found.exit_code == 1
     assert _lines(found, "judge")[0].startswith(f"FAIL judge      SELFREWARD_JUDGE_ENGINE_URL={url} does not answer: ")
+
+
+@pytest.mark.parametrize(("path", "asked"), [("", "/v1"), ("/v1/", "/v1"), ("/v1beta/openai", "/v1beta/openai")])
+def test_a_judge_engine_is_asked_where_the_judge_asks_it(tmp_path: Path, path: str, asked: str) -> None:
+    paths: list[str] = []
+
+    class Models(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            paths.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Models) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        found = _doctor(tmp_path, SELFREWARD_JUDGE_ENGINE_URL=f"http://127.0.0.1:{server.server_port}{path}")
+        server.shutdown()
+
+    assert paths == [f"{asked}/models"]
+    assert _lines(found, "judge")[0].startswith("ok   judge      HTTP 200 of ")
